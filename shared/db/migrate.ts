@@ -1,0 +1,37 @@
+import { Migrator } from '@mikro-orm/migrations';
+import type { Logger } from 'pino';
+import type { Config } from '../config/index.ts';
+import { openOrm, type Pool } from './database.ts';
+import { Start } from './migrations/0001_start.ts';
+
+/** In order of application; a released one is never changed. */
+const MIGRATIONS = [{ name: '0001_start', class: Start }];
+/** Any number that nothing else in this database locks. */
+const MIGRATION_LOCK = 7_325_909_201;
+
+/**
+ * Brings the schema up to date and returns the names of the migrations that this call applied. Processes that start at
+ * once take turns on an advisory lock, so all but the first find nothing to do.
+ */
+export async function migrate(config: Config, log?: Logger): Promise<string[]> {
+  const orm = await openOrm({ ...config, DATABASE_POOL: 2 }, log, {
+    extensions: [Migrator],
+    migrations: { migrationsList: MIGRATIONS, snapshot: false, silent: true },
+  });
+  try {
+    const pool = (await orm.driver.getConnection().getNativeClient()) as Pool;
+    const client = await pool.connect();
+    try {
+      await client.query({ text: 'select pg_advisory_lock($1)', values: [MIGRATION_LOCK] });
+      const applied = await orm.migrator.up();
+      const names = applied.map((migration) => migration.name);
+      if (names.length) log?.info({ unit: 'migrate', applied: names }, 'database schema brought up to date');
+      return names;
+    } finally {
+      // Ending the connection is what frees the lock, whatever state it is in.
+      client.release(true);
+    }
+  } finally {
+    await orm.close(true);
+  }
+}
