@@ -1,0 +1,231 @@
+/**
+ * Every subject, stream, consumer and permission, once, as data. Provisioning, the server's configuration, the
+ * workers and the documents read this and nothing else.
+ */
+import type { ConsumerConfig, StreamConfig } from '@nats-io/jetstream';
+import type { Config } from '../shared/config/index.ts';
+import { shardOf } from '../shared/ids.ts';
+import type { ServiceName } from '../shared/lifecycle.ts';
+
+const pad = (n: number): string => String(n).padStart(2, '0');
+const SEC = 1_000_000_000;
+const DAY = 86_400 * SEC;
+
+export const INGRESS = 'INGRESS';
+export const LOG = 'LOG';
+export const DEAD = 'DEAD';
+export const inboxStream = (shard: number): string => `INBOX_${pad(shard)}`;
+/** KV bucket: per shard, which stretches of the inbox stream which cursors belong to. */
+export const LINEAGE_BUCKET = 'lineage';
+/** KV bucket: users whose inbox is full; ingest watches it. */
+export const FULL_BUCKET = 'full';
+
+export const subject = {
+  ingress: (partition: number) => `ingress.${partition}`,
+  log: (partition: number) => `log.${partition}`,
+  /** Core: answers and statuses for the process that took the commands. */
+  reply: (gateway: string) => `reply.${gateway}`,
+  /** Core: history has committed up to an entry of a partition. */
+  projected: (partition: number) => `projected.${partition}`,
+  /** Core: a person's devices changed; caches drop what they know. */
+  people: (userId: string) => `people.${userId}`,
+  /** `target` is `all`, or one device's id. */
+  inbox: (userId: string, target: string, shards: number) => `inbox.${pad(shardOf(userId, shards))}.${userId}.${target}`,
+  /** How far fanout has written a partition into a shard. */
+  mark: (shard: number, partition: number) => `mark.${pad(shard)}.${partition}`,
+  /** Core: what is republished from the inbox, and signals between edges about one user. */
+  live: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.>`,
+  signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.signal`,
+  dead: (stage: string) => `dead.${stage}`,
+} as const;
+
+export const consumer = {
+  ingest: (partition: number) => `ingest_${partition}`,
+  fanout: (partition: number) => `fanout_${partition}`,
+  history: (partition: number) => `history_${partition}`,
+  device: (deviceId: string) => `device_${deviceId}`,
+} as const;
+/** The priority group of every pinned consumer: exactly one client of it is served at a time. */
+export const PIN_GROUP = 'writer';
+
+export interface StreamSpec {
+  config: Partial<StreamConfig> & { name: string; subjects: string[] };
+  consumers: (Partial<ConsumerConfig> & { durable_name: string })[];
+}
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+export function streams(config: Config): StreamSpec[] {
+  const partitions = range(config.PARTITIONS);
+  const replicas = config.STREAM_REPLICAS;
+  const pinned = (name: string, filter: string, about: string, more: Partial<ConsumerConfig>): Partial<ConsumerConfig> & { durable_name: string } => ({
+    durable_name: name,
+    description: about,
+    filter_subject: filter,
+    max_ack_pending: 4096,
+    ack_wait: config.PIN_TIMEOUT_MS * 2 * 1_000_000,
+    priority_policy: 'pinned_client',
+    priority_groups: [PIN_GROUP],
+    priority_timeout: config.PIN_TIMEOUT_MS * 1_000_000,
+    ...more,
+  });
+  return [
+    {
+      config: {
+        name: INGRESS,
+        description: 'Commands on their way to ingest. In memory: nothing in it has been promised to anybody.',
+        subjects: ['ingress.*'],
+        retention: 'workqueue',
+        storage: 'memory',
+        discard: 'new',
+        max_bytes: config.INGRESS_MAX_BYTES,
+        max_age: Math.max(60, (2 * config.COMMAND_TIMEOUT_MS) / 1000) * SEC,
+        max_consumers: config.PARTITIONS,
+        num_replicas: replicas,
+      },
+      consumers: partitions.map((p) => pinned(consumer.ingest(p), subject.ingress(p), `Numbers the conversations of partition ${p}; one active client.`, { ack_policy: 'explicit' })),
+    },
+    {
+      config: {
+        name: LOG,
+        description: 'The truth: every conversation is its log. One message is one group of records of a partition.',
+        subjects: ['log.*'],
+        retention: 'limits',
+        storage: 'file',
+        discard: 'old',
+        max_age: config.LOG_RETENTION_DAYS * DAY,
+        max_consumers: 1_000,
+        num_replicas: replicas,
+        allow_direct: true,
+        duplicate_window: SEC,
+      },
+      consumers: partitions.flatMap((p) => [
+        pinned(consumer.fanout(p), subject.log(p), `Writes partition ${p} into the inboxes; one active client.`, { ack_policy: 'all' }),
+        pinned(consumer.history(p), subject.log(p), `Writes partition ${p} into Postgres; one active client.`, { ack_policy: 'all' }),
+      ]),
+    },
+    ...range(config.INBOX_SHARDS).map((shard) => ({
+      config: {
+        name: inboxStream(shard),
+        description: `Inbox items of the users of shard ${shard}, one a recipient. A projection of LOG: see docs/operations.md.`,
+        subjects: [`inbox.${pad(shard)}.*.*`, `mark.${pad(shard)}.*`],
+        retention: 'limits' as const,
+        storage: 'file' as const,
+        discard: 'old' as const,
+        max_age: config.INBOX_RETENTION_DAYS * DAY,
+        /** Twice the quota: at the quota senders are told; here the oldest go and the device is told. */
+        max_msgs_per_subject: 2 * config.INBOX_QUOTA_ITEMS,
+        max_consumers: config.INBOX_MAX_CONSUMERS,
+        num_replicas: replicas,
+        allow_direct: true,
+        allow_batched: true,
+        duplicate_window: SEC,
+        republish: { src: `inbox.${pad(shard)}.*.*`, dest: `live.${pad(shard)}.{{wildcard(1)}}.{{wildcard(2)}}` },
+        ...(replicas === 1 ? { persist_mode: 'async' as const } : {}),
+      },
+      consumers: [],
+    })),
+    {
+      config: {
+        name: DEAD,
+        description: 'What no worker could handle, with the reason in its headers.',
+        subjects: ['dead.>'],
+        retention: 'limits',
+        storage: 'file',
+        max_age: 90 * DAY,
+        max_bytes: 1 << 30,
+        max_consumers: 100,
+        num_replicas: replicas,
+      },
+      consumers: [],
+    },
+  ];
+}
+
+/** Buckets are streams named `KV_<bucket>`; they hold little and change rarely. */
+export const BUCKETS = [
+  { name: LINEAGE_BUCKET, about: 'Which cursors belong to which stretch of an inbox shard.', history: 1 },
+  { name: FULL_BUCKET, about: 'Users whose inbox is full.', history: 1 },
+] as const;
+
+export interface Permissions {
+  publish: string[];
+  subscribe: string[];
+}
+
+/** `$JS.API` calls that a pinned worker needs for its durables. */
+const pull = (stream: string, durable: string): string[] => [
+  `$JS.API.CONSUMER.INFO.${stream}.${durable}`,
+  `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,
+  `$JS.API.CONSUMER.RESET.${stream}.${durable}`,
+  `$JS.ACK.${stream}.${durable}.>`,
+];
+const kvRead = (bucket: string): string[] => [
+  `$JS.API.STREAM.INFO.KV_${bucket}`,
+  `$JS.API.DIRECT.GET.KV_${bucket}.>`,
+  `$JS.API.DIRECT.GET.KV_${bucket}`,
+  `$JS.API.CONSUMER.CREATE.KV_${bucket}.>`,
+  `$JS.API.CONSUMER.DELETE.KV_${bucket}.>`,
+  `$JS.API.CONSUMER.INFO.KV_${bucket}.>`,
+  `$JS.API.CONSUMER.MSG.NEXT.KV_${bucket}.>`,
+  `$JS.FC.KV_${bucket}.>`,
+];
+
+/** Least subjects per service; `admin` provisions and is used by nobody else. `_INBOX_<user>` is a private inbox. */
+export function permissions(): Record<ServiceName | 'admin', Permissions> {
+  const own = (service: string): string[] => [`_INBOX_${service}.>`];
+  return {
+    admin: { publish: ['>'], subscribe: ['>'] },
+    edge: {
+      publish: [
+        'ingress.*',
+        'live.*.*.signal',
+        '$JS.API.STREAM.INFO.*',
+        '$JS.API.DIRECT.GET.INBOX_*',
+        '$JS.API.DIRECT.GET.INBOX_*.>',
+        '$JS.API.CONSUMER.CREATE.INBOX_*.>',
+        '$JS.API.CONSUMER.INFO.INBOX_*.*',
+        '$JS.API.CONSUMER.RESET.INBOX_*.*',
+        '$JS.API.CONSUMER.DELETE.INBOX_*.*',
+        '$JS.API.CONSUMER.MSG.NEXT.INBOX_*.*',
+        '$JS.ACK.INBOX_*.>',
+        ...kvRead(LINEAGE_BUCKET),
+      ],
+      subscribe: ['reply.*', 'live.>', ...own('edge')],
+    },
+    api: {
+      publish: ['ingress.*', 'people.*', '$JS.API.STREAM.INFO.*'],
+      subscribe: ['reply.*', 'projected.*', ...own('api')],
+    },
+    ingest: {
+      publish: ['log.*', 'reply.*', 'dead.ingest', ...pull(INGRESS, '*'), '$JS.API.STREAM.INFO.LOG', '$JS.API.DIRECT.GET.LOG', '$JS.API.DIRECT.GET.LOG.>', '$JS.API.STREAM.INFO.INGRESS', ...kvRead(FULL_BUCKET)],
+      subscribe: ['people.*', 'projected.*', ...own('ingest')],
+    },
+    fanout: {
+      publish: [
+        'inbox.>',
+        'mark.>',
+        'reply.*',
+        'dead.fanout',
+        ...pull(LOG, 'fanout_*'),
+        '$JS.API.STREAM.INFO.*',
+        '$JS.API.STREAM.CREATE.INBOX_*',
+        '$JS.API.DIRECT.GET.LOG',
+        '$JS.API.DIRECT.GET.LOG.>',
+        '$JS.API.DIRECT.GET.INBOX_*',
+        '$JS.API.DIRECT.GET.INBOX_*.>',
+        '$JS.API.CONSUMER.CREATE.INBOX_*.>',
+        '$JS.API.CONSUMER.DELETE.INBOX_*.>',
+        ...kvRead(LINEAGE_BUCKET),
+        ...kvRead(FULL_BUCKET),
+        `$KV.${LINEAGE_BUCKET}.>`,
+        `$KV.${FULL_BUCKET}.>`,
+      ],
+      subscribe: own('fanout'),
+    },
+    history: {
+      publish: ['projected.*', 'dead.history', ...pull(LOG, 'history_*'), '$JS.API.STREAM.INFO.LOG'],
+      subscribe: own('history'),
+    },
+  };
+}

@@ -1,0 +1,115 @@
+/** The one reader of the environment. `docs/configuration.md` is generated from this table. */
+import { isAbsolute, resolve } from 'node:path';
+
+type Parse<T> = (text: string, name: string) => T;
+interface Setting<T> {
+  default: T;
+  parse: Parse<T>;
+  doc: string;
+}
+
+const fail = (name: string, wants: string): never => {
+  throw new Error(`${name} must be ${wants}; unset it to use the default`);
+};
+const text = (value: string, doc: string): Setting<string> => ({ default: value, parse: (t) => t, doc });
+const optional = (doc: string): Setting<string | undefined> => ({ default: undefined, parse: (t) => t, doc });
+const count = (value: number, doc: string, min = 0): Setting<number> => ({
+  default: value,
+  parse: (t, name) => (/^\d+$/.test(t) && Number(t) >= min ? Number(t) : fail(name, `a whole number from ${min}`)),
+  doc,
+});
+const flag = (value: boolean, doc: string): Setting<boolean> => ({
+  default: value,
+  parse: (t, name) => (t === 'true' ? true : t === 'false' ? false : fail(name, 'true or false')),
+  doc,
+});
+const choice = <T extends string>(value: T, of: readonly T[], doc: string): Setting<T> => ({
+  default: value,
+  parse: (t, name) => (of.includes(t as T) ? (t as T) : fail(name, of.join(' or '))),
+  doc,
+});
+const list = (doc: string): Setting<string[]> => ({
+  default: [],
+  parse: (t) => t.split(',').map((s) => s.trim()).filter(Boolean),
+  doc,
+});
+
+export const SETTINGS = {
+  // Where things are
+  HOST: text('127.0.0.1', 'Address that the API and the edge listen on.'),
+  PORT: count(8080, 'Port of the HTTP API; 0 lets the kernel choose.'),
+  EDGE_PORT: count(8081, 'Port of the WebSocket edge; 0 lets the kernel choose.'),
+  OPS_PORT: count(0, 'Port of /health /ready /metrics for a process without API and edge; 0 lets the kernel choose.'),
+  DATA_DIR: { ...text('./data', 'Everything that lasts in the embedded default.'), parse: (t: string) => (isAbsolute(t) ? t : resolve(t)) },
+  NATS_URL: optional('Use this NATS server instead of the embedded one.'),
+  NATS_SECRET: optional('Each service derives its NATS password from this secret; generated in the embedded default.'),
+  NATS_SERVER_BIN: optional('The nats-server binary to embed (2.14 or newer).'),
+  DATABASE_URL: optional('Use this Postgres instead of the embedded one.'),
+  DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),
+  DURABILITY: choice('durable', ['durable', 'fast'], 'Profile of the broker: fsync before acknowledging, or not.'),
+  ALLOW_FAST: flag(false, 'Allow the fast profile in production.'),
+  NODE_ENV: text('development', 'production refuses generated secrets, open CORS, query tokens and the fast profile.'),
+  LOG_LEVEL: text('info', 'pino level.'),
+  // How the pipeline is cut; see docs/operations.md before changing it on existing data
+  PARTITIONS: count(4, 'Partitions of the log (by conversation).', 1),
+  INBOX_SHARDS: count(4, 'Shards of the inbox (by user).', 1),
+  STREAM_REPLICAS: count(1, 'Replicas of each stream (3 on a NATS cluster).', 1),
+  LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
+  INBOX_RETENTION_DAYS: count(30, 'How long the inbox keeps an item for a device that is away.', 1),
+  INBOX_QUOTA_ITEMS: count(100_000, 'Items waiting for a device at which senders hear queue_full.', 1),
+  INGRESS_MAX_BYTES: count(256 << 20, 'Bytes of commands waiting for ingest; more are refused as unavailable.', 1 << 20),
+  COMMAND_TIMEOUT_MS: count(15_000, 'How long a command may wait for ingest before it is answered unavailable.', 100),
+  PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
+  DEDUPE_WINDOW: count(200_000, 'Client message ids that ingest remembers per partition; older ones are looked up.', 1),
+  // Messages
+  MESSAGE_MAX_BYTES: count(65_536, 'Longest payload, bytes of UTF-8.', 1),
+  GROUP_MAX_MEMBERS: count(1_000, 'Members of a group.', 2),
+  STATUS_MAX_MEMBERS: count(32, 'Conversations up to this size tell senders what was delivered and read.', 2),
+  // The edge
+  WS_MAX_COMMAND_BYTES: count(131_072, 'Largest frame that a client may send, bytes.', 1024),
+  WS_MAX_CONNECTIONS_PER_IP: count(10_000, 'Open sockets per address.', 1),
+  WS_RATE_LIMIT_MAX_COMMANDS: count(600, 'Commands per connection and window; inbox.ack and ping are free.', 1),
+  WS_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of that window, seconds.', 1),
+  WS_HEARTBEAT_SEC: count(30, 'Interval of server pings, seconds.', 1),
+  WS_IDLE_TIMEOUT_SEC: count(120, 'Silence after which a socket is closed, seconds (8 to 960).', 8),
+  WS_SLOW_READER_SEC: count(30, 'How long a socket may stay full before it is closed with 4408, seconds.', 1),
+  WS_MAX_BUFFERED_BYTES: count(1 << 20, 'Bytes buffered for one socket before it is paused.', 65_536),
+  WS_MAX_UNACKED: count(2_048, 'Items sent to a device and not acknowledged before the edge waits.', 1),
+  WS_ALLOW_QUERY_TOKEN: flag(false, 'Accept ?access_token= and ?token= (they end up in logs of proxies).'),
+  WS_ALLOWED_ORIGINS: list('Origins that browsers may connect from; empty: same host only.'),
+  AWAY_GRACE_MS: count(5_000, 'How long after its socket closed a device gets a durable consumer.'),
+  AWAY_CONSUMER_IDLE_DAYS: count(7, 'A durable nobody pulled from for so long is dropped; the cursor stays.', 1),
+  INBOX_MAX_CONSUMERS: count(200_000, 'Durable consumers per inbox shard.', 1),
+  // Accounts
+  ACCESS_TOKEN_EXPIRE_MINUTES: count(15, 'Life of an access token.', 1),
+  REFRESH_TOKEN_EXPIRE_DAYS: count(30, 'Life of a refresh token.', 1),
+  AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Register, log-in and refresh calls per address and window.', 1),
+  AUTH_RATE_LIMIT_WINDOW_SECONDS: count(60, 'Length of that window, seconds.', 1),
+  TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
+  CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
+} as const satisfies Record<string, Setting<unknown>>;
+
+export type Config = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };
+
+/** Reads the environment once; throws an error that names the variable and what it should be. */
+export function readConfig(env: Record<string, string | undefined> = process.env): Config {
+  const out: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries(SETTINGS) as [string, Setting<unknown>][]) {
+    const value = env[name];
+    out[name] = value === undefined || value === '' ? setting.default : setting.parse(value, name);
+  }
+  out.DATA_DIR = resolve(String(out.DATA_DIR));
+  const config = Object.freeze(out) as Config;
+  if (config.NODE_ENV === 'production') refuseUnsafe(config);
+  return config;
+}
+
+function refuseUnsafe(config: Config): void {
+  const wrong = [
+    config.DURABILITY === 'fast' && !config.ALLOW_FAST && 'DURABILITY=fast without ALLOW_FAST=true',
+    config.WS_ALLOW_QUERY_TOKEN && 'WS_ALLOW_QUERY_TOKEN=true',
+    config.CORS_ORIGINS.includes('*') && 'CORS_ORIGINS=*',
+    config.NATS_URL && !config.NATS_SECRET && 'a generated NATS_SECRET',
+  ].filter(Boolean);
+  if (wrong.length) throw new Error(`NODE_ENV=production refuses ${wrong.join(', ')}`);
+}

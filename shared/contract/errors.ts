@@ -1,0 +1,58 @@
+/** The closed set of error codes and their HTTP status. Every surface speaks these and no others. */
+export const ERROR_STATUS = {
+  invalid_request: 400,
+  unauthenticated: 401,
+  token_expired: 401,
+  forbidden: 403,
+  not_member: 403,
+  blocked: 403,
+  not_found: 404,
+  conflict: 409,
+  device_mismatch: 409,
+  device_stale: 410,
+  gone: 410,
+  too_large: 413,
+  unsupported_media: 415,
+  code_invalid: 422,
+  rate_limited: 429,
+  queue_full: 429,
+  internal: 500,
+  unavailable: 503,
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_STATUS;
+
+export interface ErrorBody {
+  code: ErrorCode;
+  message: string;
+  details?: unknown;
+  retry_after_ms?: number;
+}
+
+/** An error that may be told to the person who asked. Anything else that is thrown becomes `internal`. */
+export class ApiError extends Error {
+  readonly code: ErrorCode;
+  readonly details: unknown;
+  readonly retry_after_ms: number | undefined;
+
+  constructor(code: ErrorCode, message: string, more: { details?: unknown; retry_after_ms?: number } = {}) {
+    super(message);
+    this.name = 'ApiError';
+    this.code = code;
+    this.details = more.details;
+    this.retry_after_ms = more.retry_after_ms;
+  }
+
+  get status(): number {
+    return ERROR_STATUS[this.code];
+  }
+
+  toJSON(): ErrorBody {
+    return {
+      code: this.code,
+      message: this.message,
+      ...(this.details === undefined ? {} : { details: this.details }),
+      ...(this.retry_after_ms === undefined ? {} : { retry_after_ms: this.retry_after_ms }),
+    };
+  }
+}

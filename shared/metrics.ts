@@ -1,0 +1,25 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Seconds; from 0.25 ms to 10 s, the span in which a hop of the pipeline can lie. */
+const SECONDS = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const SIZES = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500];
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+/** Prometheus metrics of one process. Labels are stages and outcomes, never people or conversations. */
+export function createMetrics() {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const at = { registers: [registry] };
+  return {
+    registry,
+    records: new Counter({ name: 'sealwire_records_total', help: 'Records handled', labelNames: ['stage', 'outcome'], ...at }),
+    batch: new Histogram({ name: 'sealwire_batch_records', help: 'Records per batch', labelNames: ['stage'], buckets: SIZES, ...at }),
+    seconds: new Histogram({ name: 'sealwire_batch_seconds', help: 'Time that a batch took in a stage', labelNames: ['stage'], buckets: SECONDS, ...at }),
+    lag: new Gauge({ name: 'sealwire_lag_entries', help: 'Entries behind the head of the stage before', labelNames: ['stage', 'partition'], ...at }),
+    sockets: new Gauge({ name: 'sealwire_sockets', help: 'Open sockets', ...at }),
+    closed: new Counter({ name: 'sealwire_sockets_closed_total', help: 'Sockets closed', labelNames: ['code'], ...at }),
+    http: new Histogram({ name: 'sealwire_http_seconds', help: 'HTTP requests', labelNames: ['method', 'route', 'status'], buckets: SECONDS, ...at }),
+    dead: new Counter({ name: 'sealwire_dead_letters_total', help: 'Dead letters', labelNames: ['stage', 'reason'], ...at }),
+  };
+}
