@@ -1,11 +1,10 @@
 /**
- * Every subject, stream, consumer and permission, once, as data. Provisioning, the server's configuration, the
- * workers and the documents read this and nothing else.
+ * Every subject, stream and consumer, once, as data; who may do what with them stands in `permissions.ts`.
+ * Provisioning, the server's configuration, the workers and the documents read these and nothing else.
  */
 import type { ConsumerConfig, StreamConfig } from '@nats-io/jetstream';
 import type { Config } from '../shared/config/index.ts';
 import { shardOf } from '../shared/ids.ts';
-import type { ServiceName } from '../shared/lifecycle.ts';
 
 const pad = (n: number): string => String(n).padStart(2, '0');
 const SEC = 1_000_000_000;
@@ -30,7 +29,8 @@ export const subject = {
   /** Core: a person's devices changed; caches drop what they know. */
   people: (userId: string) => `people.${userId}`,
   /** `target` is `all`, or one device's id. */
-  inbox: (userId: string, target: string, shards: number) => `inbox.${pad(shardOf(userId, shards))}.${userId}.${target}`,
+  inbox: (userId: string, target: string, shards: number) =>
+    `inbox.${pad(shardOf(userId, shards))}.${userId}.${target}`,
   /** How far fanout has written a partition into a shard. */
   mark: (shard: number, partition: number) => `mark.${pad(shard)}.${partition}`,
   /** Core: what is republished from the inbox, and signals between edges about one user. */
@@ -58,7 +58,12 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 export function streams(config: Config): StreamSpec[] {
   const partitions = range(config.PARTITIONS);
   const replicas = config.STREAM_REPLICAS;
-  const pinned = (name: string, filter: string, about: string, more: Partial<ConsumerConfig>): Partial<ConsumerConfig> & { durable_name: string } => ({
+  const pinned = (
+    name: string,
+    filter: string,
+    about: string,
+    more: Partial<ConsumerConfig>,
+  ): Partial<ConsumerConfig> & { durable_name: string } => ({
     durable_name: name,
     description: about,
     filter_subject: filter,
@@ -83,7 +88,14 @@ export function streams(config: Config): StreamSpec[] {
         max_consumers: config.PARTITIONS,
         num_replicas: replicas,
       },
-      consumers: partitions.map((p) => pinned(consumer.ingest(p), subject.ingress(p), `Numbers the conversations of partition ${p}; one active client.`, { ack_policy: 'explicit' })),
+      consumers: partitions.map((p) =>
+        pinned(
+          consumer.ingest(p),
+          subject.ingress(p),
+          `Numbers the conversations of partition ${p}; one active client.`,
+          { ack_policy: 'explicit' },
+        ),
+      ),
     },
     {
       config: {
@@ -100,8 +112,12 @@ export function streams(config: Config): StreamSpec[] {
         duplicate_window: SEC,
       },
       consumers: partitions.flatMap((p) => [
-        pinned(consumer.fanout(p), subject.log(p), `Writes partition ${p} into the inboxes; one active client.`, { ack_policy: 'all' }),
-        pinned(consumer.history(p), subject.log(p), `Writes partition ${p} into Postgres; one active client.`, { ack_policy: 'all' }),
+        pinned(consumer.fanout(p), subject.log(p), `Writes partition ${p} into the inboxes; one active client.`, {
+          ack_policy: 'all',
+        }),
+        pinned(consumer.history(p), subject.log(p), `Writes partition ${p} into Postgres; one active client.`, {
+          ack_policy: 'all',
+        }),
       ]),
     },
     ...range(config.INBOX_SHARDS).map((shard) => ({
@@ -142,90 +158,28 @@ export function streams(config: Config): StreamSpec[] {
   ];
 }
 
-/** Buckets are streams named `KV_<bucket>`; they hold little and change rarely. */
+/** Buckets are streams named `KV_<bucket>`, laid out as KV clients expect; they hold little and change rarely. */
 export const BUCKETS = [
   { name: LINEAGE_BUCKET, about: 'Which cursors belong to which stretch of an inbox shard.', history: 1 },
   { name: FULL_BUCKET, about: 'Users whose inbox is full.', history: 1 },
 ] as const;
 
-export interface Permissions {
-  publish: string[];
-  subscribe: string[];
-}
-
-/** `$JS.API` calls that a pinned worker needs for its durables. */
-const pull = (stream: string, durable: string): string[] => [
-  `$JS.API.CONSUMER.INFO.${stream}.${durable}`,
-  `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,
-  `$JS.API.CONSUMER.RESET.${stream}.${durable}`,
-  `$JS.ACK.${stream}.${durable}.>`,
-];
-const kvRead = (bucket: string): string[] => [
-  `$JS.API.STREAM.INFO.KV_${bucket}`,
-  `$JS.API.DIRECT.GET.KV_${bucket}.>`,
-  `$JS.API.DIRECT.GET.KV_${bucket}`,
-  `$JS.API.CONSUMER.CREATE.KV_${bucket}.>`,
-  `$JS.API.CONSUMER.DELETE.KV_${bucket}.>`,
-  `$JS.API.CONSUMER.INFO.KV_${bucket}.>`,
-  `$JS.API.CONSUMER.MSG.NEXT.KV_${bucket}.>`,
-  `$JS.FC.KV_${bucket}.>`,
-];
-
-/** Least subjects per service; `admin` provisions and is used by nobody else. `_INBOX_<user>` is a private inbox. */
-export function permissions(): Record<ServiceName | 'admin', Permissions> {
-  const own = (service: string): string[] => [`_INBOX_${service}.>`];
-  return {
-    admin: { publish: ['>'], subscribe: ['>'] },
-    edge: {
-      publish: [
-        'ingress.*',
-        'live.*.*.signal',
-        '$JS.API.STREAM.INFO.*',
-        '$JS.API.DIRECT.GET.INBOX_*',
-        '$JS.API.DIRECT.GET.INBOX_*.>',
-        '$JS.API.CONSUMER.CREATE.INBOX_*.>',
-        '$JS.API.CONSUMER.INFO.INBOX_*.*',
-        '$JS.API.CONSUMER.RESET.INBOX_*.*',
-        '$JS.API.CONSUMER.DELETE.INBOX_*.*',
-        '$JS.API.CONSUMER.MSG.NEXT.INBOX_*.*',
-        '$JS.ACK.INBOX_*.>',
-        ...kvRead(LINEAGE_BUCKET),
-      ],
-      subscribe: ['reply.*', 'live.>', ...own('edge')],
+export function buckets(config: Config): StreamSpec[] {
+  return BUCKETS.map(({ name, about, history }) => ({
+    config: {
+      name: `KV_${name}`,
+      description: about,
+      subjects: [`$KV.${name}.>`],
+      retention: 'limits',
+      storage: 'file',
+      discard: 'new',
+      max_msgs_per_subject: history,
+      max_consumers: 10_000,
+      num_replicas: config.STREAM_REPLICAS,
+      allow_rollup_hdrs: true,
+      deny_delete: true,
+      allow_direct: true,
     },
-    api: {
-      publish: ['ingress.*', 'people.*', '$JS.API.STREAM.INFO.*'],
-      subscribe: ['reply.*', 'projected.*', ...own('api')],
-    },
-    ingest: {
-      publish: ['log.*', 'reply.*', 'dead.ingest', ...pull(INGRESS, '*'), '$JS.API.STREAM.INFO.LOG', '$JS.API.DIRECT.GET.LOG', '$JS.API.DIRECT.GET.LOG.>', '$JS.API.STREAM.INFO.INGRESS', ...kvRead(FULL_BUCKET)],
-      subscribe: ['people.*', 'projected.*', ...own('ingest')],
-    },
-    fanout: {
-      publish: [
-        'inbox.>',
-        'mark.>',
-        'reply.*',
-        'dead.fanout',
-        ...pull(LOG, 'fanout_*'),
-        '$JS.API.STREAM.INFO.*',
-        '$JS.API.STREAM.CREATE.INBOX_*',
-        '$JS.API.DIRECT.GET.LOG',
-        '$JS.API.DIRECT.GET.LOG.>',
-        '$JS.API.DIRECT.GET.INBOX_*',
-        '$JS.API.DIRECT.GET.INBOX_*.>',
-        '$JS.API.CONSUMER.CREATE.INBOX_*.>',
-        '$JS.API.CONSUMER.DELETE.INBOX_*.>',
-        ...kvRead(LINEAGE_BUCKET),
-        ...kvRead(FULL_BUCKET),
-        `$KV.${LINEAGE_BUCKET}.>`,
-        `$KV.${FULL_BUCKET}.>`,
-      ],
-      subscribe: own('fanout'),
-    },
-    history: {
-      publish: ['projected.*', 'dead.history', ...pull(LOG, 'history_*'), '$JS.API.STREAM.INFO.LOG'],
-      subscribe: own('history'),
-    },
-  };
+    consumers: [],
+  }));
 }

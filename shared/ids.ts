@@ -39,7 +39,9 @@ export function uuid7(now = Date.now()): string {
 
 /** The milliseconds inside a UUIDv7; NaN where the text is none. */
 export function uuid7Time(id: string): number {
-  return id.length === 36 && id.charCodeAt(14) === 55 ? Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16) : Number.NaN;
+  return id.length === 36 && id.charCodeAt(14) === 55
+    ? Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
+    : Number.NaN;
 }
 
 /**

@@ -12,6 +12,8 @@ export interface Context {
   log: Logger;
   metrics: Metrics;
   db: Database;
+  /** The services of this process that are open, for /ready. */
+  services: ReadonlyMap<ServiceName, Service>;
   /** A connection as that service's NATS user, closed by whoever opened the context. */
   connect(service: ServiceName): Promise<NatsConnection>;
 }

@@ -7,7 +7,17 @@ export function createLog(config: Pick<Config, 'LOG_LEVEL'>): Logger {
     level: config.LOG_LEVEL,
     base: null,
     redact: {
-      paths: ['payload', 'password', 'access_token', 'refresh_token', 'ticket', '*.payload', '*.password', '*.authorization', '*.cookie'],
+      paths: [
+        'payload',
+        'password',
+        'access_token',
+        'refresh_token',
+        'ticket',
+        '*.payload',
+        '*.password',
+        '*.authorization',
+        '*.cookie',
+      ],
       censor: '[hidden]',
     },
   });

@@ -13,13 +13,46 @@ export function createMetrics() {
   const at = { registers: [registry] };
   return {
     registry,
-    records: new Counter({ name: 'sealwire_records_total', help: 'Records handled', labelNames: ['stage', 'outcome'], ...at }),
-    batch: new Histogram({ name: 'sealwire_batch_records', help: 'Records per batch', labelNames: ['stage'], buckets: SIZES, ...at }),
-    seconds: new Histogram({ name: 'sealwire_batch_seconds', help: 'Time that a batch took in a stage', labelNames: ['stage'], buckets: SECONDS, ...at }),
-    lag: new Gauge({ name: 'sealwire_lag_entries', help: 'Entries behind the head of the stage before', labelNames: ['stage', 'partition'], ...at }),
+    records: new Counter({
+      name: 'sealwire_records_total',
+      help: 'Records handled',
+      labelNames: ['stage', 'outcome'],
+      ...at,
+    }),
+    batch: new Histogram({
+      name: 'sealwire_batch_records',
+      help: 'Records per batch',
+      labelNames: ['stage'],
+      buckets: SIZES,
+      ...at,
+    }),
+    seconds: new Histogram({
+      name: 'sealwire_batch_seconds',
+      help: 'Time that a batch took in a stage',
+      labelNames: ['stage'],
+      buckets: SECONDS,
+      ...at,
+    }),
+    lag: new Gauge({
+      name: 'sealwire_lag_entries',
+      help: 'Entries behind the head of the stage before',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
     sockets: new Gauge({ name: 'sealwire_sockets', help: 'Open sockets', ...at }),
     closed: new Counter({ name: 'sealwire_sockets_closed_total', help: 'Sockets closed', labelNames: ['code'], ...at }),
-    http: new Histogram({ name: 'sealwire_http_seconds', help: 'HTTP requests', labelNames: ['method', 'route', 'status'], buckets: SECONDS, ...at }),
-    dead: new Counter({ name: 'sealwire_dead_letters_total', help: 'Dead letters', labelNames: ['stage', 'reason'], ...at }),
+    http: new Histogram({
+      name: 'sealwire_http_seconds',
+      help: 'HTTP requests',
+      labelNames: ['method', 'route', 'status'],
+      buckets: SECONDS,
+      ...at,
+    }),
+    dead: new Counter({
+      name: 'sealwire_dead_letters_total',
+      help: 'Dead letters',
+      labelNames: ['stage', 'reason'],
+      ...at,
+    }),
   };
 }

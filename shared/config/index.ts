@@ -30,7 +30,11 @@ const choice = <T extends string>(value: T, of: readonly T[], doc: string): Sett
 });
 const list = (doc: string): Setting<string[]> => ({
   default: [],
-  parse: (t) => t.split(',').map((s) => s.trim()).filter(Boolean),
+  parse: (t) =>
+    t
+      .split(',')
+      .map((s) => s.trim())
+      .filter(Boolean),
   doc,
 });
 
@@ -40,12 +44,16 @@ export const SETTINGS = {
   PORT: count(8080, 'Port of the HTTP API; 0 lets the kernel choose.'),
   EDGE_PORT: count(8081, 'Port of the WebSocket edge; 0 lets the kernel choose.'),
   OPS_PORT: count(0, 'Port of /health /ready /metrics for a process without API and edge; 0 lets the kernel choose.'),
-  DATA_DIR: { ...text('./data', 'Everything that lasts in the embedded default.'), parse: (t: string) => (isAbsolute(t) ? t : resolve(t)) },
+  DATA_DIR: {
+    ...text('./data', 'Everything that lasts in the embedded default.'),
+    parse: (t: string) => (isAbsolute(t) ? t : resolve(t)),
+  },
   NATS_URL: optional('Use this NATS server instead of the embedded one.'),
   NATS_SECRET: optional('Each service derives its NATS password from this secret; generated in the embedded default.'),
   NATS_SERVER_BIN: optional('The nats-server binary to embed (2.14 or newer).'),
   DATABASE_URL: optional('Use this Postgres instead of the embedded one.'),
   DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),
+  DATABASE_CONNECT_TIMEOUT_MS: count(5_000, 'How long a statement waits for a connection to Postgres.', 100),
   DURABILITY: choice('durable', ['durable', 'fast'], 'Profile of the broker: fsync before acknowledging, or not.'),
   ALLOW_FAST: flag(false, 'Allow the fast profile in production.'),
   NODE_ENV: text('development', 'production refuses generated secrets, open CORS, query tokens and the fast profile.'),
@@ -57,7 +65,12 @@ export const SETTINGS = {
   LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
   INBOX_RETENTION_DAYS: count(30, 'How long the inbox keeps an item for a device that is away.', 1),
   INBOX_QUOTA_ITEMS: count(100_000, 'Items waiting for a device at which senders hear queue_full.', 1),
-  INGRESS_MAX_BYTES: count(256 << 20, 'Bytes of commands waiting for ingest; more are refused as unavailable.', 1 << 20),
+  INGRESS_MAX_BYTES: count(
+    256 << 20,
+    'Bytes of commands waiting for ingest; more are refused as unavailable.',
+    1 << 20,
+  ),
+  GATEWAY_MAX_BYTES: count(64 << 20, 'Bytes of commands that one process may have waiting for ingest.', 1 << 20),
   COMMAND_TIMEOUT_MS: count(15_000, 'How long a command may wait for ingest before it is answered unavailable.', 100),
   PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
   DEDUPE_WINDOW: count(200_000, 'Client message ids that ingest remembers per partition; older ones are looked up.', 1),

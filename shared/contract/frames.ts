@@ -1,7 +1,18 @@
 /** The WebSocket protocol `sealwire.v1.json`: every frame, once. Types and validators come from here. */
 import Type, { type Static } from 'typebox';
 import { ERROR_STATUS, type ErrorCode } from './errors.ts';
-import { AccountNumber, ClientMessageId, Cursor, Envelope, Id, MediaRef, Message, Payload, Seq, Time } from './scalars.ts';
+import {
+  AccountNumber,
+  ClientMessageId,
+  Cursor,
+  Envelope,
+  Id,
+  MediaRef,
+  Message,
+  Payload,
+  Seq,
+  Time,
+} from './scalars.ts';
 import { checker } from './validate.ts';
 
 export const SUBPROTOCOL = 'sealwire.v1.json';
@@ -136,12 +147,7 @@ export const MessageCreated = Type.Object({ type: Type.Literal('message.created'
 export const MessageStatus = Type.Object({
   type: Type.Literal('message.status'),
   cursor: Type.Optional(Cursor),
-  status: Type.Union([
-    Type.Literal('sent'),
-    Type.Literal('delivered'),
-    Type.Literal('read'),
-    Type.Literal('rejected'),
-  ]),
+  status: Type.Union([Type.Literal('sent'), Type.Literal('delivered'), Type.Literal('read'), Type.Literal('rejected')]),
   message_id: Type.Optional(Id),
   client_message_id: Type.Optional(ClientMessageId),
   conversation_id: Type.Optional(Id),

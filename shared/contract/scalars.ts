@@ -29,6 +29,8 @@ export const MediaRef = Type.Object(
   strict,
 );
 
+export type MediaRef = Static<typeof MediaRef>;
+
 export const Envelope = Type.Object(
   { device_id: Id, registration_id: Type.Optional(Type.Integer({ minimum: 0 })), payload: Payload },
   strict,

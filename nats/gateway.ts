@@ -1,0 +1,159 @@
+/**
+ * The way in: edge and api hand commands to ingest and hear what became of them.
+ *
+ * Commands of one event-loop turn and partition travel as one INGRESS message. Nothing waits on a timer: a lone command
+ * goes alone and at once. After a reconnection everything unanswered is sent again, which ingest recognises.
+ */
+import type { NatsConnection } from 'nats';
+import type { Config } from '../shared/config/index.ts';
+import { ApiError } from '../shared/contract/errors.ts';
+import { partitionOf, uuid7 } from '../shared/ids.ts';
+import { type Answer, type Command, CommandBatch, type Reply } from '../shared/pipeline/commands.ts';
+import { subject } from './topology.ts';
+
+/** Who asked. Exactly one of `answered` and `failed` is called, once; `sent` perhaps later. */
+export interface Waiter {
+  answered(answer: Answer): void;
+  failed(error: ApiError): void;
+  /** The message stands in every recipient's inbox. */
+  sent?(): void;
+}
+interface Pending {
+  waiter: Waiter;
+  partition: number;
+  meta: Buffer;
+  body: Uint8Array | undefined;
+  deadline: number;
+}
+
+/** A batch this large goes out without waiting for the end of the turn. */
+const FLUSH_BYTES = 1 << 20;
+const SENT_WAIT_MS = 60_000;
+const unavailable = (): ApiError =>
+  new ApiError('unavailable', 'the message was not taken in time; send it again with the same client_message_id', {
+    retry_after_ms: 1_000,
+  });
+
+export class Gateway {
+  readonly name = uuid7().replaceAll('-', '');
+  readonly #nc: NatsConnection;
+  readonly #config: Config;
+  readonly #reply: string;
+  readonly #pending = new Map<number, Pending>();
+  readonly #unsent = new Map<number, { waiter: Waiter; until: number }>();
+  readonly #batches = new Map<number, CommandBatch>();
+  #tag = 0;
+  #scheduled = false;
+  #bytes = 0;
+  #timer: NodeJS.Timeout;
+
+  constructor(nc: NatsConnection, config: Config) {
+    this.#nc = nc;
+    this.#config = config;
+    this.#reply = subject.reply(this.name);
+    nc.subscribe(this.#reply, { callback: (error, message) => void (error || this.#hear(message.json() as Reply)) });
+    this.#timer = setInterval(() => this.#expire(), 250).unref();
+    void this.#watch();
+  }
+
+  /** Commands that ingest has not answered yet. */
+  get inFlight(): number {
+    return this.#pending.size;
+  }
+
+  submit(command: Command, body: Uint8Array | undefined, waiter: Waiter): void {
+    const meta = Buffer.from(JSON.stringify(command));
+    const size = meta.length + (body?.length ?? 0);
+    if (this.#bytes + size > this.#config.GATEWAY_MAX_BYTES) {
+      waiter.failed(unavailable());
+      return;
+    }
+    this.#bytes += size;
+    const partition = partitionOf(command.conversation_id, this.#config.PARTITIONS);
+    this.#tag = (this.#tag + 1) >>> 0;
+    const entry = { waiter, partition, meta, body, deadline: Date.now() + this.#config.COMMAND_TIMEOUT_MS };
+    this.#pending.set(this.#tag, entry);
+    this.#queue(this.#tag, entry);
+  }
+
+  /** `body`: the payload's JSON literal, or packed envelopes. Rejects with ApiError. */
+  call(command: Command, body?: string | Uint8Array): Promise<Answer> {
+    return new Promise((answered, failed) =>
+      this.submit(command, typeof body === 'string' ? Buffer.from(body) : body, { answered, failed }),
+    );
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    for (const { waiter } of this.#pending.values()) waiter.failed(unavailable());
+    this.#pending.clear();
+    this.#unsent.clear();
+  }
+
+  #queue(tag: number, { partition, meta, body }: Pending): void {
+    let batch = this.#batches.get(partition);
+    if (!batch) {
+      batch = new CommandBatch(this.#reply);
+      this.#batches.set(partition, batch);
+    }
+    batch.add(tag, meta, body);
+    if (batch.bytes >= FLUSH_BYTES) {
+      this.#batches.delete(partition);
+      this.#nc.publish(subject.ingress(partition), batch.finish());
+    } else if (!this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(() => this.#flush());
+    }
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    if (this.#nc.isClosed()) return;
+    for (const [partition, batch] of this.#batches) this.#nc.publish(subject.ingress(partition), batch.finish());
+    this.#batches.clear();
+  }
+
+  #take(tag: number): Pending | undefined {
+    const pending = this.#pending.get(tag);
+    if (!pending) return undefined;
+    this.#pending.delete(tag);
+    this.#bytes -= pending.meta.length + (pending.body?.length ?? 0);
+    return pending;
+  }
+
+  #hear(reply: Reply): void {
+    for (const [tag, message_id, conversation_id, seq, repeated] of reply.answers ?? []) {
+      const pending = this.#take(tag);
+      if (!pending) continue;
+      pending.waiter.answered({ message_id, conversation_id, seq, repeated: repeated === 1 });
+      if (pending.waiter.sent && !repeated)
+        this.#unsent.set(tag, { waiter: pending.waiter, until: Date.now() + SENT_WAIT_MS });
+    }
+    for (const [tag, error] of reply.errors ?? [])
+      this.#take(tag)?.waiter.failed(new ApiError(error.code, error.message, error));
+    for (const tag of reply.sent ?? []) {
+      this.#unsent.get(tag)?.waiter.sent?.();
+      this.#unsent.delete(tag);
+    }
+  }
+
+  #expire(): void {
+    const now = Date.now();
+    for (const [tag, { deadline }] of this.#pending) {
+      if (deadline > now) break;
+      this.#take(tag)?.waiter.failed(unavailable());
+    }
+    for (const [tag, { until }] of this.#unsent) {
+      if (until > now) break;
+      this.#unsent.delete(tag);
+    }
+  }
+
+  async #watch(): Promise<void> {
+    for await (const status of this.#nc.status()) {
+      if (status.type !== 'reconnect') continue;
+      this.#batches.clear();
+      for (const [tag, pending] of this.#pending) this.#queue(tag, pending);
+    }
+  }
+}

@@ -1,0 +1,45 @@
+/** Reading LOG: where a partition ends, and its entries from a place on. Used to restore workers, not per message. */
+import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+import type { NatsConnection } from 'nats';
+import { LOG, subject } from './topology.ts';
+
+export interface RawEntry {
+  seq: number;
+  data: Uint8Array;
+}
+
+const BATCH = 256;
+
+/** Sequence of the partition's last entry, 0 when there is none; and the stream's creation time, its identity. */
+export async function logHead(nc: NatsConnection, partition: number): Promise<{ head: number; created: string }> {
+  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const { created } = await manager.streams.info(LOG);
+  try {
+    const last = await manager.direct.getMessage(LOG, { last_by_subj: subject.log(partition) });
+    return { head: last?.seq ?? 0, created: String(created) };
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === 10037) return { head: 0, created: String(created) };
+    throw error;
+  }
+}
+
+/** Entries after `position` up to and including `head`. */
+export async function* readLog(
+  nc: NatsConnection,
+  partition: number,
+  position: number,
+  head: number,
+): AsyncGenerator<RawEntry> {
+  const manager = await jetstreamManager(nc, { checkAPI: false });
+  for (let next = position + 1; next <= head; ) {
+    let got = 0;
+    const batch = await manager.direct.getBatch(LOG, { seq: next, next_by_subj: subject.log(partition), batch: BATCH });
+    for await (const message of batch) {
+      if (message.seq > head) return;
+      got++;
+      next = message.seq + 1;
+      yield { seq: message.seq, data: message.data };
+    }
+    if (got === 0) return;
+  }
+}

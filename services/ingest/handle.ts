@@ -1,0 +1,264 @@
+/**
+ * What ingest decides: may this person do that, is it new, and which place it gets. Pure but for the state it is given;
+ * nothing here waits, so commands of a batch are decided in their order.
+ */
+import { ApiError, type ErrorCode } from '../../shared/contract/errors.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import {
+  type Command,
+  type CreateCommand,
+  type DirectCommand,
+  type Incoming,
+  type ReadCommand,
+  type SendCommand,
+  unpackEnvelopes,
+} from '../../shared/pipeline/commands.ts';
+import { EntryWriter, type LogMeta, type MessageRecord } from '../../shared/pipeline/entry.ts';
+import type { Memory, Partition } from './memory.ts';
+import { type Accepted, type Conversation, sentKey } from './store.ts';
+
+export interface Decision {
+  tag: number;
+  reply: string;
+  answer?: [message_id: string, conversation_id: string, seq: number, repeated: 0 | 1];
+  error?: ApiError;
+}
+export interface Limits {
+  GROUP_MAX_MEMBERS: number;
+}
+
+const refuse = (code: ErrorCode, message: string, details?: unknown): never => {
+  throw new ApiError(code, message, details === undefined ? {} : { details });
+};
+
+export class Decider {
+  readonly #partition: Partition;
+  readonly #memory: Memory;
+  readonly #limits: Limits;
+  /** Found in Postgres for this batch: sends that were accepted long ago. */
+  old = new Map<string, Accepted>();
+  entry = new EntryWriter();
+  #now = 0;
+  #nowText = '';
+
+  constructor(partition: Partition, memory: Memory, limits: Limits) {
+    this.#partition = partition;
+    this.#memory = memory;
+    this.#limits = limits;
+  }
+
+  begin(now: number): void {
+    this.entry = new EntryWriter();
+    this.#now = now;
+    this.#nowText = new Date(now).toISOString();
+  }
+
+  decide({ tag, command, body }: Incoming, reply: string): Decision {
+    const gateway = reply.slice(reply.indexOf('.') + 1);
+    try {
+      return { tag, reply, answer: this.#one(command, body, gateway, tag) };
+    } catch (error) {
+      if (error instanceof ApiError) return { tag, reply, error };
+      throw error;
+    }
+  }
+
+  #one(command: Command, body: Uint8Array, gateway: string, tag: number): NonNullable<Decision['answer']> {
+    switch (command.kind) {
+      case 'send':
+        return this.#send(command, body, gateway, tag);
+      case 'read':
+        return this.#read(command);
+      case 'create':
+        return this.#create(command);
+      case 'direct':
+        return this.#direct(command);
+    }
+  }
+
+  #send(command: SendCommand, body: Uint8Array, gateway: string, tag: number): NonNullable<Decision['answer']> {
+    const { user_id, device_id, client_message_id } = command;
+    const before = this.#before(user_id, client_message_id);
+    if (before) return [before.message_id, before.conversation_id, before.seq, 1];
+    const known = this.#partition.conversations.get(command.conversation_id);
+    const conversation = known ?? this.#open(command);
+    if (!conversation.members.has(user_id)) refuse('not_member', 'only members may write to this conversation');
+    const pair = conversation.type === 'direct' ? ([...conversation.members.keys()] as [string, string]) : undefined;
+    const other = pair?.find((user) => user !== user_id);
+    if (other && this.#memory.full.has(other))
+      refuse('queue_full', 'the recipient has too much waiting; try again later');
+    const envelopes = command.envelopes && this.#envelopes(command, conversation, body);
+
+    const id = uuid7();
+    const seq = ++conversation.last_seq;
+    conversation.entry = Number.POSITIVE_INFINITY;
+    if (!known) this.#partition.conversations.set(conversation.id, conversation);
+    this.#memory.remember(user_id, client_message_id, {
+      message_id: id,
+      conversation_id: conversation.id,
+      seq,
+      partition: this.#partition.number,
+      entry: Number.POSITIVE_INFINITY,
+    });
+    const expires = command.expires_in_sec === undefined ? undefined : this.#now + command.expires_in_sec * 1_000;
+    const meta: MessageRecord = {
+      kind: 'message',
+      id,
+      conversation_id: conversation.id,
+      seq,
+      user_id,
+      device_id,
+      client_message_id,
+      at: this.#now,
+      gateway,
+      tag,
+      pair,
+      opens: known ? undefined : true,
+      self: (this.#memory.people.get(user_id)?.devices ?? 2) > 1 || undefined,
+      envelopes,
+      attachments: command.attachments,
+      reply_to: command.reply_to,
+      expires_at: expires,
+    };
+    this.entry.add(meta, this.#head(meta), body);
+    return [id, conversation.id, seq, 0];
+  }
+
+  /** The reader's object up to the payload, see entry.ts. Ids need no escaping; the client's own id may. */
+  #head(meta: MessageRecord): Buffer {
+    let text = `"message":{"id":"${meta.id}","conversation_id":"${meta.conversation_id}","seq":${meta.seq},"sender_id":"${meta.user_id}","sender_device_id":"${meta.device_id}","client_message_id":${JSON.stringify(meta.client_message_id)}`;
+    if (meta.attachments) text += `,"attachments":${JSON.stringify(meta.attachments)}`;
+    if (meta.reply_to) text += `,"reply_to":"${meta.reply_to}"`;
+    if (meta.expires_at) text += `,"expires_at":"${new Date(meta.expires_at).toISOString()}"`;
+    return Buffer.from(`${text},"sent_at":"${this.#nowText}","payload":`);
+  }
+
+  #before(user: string, clientMessageId: string): Accepted | undefined {
+    const key = sentKey(user, clientMessageId);
+    const seen = this.#memory.seen.get(key);
+    // In flight in another partition: not durable, so it can't be answered yet.
+    if (seen && seen.partition !== this.#partition.number && seen.entry === Number.POSITIVE_INFINITY)
+      throw new ApiError('unavailable', 'this client_message_id is being sent to another conversation', {
+        retry_after_ms: 200,
+      });
+    return seen ?? this.old.get(key);
+  }
+
+  #open({
+    to,
+    user_id,
+    conversation_id,
+  }: {
+    to?: string | undefined;
+    user_id: string;
+    conversation_id: string;
+  }): Conversation {
+    if (!to) return refuse('not_found', 'there is no such conversation');
+    if (to === user_id) return refuse('invalid_request', 'to: a conversation needs another person');
+    if (!this.#memory.people.has(to)) return refuse('not_found', 'there is no such person');
+    const members = new Map([user_id, to].sort().map((user) => [user, 'member' as const]));
+    return {
+      id: conversation_id,
+      type: 'direct',
+      last_seq: 0,
+      members,
+      entry: Number.POSITIVE_INFINITY,
+      read: new Map(),
+    };
+  }
+
+  #envelopes(
+    command: SendCommand,
+    conversation: Conversation,
+    body: Uint8Array,
+  ): NonNullable<MessageRecord['envelopes']> {
+    const extra: string[] = [];
+    const out = command.envelopes!.map(({ device_id }) => {
+      const owner = this.#memory.owners.get(device_id);
+      if (!owner || !conversation.members.has(owner)) extra.push(device_id);
+      return { device_id, user_id: owner ?? '' };
+    });
+    if (extra.length)
+      refuse('device_mismatch', 'some envelopes are for devices that are not in this conversation', { extra });
+    if (unpackEnvelopes(body).length !== out.length)
+      refuse('invalid_request', 'envelopes: one payload for each device');
+    return out;
+  }
+
+  #read({ conversation_id, user_id, device_id, seq }: ReadCommand): NonNullable<Decision['answer']> {
+    const conversation =
+      this.#partition.conversations.get(conversation_id) ?? refuse('not_found', 'there is no such conversation');
+    if (!conversation.members.has(user_id)) refuse('not_member', 'only members may read this conversation');
+    if (seq > conversation.last_seq) refuse('invalid_request', 'seq: the conversation has not come that far');
+    if (seq <= (conversation.read.get(user_id) ?? 0)) return ['', conversation_id, seq, 1];
+    conversation.read.set(user_id, seq);
+    conversation.entry = Number.POSITIVE_INFINITY;
+    const pair = conversation.type === 'direct' ? ([...conversation.members.keys()] as [string, string]) : undefined;
+    this.#add({ kind: 'read', conversation_id, seq, user_id, device_id, at: this.#now, pair });
+    return ['', conversation_id, seq, 0];
+  }
+
+  #create({
+    conversation_id,
+    user_id,
+    device_id,
+    type,
+    name,
+    description,
+    member_ids,
+  }: CreateCommand): NonNullable<Decision['answer']> {
+    const known = this.#partition.conversations.get(conversation_id);
+    if (known) {
+      if (!known.members.has(user_id)) refuse('conflict', 'there is a conversation with this id');
+      return ['', conversation_id, known.last_seq, 1];
+    }
+    const others = [...new Set(member_ids)].filter((user) => user !== user_id);
+    if (others.length + 1 > this.#limits.GROUP_MAX_MEMBERS)
+      refuse('invalid_request', `member_ids: a group has at most ${this.#limits.GROUP_MAX_MEMBERS} members`);
+    const missing = others.filter((user) => !this.#memory.people.has(user));
+    if (missing.length) refuse('not_found', 'some of these people do not exist', { user_ids: missing });
+    const members: [string, 'owner' | 'member'][] = [
+      [user_id, 'owner'],
+      ...others.map((user): [string, 'member'] => [user, 'member']),
+    ];
+    this.#begin(
+      { id: conversation_id, type, last_seq: 0, members: new Map(members), entry: 0, read: new Map() },
+      { user_id, device_id, name, description },
+    );
+    return ['', conversation_id, 0, 0];
+  }
+
+  #direct(command: DirectCommand): NonNullable<Decision['answer']> {
+    const { conversation_id } = command;
+    const known = this.#partition.conversations.get(conversation_id);
+    if (known) return ['', conversation_id, known.last_seq, 1];
+    this.#begin(this.#open(command), command);
+    return ['', conversation_id, 0, 0];
+  }
+
+  #begin(
+    conversation: Conversation,
+    by: { user_id: string; device_id: string; name?: string | undefined; description?: string | undefined },
+  ): void {
+    conversation.entry = Number.POSITIVE_INFINITY;
+    this.#partition.conversations.set(conversation.id, conversation);
+    const { id: conversation_id, type } = conversation;
+    const { user_id, device_id, name, description } = by;
+    this.#add({
+      kind: 'conversation',
+      conversation_id,
+      seq: 0,
+      user_id,
+      device_id,
+      at: this.#now,
+      type,
+      name,
+      description,
+      members: [...conversation.members],
+    });
+  }
+
+  #add(meta: LogMeta): void {
+    this.entry.add(meta);
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * ingest: INGRESS → LOG. The one numberer of each partition's conversations. Takes what has arrived, decides it in
+ * order, appends it as one entry, and only then answers. One append per partition is in flight; what arrives meanwhile
+ * is the next entry.
+ */
+import { Kvm } from '@nats-io/kv';
+import type { NatsConnection } from 'nats';
+import { AppendError, appendLog } from '../../nats/append.ts';
+import { type Delivered, Retake, Writer } from '../../nats/consume.ts';
+import { logHead, readLog } from '../../nats/log.ts';
+import { consumer, FULL_BUCKET, INGRESS, LOG, streams } from '../../nats/topology.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import { isOutage } from '../../shared/outage.ts';
+import { decodeCommands, type Incoming, type Reply } from '../../shared/pipeline/commands.ts';
+import { Decider, type Decision } from './handle.ts';
+import { Memory, Partition } from './memory.ts';
+import { openStore, type Store, sentKey } from './store.ts';
+
+type Batch = ReturnType<typeof decodeCommands>;
+/** An entry is closed when it has grown to this, well below the broker's max_payload. */
+const ENTRY_BYTES = 2 << 20;
+const WINDOW = 512;
+
+async function open(context: Context): Promise<Service> {
+  const { config, log, metrics } = context;
+  const nc = await context.connect('ingest');
+  const store = openStore(context.db);
+  const memory = new Memory(config.DEDUPE_WINDOW);
+  const specs = streams(config).find(({ config: { name } }) => name === INGRESS)!.consumers;
+
+  nc.subscribe('people.*', {
+    callback: (_, message) => {
+      memory.people.delete(message.subject.slice('people.'.length));
+      memory.owners.clear();
+    },
+  });
+  nc.subscribe('projected.*', {
+    callback: (_, message) =>
+      memory.setProjected(
+        Number(message.subject.slice('projected.'.length)),
+        (message.json() as { entry_seq: number }).entry_seq,
+      ),
+  });
+  await watchFull(nc, memory);
+
+  const writers = specs.map((spec, number) => {
+    const worker = new Ingest(nc, number, store, memory, context);
+    return new Writer(nc, {
+      stage: 'ingest',
+      partition: number,
+      stream: INGRESS,
+      consumer: specs.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
+      window: WINDOW,
+      log,
+      metrics,
+      takeOver: () => worker.takeOver(),
+      decode: decodeCommands,
+      handle: (batch) => worker.handle(batch),
+    });
+  });
+  return {
+    ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    close: async () => {
+      await Promise.all(writers.map((writer) => writer.close()));
+      await nc.drain();
+    },
+  };
+}
+
+/** Keeps `memory.full` as the bucket says; fanout writes it. */
+async function watchFull(nc: NatsConnection, memory: Memory): Promise<void> {
+  const bucket = await new Kvm(nc).open(FULL_BUCKET);
+  const changes = await bucket.watch();
+  void (async () => {
+    for await (const { key, operation } of changes) {
+      if (operation === 'PUT') memory.full.add(key);
+      else memory.full.delete(key);
+    }
+  })();
+}
+
+class Ingest {
+  readonly #nc: NatsConnection;
+  readonly #partition: Partition;
+  readonly #store: Store;
+  readonly #memory: Memory;
+  readonly #decider: Decider;
+  readonly #metrics: Context['metrics'];
+
+  constructor(nc: NatsConnection, number: number, store: Store, memory: Memory, { config, metrics }: Context) {
+    this.#nc = nc;
+    this.#store = store;
+    this.#memory = memory;
+    this.#metrics = metrics;
+    this.#partition = new Partition(number, memory);
+    this.#decider = new Decider(this.#partition, memory, config);
+  }
+
+  /** State of the partition = the projection in Postgres and what the log holds beyond it. */
+  async takeOver(): Promise<undefined> {
+    const { number } = this.#partition;
+    const { head, created } = await logHead(this.#nc, number);
+    const projection = await this.#store.position(number);
+    const position = projection?.stream === created ? Math.min(projection.entry_seq, head) : 0;
+    this.#partition.reset(head, position);
+    for await (const { seq, data } of readLog(this.#nc, number, position, head)) this.#partition.replay(seq, data);
+  }
+
+  async handle(batch: Delivered<Batch>[]): Promise<void> {
+    const incoming: [Incoming, string][] = [];
+    for (const { value } of batch) for (const command of value.commands) incoming.push([command, value.reply]);
+    await this.#load(incoming);
+    for (let next = 0; next < incoming.length; ) next = await this.#append(incoming, next);
+    this.#metrics.batch.observe({ stage: 'ingest' }, incoming.length);
+  }
+
+  async #append(incoming: [Incoming, string][], from: number): Promise<number> {
+    const decisions: Decision[] = [];
+    this.#decider.begin(Date.now());
+    let next = from;
+    for (; next < incoming.length && this.#decider.entry.bytes < ENTRY_BYTES; next++)
+      decisions.push(this.#decider.decide(...incoming[next]!));
+    const { entry } = this.#decider;
+    if (entry.count) {
+      try {
+        this.#partition.head = await appendLog(this.#nc, this.#partition.number, this.#partition.head, entry.finish());
+      } catch (error) {
+        if (error instanceof AppendError || isOutage(error)) throw new Retake(`${LOG}: ${(error as Error).message}`);
+        throw error;
+      }
+      this.#settle(incoming, from, next);
+    }
+    this.#answer(decisions);
+    return next;
+  }
+
+  /** What this entry changed is durable as of `head`. */
+  #settle(incoming: [Incoming, string][], from: number, to: number): void {
+    const { head, conversations } = this.#partition;
+    for (let i = from; i < to; i++) {
+      const { command } = incoming[i]![0];
+      const conversation = conversations.get(command.conversation_id);
+      if (conversation?.entry === Number.POSITIVE_INFINITY) conversation.entry = head;
+      if (command.kind !== 'send') continue;
+      const seen = this.#memory.seen.get(sentKey(command.user_id, command.client_message_id));
+      if (seen?.entry === Number.POSITIVE_INFINITY && seen.partition === this.#partition.number) seen.entry = head;
+    }
+  }
+
+  #answer(decisions: Decision[]): void {
+    const replies = new Map<string, Required<Omit<Reply, 'sent'>>>();
+    let refused = 0;
+    for (const { tag, reply, answer, error } of decisions) {
+      let to = replies.get(reply);
+      if (!to) {
+        to = { answers: [], errors: [] };
+        replies.set(reply, to);
+      }
+      if (answer) to.answers.push([tag, ...answer]);
+      else {
+        to.errors.push([tag, error!.toJSON()]);
+        refused++;
+      }
+    }
+    for (const [reply, said] of replies) this.#nc.publish(reply, JSON.stringify(said));
+    this.#metrics.records.inc({ stage: 'ingest', outcome: 'ok' }, decisions.length - refused);
+    if (refused) this.#metrics.records.inc({ stage: 'ingest', outcome: 'refused' }, refused);
+  }
+
+  /** One query of each kind for everything that this batch asks about and memory does not know. */
+  async #load(incoming: [Incoming, string][]): Promise<void> {
+    const conversations = new Set<string>();
+    const people = new Set<string>();
+    const devices = new Set<string>();
+    for (const [{ command }] of incoming) {
+      conversations.add(command.conversation_id);
+      if (command.kind === 'send') {
+        people.add(command.user_id);
+        for (const { device_id } of command.envelopes ?? [])
+          if (!this.#memory.owners.has(device_id)) devices.add(device_id);
+      }
+      if ('to' in command && command.to) people.add(command.to);
+      if (command.kind === 'create') for (const user of command.member_ids) people.add(user);
+    }
+    await Promise.all([
+      this.#partition.load(this.#store, conversations),
+      this.#memory.loadPeople(this.#store, people),
+      devices.size &&
+        this.#store.owners([...devices]).then((found) => {
+          for (const [device, owner] of found) this.#memory.owners.set(device, owner);
+        }),
+    ]);
+    const doubtful: [string, string][] = [];
+    for (const [{ command }] of incoming) {
+      if (command.kind !== 'send' || this.#memory.seen.has(sentKey(command.user_id, command.client_message_id)))
+        continue;
+      const person = this.#memory.people.get(command.user_id);
+      if (!person || command.client_message_id <= person.greatest)
+        doubtful.push([command.user_id, command.client_message_id]);
+    }
+    this.#decider.old = doubtful.length ? await this.#store.accepted(doubtful) : new Map();
+  }
+}
+
+const definition: ServiceDefinition = { name: 'ingest', about: 'numbers conversations: INGRESS to LOG', open };
+export default definition;

@@ -1,0 +1,92 @@
+/** What ingest reads: conversations, people and messages from the projection in Postgres. Writing is nats/append.ts. */
+import type { ConversationType, Role } from '../../shared/contract/scalars.ts';
+import type { Database } from '../../shared/db/database.ts';
+
+export interface Conversation {
+  id: string;
+  type: ConversationType;
+  last_seq: number;
+  members: Map<string, Role>;
+  /** Log entry that changed it last; it may be forgotten once that is projected. */
+  entry: number;
+  read: Map<string, number>;
+}
+export interface Person {
+  devices: number;
+  /** Bytewise greatest client_message_id that this person ever had accepted; a greater one is new for certain. */
+  greatest: string;
+}
+export interface Accepted {
+  message_id: string;
+  conversation_id: string;
+  seq: number;
+}
+
+export interface Store {
+  position(partition: number): Promise<{ entry_seq: number; stream: string } | undefined>;
+  conversations(ids: string[]): Promise<Conversation[]>;
+  people(ids: string[]): Promise<Map<string, Person>>;
+  accepted(keys: [user: string, client_message_id: string][]): Promise<Map<string, Accepted>>;
+  owners(devices: string[]): Promise<Map<string, string>>;
+}
+
+export const sentKey = (user: string, clientMessageId: string): string => `${user} ${clientMessageId}`;
+
+export function openStore({ query }: Database): Store {
+  return {
+    async position(partition) {
+      const [row] = await query<{ entry_seq: number; stream: string }>(
+        'select entry_seq, stream from log_positions where partition = $1',
+        [partition],
+      );
+      return row;
+    },
+    async conversations(ids) {
+      const rows = await query<{ id: string; type: ConversationType; last_seq: number; members: [string, Role][] }>(
+        `select c.id, c.type, c.last_seq,
+           (select coalesce(json_agg(json_build_array(m.user_id, m.role)), '[]') from members m
+             where m.conversation_id = c.id and m.left_seq is null) as members
+         from conversations c where c.id = any($1::uuid[])`,
+        [ids],
+      );
+      return rows.map((row) => ({ ...row, members: new Map(row.members), entry: 0, read: new Map() }));
+    },
+    async people(ids) {
+      const rows = await query<{ id: string; devices: number; greatest: string | null }>(
+        `select u.id,
+           (select count(*)::int from devices d where d.user_id = u.id and d.deleted_at is null) as devices,
+           (select max(m.client_message_id) from messages m where m.sender_id = u.id) as greatest
+         from users u where u.id = any($1::uuid[]) and u.deleted_at is null`,
+        [ids],
+      );
+      return new Map(rows.map((row) => [row.id, { devices: row.devices, greatest: row.greatest ?? '' }]));
+    },
+    async accepted(keys) {
+      const rows = await query<{
+        sender_id: string;
+        client_message_id: string;
+        id: string;
+        conversation_id: string;
+        seq: number;
+      }>(
+        `select m.sender_id, m.client_message_id, m.id, m.conversation_id, m.seq
+         from unnest($1::uuid[], $2::text[]) as k(sender_id, client_message_id)
+         join messages m on m.sender_id = k.sender_id and m.client_message_id = k.client_message_id collate "C"`,
+        [keys.map(([user]) => user), keys.map(([, id]) => id)],
+      );
+      return new Map(
+        rows.map((row) => [
+          sentKey(row.sender_id, row.client_message_id),
+          { message_id: row.id, conversation_id: row.conversation_id, seq: row.seq },
+        ]),
+      );
+    },
+    async owners(devices) {
+      const rows = await query<{ id: string; user_id: string }>(
+        'select id, user_id from devices where id = any($1::uuid[]) and deleted_at is null',
+        [devices],
+      );
+      return new Map(rows.map((row) => [row.id, row.user_id]));
+    },
+  };
+}

@@ -1,0 +1,69 @@
+/** What an operator asks of every process: /health (it runs), /ready (requests would succeed), /metrics. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Context } from './lifecycle.ts';
+
+export interface Reply {
+  status: number;
+  type: string;
+  body: string;
+}
+
+const json = (status: number, body: unknown): Reply => ({
+  status,
+  type: 'application/json; charset=utf-8',
+  body: JSON.stringify(body),
+});
+
+/** 200 once every service of this process is ready; otherwise 503 with each one's reason. */
+export function readiness({ services }: Pick<Context, 'services'>): Reply {
+  const states = Object.fromEntries([...services].map(([name, service]) => [name, service.ready()]));
+  const ready = services.size > 0 && Object.values(states).every((state) => state === true);
+  return json(ready ? 200 : 503, { data: { ready, services: states } });
+}
+
+export const health = (): Reply => json(200, { data: { status: 'ok', uptime_sec: Math.floor(process.uptime()) } });
+
+export async function metricsText({ metrics }: Pick<Context, 'metrics'>): Promise<Reply> {
+  return { status: 200, type: metrics.registry.contentType, body: await metrics.registry.metrics() };
+}
+
+/** The answer to `GET path`, or undefined where it is none of the three. */
+export async function opsReply(
+  path: string,
+  context: Pick<Context, 'services' | 'metrics'>,
+): Promise<Reply | undefined> {
+  if (path === '/health') return health();
+  if (path === '/ready') return readiness(context);
+  if (path === '/metrics') return await metricsText(context);
+  return undefined;
+}
+
+/** The three on OPS_PORT, for processes with neither api nor edge. */
+export async function startOps(context: Context): Promise<{ url: string; close(): Promise<void> }> {
+  const { HOST, OPS_PORT } = context.config;
+  const server = createServer((request, response) => {
+    const path = (request.url ?? '').split('?')[0]!;
+    const get = request.method === 'GET' || request.method === 'HEAD';
+    opsReply(get ? path : '', context).then(
+      (reply = json(404, { error: { code: 'not_found', message: 'there are /health, /ready and /metrics' } })) => {
+        response.writeHead(reply.status, { 'content-type': reply.type, 'cache-control': 'no-store' });
+        response.end(request.method === 'HEAD' ? undefined : reply.body);
+      },
+      () => response.writeHead(500).end(),
+    );
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(OPS_PORT, HOST, resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}

@@ -1,0 +1,96 @@
+/**
+ * An entry of LOG: the records of one append, `[u32 metaLen][u32 headLen][u32 bodyLen][meta: JSON][head][body]` each.
+ * For a message `head` is the reader's JSON object up to and including `"payload":`, and `body` the payload's literal,
+ * so that a frame is made by joining bytes. With envelopes `body` is as in commands.ts and one literal is joined.
+ */
+import type { ConversationType, MediaRef, Role } from '../contract/scalars.ts';
+
+interface Recorded {
+  conversation_id: string;
+  /** Place in the conversation. A message takes one; a read receipt stands at the seq it covers. */
+  seq: number;
+  user_id: string;
+  device_id: string;
+  /** Milliseconds since 1970. */
+  at: number;
+  /** Gateway and tag that are to hear `sent`. */
+  gateway?: string | undefined;
+  tag?: number | undefined;
+}
+export interface MessageRecord extends Recorded {
+  kind: 'message';
+  id: string;
+  client_message_id: string;
+  /** Direct conversations carry their two people; for groups fanout knows the members. */
+  pair?: [string, string] | undefined;
+  /** The first message of a direct conversation makes it. */
+  opens?: true | undefined;
+  /** The sender has other devices, which get a copy. */
+  self?: true | undefined;
+  envelopes?: { device_id: string; user_id: string }[] | undefined;
+  attachments?: MediaRef[] | undefined;
+  reply_to?: string | undefined;
+  expires_at?: number | undefined;
+}
+/** A conversation begins, empty. */
+export interface ConversationRecord extends Recorded {
+  kind: 'conversation';
+  type: ConversationType;
+  name?: string | undefined;
+  description?: string | undefined;
+  members: [user: string, role: Role][];
+}
+export interface ReadRecord extends Recorded {
+  kind: 'read';
+  pair?: [string, string] | undefined;
+}
+export type LogMeta = MessageRecord | ConversationRecord | ReadRecord;
+export interface LogRecord {
+  meta: LogMeta;
+  head: Buffer;
+  body: Buffer;
+}
+
+const NONE = Buffer.alloc(0);
+
+export class EntryWriter {
+  readonly #parts: Buffer[] = [];
+  bytes = 0;
+  count = 0;
+
+  add(meta: LogMeta, head: Buffer = NONE, body: Uint8Array = NONE): void {
+    const json = Buffer.from(JSON.stringify(meta));
+    const lengths = Buffer.allocUnsafe(12);
+    lengths.writeUInt32LE(json.length);
+    lengths.writeUInt32LE(head.length, 4);
+    lengths.writeUInt32LE(body.length, 8);
+    for (const part of [lengths, json, head, Buffer.from(body.buffer, body.byteOffset, body.length)]) {
+      this.#parts.push(part);
+      this.bytes += part.length;
+    }
+    this.count++;
+  }
+
+  finish(): Buffer {
+    return Buffer.concat(this.#parts, this.bytes);
+  }
+}
+
+/** Heads and bodies are views into `data`. Throws on bytes that ingest did not write: a dead letter. */
+export function decodeEntry(data: Uint8Array): LogRecord[] {
+  const view = Buffer.from(data.buffer, data.byteOffset, data.length);
+  const out: LogRecord[] = [];
+  for (let at = 0; at < view.length; ) {
+    const metaEnd = at + 12 + view.readUInt32LE(at);
+    const headEnd = metaEnd + view.readUInt32LE(at + 4);
+    const bodyEnd = headEnd + view.readUInt32LE(at + 8);
+    if (bodyEnd > view.length) throw new Error('a record runs past the end of its entry');
+    out.push({
+      meta: JSON.parse(view.toString('utf8', at + 12, metaEnd)) as LogMeta,
+      head: view.subarray(metaEnd, headEnd),
+      body: view.subarray(headEnd, bodyEnd),
+    });
+    at = bodyEnd;
+  }
+  return out;
+}
