@@ -1,0 +1,169 @@
+/** The embedded database: a real Postgres on loopback. */
+import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import type { Config } from '../../shared/config/index.ts';
+import { type ChildOptions, endStray, startChild, tail } from './child.ts';
+import type { Secrets } from './data-dir.ts';
+import { type Engine, until } from './engine.ts';
+import { type Place, postgresPlace } from './postgres-place.ts';
+
+const START_TIMEOUT_MS = 120_000;
+const USER = 'sealwire';
+
+export interface PostgresOptions {
+  config: Pick<Config, 'DURABILITY'>;
+  /** Holds the log, and the cluster where the user can reach it. */
+  dir: string;
+  secrets: Secrets;
+  /** 0: any free one. */
+  port?: number;
+}
+
+/** Starts the database and returns once it answers queries; rejects with the end of its log when it does not. */
+export async function startPostgres({ config, dir, secrets, port = 0 }: PostgresOptions): Promise<Engine> {
+  const place = postgresPlace(dir);
+  const log = join(dir, 'postgres.log');
+  if (!existsSync(join(place.data, 'PG_VERSION'))) await initialise(place, secrets, log);
+  await endStray(join(place.data, 'postmaster.pid'), place.data);
+  for (let attempt = 1; ; attempt++) {
+    const chosen = port || (await freePort());
+    try {
+      return await startAt(chosen, place, config.DURABILITY, secrets, log);
+    } catch (error) {
+      // Somebody else may have taken the port between the look and the start.
+      if (port || attempt === 3) throw error;
+    }
+  }
+}
+
+async function startAt(
+  port: number,
+  place: Place,
+  durability: Config['DURABILITY'],
+  secrets: Secrets,
+  log: string,
+): Promise<Engine> {
+  const settings = {
+    listen_addresses: '127.0.0.1',
+    port,
+    unix_socket_directories: '',
+    max_connections: 200,
+    shared_buffers: '128MB',
+    wal_compression: 'on',
+    log_min_messages: 'warning',
+    cluster_name: `sealwire-${secrets.broker}`,
+    // Fast: only a power cut can lose what was committed, never a kill -9.
+    ...(durability === 'fast'
+      ? { fsync: 'off', full_page_writes: 'off', wal_level: 'minimal', max_wal_senders: 0 }
+      : {}),
+  };
+  const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const child = startChild(join(place.bin, 'postgres'), ['-D', place.data, ...args], {
+    orphan: 'INT',
+    log,
+    ...as(place),
+  });
+  const url = `postgres://${USER}:${secrets.postgres}@127.0.0.1:${port}/${USER}`;
+  try {
+    await until(
+      async () => {
+        if (!child.alive()) return 'ended';
+        return await answers(url, place.data);
+      },
+      START_TIMEOUT_MS,
+      20,
+    ).then((state) => {
+      if (state === 'ended') throw new Error('it ended');
+    });
+    return {
+      name: 'postgres',
+      url,
+      port,
+      pid: child.pid,
+      exited: child.exited,
+      signal: child.signal,
+      stop: () => child.stop('SIGINT', 15_000),
+    };
+  } catch (error) {
+    await child.stop('SIGQUIT', 5_000);
+    throw new Error(`Postgres (${place.bin}) did not start: ${(error as Error).message}\n${tail(log)}`);
+  }
+}
+
+/** Looks whether the server that answers is the one of this directory; makes the database at the first start. */
+async function answers(url: string, data: string): Promise<'ready'> {
+  const admin = new Client({ connectionString: url.replace(/\/[^/]*$/, '/postgres'), connectionTimeoutMillis: 5_000 });
+  admin.on('error', () => {});
+  try {
+    await admin.connect();
+    const found = await admin.query<{ data_directory: string }>('SHOW data_directory');
+    if (found.rows[0]?.data_directory !== data) throw new Error('another Postgres answers on its port');
+    const exists = await admin.query('SELECT 1 FROM pg_database WHERE datname = $1', [USER]);
+    if (exists.rowCount === 0) await admin.query(`CREATE DATABASE ${USER}`);
+    return 'ready';
+  } finally {
+    await admin.end().catch(() => {});
+  }
+}
+
+/** A new cluster, made beside its place and moved there when it is whole. */
+async function initialise(place: Place, secrets: Secrets, log: string): Promise<void> {
+  const temporary = `${place.data}.new`;
+  const password = `${place.data}.password`;
+  rmSync(temporary, { recursive: true, force: true });
+  mkdirSync(temporary, { mode: 0o700 });
+  writeFileSync(password, secrets.postgres, { mode: 0o600 });
+  if (place.user) for (const path of [temporary, password]) chownSync(path, place.user.uid, place.user.gid);
+  try {
+    const child = startChild(
+      join(place.bin, 'initdb'),
+      [
+        '-D',
+        temporary,
+        '-U',
+        USER,
+        '-A',
+        'scram-sha-256',
+        `--pwfile=${password}`,
+        '-E',
+        'UTF8',
+        '--locale-provider=builtin',
+        '--builtin-locale=C.UTF-8',
+        '--locale=C',
+        '--no-sync',
+        '--no-instructions',
+      ],
+      { orphan: 'KILL', log, ...as(place) },
+    );
+    const { code } = await child.exited;
+    if (code !== 0) throw new Error(`initdb (${place.bin}) failed:\n${tail(log)}`);
+    renameSync(temporary, place.data);
+  } finally {
+    rmSync(password, { force: true });
+  }
+}
+
+function as(place: Place): Pick<ChildOptions, 'uid' | 'gid' | 'cwd' | 'env'> {
+  // Nothing of this process's environment matters to Postgres, and some of it (PG*) would mislead it.
+  const env = { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' };
+  return { env, cwd: '/', ...(place.user ? { uid: place.user.uid, gid: place.user.gid } : {}) };
+}
+
+/** Below the range from which kernels take the ports of outgoing connections, so that a restart finds it free. */
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
+
+/** The major version of a cluster on disk, or undefined. */
+export const clusterVersion = (data: string): string | undefined =>
+  existsSync(join(data, 'PG_VERSION')) ? readFileSync(join(data, 'PG_VERSION'), 'utf8').trim() : undefined;

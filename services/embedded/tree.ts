@@ -1,0 +1,138 @@
+/** The embedded default: broker, database and all services as one process tree that starts and ends together. */
+import { join } from 'node:path';
+import { provision } from '../../nats/provision.ts';
+import { type Config, readConfig } from '../../shared/config/index.ts';
+import { migrate } from '../../shared/db/migrate.ts';
+import type { ServiceName } from '../../shared/lifecycle.ts';
+import { lockDataDir, secretsOf } from './data-dir.ts';
+import type { Engine } from './engine.ts';
+import { type Keeper, keep } from './keeper.ts';
+import { startNats } from './nats.ts';
+import { startPostgres } from './postgres.ts';
+import { type ServiceProcess, startServices } from './service-process.ts';
+
+/** Which services share a process. The edge has one to itself, so that nothing delays its sockets. */
+export const GROUPS: ServiceName[][] = [['edge'], ['api', 'ingest', 'fanout', 'history']];
+
+export interface TreeOptions {
+  /** Variables as in the environment, over those of this process. */
+  env?: Record<string, string | undefined>;
+  /** Progress, one line per step. */
+  say?(line: string): void;
+  /** Where the services' own logs go; a path, or this process's output. */
+  log?: string | 'inherit';
+}
+
+export interface Tree {
+  /** `api`, `edge` (with path), `nats`, `postgres` (without password); `ops` where it applies. */
+  addresses: Record<string, string>;
+  /** The configuration that the services got: with URLs and secret of the engines. */
+  config: Config;
+  /** Process ids by name: `nats`, `postgres`, and one per group, e.g. `edge`. */
+  pids(): Record<string, number>;
+  /** Services first, then the broker, then the database. */
+  stop(): Promise<void>;
+  /** Resolves when the tree can't go on, with the reason; it has been stopped then. */
+  failed: Promise<string>;
+}
+
+/** Starts everything and resolves once all is ready. What NATS_URL and DATABASE_URL name is used instead of embedded. */
+export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: TreeOptions = {}): Promise<Tree> {
+  const given = { ...process.env, ...env };
+  const asked = readConfig(given);
+  const dir = asked.DATA_DIR;
+  const unlock = lockDataDir(dir);
+  const stack: { name: string; stop(): Promise<void> }[] = [];
+  const engines: Keeper<Engine>[] = [];
+  const processes: [string, Keeper<ServiceProcess>][] = [];
+  let fail: (reason: string) => void = () => {};
+  const failing = new Promise<string>((resolve) => {
+    fail = resolve;
+  });
+  let ending: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    ending ??= (async () => {
+      for (const { stop: end } of stack.reverse()) await end().catch((error: Error) => say(error.message));
+      unlock();
+    })();
+    return ending;
+  };
+  const failed = failing.then(async (reason) => {
+    await stop();
+    return reason;
+  });
+  const kept = async <T extends Engine | ServiceProcess>(
+    name: string,
+    start: (previous: T | undefined) => Promise<T>,
+  ): Promise<Keeper<T>> => {
+    const keeper = await keep<T>({ name, start, say, gaveUp: fail });
+    // It came up after all was told to stop.
+    if (ending) await keeper.stop();
+    stack.push({ name, stop: () => keeper.stop() });
+    return keeper;
+  };
+  const once = <T>(work: Promise<T>): Promise<T> =>
+    Promise.race([work, failing.then((reason) => Promise.reject(new Error(reason)))]);
+
+  try {
+    const secrets = secretsOf(dir);
+    let config: Config = asked;
+    if (!asked.DATABASE_URL) {
+      say(`database: starting Postgres in ${join(dir, 'postgres')}`);
+      const keeper = await kept<Engine>('postgres', (previous) =>
+        startPostgres({ config: asked, dir: join(dir, 'postgres'), secrets, port: previous?.port ?? 0 }),
+      );
+      engines.push(keeper);
+      config = { ...config, DATABASE_URL: keeper.now.url };
+    }
+    if (!asked.NATS_URL) {
+      say(`broker: starting nats-server in ${join(dir, 'nats')}, profile ${asked.DURABILITY}`);
+      const keeper = await kept<Engine>('nats', async (previous) => {
+        const port = previous?.port ?? 0;
+        const engine = await startNats({ config: asked, dir: join(dir, 'nats'), secrets, port });
+        // What is in memory only is gone with the broker, definition included.
+        if (previous) await provision(config);
+        return engine;
+      });
+      engines.push(keeper);
+      config = { ...config, NATS_URL: keeper.now.url, NATS_SECRET: secrets.nats };
+    }
+    const changes = await once(provision(config));
+    say(
+      `broker: ${changes.length ? `${changes.length} changes to streams and consumers` : 'streams and consumers are as they should be'}`,
+    );
+    const applied = await once(migrate(config));
+    say(`database: ${applied.length ? `applied ${applied.join(', ')}` : 'the schema is up to date'}`);
+
+    const childEnv = { ...given, ...engineEnv(config), DATA_DIR: dir };
+    const groups = GROUPS.map(async (services) => {
+      const name = services.join('+');
+      say(`services: starting ${services.join(', ')}`);
+      const keeper = await kept<ServiceProcess>(name, (previous) =>
+        startServices({ services, env: childEnv, previous, log }),
+      );
+      processes.push([name, keeper]);
+    });
+    const results = await once(Promise.allSettled(groups));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+
+    const addresses: Record<string, string> = {};
+    for (const [, keeper] of processes) Object.assign(addresses, keeper.now.addresses);
+    addresses.nats = config.NATS_URL!;
+    addresses.postgres = config.DATABASE_URL!.replace(/:[^:@/]*@/, '@');
+    const pids = (): Record<string, number> =>
+      Object.fromEntries([
+        ...engines.map((one) => [one.now.name, one.now.pid] as const),
+        ...processes.map(([name, one]) => [name, one.now.pid] as const),
+      ]);
+    return { addresses, config, pids, stop, failed };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function engineEnv(config: Config): Record<string, string> {
+  const { NATS_URL, NATS_SECRET, DATABASE_URL } = config;
+  return { NATS_URL: NATS_URL!, DATABASE_URL: DATABASE_URL!, ...(NATS_SECRET ? { NATS_SECRET } : {}) };
+}

@@ -1,0 +1,122 @@
+/** Runs services in this process: `node services/main.ts ingest fanout`, or `all`. */
+import type { NatsConnection } from 'nats';
+import { connectNats } from '../nats/connect.ts';
+import { type Config, readConfig } from '../shared/config/index.ts';
+import { openDatabase } from '../shared/db/database.ts';
+import type { Context, Service, ServiceDefinition, ServiceName } from '../shared/lifecycle.ts';
+import { createLog } from '../shared/log.ts';
+import { createMetrics } from '../shared/metrics.ts';
+import { startOps } from '../shared/ops.ts';
+
+/** In the order in which they open; they close the other way round, so that clients are let go first. */
+const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {
+  history: () => import('./history/index.ts'),
+  fanout: () => import('./fanout/index.ts'),
+  ingest: () => import('./ingest/index.ts'),
+  api: () => import('./api/index.ts'),
+  edge: () => import('./edge/index.ts'),
+};
+export const SERVICE_NAMES = Object.keys(SERVICES) as ServiceName[];
+
+export interface Running {
+  /** e.g. `{ api: 'http://127.0.0.1:8080' }`, and `ops` where neither api nor edge runs. */
+  addresses: Record<string, string>;
+  close(): Promise<void>;
+}
+
+/** Opens the services and resolves once all of them are ready. @throws what the first one that failed threw. */
+export async function runServices(names: ServiceName[], config: Config, readyTimeoutMs = 60_000): Promise<Running> {
+  const log = createLog(config);
+  const metrics = createMetrics();
+  const db = await openDatabase(config, log);
+  const connections: NatsConnection[] = [];
+  const services = new Map<ServiceName, Service>();
+  const addresses: Record<string, string> = {};
+  let ops: Awaited<ReturnType<typeof startOps>> | undefined;
+  const context: Context = {
+    config,
+    log,
+    metrics,
+    db,
+    services,
+    async connect(service) {
+      const nc = await connectNats(config, service);
+      connections.push(nc);
+      return nc;
+    },
+  };
+  const close = async (): Promise<void> => {
+    for (const [name, service] of [...services].reverse()) {
+      await service.close().catch((error: unknown) => log.error({ unit: 'close', service: name, err: error }));
+    }
+    await ops?.close();
+    await Promise.all(connections.map((nc) => nc.close().catch(() => {})));
+    await db.close().catch(() => {});
+  };
+  try {
+    for (const name of SERVICE_NAMES.filter((one) => names.includes(one))) {
+      const { default: definition } = await SERVICES[name]();
+      const service = await definition.open(context);
+      services.set(name, service);
+      Object.assign(addresses, service.addresses);
+    }
+    if (!names.includes('api') && !names.includes('edge')) {
+      ops = await startOps(context);
+      addresses.ops = ops.url;
+    }
+    await allReady(services, readyTimeoutMs);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  log.info({ unit: 'start', services: names, ...addresses });
+  return { addresses, close };
+}
+
+async function allReady(services: Map<ServiceName, Service>, timeoutMs: number): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (const [name, service] of services) {
+    for (let state = service.ready(); state !== true; state = service.ready()) {
+      if (Date.now() > deadline) throw new Error(`${name} did not become ready: ${state}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
+
+/** @throws when a name is none of the services. */
+export function serviceNames(words: string[]): ServiceName[] {
+  if (words.includes('all')) return SERVICE_NAMES;
+  const wrong = words.filter((word) => !SERVICE_NAMES.includes(word as ServiceName));
+  if (wrong.length)
+    throw new Error(`${wrong.join(', ')}: no such service. There are ${SERVICE_NAMES.join(', ')}, and all.`);
+  return words as ServiceName[];
+}
+
+/** Runs until SIGTERM, SIGINT or the parent's end; prints the addresses, and tells the parent if there is one. */
+export async function serve(names: ServiceName[]): Promise<void> {
+  let running: Running | undefined;
+  let stopping = false;
+  const stop = (): void => {
+    if (stopping) return;
+    stopping = true;
+    setTimeout(() => process.exit(1), 10_000).unref();
+    void (running?.close() ?? Promise.resolve()).finally(() => process.exit(0));
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);
+  process.on('disconnect', stop);
+  running = await runServices(names, readConfig());
+  if (stopping) return void running.close().finally(() => process.exit(0));
+  if (process.send) process.send({ ready: running.addresses });
+  else for (const [name, address] of Object.entries(running.addresses)) process.stdout.write(`${name} ${address}\n`);
+}
+
+if (import.meta.main) {
+  try {
+    const names = serviceNames(process.argv.slice(2));
+    if (names.length === 0) throw new Error(`usage: node services/main.ts <${SERVICE_NAMES.join('|')}|all …>`);
+    await serve(names);
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exit(1);
+  }
+}

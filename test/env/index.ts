@@ -1,0 +1,165 @@
+/**
+ * A whole system of real engines for one test file: nats-server, Postgres, and the services in this process or as
+ * processes of their own. Everything lies in a temporary directory and on ports that the kernel chose.
+ */
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { NatsConnection } from 'nats';
+import { connectNats, type NatsUser } from '../../nats/connect.ts';
+import { provision } from '../../nats/provision.ts';
+import { type Secrets, secretsOf } from '../../services/embedded/data-dir.ts';
+import { startNats } from '../../services/embedded/nats.ts';
+import { startPostgres } from '../../services/embedded/postgres.ts';
+import { type ServiceProcess, startServices } from '../../services/embedded/service-process.ts';
+import { guardTrash } from '../../services/embedded/watchdog.ts';
+import { type Running, runServices } from '../../services/main.ts';
+import { type Config, readConfig } from '../../shared/config/index.ts';
+import { type Database, openDatabase } from '../../shared/db/database.ts';
+import { migrate } from '../../shared/db/migrate.ts';
+import type { ServiceName } from '../../shared/lifecycle.ts';
+import { TestEngine } from './engine.ts';
+import { settle } from './settle.ts';
+
+const DEFAULTS: Partial<Config> = {
+  DURABILITY: 'fast',
+  PORT: 0,
+  EDGE_PORT: 0,
+  OPS_PORT: 0,
+  LOG_LEVEL: 'error',
+  PARTITIONS: 2,
+  INBOX_SHARDS: 2,
+  AUTH_RATE_LIMIT_MAX_REQUESTS: 100_000,
+};
+
+export interface Addresses {
+  /** Without path, e.g. `http://127.0.0.1:41234`. */
+  apiUrl: string;
+  /** Without path, e.g. `ws://127.0.0.1:41235`; the socket is at `/v1/ws`. */
+  edgeUrl: string;
+}
+
+export interface Spawned {
+  readonly pid: number;
+  readonly apiUrl: string;
+  readonly edgeUrl: string;
+  /** SIGKILL; resolves when it is gone. */
+  kill9(): Promise<void>;
+  /** Starts it again on the same addresses. */
+  restart(): Promise<void>;
+  signal(signal: NodeJS.Signals): void;
+  stop(): Promise<void>;
+}
+
+export type Env = Awaited<ReturnType<typeof startEnv>>;
+
+/** Boots the engines, provisions and migrates. Services come by `start` or `spawn`. Call `stop` in `test.after.always`. */
+export async function startEnv(overrides: Partial<Config> = {}) {
+  const dir = mkdtempSync(join(tmpdir(), 'sealwire-test-'));
+  // The user as whom Postgres runs must be able to walk through.
+  chmodSync(dir, 0o711);
+  guardTrash(dir);
+  const secrets: Secrets = secretsOf(dir);
+  const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
+  const broker = new TestEngine(async (port) => {
+    const engine = await startNats({ config: base, dir: join(dir, 'nats'), secrets, port });
+    // As the supervisor does: streams in memory are gone with the broker.
+    await provision({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats });
+    return engine;
+  });
+  const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));
+  await Promise.all([broker.start(), postgres.start()]);
+  const config: Config = Object.freeze({
+    ...base,
+    NATS_URL: broker.url,
+    NATS_SECRET: secrets.nats,
+    DATABASE_URL: postgres.url,
+  });
+  await migrate(config);
+
+  const db: Database = await openDatabase(config);
+  const connections: NatsConnection[] = [];
+  const running: { services: ServiceName[]; handle: Running }[] = [];
+  const spawned: Spawned[] = [];
+  const nats = async (user: NatsUser): Promise<NatsConnection> => {
+    const nc = await connectNats(config, user);
+    connections.push(nc);
+    return nc;
+  };
+
+  return {
+    config,
+    dir,
+    db,
+    broker,
+    postgres,
+    /** A connection as that NATS user, closed by `stop`. */
+    nats,
+    /** Runs services in this process, all in one context, and returns where they listen. */
+    async start(...services: ServiceName[]): Promise<Addresses> {
+      const handle = await runServices(services, config);
+      running.push({ services, handle });
+      return addressesOf(handle.addresses);
+    },
+    /** Closes those that were started together with this one. */
+    async close(service: ServiceName): Promise<void> {
+      const at = running.findIndex((one) => one.services.includes(service));
+      if (at < 0) throw new Error(`${service} was not started here`);
+      const [one] = running.splice(at, 1);
+      await one!.handle.close();
+    },
+    /** Runs services as one real process, which can be killed and started again. */
+    async spawn(services: ServiceName | ServiceName[], more: Partial<Config> = {}): Promise<Spawned> {
+      const env = { PATH: process.env.PATH, ...toEnv({ ...config, ...more }) };
+      const options = { services: [services].flat(), env, log: 'inherit' as const };
+      let now: ServiceProcess = await startServices(options);
+      const one: Spawned = {
+        get pid() {
+          return now.pid;
+        },
+        ...addressesOf(now.addresses),
+        async kill9() {
+          now.signal('SIGKILL');
+          await now.exited;
+        },
+        async restart() {
+          await now.stop();
+          now = await startServices({ ...options, previous: now });
+        },
+        signal: (signal) => now.signal(signal),
+        async stop() {
+          await now.stop();
+        },
+      };
+      spawned.push(one);
+      return one;
+    },
+    /** Resolves once no consumer of topology has anything pending or unacknowledged. */
+    settle: (timeoutMs = 20_000) => settle(config, timeoutMs),
+    /** Closes everything, engines last, removes the directory. Throws when something was left over. */
+    async stop(): Promise<void> {
+      for (const one of spawned) await one.stop();
+      for (const { handle } of running.reverse()) await handle.close();
+      await Promise.all(connections.map((nc) => nc.close().catch(() => {})));
+      await db.close();
+      await Promise.all([broker.stop(), postgres.stop()]);
+      guardTrash(undefined);
+      rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+      const left = [...(await broker.leftovers()), ...(await postgres.leftovers())];
+      if (left.length) throw new Error(`left running: ${left.join(', ')}`);
+    },
+  };
+}
+
+function addressesOf(addresses: Record<string, string>): Addresses {
+  const origin = (name: string): string =>
+    addresses[name] ? `${new URL(addresses[name]).protocol}//${new URL(addresses[name]).host}` : '';
+  return { apiUrl: origin('api'), edgeUrl: origin('edge') };
+}
+
+/** The configuration as an environment. */
+export function toEnv(config: Partial<Config>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(config).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
+  );
+}
