@@ -1,0 +1,12 @@
+/** The device as a library, for browsers and Node ≥ 22. See docs/client.md. */
+export type { Crypto, OpenRequest, Recipient, Sealed, SealRequest } from './crypto/types.ts';
+export { Device } from './device.ts';
+export { type ClientErrorCode, SealwireError } from './errors.ts';
+export type { DeviceEvents, Incoming } from './events.ts';
+export type { DeviceOptions, HistoryOptions, SendOptions } from './options.ts';
+export type { Sent } from './outbox.ts';
+export { login, register, Session, type SessionData } from './session.ts';
+export { DEVICE_SETTINGS, type DeviceSettings } from './settings.ts';
+export { type InboxData, MemoryStore, type Store } from './store.ts';
+export type { Transport } from './transports/types.ts';
+export { webTransport } from './transports/web.ts';

@@ -1,0 +1,119 @@
+import { once } from 'node:events';
+import test from 'ava';
+import { deviceOf, fakeServer, until } from './server.ts';
+
+test('authorises by header where it can, and by a ticket where the upgrade was refused', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  let tickets = 0;
+  server.http = (_, path) => {
+    if (path === '/v1/ws/tickets') return { status: 201, data: { ticket: `T${++tickets}` } };
+    return undefined;
+  };
+  await device.connect();
+  t.is(server.peers[0]!.request.headers.authorization, 'Bearer t1');
+
+  server.refuse = 401;
+  server.peers[0]!.socket.terminate();
+  await until(() => tickets > 0);
+  server.refuse = undefined;
+  await device.next('open');
+  t.is(server.peers[1]!.request.headers.authorization, undefined);
+  t.regex(server.peers[1]!.request.headers['sec-websocket-protocol']!, /^sealwire\.v1\.json, ?ticket\.T\d$/);
+  await device.close();
+  await server.close();
+});
+
+test('4401 refreshes the token once and comes back with the new one', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  const used: unknown[] = [];
+  server.http = (_, path, body) => {
+    if (path !== '/v1/auth/refresh') return { status: 201, data: { ticket: 'T' } };
+    used.push(body.refresh_token);
+    return { data: { access_token: 't2', refresh_token: 'r2', expires_in_sec: 900 } };
+  };
+  await device.connect();
+  server.peers[0]!.socket.close(4401);
+  await device.next('open');
+  t.deepEqual(used, ['r1']);
+  t.is(device.session.access_token, 't2');
+  await device.close();
+  await server.close();
+});
+
+test('a revoked session ends the connection and what waits for it', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  server.http = () => ({ status: 401, error: { code: 'unauthenticated', message: 'revoked' } });
+  await device.connect();
+  const waiting = t.throwsAsync(device.send({ conversation_id: 'c', payload: 'p' }), { code: 'signed_out' });
+  const told = device.next('error');
+  server.peers[0]!.socket.close(4401);
+  t.is((await told).code, 'signed_out');
+  await waiting;
+  t.false(device.connected);
+  await server.close();
+});
+
+test('a device that was replaced stays away', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  await device.connect();
+  const replaced = device.next('replaced');
+  server.peers[0]!.socket.close(4409);
+  t.is((await replaced).code, 'replaced');
+  await t.throwsAsync(device.send({ conversation_id: 'c', payload: 'p' }), { code: 'replaced' });
+  t.is(server.peers.length, 1);
+  await server.close();
+});
+
+test('a draining edge is left when it says so', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  await device.connect();
+  const down = device.next('close');
+  server.peers[0]!.say({ type: 'connection.draining', reconnect_in_ms: 30 });
+  t.like(await down, { code: 1012, retry_in_ms: 0 });
+  await device.next('open');
+  t.is(server.peers.length, 2);
+  await device.close();
+  await server.close();
+});
+
+test('a half-open socket is noticed: pinged, then given up', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server, { settings: { silence_ms: 40 } });
+  await device.connect();
+  const down = device.next('close');
+  t.is((await down).reason, 'silence');
+  t.deepEqual(server.peers[0]!.got, [{ type: 'ping' }]);
+  server.command = (peer) => peer.say({ type: 'pong' });
+  await device.next('open');
+  await until(() => (server.peers.at(-1)?.got.length ?? 0) >= 3);
+  t.is(server.peers.length, 2);
+  await device.close();
+  await server.close();
+});
+
+test('an unreachable server is tried again until it is there', async (t) => {
+  const server = await fakeServer();
+  const port = new URL(server.api).port;
+  await server.close();
+  const device = deviceOf(server);
+  let downs = 0;
+  device.on('close', () => downs++);
+  const connected = device.connect();
+  await until(() => downs >= 3);
+  const { createServer } = await import('node:http');
+  const { WebSocketServer } = await import('ws');
+  const http = createServer().listen(Number(port), '127.0.0.1');
+  await once(http, 'listening');
+  const sockets = new WebSocketServer({ server: http });
+  sockets.on('connection', (ws) => ws.send(JSON.stringify(server.welcome)));
+  await connected;
+  t.true(device.connected);
+  await device.close();
+  sockets.close();
+  http.close();
+});

@@ -1,0 +1,158 @@
+import test from 'ava';
+import { type Device, MemoryStore } from '../../client/index.ts';
+import { CONVERSATION, deviceOf, fakeServer, message, type Peer, until } from './server.ts';
+
+const acks = (peer: Peer): unknown[] => peer.got.filter((c) => c.type === 'inbox.ack').map((c) => c.cursor);
+function collect(device: Device): string[] {
+  const got: string[] = [];
+  device.on('message', ({ message, resync }) => void got.push(`${message.payload}${resync ? '*' : ''}`));
+  return got;
+}
+
+test('acknowledges the highest handled cursor, many items at once', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  const got = collect(device);
+  await device.connect();
+  server.peers[0]!.say(...Array.from({ length: 50 }, (_, i) => message(i + 1, 10 * (i + 1))), {
+    type: 'inbox.empty',
+    cursor: 500,
+  });
+  await device.next('empty');
+  t.is(got.length, 50);
+  await until(() => acks(server.peers[0]!).at(-1) === 500);
+  t.true(acks(server.peers[0]!).length <= 3);
+  await device.close();
+  await server.close();
+});
+
+test('nothing is acknowledged before its handler has resolved; a failed one sees its item again, in order', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server, { settings: { ack_every: 1 } });
+  const tried: string[] = [];
+  let gate: (() => void) | undefined;
+  device.on('message', async ({ message }) => {
+    tried.push(message.payload!);
+    if (tried.length === 1) await new Promise<void>((resolve) => (gate = resolve));
+    if (tried.length === 2) throw new Error('disk full');
+  });
+  await device.connect();
+  const failed = device.next('error');
+  server.peers[0]!.say(message(1, 1), message(2, 2), message(3, 3));
+  await until(() => gate !== undefined);
+  t.deepEqual(acks(server.peers[0]!), []);
+  server.welcome = { ...server.welcome, cursor: 1 };
+  gate!();
+  t.is((await failed).code, 'handler_failed');
+  await device.next('open');
+  t.deepEqual(acks(server.peers[0]!), [1]);
+  server.peers[1]!.say(message(2, 2), message(3, 3));
+  await until(() => acks(server.peers[1]!).at(-1) === 3);
+  t.deepEqual(tried, ['p1', 'p2', 'p2', 'p3']);
+  await device.close();
+  await server.close();
+});
+
+test('what is delivered again is seen once, under its old cursor or a new one', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  const got = collect(device);
+  await device.connect();
+  server.peers[0]!.say(
+    message(1, 1),
+    message(3, 2),
+    message(1, 1),
+    message(3, 3),
+    message(2, 4),
+    message(2, 5),
+    message(4, 6),
+  );
+  await until(() => acks(server.peers[0]!).at(-1) === 6);
+  t.deepEqual(got, ['p1', 'p3', 'p2', 'p4']);
+  await device.close();
+  await server.close();
+});
+
+test('a gap is told and filled from history, once each and in order, before anything later', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  const got = collect(device);
+  const item = (seq: number) => message(seq, 0).message;
+  const asked: string[] = [];
+  server.http = (_, path) => {
+    asked.push(path);
+    if (path.startsWith('/v1/conversations?'))
+      return { data: { items: [{ id: CONVERSATION, last_seq: 5 }], next_cursor: null } };
+    const after = Number(new URL(path, 'http://x').searchParams.get('after_seq'));
+    const mine = { ...(item(4) as object), sender_device_id: device.id };
+    return { data: { items: [item(1), item(2), item(3), mine, item(5)].slice(after), next_cursor: null } };
+  };
+  let told: unknown;
+  device.on('gap', (gap) => {
+    told = gap;
+  });
+  await device.connect();
+  server.peers[0]!.say(
+    message(1, 1),
+    message(2, 2),
+    { type: 'inbox.gap', from: 3, to: 7, reason: 'retention' },
+    message(5, 8),
+    message(6, 9),
+  );
+  await until(() => acks(server.peers[0]!).at(-1) === 9);
+  t.like(told, { from: 3, to: 7 });
+  t.deepEqual(got, ['p1', 'p2', 'p3*', 'p5*', 'p6']);
+  t.true(asked.at(-1)!.includes('after_seq=2'));
+  await device.close();
+  await server.close();
+});
+
+test('a gap that cannot be filled now is not acknowledged: it comes again', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  server.http = () => ({ status: 503, error: { code: 'unavailable', message: 'later' } });
+  await device.connect();
+  const gap = { type: 'inbox.gap', from: 1, to: 7, reason: 'reset' };
+  server.peers[0]!.say(gap);
+  await device.next('open');
+  t.deepEqual(acks(server.peers[0]!), []);
+  server.http = () => ({ data: { items: [], next_cursor: null } });
+  server.peers[1]!.say(gap);
+  await until(() => acks(server.peers[1]!).at(-1) === 7);
+  await device.close();
+  await server.close();
+});
+
+test('in a new epoch cursors start anew and messages are still seen once', async (t) => {
+  const server = await fakeServer();
+  const store = new MemoryStore();
+  const device = deviceOf(server, { store });
+  const got = collect(device);
+  await device.connect();
+  server.peers[0]!.say(message(1, 100), message(2, 101));
+  await until(() => acks(server.peers[0]!).at(-1) === 101);
+  await device.close();
+  server.welcome = { ...server.welcome, epoch: 'b', cursor: 0 };
+  const restarted = deviceOf(server, { store });
+  const later = collect(restarted);
+  await restarted.connect();
+  server.peers[1]!.say(message(2, 1), message(3, 2));
+  await until(() => acks(server.peers[1]!).at(-1) === 2);
+  t.deepEqual([got, later], [['p1', 'p2'], ['p3']]);
+  await restarted.close();
+  await server.close();
+});
+
+test('an ack that the server did not get is said again at the next welcome', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  await device.connect();
+  server.peers[0]!.say(message(1, 1));
+  await until(() => acks(server.peers[0]!).length === 1);
+  server.peers[0]!.socket.terminate();
+  await device.next('open');
+  await until(() => acks(server.peers[1]!).length === 1);
+  t.deepEqual(acks(server.peers[1]!), [1]);
+  await device.close();
+  await server.close();
+});

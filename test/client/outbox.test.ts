@@ -1,0 +1,114 @@
+import test from 'ava';
+import { MemoryStore } from '../../client/index.ts';
+import { webTransport } from '../../client/transports/web.ts';
+import { CONVERSATION, deviceOf, fakeServer, numbering, until } from './server.ts';
+
+const sent = (peer: { got: Record<string, unknown>[] }): unknown[] => peer.got.map((c) => c.payload).filter(Boolean);
+
+for (const [name, transport] of [
+  ['global WebSocket', webTransport()],
+  ['ws package', undefined],
+] as const) {
+  test(`sends wait for a connection and outlive it, in order, under one id (${name})`, async (t) => {
+    const server = await fakeServer();
+    const device = deviceOf(server, transport && { transport });
+    server.http = () => ({ data: { ticket: 'T' } });
+    const early = device.send({ conversation_id: CONVERSATION, payload: 'p1' });
+    await device.connect();
+    const rest = ['p2', 'p3'].map((payload) => device.send({ conversation_id: CONVERSATION, payload }));
+    await until(() => sent(server.peers[0]!).length === 3);
+    server.command = numbering();
+    server.peers[0]!.socket.terminate();
+    t.deepEqual(
+      (await Promise.all([early, ...rest])).map((s) => s.seq),
+      [1, 2, 3],
+    );
+    t.deepEqual(sent(server.peers[1]!), ['p1', 'p2', 'p3']);
+    t.deepEqual(
+      server.peers[0]!.got,
+      server.peers[1]!.got.filter((c) => c.type === 'message.send'),
+    );
+    t.is(device.pending, 0);
+    await device.close();
+    await server.close();
+  });
+}
+
+test('patience is asked for and given; other refusals reach the caller', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  const number = numbering();
+  let refusals = 0;
+  server.command = (peer, command) => {
+    if (command.payload === 'full') peer.say({ type: 'error', id: command.id, code: 'queue_full', message: 'full' });
+    else if (refusals++ < 3)
+      peer.say({ type: 'error', id: command.id, code: 'rate_limited', message: 'slow', retry_after_ms: 30 });
+    else number(peer, command);
+  };
+  await device.connect();
+  const all = ['a', 'b', 'c'].map((payload) => device.send({ conversation_id: CONVERSATION, payload }));
+  t.deepEqual(
+    (await Promise.all(all)).map((s) => s.seq),
+    [1, 2, 3],
+  );
+  t.deepEqual(sent(server.peers[0]!), ['a', 'b', 'c', 'a', 'b', 'c']);
+  await t.throwsAsync(device.send({ conversation_id: CONVERSATION, payload: 'full' }), { code: 'queue_full' });
+  await device.close();
+  await server.close();
+});
+
+test('the outbox is bounded and so is what is on its way', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server, { settings: { outbox_max: 3, in_flight: 1 } });
+  await device.connect();
+  const all = ['a', 'b', 'c'].map((payload) => device.send({ conversation_id: CONVERSATION, payload }));
+  await t.throwsAsync(device.send({ conversation_id: CONVERSATION, payload: 'd' }), { code: 'outbox_full' });
+  await until(() => sent(server.peers[0]!).length === 1);
+  server.command = numbering();
+  server.command(server.peers[0]!, server.peers[0]!.got[0]!);
+  t.deepEqual(
+    (await Promise.all(all)).map((s) => s.seq),
+    [1, 2, 3],
+  );
+  await device.close();
+  await server.close();
+});
+
+test('an answer lost on a living connection is asked for again', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server, { settings: { silence_ms: 30 } });
+  const number = numbering();
+  let swallowed = false;
+  server.command = (peer, command) => {
+    if (command.type === 'message.send' && !swallowed) swallowed = true;
+    else if (command.type === 'ping') peer.say({ type: 'pong' });
+    else number(peer, command);
+  };
+  await device.connect();
+  t.is((await device.send({ conversation_id: CONVERSATION, payload: 'p' })).seq, 1);
+  t.is(server.peers.length, 1);
+  await device.close();
+  await server.close();
+});
+
+test('with a store a restarted device sends what the last one could not', async (t) => {
+  const server = await fakeServer();
+  const store = new MemoryStore();
+  const first = deviceOf(server, { store });
+  await first.connect();
+  const waiting = t.throwsAsync(first.send({ conversation_id: CONVERSATION, payload: 'kept' }), { code: 'closed' });
+  await until(() => sent(server.peers[0]!).length === 1);
+  await first.close();
+  await waiting;
+  server.command = numbering();
+  const second = deviceOf(server, { store });
+  await second.connect();
+  await until(() => second.pending === 0);
+  t.deepEqual(
+    server.peers[1]!.got.filter((c) => c.type === 'message.send'),
+    server.peers[0]!.got,
+  );
+  t.deepEqual((await store.load()).outbox, []);
+  await second.close();
+  await server.close();
+});
