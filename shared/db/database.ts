@@ -3,6 +3,7 @@ import { MikroORM, type Options } from '@mikro-orm/postgresql';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
+import { isOutage } from '../outage.ts';
 import { entities } from './entities.ts';
 
 /**
@@ -42,16 +43,6 @@ const PARSERS = new Map<number, (value: never) => unknown>([
   [1184, (value: string) => new Date(value)],
 ]);
 
-/** SQLSTATE classes and socket errors that mean "not now" rather than "wrong". */
-const AWAY = /^(08...|57P0[1-5]|53300|ECONN\w+|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN)$/;
-const AWAY_MESSAGE =
-  /timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error/;
-
-export function isAway(error: unknown): boolean {
-  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
-  return AWAY.test(String(code)) || AWAY_MESSAGE.test(String(message));
-}
-
 /** @returns true for a violated unique constraint, of that name if one is given. */
 export function isDuplicate(error: unknown, constraint?: string): boolean {
   const e = (error ?? {}) as { code?: unknown; constraint?: unknown };
@@ -59,7 +50,7 @@ export function isDuplicate(error: unknown, constraint?: string): boolean {
 }
 
 function typed(error: unknown): unknown {
-  return isAway(error)
+  return isOutage(error)
     ? new ApiError('unavailable', 'the database cannot be reached just now', { retry_after_ms: 1_000 })
     : error;
 }
