@@ -8,7 +8,7 @@ import type { DeviceEvents } from './events.ts';
 import { Inbox, type Item } from './inbox.ts';
 import { itemHandler } from './items.ts';
 import type { DeviceOptions, HistoryOptions, SendOptions } from './options.ts';
-import { type Entry, Outbox, type Sent, WAITING } from './outbox.ts';
+import { type Entry, Outbox, type Sent, sendFrame, WAITING } from './outbox.ts';
 import { type Asked, Requests } from './requests.ts';
 import { Sealing } from './sealing.ts';
 import { Seen } from './seen.ts';
@@ -50,9 +50,9 @@ export class Device extends Emitter<DeviceEvents> {
     const transmit = (frame: string): boolean => this.#connection.send(frame);
     this.#outbox = new Outbox({ outbox_max: set.outbox_max, in_flight: set.in_flight, transmit });
     this.#requests = new Requests(transmit);
-    const { sealing, seen } = { sealing: this.#sealing, seen: this.#seen };
+    const emit = this.emit.bind(this);
     this.#inbox = new Inbox({
-      handle: itemHandler({ session: this.session, seen, sealing, emit: (name, value) => this.emit(name, value) }),
+      handle: itemHandler({ session: this.session, seen: this.#seen, sealing: this.#sealing, emit }),
       ack: (cursor) => this.#ack(cursor),
       failed: (cause) => {
         this.emit('error', new SealwireError('handler_failed', 'an item was not handled; it comes again', { cause }));
@@ -76,7 +76,7 @@ export class Device extends Emitter<DeviceEvents> {
   get connected(): boolean {
     return this.#connection.state === 'open';
   }
-  /** Sends that wait for their ack. */
+  /** Sends without an ack yet. */
   get pending(): number {
     return this.#outbox.size;
   }
@@ -143,7 +143,7 @@ export class Device extends Emitter<DeviceEvents> {
       this.#epoch = saved.inbox.epoch;
       this.#seen.load(saved.inbox.seen);
     }
-    const reject = (error: SealwireError): void => void (error.code !== 'closed' && this.emit('error', error));
+    const reject = (error: SealwireError) => error.code !== 'closed' && this.emit('error', error);
     for (const { key, frame } of saved.outbox) {
       this.#commands = Math.max(this.#commands, Number.parseInt(key, 36));
       this.#outbox.add({ key, frame, age: WAITING, resolve: () => {}, reject });
@@ -160,13 +160,15 @@ export class Device extends Emitter<DeviceEvents> {
     return this.#post(key, await frame(false), () => frame(true));
   }
 
-  #post(key: string, frame: string, reseal?: Entry['reseal']): Promise<Sent> {
+  async #post(key: string, frame: string, reseal?: Entry['reseal']): Promise<Sent> {
     const queued = (): Promise<Sent> =>
       new Promise((resolve, reject) => {
         if (this.#ended) throw this.#ended;
         this.#outbox.add({ key, frame, age: WAITING, resolve, reject, reseal });
       });
-    return this.#store ? this.#store.addSend({ key, frame }).then(queued) : queued();
+    if (!this.#store) return queued();
+    this.#outbox.room();
+    return this.#store.addSend({ key, frame }).then(queued);
   }
 
   async #ask(command: Asked): Promise<ServerFrame> {
@@ -197,7 +199,7 @@ export class Device extends Emitter<DeviceEvents> {
         this.#requests.answer(frame);
         break;
       case 'connection.welcome':
-        break;
+        return;
       default:
         if ('cursor' in frame || frame.type === 'inbox.gap') this.#inbox.accept(frame as Item);
         else if (frame.type === 'message.status') this.emit('status', frame);
@@ -246,8 +248,4 @@ export class Device extends Emitter<DeviceEvents> {
     if (error.code === 'replaced') this.emit('replaced', error);
     else if (error.code !== 'closed') this.emit('error', error);
   }
-}
-
-function sendFrame(key: string, client_message_id: string, body: SendOptions): string {
-  return JSON.stringify({ type: 'message.send', id: key, client_message_id, ...body });
 }

@@ -1,4 +1,5 @@
 /** The device as a library, for browsers and Node ≥ 22. See docs/client.md. */
+export { HpkeCrypto, type HpkeKeys } from './crypto/hpke.ts';
 export type { Crypto, OpenRequest, Recipient, Sealed, SealRequest } from './crypto/types.ts';
 export { Device } from './device.ts';
 export { type ClientErrorCode, SealwireError } from './errors.ts';

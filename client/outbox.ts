@@ -4,6 +4,7 @@
  */
 import type { ErrorFrame, SendAck } from '../shared/contract/frames.ts';
 import { SealwireError } from './errors.ts';
+import type { SendOptions } from './options.ts';
 
 export interface Sent {
   message_id: string;
@@ -29,6 +30,10 @@ export interface Entry extends StoredSend {
 export const WAITING = -1;
 const HELD = -2;
 const ENDED = -3;
+
+export function sendFrame(key: string, client_message_id: string, body: SendOptions): string {
+  return JSON.stringify({ type: 'message.send', id: key, client_message_id, ...body });
+}
 
 interface Options {
   outbox_max: number;

@@ -1,0 +1,78 @@
+import test from 'ava';
+import fc from 'fast-check';
+import { HpkeCrypto, type OpenRequest } from '../../client/index.ts';
+import { CONVERSATION } from './server.ts';
+
+const [anna, ben, carl] = await Promise.all([HpkeCrypto.generate(), HpkeCrypto.generate(), HpkeCrypto.generate()]);
+
+async function sealed(plaintext: Uint8Array, client_message_id = 'c1'): Promise<OpenRequest> {
+  const result = await anna!.seal({
+    conversation_id: CONVERSATION,
+    client_message_id,
+    sender_device_id: 'anna',
+    recipients: [
+      { device_id: 'ben', identity_key: await ben!.identityKey() },
+      { device_id: 'carl', identity_key: await carl!.identityKey() },
+    ],
+    plaintext,
+  });
+  const payload = 'envelopes' in result ? result.envelopes[0]!.payload : result.payload;
+  const message = {
+    conversation_id: CONVERSATION,
+    client_message_id,
+    sender_device_id: 'anna',
+    payload,
+  } as OpenRequest['message'];
+  return { message, device_id: 'ben', sender_identity_key: await anna!.identityKey() };
+}
+
+test('whatever is sealed opens on the device it is for, and on no other', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.uint8Array({ maxLength: 3_000 }), fc.string({ minLength: 1 }), async (plaintext, id) => {
+      const request = await sealed(plaintext, id);
+      t.deepEqual(await ben!.open(request), new Uint8Array(plaintext));
+      await t.throwsAsync(carl!.open(request));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a changed payload does not open, whichever character it is', async (t) => {
+  const request = await sealed(new TextEncoder().encode('attack at dawn'));
+  const { payload } = request.message;
+  await fc.assert(
+    fc.asyncProperty(fc.nat(payload.length - 4), fc.constantFrom(...'ABab01+/.'), async (at, other) => {
+      fc.pre(payload[at] !== other);
+      const changed = payload.slice(0, at) + other + payload.slice(at + 1);
+      await t.throwsAsync(ben!.open({ ...request, message: { ...request.message, payload: changed } }));
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test('a payload is bound to its sender, conversation, message id and devices', async (t) => {
+  const request = await sealed(new TextEncoder().encode('hello'));
+  const { message } = request;
+  await t.notThrowsAsync(ben!.open(request));
+  await t.throwsAsync(ben!.open({ ...request, sender_identity_key: await carl!.identityKey() }));
+  await t.throwsAsync(ben!.open({ ...request, device_id: 'carl' }));
+  for (const field of ['conversation_id', 'client_message_id', 'sender_device_id'] as const) {
+    await t.throwsAsync(ben!.open({ ...request, message: { ...message, [field]: 'other' } }), undefined, field);
+  }
+});
+
+test('lengths are hidden within steps of 64 bytes; the same text never seals to the same payload', async (t) => {
+  const [one, two, long] = await Promise.all(
+    ['no', 'yes, at eight', 'x'.repeat(64)].map((text) => sealed(new TextEncoder().encode(text))),
+  );
+  t.is(one!.message.payload.length, two!.message.payload.length);
+  t.true(long!.message.payload.length > two!.message.payload.length);
+  t.not((await sealed(new Uint8Array(3))).message.payload, (await sealed(new Uint8Array(3))).message.payload);
+});
+
+test('keys outlive the process by export and import', async (t) => {
+  const request = await sealed(new Uint8Array([1, 2, 3]));
+  const again = await HpkeCrypto.import(JSON.parse(JSON.stringify(await ben!.export())));
+  t.is(await again.identityKey(), await ben!.identityKey());
+  t.deepEqual(await again.open(request), new Uint8Array([1, 2, 3]));
+});
