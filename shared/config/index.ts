@@ -74,6 +74,11 @@ export const SETTINGS = {
   COMMAND_TIMEOUT_MS: count(15_000, 'How long a command may wait for ingest before it is answered unavailable.', 100),
   PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
   DEDUPE_WINDOW: count(200_000, 'Client message ids that ingest remembers per partition; older ones are looked up.', 1),
+  // The API
+  HTTP_MAX_BODY_BYTES: count(1 << 20, 'Largest body of an HTTP request, bytes.', 1024),
+  HTTP_REQUEST_TIMEOUT_SEC: count(30, 'How long a client may take to send its request, seconds.', 1),
+  HTTP_TRUST_PROXY: flag(false, 'Take client addresses from X-Forwarded-For (behind a proxy that sets it).'),
+  READ_YOUR_WRITES_MS: count(2_000, 'How long creating a conversation waits to see it in the projection.'),
   // Messages
   MESSAGE_MAX_BYTES: count(65_536, 'Longest payload, bytes of UTF-8.', 1),
   GROUP_MAX_MEMBERS: count(1_000, 'Members of a group.', 2),
@@ -98,6 +103,11 @@ export const SETTINGS = {
   REFRESH_TOKEN_EXPIRE_DAYS: count(30, 'Life of a refresh token.', 1),
   AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Register, log-in and refresh calls per address and window.', 1),
   AUTH_RATE_LIMIT_WINDOW_SECONDS: count(60, 'Length of that window, seconds.', 1),
+  REFRESH_RETRY_SEC: count(10, 'How long a used refresh token may be shown again because the reply was lost, seconds.'),
+  TOKEN_CACHE_SIZE: count(20_000, 'Verified access tokens that a process remembers.', 1),
+  ARGON2_MEMORY_KIB: count(19_456, 'Memory of a password hash (Argon2id), KiB.', 8),
+  ARGON2_PASSES: count(2, 'Passes of a password hash over that memory.', 1),
+  PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters.', 1),
   TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
   CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
 } as const satisfies Record<string, Setting<unknown>>;

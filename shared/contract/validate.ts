@@ -11,10 +11,10 @@ export function checker<T extends TSchema>(schema: T, what: string): (value: unk
   return (value) => {
     if (compiled.Check(value)) return value as Static<T>;
     const [error] = compiled.Errors(value);
-    const extra = (error?.params as { additionalProperties?: string[] } | undefined)?.additionalProperties?.[0];
+    const unknown = error?.keyword === 'boolean' && error.schemaPath.endsWith('/additionalProperties');
     const missing = (error?.params as { requiredProperties?: string[] } | undefined)?.requiredProperties?.[0];
-    const path = [error?.instancePath.slice(1).replaceAll('/', '.'), extra ?? missing].filter(Boolean).join('.');
-    const reason = extra ? 'is not a known field' : missing ? 'is missing' : (error?.message ?? 'is not valid');
+    const path = [error?.instancePath.slice(1).replaceAll('/', '.'), missing].filter(Boolean).join('.');
+    const reason = unknown ? 'is not a known field' : missing ? 'is missing' : (error?.message ?? 'is not valid');
     throw new ApiError('invalid_request', `${what}: ${path || 'body'} ${reason}`, { details: { field: path } });
   };
 }

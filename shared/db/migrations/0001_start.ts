@@ -90,7 +90,7 @@ const STATEMENTS = [
     unique (sender_id, client_message_id))`,
   'create unique index messages_id_index on messages (id)',
   'create index messages_expires_at_index on messages (expires_at) where expires_at is not null',
-  // Ciphertext does not compress: don't try.
+  // json, not jsonb: a literal is kept as it came. Ciphertext does not compress, so don't try.
   'alter table messages alter payload set storage external, alter envelopes set storage external',
 
   `create table log_positions (partition int primary key, entry_seq bigint not null, stream text not null)`,

@@ -1,0 +1,76 @@
+/** Messages over HTTP: the same commands as over the socket. */
+import type { Gateway } from '../../nats/gateway.ts';
+import type { Config } from '../../shared/config/index.ts';
+import { ApiError } from '../../shared/contract/errors.ts';
+import type { BodyOf } from '../../shared/contract/routes.ts';
+import type { Database } from '../../shared/db/database.ts';
+import { pageByNumber, pageBySeq } from '../../shared/db/history.ts';
+import { packEnvelopes } from '../../shared/pipeline/commands.ts';
+import { decodeSeqCursor, encodeSeqCursor } from './paging.ts';
+import type { Handlers } from './router.ts';
+
+export interface MessageDeps {
+  config: Config;
+  db: Database;
+  gateway: Gateway;
+}
+
+const invalid = (field: string, reason: string): never => {
+  throw new ApiError('invalid_request', `body: ${field} ${reason}`, { details: { field } });
+};
+
+/** The body as the log keeps it. @throws {ApiError} `invalid_request` or `too_large` */
+function sealed({ payload, envelopes }: BodyOf<'send'>, maxBytes: number): Buffer {
+  const literal = (text: string): string => {
+    // UTF-8 takes at most 3 bytes a UTF-16 unit, so most texts need no counting.
+    if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes)
+      throw new ApiError('too_large', `a payload may have ${maxBytes} bytes`, { details: { limit: maxBytes } });
+    return JSON.stringify(text);
+  };
+  if (payload !== undefined) {
+    if (envelopes) invalid('envelopes', 'and payload exclude each other');
+    return Buffer.from(literal(payload));
+  }
+  if (!envelopes) return invalid('payload', 'is missing');
+  if (new Set(envelopes.map((one) => one.device_id)).size < envelopes.length)
+    invalid('envelopes', 'name a device twice');
+  return packEnvelopes(envelopes.map((one) => literal(one.payload)));
+}
+
+export function messages({ config, db, gateway }: MessageDeps): Pick<Handlers, 'send' | 'read' | 'history'> {
+  return {
+    async send({ me: { user_id, device_id }, id, body }) {
+      const bytes = sealed(body, config.MESSAGE_MAX_BYTES);
+      const { payload: _, envelopes, ...rest } = body;
+      const answer = await gateway.call(
+        {
+          kind: 'send',
+          conversation_id: id,
+          user_id,
+          device_id,
+          ...rest,
+          envelopes: envelopes?.map(({ payload: _sealed, ...to }) => to),
+        },
+        bytes,
+      );
+      const data = { message_id: answer.message_id, seq: answer.seq, status: 'queued' as const };
+      return { status: answer.repeated ? 200 : 202, data };
+    },
+
+    async read({ me: { user_id, device_id }, id, body: { seq } }) {
+      await gateway.call({ kind: 'read', conversation_id: id, user_id, device_id, seq });
+      return { status: 200, data: { conversation_id: id, seq } };
+    },
+
+    async history({ me: { user_id, device_id }, id, query }) {
+      const reader = { user_id, device_id, conversation_id: id };
+      const { page, per_page = 50, limit = 50, cursor, ...given } = query;
+      if (page !== undefined || query.per_page !== undefined)
+        return { status: 200, data: await pageByNumber(db, { ...reader, page: page ?? 1, per_page }) };
+      const range = { ...given, ...(cursor !== undefined && decodeSeqCursor(cursor)) };
+      const { messages: items, more } = await pageBySeq(db, { ...reader, ...range, limit });
+      const direction = range.after_seq === undefined ? 'before' : 'after';
+      return { status: 200, data: { items, next_cursor: more ? encodeSeqCursor(direction, items.at(-1)!.seq) : null } };
+    },
+  };
+}

@@ -1,0 +1,83 @@
+/** From the table of routes and a handler for each to Koa's router. */
+import Router from '@koa/router';
+import Type, { type TSchema } from 'typebox';
+import type { Identity, Tokens } from '../../shared/auth/tokens.ts';
+import type { Config } from '../../shared/config/index.ts';
+import { ApiError } from '../../shared/contract/errors.ts';
+import {
+  type BodyOf,
+  type QueryOf,
+  type ReplyOf,
+  ROUTES,
+  type Route,
+  type RouteName,
+} from '../../shared/contract/routes.ts';
+import { Id } from '../../shared/contract/scalars.ts';
+import { checker } from '../../shared/contract/validate.ts';
+import { readBody } from './body.ts';
+import type { State } from './http.ts';
+import { Limiter } from './limit.ts';
+
+export interface Asked<N extends RouteName> {
+  /** What stands for `{id}` in the path; empty for a path without one. */
+  id: string;
+  body: BodyOf<N>;
+  query: QueryOf<N>;
+  me: (typeof ROUTES)[N]['auth'] extends 'device' ? Identity : undefined;
+  idempotency_key: string | undefined;
+}
+export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N>>;
+export type Handlers = { [N in RouteName]: Handler<N> };
+
+const IDEMPOTENCY_KEY = /^[!-~]{1,255}$/;
+const checkParams = checker(Type.Object({ id: Type.Optional(Id) }), 'path');
+const checkNothing = checker(Type.Object({}, { additionalProperties: false }), 'query');
+
+export function bearer(header: string): string {
+  const [, token] = /^Bearer +([\w.~+/=-]{1,4096})$/i.exec(header) ?? [];
+  if (!token) throw new ApiError('unauthenticated', 'send Authorization: Bearer <access_token>');
+  return token;
+}
+
+/** Texts of a query as the numbers that the schema wants; what is no number stays and is refused by the check. */
+function numbers(query: Record<string, unknown>, schema: TSchema): Record<string, unknown> {
+  const { properties } = schema as unknown as { properties: Record<string, { type?: string }> };
+  return Object.fromEntries(
+    Object.entries(query).map(([key, value]) => {
+      const wanted = Object.hasOwn(properties, key) && properties[key]!.type === 'integer';
+      return [key, wanted && typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : value];
+    }),
+  );
+}
+
+/** @throws when a route has no handler, or a handler no route. */
+export function createRouter(handlers: Handlers, tokens: Tokens, config: Config): Router<State> {
+  const router = new Router<State>();
+  const limiter = new Limiter(config.AUTH_RATE_LIMIT_MAX_REQUESTS, config.AUTH_RATE_LIMIT_WINDOW_SECONDS);
+  const stray = Object.keys(handlers).filter((name) => !Object.hasOwn(ROUTES, name));
+  if (stray.length) throw new Error(`handlers without a route: ${stray.join(', ')}`);
+
+  for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
+    const handler = handlers[name] as ((asked: unknown) => Promise<{ status: number; data: unknown }>) | undefined;
+    if (!handler) throw new Error(`route ${name} has no handler`);
+    const checkBody = route.body && checker(route.body, 'body');
+    const checkQuery = route.query && checker(route.query, 'query');
+
+    router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
+      ctx.state.route = route.path;
+      if (route.guarded) limiter.take(ctx.ip);
+      const me = route.auth === 'device' ? await tokens.verify(bearer(ctx.get('authorization'))) : undefined;
+      if (me) ctx.state.user_id = me.user_id;
+      const { id = '' } = checkParams(ctx.params);
+      const query = checkQuery ? checkQuery(numbers(ctx.query, route.query!)) : checkNothing(ctx.query);
+      const body = checkBody?.(await readBody(ctx.req, config.HTTP_MAX_BODY_BYTES));
+      const key = ctx.get('idempotency-key') || undefined;
+      if (key && !IDEMPOTENCY_KEY.test(key))
+        throw new ApiError('invalid_request', 'Idempotency-Key is 1 to 255 printable characters');
+      const { status, data } = await handler({ id, body, query, me, idempotency_key: key });
+      ctx.status = status;
+      ctx.body = route.bare ? data : { data };
+    });
+  }
+  return router;
+}

@@ -1,0 +1,32 @@
+import type { Logger } from 'pino';
+import type { Database } from '../../shared/db/database.ts';
+import { isOutage } from '../../shared/outage.ts';
+
+const EVERY_MS = 60_000;
+const STATEMENTS = [
+  'delete from ws_tickets where expires_at < now()',
+  // In bites, so that a long neglected table holds up nobody.
+  `delete from refresh_tokens where hash in
+     (select hash from refresh_tokens where expires_at < now() limit 10000)`,
+];
+
+/** Throws away tickets and refresh tokens that have expired, now and then. Several processes may do it at once. */
+export function sweepExpired(db: Database, log: Logger): { stop(): Promise<void> } {
+  let running: Promise<void> = Promise.resolve();
+  const sweep = async (): Promise<void> => {
+    try {
+      for (const statement of STATEMENTS) await db.query(statement);
+    } catch (error) {
+      if (!isOutage(error)) log.error({ unit: 'sweep', err: error });
+    }
+  };
+  const timer = setInterval(() => {
+    running = sweep();
+  }, EVERY_MS).unref();
+  return {
+    stop() {
+      clearInterval(timer);
+      return running;
+    },
+  };
+}

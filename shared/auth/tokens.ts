@@ -1,0 +1,124 @@
+/** Access tokens (JWT, RFC 9068) and socket tickets: who is asking. Used by the api and the edge. */
+import { errors, jwtVerify, SignJWT } from 'jose';
+import type { Config } from '../config/index.ts';
+import { ApiError } from '../contract/errors.ts';
+import type { Database } from '../db/database.ts';
+import { uuid7 } from '../ids.ts';
+import { type Keys, openKeys } from './keys.ts';
+import { hashSecret, newSecret } from './secrets.ts';
+
+export interface Identity {
+  user_id: string;
+  device_id: string;
+  session_id: string;
+  /** Milliseconds since 1970. */
+  expires_at: number;
+}
+export type Holder = Omit<Identity, 'expires_at'>;
+
+export interface Tokens {
+  keys: Keys;
+  issue(holder: Holder): Promise<{ access_token: string; expires_in_sec: number }>;
+  /** @throws {ApiError} `unauthenticated` or `token_expired`; `unavailable` while the keys can't be read. */
+  verify(token: string): Promise<Identity>;
+  issueTicket(holder: Holder): Promise<{ ticket: string; expires_in_sec: number }>;
+  /** Uses up the tickets, in one statement; undefined for each that is unknown, used, expired or of a revoked session. */
+  takeTickets(tickets: string[]): Promise<(Identity | undefined)[]>;
+}
+
+const NAME = 'sealwire';
+const TYP = 'at+jwt';
+const unauthenticated = (): ApiError => new ApiError('unauthenticated', 'the access token is not valid');
+const expired = (): ApiError => new ApiError('token_expired', 'the access token has expired');
+
+export function openTokens(db: Database, config: Config): Tokens {
+  const keys = openKeys(db, config);
+  const lifeSec = config.ACCESS_TOKEN_EXPIRE_MINUTES * 60;
+  /** In order of use, the longest unused first. */
+  const verified = new Map<string, Identity>();
+
+  function remember(token: string, identity: Identity): void {
+    verified.set(token, identity);
+    if (verified.size > config.TOKEN_CACHE_SIZE) verified.delete(verified.keys().next().value!);
+  }
+
+  async function check(token: string): Promise<Identity> {
+    const { payload } = await jwtVerify(
+      token,
+      async ({ kid }) => {
+        const key = typeof kid === 'string' ? await keys.verifying(kid) : undefined;
+        if (!key) throw unauthenticated();
+        return key;
+      },
+      { algorithms: ['EdDSA'], typ: TYP, issuer: NAME, audience: NAME, requiredClaims: ['sub', 'did', 'sid', 'exp'] },
+    );
+    const { sub, did, sid, exp } = payload;
+    if (typeof sub !== 'string' || typeof did !== 'string' || typeof sid !== 'string') throw unauthenticated();
+    return { user_id: sub, device_id: did, session_id: sid, expires_at: exp! * 1000 };
+  }
+
+  return {
+    keys,
+    async issue(holder) {
+      const { kid, key } = await keys.signing();
+      const access_token = await new SignJWT({ did: holder.device_id, sid: holder.session_id })
+        .setProtectedHeader({ alg: 'EdDSA', typ: TYP, kid })
+        .setSubject(holder.user_id)
+        .setIssuer(NAME)
+        .setAudience(NAME)
+        .setJti(uuid7())
+        .setIssuedAt()
+        .setExpirationTime(`${lifeSec}s`)
+        .sign(key);
+      return { access_token, expires_in_sec: lifeSec };
+    },
+    async verify(token) {
+      const known = verified.get(token);
+      if (known) {
+        verified.delete(token);
+        if (known.expires_at <= Date.now()) throw expired();
+        verified.set(token, known);
+        return known;
+      }
+      try {
+        const identity = await check(token);
+        remember(token, identity);
+        return identity;
+      } catch (error) {
+        if (error instanceof ApiError) throw error;
+        if (error instanceof errors.JWTExpired) throw expired();
+        if (error instanceof errors.JOSEError || error instanceof TypeError) throw unauthenticated();
+        throw error;
+      }
+    },
+    async issueTicket({ user_id, device_id, session_id }) {
+      const ticket = newSecret();
+      await db.query(
+        `insert into ws_tickets (hash, user_id, device_id, session_id, expires_at)
+         values ($1, $2, $3, $4, now() + make_interval(secs => $5))`,
+        [hashSecret(ticket), user_id, device_id, session_id, config.TICKET_TTL_SEC],
+      );
+      return { ticket, expires_in_sec: config.TICKET_TTL_SEC };
+    },
+    async takeTickets(tickets) {
+      const hashes = tickets.map(hashSecret);
+      const rows = await db.query<Holder & { hash: Buffer }>(
+        `with taken as (delete from ws_tickets where hash = any($1::bytea[]) returning *)
+         select t.hash, t.user_id, t.device_id, t.session_id from taken t
+         join sessions s on s.id = t.session_id and s.revoked_at is null
+         join devices d on d.id = t.device_id and d.deleted_at is null
+         where t.expires_at > now()`,
+        [hashes],
+      );
+      const expires_at = Date.now() + lifeSec * 1000;
+      const found = new Map(rows.map(({ hash, ...holder }) => [hash.toString('hex'), { ...holder, expires_at }]));
+      return hashes.map((hash) => {
+        const key = hash.toString('hex');
+        const identity = found.get(key);
+        // Twice in one batch is twice used.
+        found.delete(key);
+        return identity;
+      });
+    },
+  };
+}

@@ -1,0 +1,226 @@
+/** The HTTP API, once: the router, the checks, the documents and the tests are made from this table. */
+import Type, { type Static, type TSchema } from 'typebox';
+import { SendBody } from './frames.ts';
+import {
+  DirectBody,
+  LoggedIn,
+  LoginBody,
+  Pong,
+  PutKeysBody,
+  RefreshBody,
+  RegisterBody,
+  Ticket,
+  TokenPair,
+} from './people.ts';
+import { Conversation, Device, Id, Member, Message, Seq, User } from './scalars.ts';
+
+const strict = { additionalProperties: false } as const;
+
+export interface Route {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** `{id}` stands for an Id. */
+  path: string;
+  about: string;
+  /** `device`: a bearer token. */
+  auth: 'none' | 'device';
+  /** Counted against AUTH_RATE_LIMIT_*. */
+  guarded?: boolean;
+  body?: TSchema;
+  query?: TSchema;
+  /** Per status; wrapped in `data` unless `bare`. */
+  reply: Readonly<Record<number, TSchema>>;
+  bare?: boolean;
+}
+
+const page = {
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+  cursor: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
+};
+const listOf = <T extends TSchema>(item: T) =>
+  Type.Object({ items: Type.Array(item), next_cursor: Type.Union([Type.String(), Type.Null()]) });
+
+const Queued = Type.Object({ message_id: Id, seq: Seq, status: Type.Literal('queued') });
+
+export const ROUTES = {
+  ping: {
+    method: 'GET',
+    path: '/v1/ping',
+    about: 'Version and time of the server.',
+    auth: 'none',
+    reply: { 200: Pong },
+  },
+  register: {
+    method: 'POST',
+    path: '/v1/auth/register',
+    about: 'A new account with its first device, and its identity key if given.',
+    auth: 'none',
+    guarded: true,
+    body: RegisterBody,
+    reply: { 201: LoggedIn },
+  },
+  login: {
+    method: 'POST',
+    path: '/v1/auth/login',
+    about: 'Log in by phone, email, username or number. A known device.id is used again.',
+    auth: 'none',
+    guarded: true,
+    body: LoginBody,
+    reply: { 200: LoggedIn },
+  },
+  refresh: {
+    method: 'POST',
+    path: '/v1/auth/refresh',
+    about: 'A new pair of tokens; the old refresh token is used up.',
+    auth: 'none',
+    guarded: true,
+    body: RefreshBody,
+    reply: { 200: TokenPair },
+  },
+  jwks: {
+    method: 'GET',
+    path: '/.well-known/jwks.json',
+    about: 'Keys that verify access tokens (RFC 7517).',
+    auth: 'none',
+    bare: true,
+    reply: { 200: Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }) },
+  },
+  publicKey: {
+    method: 'GET',
+    path: '/v1/public_key',
+    about: 'The key that signs access tokens now, as PEM.',
+    auth: 'none',
+    reply: { 200: Type.Object({ public_key: Type.String() }) },
+  },
+  me: { method: 'GET', path: '/v1/users/me', about: 'My account.', auth: 'device', reply: { 200: User } },
+  devices: {
+    method: 'GET',
+    path: '/v1/users/{id}/devices',
+    about: 'The devices of a person with their identity keys.',
+    auth: 'device',
+    query: Type.Object(page, strict),
+    reply: { 200: listOf(Device) },
+  },
+  putKeys: {
+    method: 'PUT',
+    path: '/v1/devices/me/keys',
+    about: 'Publish or replace the identity key of this device.',
+    auth: 'device',
+    body: PutKeysBody,
+    reply: { 200: Device },
+  },
+  ticket: {
+    method: 'POST',
+    path: '/v1/ws/tickets',
+    about: 'A single-use ticket for opening a socket from a browser.',
+    auth: 'device',
+    reply: { 201: Ticket },
+  },
+  direct: {
+    method: 'POST',
+    path: '/v1/conversations/direct',
+    about: 'The one direct conversation with a person; 201 when this call made it.',
+    auth: 'device',
+    body: DirectBody,
+    reply: { 200: Conversation, 201: Conversation },
+  },
+  create: {
+    method: 'POST',
+    path: '/v1/conversations',
+    about: 'A new group. With an Idempotency-Key a repeated call gives the same group.',
+    auth: 'device',
+    body: Type.Object(
+      {
+        type: Type.Literal('group'),
+        name: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+        description: Type.Optional(Type.String({ maxLength: 1024 })),
+        member_ids: Type.Array(Id, { maxItems: 10_000 }),
+      },
+      strict,
+    ),
+    reply: { 200: Conversation, 201: Conversation },
+  },
+  conversations: {
+    method: 'GET',
+    path: '/v1/conversations',
+    about: 'My conversations, the latest changed first.',
+    auth: 'device',
+    query: Type.Object(page, strict),
+    reply: { 200: listOf(Conversation) },
+  },
+  conversation: {
+    method: 'GET',
+    path: '/v1/conversations/{id}',
+    about: 'One of my conversations.',
+    auth: 'device',
+    reply: { 200: Conversation },
+  },
+  members: {
+    method: 'GET',
+    path: '/v1/conversations/{id}/members',
+    about: 'Who is in a conversation of mine.',
+    auth: 'device',
+    query: Type.Object(page, strict),
+    reply: { 200: listOf(Member) },
+  },
+  send: {
+    method: 'POST',
+    path: '/v1/conversations/{id}/messages',
+    about: 'Send a sealed message; 202 once it is durable, 200 when it was sent before.',
+    auth: 'device',
+    body: Type.Object(SendBody, strict),
+    reply: { 200: Queued, 202: Queued },
+  },
+  read: {
+    method: 'POST',
+    path: '/v1/conversations/{id}/read',
+    about: 'I have read up to seq.',
+    auth: 'device',
+    body: Type.Object({ seq: Seq }, strict),
+    reply: { 200: Type.Object({ conversation_id: Id, seq: Seq }) },
+  },
+  history: {
+    method: 'GET',
+    path: '/v1/conversations/{id}/messages',
+    about:
+      'Messages ascending from after_seq, descending from before_seq (or from the newest), or newest first by page and per_page with totals.',
+    auth: 'device',
+    query: Type.Object(
+      {
+        ...page,
+        after_seq: Type.Optional(Seq),
+        before_seq: Type.Optional(Seq),
+        page: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000 })),
+        per_page: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+      },
+      strict,
+    ),
+    reply: {
+      200: Type.Union([
+        listOf(Message),
+        Type.Object({
+          messages: Type.Array(Message),
+          page: Type.Integer(),
+          per_page: Type.Integer(),
+          total: Type.Integer(),
+          pages: Type.Integer(),
+        }),
+      ]),
+    },
+  },
+} as const satisfies Record<string, Route>;
+
+export type RouteName = keyof typeof ROUTES;
+type Part<N extends RouteName, P extends 'body' | 'query'> = (typeof ROUTES)[N] extends { [K in P]: infer S }
+  ? S extends TSchema
+    ? Static<S>
+    : undefined
+  : undefined;
+export type BodyOf<N extends RouteName> = Part<N, 'body'>;
+export type QueryOf<N extends RouteName> = Part<N, 'query'>;
+/** What the handler of a route may answer with, per status. */
+export type ReplyOf<N extends RouteName> = {
+  [S in keyof (typeof ROUTES)[N]['reply']]: {
+    status: S;
+    data: (typeof ROUTES)[N]['reply'][S] extends TSchema ? Static<(typeof ROUTES)[N]['reply'][S]> : never;
+  };
+}[keyof (typeof ROUTES)[N]['reply']];

@@ -1,0 +1,106 @@
+/** Reading a conversation: one query for the API and the socket. A member sees from after joining to leaving. */
+import { ApiError } from '../contract/errors.ts';
+import type { MediaRef, Message } from '../contract/scalars.ts';
+import type { Database } from './database.ts';
+
+interface Row {
+  id: string;
+  seq: number;
+  sender_id: string;
+  sender_device_id: string;
+  client_message_id: string;
+  payload: string | null;
+  attachments: MediaRef[] | null;
+  reply_to: string | null;
+  sent_at: Date;
+  edited_at: Date | null;
+  deleted_at: Date | null;
+  expires_at: Date | null;
+}
+export interface Reader {
+  user_id: string;
+  device_id: string;
+  conversation_id: string;
+}
+
+/** With envelopes, `payload` is the one of the reading device, or absent. */
+const COLUMNS = `m.id, m.seq, m.sender_id, m.sender_device_id, m.client_message_id, m.attachments, m.reply_to,
+  m.sent_at, m.edited_at, m.deleted_at, m.expires_at,
+  case when m.deleted_at is not null then null when m.envelopes is null then m.payload else
+    (select e -> 'payload' from json_array_elements(m.envelopes) e where e ->> 'device_id' = $2 limit 1)
+  end as payload`;
+const VISIBLE = `m.conversation_id = w.conversation_id and m.seq > w.joined_seq
+  and (w.left_seq is null or m.seq <= w.left_seq) and (m.expires_at is null or m.expires_at > now())`;
+const WHO = 'w.conversation_id = $3 and w.user_id = $1';
+
+function toMessage(conversation_id: string, row: Row): Message {
+  return {
+    id: row.id,
+    conversation_id,
+    seq: row.seq,
+    sender_id: row.sender_id,
+    sender_device_id: row.sender_device_id,
+    client_message_id: row.client_message_id,
+    ...(row.attachments && { attachments: row.attachments }),
+    ...(row.reply_to && { reply_to: row.reply_to }),
+    ...(row.edited_at && { edited_at: row.edited_at.toISOString() }),
+    ...(row.deleted_at && { deleted_at: row.deleted_at.toISOString() }),
+    ...(row.expires_at && { expires_at: row.expires_at.toISOString() }),
+    sent_at: row.sent_at.toISOString(),
+    ...(row.payload !== null && { payload: row.payload }),
+  };
+}
+
+/** @throws {ApiError} `not_found` or `not_member`, for one who was never in it. */
+export async function mustHaveBeenMember(
+  db: Database,
+  { user_id, conversation_id }: Pick<Reader, 'user_id' | 'conversation_id'>,
+): Promise<void> {
+  const [row] = await db.query<{ member: boolean }>(
+    `select exists (select 1 from members w where w.conversation_id = c.id and w.user_id = $1) as member
+     from conversations c where c.id = $2`,
+    [user_id, conversation_id],
+  );
+  if (!row) throw new ApiError('not_found', 'there is no such conversation');
+  if (!row.member) throw new ApiError('not_member', 'only members may read this conversation');
+}
+
+/**
+ * Ascending after `after_seq` (and before `before_seq`, if both are given), else descending before `before_seq`, else
+ * descending from the newest. `more`: another page follows in that direction.
+ */
+export async function pageBySeq(
+  db: Database,
+  options: Reader & { after_seq?: number | undefined; before_seq?: number | undefined; limit?: number | undefined },
+): Promise<{ messages: Message[]; more: boolean }> {
+  const { user_id, device_id, conversation_id, after_seq, before_seq, limit = 50 } = options;
+  const rows = await db.query<Row>(
+    `select ${COLUMNS} from members w join messages m on ${VISIBLE}
+     where ${WHO} and m.seq > $4 and m.seq < $5 order by m.seq ${after_seq === undefined ? 'desc' : 'asc'} limit $6`,
+    [user_id, device_id, conversation_id, after_seq ?? 0, before_seq ?? Number.MAX_SAFE_INTEGER, limit + 1],
+  );
+  if (rows.length === 0) await mustHaveBeenMember(db, options);
+  const more = rows.length > limit;
+  return { messages: rows.slice(0, limit).map((row) => toMessage(conversation_id, row)), more };
+}
+
+/** The newest first, from page 1, with totals. */
+export async function pageByNumber(
+  db: Database,
+  options: Reader & { page: number; per_page: number },
+): Promise<{ messages: Message[]; page: number; per_page: number; total: number; pages: number }> {
+  const { user_id, device_id, conversation_id, page, per_page } = options;
+  const [count] = await db.query<{ total: number }>(
+    `select count(*) as total from members w join messages m on ${VISIBLE} where w.conversation_id = $2 and w.user_id = $1`,
+    [user_id, conversation_id],
+  );
+  const total = count!.total;
+  if (total === 0) await mustHaveBeenMember(db, options);
+  const rows = await db.query<Row>(
+    `select ${COLUMNS} from members w join messages m on ${VISIBLE}
+     where ${WHO} order by m.seq desc limit $4 offset $5`,
+    [user_id, device_id, conversation_id, per_page, (page - 1) * per_page],
+  );
+  const messages = rows.map((row) => toMessage(conversation_id, row));
+  return { messages, page, per_page, total, pages: Math.ceil(total / per_page) };
+}
