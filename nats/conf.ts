@@ -13,6 +13,8 @@ export interface BrokerConf {
   storeDir: string;
   secret: string;
   durability: Config['DURABILITY'];
+  /** How many partitions and shards there are: their names stand in the permissions. */
+  cut: Pick<Config, 'PARTITIONS' | 'INBOX_SHARDS'>;
   portsDir?: string;
   pidFile?: string;
   /** `host:port` of the monitoring page, without authentication: keep it on loopback or inside. */
@@ -22,7 +24,7 @@ export interface BrokerConf {
 
 export function natsConf(conf: BrokerConf): string {
   const q = JSON.stringify;
-  const users = Object.entries(permissions()).map(([user, allow]) => {
+  const users = Object.entries(permissions(conf.cut)).map(([user, allow]) => {
     const password = q(natsPassword(conf.secret, user));
     return `      { user: ${user}, password: ${password}, permissions: { publish: { allow: ${q(allow.publish)} }, subscribe: { allow: ${q(allow.subscribe)} } } }`;
   });
@@ -61,7 +63,7 @@ export function natsConf(conf: BrokerConf): string {
 
 const HELP = `npm run nats-conf [-- --help]
 
-Prints a nats-server configuration with one user per service (${Object.keys(permissions()).join(', ')}) and only
+Prints a nats-server configuration with one user per service (${Object.keys(permissions({ PARTITIONS: 1, INBOX_SHARDS: 1 })).join(', ')}) and only
 that service's subjects. The passwords are hex HMAC-SHA256(NATS_SECRET, user); the file holds them, keep it private.
 
   NATS_SECRET       needed
@@ -87,6 +89,7 @@ function main(): void {
       storeDir: NATS_STORE_DIR || '/data/jetstream',
       secret: config.NATS_SECRET,
       durability: config.DURABILITY,
+      cut: config,
       ...(NATS_HTTP ? { http: NATS_HTTP } : {}),
       ...(NATS_TLS_CERT && NATS_TLS_KEY
         ? { tls: { cert: NATS_TLS_CERT, key: NATS_TLS_KEY, ...(NATS_TLS_CA ? { ca: NATS_TLS_CA } : {}) } }

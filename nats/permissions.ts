@@ -1,6 +1,8 @@
 /** Who may publish and subscribe what: from here come the users in the broker's configuration. */
+
+import type { Config } from '../shared/config/index.ts';
 import type { ServiceName } from '../shared/lifecycle.ts';
-import { FULL_BUCKET, INGRESS, LINEAGE_BUCKET, LOG } from './topology.ts';
+import { consumer, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG } from './topology.ts';
 
 export interface Permissions {
   publish: string[];
@@ -16,6 +18,7 @@ const pull = (stream: string, durable: string): string[] => [
 ];
 const kvRead = (bucket: string): string[] => [
   `$JS.API.STREAM.INFO.KV_${bucket}`,
+  `$JS.API.STREAM.MSG.GET.KV_${bucket}`,
   `$JS.API.DIRECT.GET.KV_${bucket}.>`,
   `$JS.API.DIRECT.GET.KV_${bucket}`,
   `$JS.API.CONSUMER.CREATE.KV_${bucket}.>`,
@@ -26,7 +29,18 @@ const kvRead = (bucket: string): string[] => [
 ];
 
 /** Least subjects per service; `admin` provisions and is used by nobody else. `_INBOX_<user>` is a private inbox. */
-export function permissions(): Record<ServiceName | 'admin', Permissions> {
+export function permissions(
+  config: Pick<Config, 'PARTITIONS' | 'INBOX_SHARDS'>,
+): Record<ServiceName | 'admin', Permissions> {
+  // A wildcard stands for a whole token only: names with a number in them are listed.
+  const inboxes = Array.from({ length: config.INBOX_SHARDS }, (_, shard) => inboxStream(shard));
+  const onInboxes = (...calls: string[]): string[] =>
+    inboxes.flatMap((stream) => calls.map((call) => call.replace('{}', stream)));
+  const durables = (name: (partition: number) => string): string[] =>
+    Array.from({ length: config.PARTITIONS }, (_, partition) => name(partition)).flatMap((durable) => [
+      ...pull(LOG, durable),
+      `$JS.API.CONSUMER.CREATE.${LOG}.${durable}.>`,
+    ]);
   const own = (service: string): string[] => [`_INBOX_${service}.>`];
   return {
     admin: { publish: ['>'], subscribe: ['>'] },
@@ -35,14 +49,16 @@ export function permissions(): Record<ServiceName | 'admin', Permissions> {
         'ingress.*',
         'live.*.*.signal',
         '$JS.API.STREAM.INFO.*',
-        '$JS.API.DIRECT.GET.INBOX_*',
-        '$JS.API.DIRECT.GET.INBOX_*.>',
-        '$JS.API.CONSUMER.CREATE.INBOX_*.>',
-        '$JS.API.CONSUMER.INFO.INBOX_*.*',
-        '$JS.API.CONSUMER.RESET.INBOX_*.*',
-        '$JS.API.CONSUMER.DELETE.INBOX_*.*',
-        '$JS.API.CONSUMER.MSG.NEXT.INBOX_*.*',
-        '$JS.ACK.INBOX_*.>',
+        ...onInboxes(
+          '$JS.API.DIRECT.GET.{}',
+          '$JS.API.DIRECT.GET.{}.>',
+          '$JS.API.CONSUMER.CREATE.{}.>',
+          '$JS.API.CONSUMER.INFO.{}.*',
+          '$JS.API.CONSUMER.RESET.{}.*',
+          '$JS.API.CONSUMER.DELETE.{}.*',
+          '$JS.API.CONSUMER.MSG.NEXT.{}.*',
+          '$JS.ACK.{}.>',
+        ),
         ...kvRead(LINEAGE_BUCKET),
       ],
       subscribe: ['reply.*', 'live.>', ...own('edge')],
@@ -74,15 +90,17 @@ export function permissions(): Record<ServiceName | 'admin', Permissions> {
         'mark.>',
         'reply.*',
         'dead.fanout',
-        ...pull(LOG, 'fanout_*'),
+        ...durables(consumer.fanout),
         '$JS.API.STREAM.INFO.*',
-        '$JS.API.STREAM.CREATE.INBOX_*',
         '$JS.API.DIRECT.GET.LOG',
         '$JS.API.DIRECT.GET.LOG.>',
-        '$JS.API.DIRECT.GET.INBOX_*',
-        '$JS.API.DIRECT.GET.INBOX_*.>',
-        '$JS.API.CONSUMER.CREATE.INBOX_*.>',
-        '$JS.API.CONSUMER.DELETE.INBOX_*.>',
+        ...onInboxes(
+          '$JS.API.STREAM.CREATE.{}',
+          '$JS.API.DIRECT.GET.{}',
+          '$JS.API.DIRECT.GET.{}.>',
+          '$JS.API.CONSUMER.CREATE.{}.>',
+          '$JS.API.CONSUMER.DELETE.{}.>',
+        ),
         ...kvRead(LINEAGE_BUCKET),
         ...kvRead(FULL_BUCKET),
         `$KV.${LINEAGE_BUCKET}.>`,
@@ -91,7 +109,14 @@ export function permissions(): Record<ServiceName | 'admin', Permissions> {
       subscribe: own('fanout'),
     },
     history: {
-      publish: ['projected.*', 'dead.history', ...pull(LOG, 'history_*'), '$JS.API.STREAM.INFO.LOG'],
+      publish: [
+        'projected.*',
+        'dead.history',
+        ...durables(consumer.history),
+        '$JS.API.STREAM.INFO.LOG',
+        '$JS.API.DIRECT.GET.LOG',
+        '$JS.API.DIRECT.GET.LOG.>',
+      ],
       subscribe: own('history'),
     },
   };

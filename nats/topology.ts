@@ -68,7 +68,8 @@ export function streams(config: Config): StreamSpec[] {
     description: about,
     filter_subject: filter,
     max_ack_pending: 4096,
-    ack_wait: config.PIN_TIMEOUT_MS * 2 * 1_000_000,
+    // A take-over resets the consumer, so nothing has to be redelivered by time.
+    ack_wait: 60 * SEC,
     priority_policy: 'pinned_client',
     priority_groups: [PIN_GROUP],
     priority_timeout: config.PIN_TIMEOUT_MS * 1_000_000,
@@ -135,6 +136,8 @@ export function streams(config: Config): StreamSpec[] {
         num_replicas: replicas,
         allow_direct: true,
         allow_batched: true,
+        // Marks replace the one before.
+        allow_rollup_hdrs: true,
         duplicate_window: SEC,
         republish: { src: `inbox.${pad(shard)}.*.*`, dest: `live.${pad(shard)}.{{wildcard(1)}}.{{wildcard(2)}}` },
         ...(replicas === 1 ? { persist_mode: 'async' as const } : {}),

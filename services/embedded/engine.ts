@@ -12,7 +12,10 @@ export interface Engine {
   stop(): Promise<Exit>;
 }
 
-/** Tries `attempt` every `everyMs` until it returns something; gives up with the last error. */
+/** What stops the waiting: trying again can't help. */
+export class Hopeless extends Error {}
+
+/** Tries `attempt` every `everyMs` until it returns something; gives up with the last error, or at once when it is Hopeless. */
 export async function until<T>(attempt: () => Promise<T | undefined>, timeoutMs: number, everyMs = 20): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
@@ -21,6 +24,7 @@ export async function until<T>(attempt: () => Promise<T | undefined>, timeoutMs:
       const value = await attempt();
       if (value !== undefined) return value;
     } catch (error) {
+      if (error instanceof Hopeless) throw error;
       last = error;
     }
     await new Promise((resolve) => setTimeout(resolve, everyMs));

@@ -9,13 +9,13 @@ import { connectNats } from '../../nats/connect.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { endStray, startChild, tail } from './child.ts';
 import type { Secrets } from './data-dir.ts';
-import { type Engine, until } from './engine.ts';
+import { type Engine, Hopeless, until } from './engine.ts';
 
 const OLDEST = [2, 14];
 const START_TIMEOUT_MS = 120_000;
 
 export interface NatsOptions {
-  config: Pick<Config, 'DURABILITY' | 'NATS_SERVER_BIN'>;
+  config: Pick<Config, 'DURABILITY' | 'NATS_SERVER_BIN' | 'PARTITIONS' | 'INBOX_SHARDS'>;
   /** Holds the configuration, the log and the streams. */
   dir: string;
   secrets: Secrets;
@@ -39,15 +39,27 @@ export async function startNats({ config, dir, secrets, port = 0 }: NatsOptions)
     storeDir: dir,
     secret: secrets.nats,
     durability: config.DURABILITY,
+    cut: config,
     portsDir: dir,
     pidFile,
   });
   writeFileSync(confFile, conf, { mode: 0o600 });
   const child = startChild(binary, ['-c', confFile], { orphan: 'INT', log });
   try {
-    const bound = port || (await until(async () => alive(child.alive(), portOf(dir, child.pid)), START_TIMEOUT_MS, 5));
+    const lives = (): void => {
+      if (!child.alive()) throw new Hopeless('it ended');
+    };
+    const find = async (): Promise<number | undefined> => {
+      lives();
+      return portOf(dir, child.pid);
+    };
+    const bound = port || (await until(find, START_TIMEOUT_MS, 5));
     const url = `nats://127.0.0.1:${bound}`;
-    await until(async () => alive(child.alive(), await answers(url, secrets.nats, name)), START_TIMEOUT_MS, 50);
+    const ask = async (): Promise<true> => {
+      lives();
+      return await answers(url, secrets.nats, name);
+    };
+    await until(ask, START_TIMEOUT_MS, 50);
     return {
       name: 'nats',
       url,
@@ -61,13 +73,6 @@ export async function startNats({ config, dir, secrets, port = 0 }: NatsOptions)
     await child.stop('SIGKILL', 0);
     throw new Error(`nats-server (${binary}) did not start: ${(error as Error).message}\n${tail(log)}`);
   }
-}
-
-class Ended extends Error {}
-
-function alive<T>(is: boolean, value: T): T {
-  if (!is) throw new Ended('it ended');
-  return value;
 }
 
 function portOf(dir: string, pid: number): number | undefined {

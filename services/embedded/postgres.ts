@@ -6,7 +6,7 @@ import { Client } from 'pg';
 import type { Config } from '../../shared/config/index.ts';
 import { type ChildOptions, endStray, startChild, tail } from './child.ts';
 import type { Secrets } from './data-dir.ts';
-import { type Engine, until } from './engine.ts';
+import { type Engine, Hopeless, until } from './engine.ts';
 import { type Place, postgresPlace } from './postgres-place.ts';
 
 const START_TIMEOUT_MS = 120_000;
@@ -67,16 +67,11 @@ async function startAt(
   });
   const url = `postgres://${USER}:${secrets.postgres}@127.0.0.1:${port}/${USER}`;
   try {
-    await until(
-      async () => {
-        if (!child.alive()) return 'ended';
-        return await answers(url, place.data);
-      },
-      START_TIMEOUT_MS,
-      20,
-    ).then((state) => {
-      if (state === 'ended') throw new Error('it ended');
-    });
+    const ask = async (): Promise<true> => {
+      if (!child.alive()) throw new Hopeless('it ended');
+      return await answers(url, place.data);
+    };
+    await until(ask, START_TIMEOUT_MS);
     return {
       name: 'postgres',
       url,
@@ -93,7 +88,7 @@ async function startAt(
 }
 
 /** Looks whether the server that answers is the one of this directory; makes the database at the first start. */
-async function answers(url: string, data: string): Promise<'ready'> {
+async function answers(url: string, data: string): Promise<true> {
   const admin = new Client({ connectionString: url.replace(/\/[^/]*$/, '/postgres'), connectionTimeoutMillis: 5_000 });
   admin.on('error', () => {});
   try {
@@ -102,7 +97,7 @@ async function answers(url: string, data: string): Promise<'ready'> {
     if (found.rows[0]?.data_directory !== data) throw new Error('another Postgres answers on its port');
     const exists = await admin.query('SELECT 1 FROM pg_database WHERE datname = $1', [USER]);
     if (exists.rowCount === 0) await admin.query(`CREATE DATABASE ${USER}`);
-    return 'ready';
+    return true;
   } finally {
     await admin.end().catch(() => {});
   }

@@ -59,14 +59,20 @@ export function guard(pid: number, signal: 'INT' | 'TERM' | 'QUIT' | 'KILL'): vo
 /** Call it once the process has exited: its number may soon belong to somebody else. */
 export function unguard(pid: number): void {
   if (guarded.delete(pid)) shell?.stdin?.write(`del ${pid}\n`);
-  if (guarded.size === 0) shell?.stdin?.end();
-  if (guarded.size === 0) shell = undefined;
+  letGo();
+}
+
+function letGo(): void {
+  if (guarded.size || trash) return;
+  shell?.stdin?.end();
+  shell = undefined;
 }
 
 /** A directory without spaces in its name that goes when this process is killed; undefined: none any more. */
 export function guardTrash(dir: string | undefined): void {
   trash = dir;
   shell?.stdin?.write(`trash ${dir ?? ''}\n`);
+  letGo();
 }
 
 /** The processes that are guarded now; empty after a clean stop. */

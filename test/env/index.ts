@@ -68,14 +68,21 @@ export async function startEnv(overrides: Partial<Config> = {}) {
     return engine;
   });
   const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));
-  await Promise.all([broker.start(), postgres.start()]);
+  const booted = await Promise.allSettled([broker.start(), postgres.start()]);
+  const abandon = async (error: unknown): Promise<never> => {
+    await Promise.all([broker.stop(), postgres.stop()]);
+    guardTrash(undefined);
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+    throw error;
+  };
+  for (const one of booted) if (one.status === 'rejected') await abandon(one.reason);
   const config: Config = Object.freeze({
     ...base,
     NATS_URL: broker.url,
     NATS_SECRET: secrets.nats,
     DATABASE_URL: postgres.url,
   });
-  await migrate(config);
+  await migrate(config).catch(abandon);
 
   const db: Database = await openDatabase(config);
   const connections: NatsConnection[] = [];

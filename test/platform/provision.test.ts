@@ -1,0 +1,95 @@
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { provision, RefusedChange } from '../../nats/provision.ts';
+import { buckets, streams } from '../../nats/topology.ts';
+import { natsBinary } from '../../services/embedded/nats.ts';
+import { type Env, startEnv } from '../env/index.ts';
+
+let env: Env;
+let jsm: JetStreamManager;
+test.before(async () => {
+  env = await startEnv();
+  jsm = await jetstreamManager(await env.nats('admin'));
+});
+test.after.always(() => env?.stop());
+
+test.serial('[O04] every stream and consumer of topology exists, described, with explicit max_consumers', async (t) => {
+  for (const { config, consumers } of [...streams(env.config), ...buckets(env.config)]) {
+    const info = await jsm.streams.info(config.name);
+    t.truthy(info.config.description, config.name);
+    t.true(info.config.max_consumers > 0, config.name);
+    for (const { durable_name } of consumers) {
+      t.truthy((await jsm.consumers.info(config.name, durable_name)).config.description, durable_name);
+    }
+  }
+});
+
+test.serial('[O02] provisioning again changes nothing', async (t) => {
+  t.deepEqual(await provision(env.config), []);
+});
+
+test.serial('[O02] what may change is updated', async (t) => {
+  t.deepEqual(await provision({ ...env.config, LOG_RETENTION_DAYS: 8 }), ['updated stream LOG: max_age']);
+  t.is((await jsm.streams.info('LOG')).config.max_age, 8 * 86_400 * 1e9);
+});
+
+test.serial('[O02] what would lose data is refused, naming stream and field, and nothing is changed', async (t) => {
+  const refuse = async (config: typeof env.config, message: RegExp): Promise<void> => {
+    await t.throwsAsync(provision(config), { instanceOf: RefusedChange, message });
+  };
+  const grown = { ...env.config, LOG_RETENTION_DAYS: 8 };
+  await refuse({ ...grown, PARTITIONS: 3 }, /LOG.*partitions.*PARTITIONS=2/);
+  await refuse({ ...grown, INBOX_SHARDS: 4 }, /LOG.*inbox_shards.*INBOX_SHARDS=2/);
+  await refuse({ ...env.config, LOG_RETENTION_DAYS: 1 }, /LOG.*max_age.*--allow-loss/);
+  await refuse({ ...grown, INBOX_QUOTA_ITEMS: 5 }, /INBOX_00.*max_msgs_per_subject/);
+  t.is((await jsm.streams.info('LOG')).config.max_age, 8 * 86_400 * 1e9);
+  t.deepEqual(await provision({ ...env.config, LOG_RETENTION_DAYS: 7 }, { allowLoss: true }), [
+    'updated stream LOG: max_age',
+  ]);
+});
+
+test.serial('[O02] a stream that is stored otherwise is refused', async (t) => {
+  await jsm.streams.delete('DEAD');
+  await jsm.streams.add({ name: 'DEAD', subjects: ['dead.>', 'more.>'], storage: 'memory' });
+  await t.throwsAsync(provision(env.config), {
+    instanceOf: RefusedChange,
+    message: /DEAD, field storage: it is "memory", topology says "file"/,
+  });
+  await jsm.streams.delete('DEAD');
+  t.deepEqual(await provision(env.config), ['created stream DEAD']);
+});
+
+test.serial('[O02] a consumer whose position would be lost is refused', async (t) => {
+  await jsm.consumers.delete('LOG', 'history_0');
+  await jsm.consumers.add('LOG', { durable_name: 'history_0', ack_policy: 'explicit' });
+  await t.throwsAsync(provision(env.config), {
+    instanceOf: RefusedChange,
+    message: /consumer history_0, field ack_policy/,
+  });
+  await jsm.consumers.delete('LOG', 'history_0');
+  t.deepEqual(await provision(env.config), ['created consumer LOG history_0']);
+});
+
+test('[O02] the printed configuration is one that nats-server accepts', (t) => {
+  const run = (vars: Record<string, string>, ...args: string[]): string =>
+    execFileSync(process.execPath, ['nats/conf.ts', ...args], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, ...vars },
+      stdio: 'pipe',
+    });
+  const file = join(env.dir, 'printed.conf');
+  writeFileSync(
+    file,
+    run({ NATS_SECRET: 'a secret', NATS_STORE_DIR: join(env.dir, 'printed'), NATS_HTTP: '127.0.0.1:8222' }),
+  );
+  t.regex(
+    execFileSync(natsBinary(undefined), ['-t', '-c', file], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }) ||
+      'valid',
+    /valid/,
+  );
+  t.regex(run({}, '--help'), /NATS_SECRET/);
+  t.throws(() => run({}), { message: /NATS_SECRET is not set/ });
+});
