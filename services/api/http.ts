@@ -63,14 +63,15 @@ export function outermost({ log, metrics }: Pick<Context, 'log' | 'metrics'>): M
       request_id,
       user_id,
     };
-    if (ctx.status >= 500) log.error({ ...line, error: describe(failure) });
-    else log.info(failure instanceof ApiError ? { ...line, code: failure.code } : line);
+    const error = failure === undefined ? undefined : asApiError(failure);
+    if (error?.code === 'internal') log.error({ ...line, code: error.code, error: describe(failure) });
+    else if (error?.code === 'unavailable') log.warn({ ...line, code: error.code });
+    else log.info({ ...line, code: error?.code });
   };
 }
 
 /** Without the message of a database error, which may quote a row. */
-function describe(error: unknown): unknown {
-  if (error instanceof ApiError) return { code: error.code, message: error.message };
+function describe(error: unknown): Record<string, unknown> {
   const { name, code, constraint, stack } = (error ?? {}) as Record<string, unknown>;
   return {
     name,

@@ -1,0 +1,221 @@
+import test from 'ava';
+import { exportJWK, generateKeyPair, importJWK, importSPKI, type JWK, jwtVerify, SignJWT } from 'jose';
+import { rotateSigningKey } from '../../shared/auth/keys.ts';
+import { openTokens } from '../../shared/auth/tokens.ts';
+import type { ApiError } from '../../shared/contract/errors.ts';
+import type { LoggedIn } from '../../shared/contract/people.ts';
+import { type Env, startEnv } from '../env/index.ts';
+import { Api, QUICK } from './http.ts';
+
+let env: Env;
+let api: Api;
+test.before(async () => {
+  env = await startEnv(QUICK);
+  api = new Api((await env.start('api')).apiUrl);
+});
+test.after.always(() => env.stop());
+
+const refresh = (refresh_token: string) => api.ask('refresh', { body: { refresh_token } });
+const later = (session_of: LoggedIn, seconds: number) =>
+  env.db.query(
+    `update refresh_tokens r set used_at = used_at - make_interval(secs => $2)
+     from sessions s where s.id = r.session_id and s.device_id = $1`,
+    [session_of.device.id, seconds],
+  );
+
+test('[A05] refreshing rotates: a new pair, and the old token shown later ends the whole family', async (t) => {
+  const person = await api.register();
+  const second = await refresh(person.refresh_token);
+  t.is(second.status, 200);
+  t.is((await api.ask('me', { token: second.data.access_token })).status, 200);
+  const third = await refresh(second.data.refresh_token);
+  await later(person, 11);
+  t.is((await refresh(person.refresh_token)).error?.code, 'unauthenticated');
+  t.is((await refresh(third.data.refresh_token)).error?.code, 'unauthenticated');
+  const [session] = await env.db.query('select revoked_why from sessions where device_id = $1', [person.device.id]);
+  t.is(session!.revoked_why, 'reuse');
+});
+
+test('[A05] a lost reply may be retried within 10 s and gets a fresh pair; only the last one goes on', async (t) => {
+  const person = await api.register();
+  const lost = await refresh(person.refresh_token);
+  await later(person, 5);
+  const retried = await refresh(person.refresh_token);
+  t.is(retried.status, 200);
+  t.not(retried.data.refresh_token, lost.data.refresh_token);
+  t.is((await refresh(retried.data.refresh_token)).status, 200);
+  await later(person, 11);
+  t.is((await refresh(lost.data.refresh_token)).error?.code, 'unauthenticated');
+});
+
+test('[A05] twenty refreshes with one token at once leave exactly one good token', async (t) => {
+  const person = await api.register();
+  const all = await Promise.all(Array.from({ length: 20 }, () => refresh(person.refresh_token)));
+  t.true(all.every((one) => one.status === 200));
+  const rows = await env.db.query(
+    'select 1 from refresh_tokens r join sessions s on s.id = r.session_id where s.device_id = $1 and r.used_at is null',
+    [person.device.id],
+  );
+  t.is(rows.length, 1);
+});
+
+test('[A05] unknown, expired and revoked refresh tokens are refused; none is stored as it is', async (t) => {
+  t.is((await refresh('made-up')).error?.code, 'unauthenticated');
+  const person = await api.register();
+  await env.db.query(
+    `update refresh_tokens set expires_at = now() where session_id in (select id from sessions where device_id = $1)`,
+    [person.device.id],
+  );
+  t.is((await refresh(person.refresh_token)).error?.code, 'unauthenticated');
+  const found = await env.db.query('select 1 from refresh_tokens where hash = $1::bytea', [
+    Buffer.from(person.refresh_token),
+  ]);
+  t.deepEqual(found, []);
+});
+
+test('[A08] tokens verify with the published JWKS and PEM', async (t) => {
+  const { access_token, user, device } = await api.register();
+  const { keys } = (await api.ask('jwks')).data;
+  t.is(JSON.stringify(keys).includes('"d"'), false, 'a private key is published');
+  const options = { issuer: 'sealwire', audience: 'sealwire', typ: 'at+jwt', algorithms: ['EdDSA'] };
+  const by = await jwtVerify(access_token, await importJWK(keys[0] as JWK, 'EdDSA'), options);
+  t.is(by.payload.sub, user.id);
+  t.is(by.payload.did, device.id);
+  t.is(by.payload.exp! - by.payload.iat!, 15 * 60);
+  const { public_key } = (await api.ask('publicKey')).data;
+  await t.notThrowsAsync(jwtVerify(access_token, await importSPKI(public_key, 'EdDSA'), options));
+});
+
+test('[A08] after a key rotation old tokens go on, and other processes verify the new ones', async (t) => {
+  const person = await api.register();
+  const verifier = openTokens(env.db, env.config);
+  await verifier.verify(person.access_token);
+  await rotateSigningKey(env.db);
+  const signer = openTokens(env.db, env.config);
+  const holder = { user_id: person.user.id, device_id: person.device.id, session_id: person.device.id };
+  const { access_token } = await signer.issue(holder);
+  t.is((await signer.keys.jwks()).keys.length, 2);
+  t.is((await signer.verify(person.access_token)).user_id, person.user.id);
+  // The verifier looks again for an unknown kid once its last look is a second old.
+  let verified = false;
+  for (const until = Date.now() + 5_000; !verified && Date.now() < until; ) {
+    verified = await verifier.verify(access_token).then(
+      () => true,
+      () => false,
+    );
+  }
+  t.true(verified);
+});
+
+test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens are refused', async (t) => {
+  const { user, device } = await api.register();
+  const [row] = await env.db.query<{ kid: string; private_jwk: JWK; public_jwk: JWK }>(
+    'select kid, private_jwk, public_jwk from signing_keys where retired_at is null',
+  );
+  const { kid } = row!;
+  const own = await importJWK(row!.private_jwk, 'EdDSA');
+  const foreign = (await generateKeyPair('EdDSA')).privateKey;
+  const claims = { did: device.id, sid: device.id };
+  const jwt = (
+    header: object = {},
+    more: { sub?: string; iss?: string; aud?: string; exp?: string; claims?: object } = {},
+  ) => {
+    const token = new SignJWT({ ...(more.claims ?? claims) } as Record<string, unknown>)
+      .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid, ...header })
+      .setIssuer(more.iss ?? 'sealwire')
+      .setAudience(more.aud ?? 'sealwire')
+      .setIssuedAt();
+    if (more.sub !== '') token.setSubject(more.sub ?? user.id);
+    if (more.exp !== '') token.setExpirationTime(more.exp ?? '5m');
+    return token;
+  };
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const good = await jwt().sign(own);
+  const [head, body, signature] = good.split('.') as [string, string, string];
+  t.is((await api.ask('me', { token: good })).status, 200);
+
+  const hmacKey = Buffer.from(
+    JSON.stringify(await exportJWK(await importJWK(row!.public_jwk, 'EdDSA', { extractable: true }))),
+  );
+  const bad: Record<string, string> = {
+    'another key': await jwt().sign(foreign),
+    'an unknown kid': await jwt({ kid: 'nobody' }).sign(own),
+    'no kid': await jwt({ kid: undefined }).sign(own),
+    'typ JWT': await jwt({ typ: 'JWT' }).sign(own),
+    'another issuer': await jwt({}, { iss: 'else' }).sign(own),
+    'another audience': await jwt({}, { aud: 'else' }).sign(own),
+    'no subject': await jwt({}, { sub: '' }).sign(own),
+    'no expiry': await jwt({}, { exp: '' }).sign(own),
+    'no device': await jwt({}, { claims: { sid: device.id } }).sign(own),
+    'a device that is no text': await jwt({}, { claims: { did: 1, sid: device.id } }).sign(own),
+    'alg none': `${part({ alg: 'none', typ: 'at+jwt', kid })}.${body}.`,
+    'HMAC by the public key': await jwt({ alg: 'HS256' }).sign(hmacKey),
+    'a changed body': `${head}.${part({ sub: user.id, ...claims, iss: 'sealwire', aud: 'sealwire', exp: 4e9 })}.${signature}`,
+    'a cut signature': good.slice(0, -4),
+    'an embedded key': await jwt({ jwk: row!.public_jwk, kid: 'mine' }).sign(foreign),
+    'no token at all': 'x',
+  };
+  for (const [what, token] of Object.entries(bad)) {
+    const { error } = await api.ask('me', { token });
+    t.is(error?.code, 'unauthenticated', what);
+  }
+  const expired = await jwt({}, { exp: '-1s' }).sign(own);
+  t.is((await api.ask('me', { token: expired })).error?.code, 'token_expired');
+  const none = await api.ask('me');
+  t.is(none.error?.code, 'unauthenticated');
+  t.is(none.headers.get('www-authenticate'), 'Bearer');
+});
+
+test('[A08] a remembered verification ends with the token', async (t) => {
+  const { user, device } = await api.register();
+  const tokens = openTokens(env.db, env.config);
+  const [row] = await env.db.query<{ kid: string; private_jwk: JWK }>(
+    'select * from signing_keys where retired_at is null',
+  );
+  const token = await new SignJWT({ did: device.id, sid: device.id })
+    .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: row!.kid })
+    .setIssuer('sealwire')
+    .setAudience('sealwire')
+    .setSubject(user.id)
+    .setExpirationTime(Math.floor(Date.now() / 1000) + 2)
+    .sign(await importJWK(row!.private_jwk, 'EdDSA'));
+  const { expires_at } = await tokens.verify(token);
+  let code = '';
+  while (code === '' && Date.now() < expires_at + 2_000)
+    code = await tokens.verify(token).then(
+      () => '',
+      (error: ApiError) => error.code,
+    );
+  t.is(code, 'token_expired');
+  t.true(Date.now() >= expires_at);
+});
+
+test('[A13] a ticket is good once, for a short time, and not for an ended session', async (t) => {
+  const person = await api.register();
+  const other = await api.register();
+  const ask = async ({ access_token }: LoggedIn) => (await api.ask('ticket', { token: access_token })).data.ticket;
+  const tokens = openTokens(env.db, env.config);
+  const [a, b] = [await ask(person), await ask(other)];
+  const [one, none, two, twice] = await tokens.takeTickets([a, 'made-up', b, a]);
+  t.is(one?.device_id, person.device.id);
+  t.is(two?.user_id, other.user.id);
+  t.is(none, undefined);
+  t.is(twice, undefined);
+  t.deepEqual(await tokens.takeTickets([a, b]), [undefined, undefined]);
+
+  const late = await ask(person);
+  await env.db.query('update ws_tickets set expires_at = now()');
+  t.deepEqual(await tokens.takeTickets([late]), [undefined]);
+
+  const revoked = await ask(person);
+  await env.db.query('update sessions set revoked_at = now() where device_id = $1', [person.device.id]);
+  t.deepEqual(await tokens.takeTickets([revoked]), [undefined]);
+});
+
+test('[A13] fifty takers of one ticket at once: one gets in', async (t) => {
+  const { access_token } = await api.register();
+  const { ticket } = (await api.ask('ticket', { token: access_token })).data;
+  const tokens = openTokens(env.db, env.config);
+  const all = await Promise.all(Array.from({ length: 50 }, () => tokens.takeTickets([ticket])));
+  t.is(all.filter(([identity]) => identity).length, 1);
+});
