@@ -42,6 +42,12 @@ export interface WriterOptions<T> {
   handle(batch: Delivered<T>[]): Promise<void>;
 }
 
+interface Entry<T> extends Delivered<T> {
+  /** Why it can't be decoded, until it is a dead letter. */
+  poison?: Error | undefined;
+  dead?: true;
+}
+
 /** Thrown by `handle`: what is in memory can't be trusted any more, take over again. Nothing is acknowledged. */
 export class Retake extends Error {}
 
@@ -64,7 +70,12 @@ export class Writer<T> {
   #heard = Date.now();
   #expected = 0;
   #last = 0;
-  #queue: Delivered<T>[] = [];
+  /** When the consumer was reset, until its first delivery since has come. */
+  #unsynced = 0;
+  #skipped = false;
+  /** What is delivered while the answer to the reset is on its way. */
+  #early: Msg[] | undefined;
+  #queue: Entry<T>[] = [];
   #working: Promise<void> | undefined;
 
   constructor(nc: NatsConnection, options: WriterOptions<T>) {
@@ -99,10 +110,17 @@ export class Writer<T> {
     if (this.#mode === 'closed') return;
     this.#life++;
     this.#mode = 'waiting';
-    this.#pin = '';
     this.#asked = 0;
     this.#queue = [];
     this.#pull();
+  }
+
+  /** Still the only one, but memory can't be trusted: restore and reset without giving the partition away. */
+  #retake(): void {
+    this.#restart();
+    if (this.#mode === 'closed') return;
+    this.#mode = 'taking';
+    void this.#take(this.#life);
   }
 
   #pull(): void {
@@ -125,7 +143,8 @@ export class Writer<T> {
   }
 
   #tick(): void {
-    if (Date.now() - this.#heard > 4 * HEARTBEAT_MS) {
+    const stuck = this.#unsynced > 0 && this.#skipped && Date.now() - this.#unsynced > 4 * HEARTBEAT_MS;
+    if (stuck || Date.now() - this.#heard > 4 * HEARTBEAT_MS) {
       this.#heard = Date.now() - HEARTBEAT_MS;
       this.#restart();
     } else this.#pull();
@@ -139,10 +158,10 @@ export class Writer<T> {
     }
     this.#asked = Math.max(0, this.#asked - 1);
     if (this.#mode === 'waiting') {
-      this.#pin = message.headers?.get('Nats-Pin-Id') ?? '';
+      this.#pin = message.headers?.get('Nats-Pin-Id') ?? this.#pin;
       this.#mode = 'taking';
       void this.#take(this.#life);
-    }
+    } else if (this.#mode === 'taking') this.#early?.push(message);
     if (this.#mode === 'active') this.#accept(message);
     this.#pull();
   }
@@ -155,7 +174,9 @@ export class Writer<T> {
     const seq = Number(token[at]);
     const delivery = Number(token[at + 1]);
     if (delivery !== this.#expected) {
-      if (seq <= this.#last) return;
+      // Deliveries from before the reset may still be on their way; the first one after it tells that they are over.
+      this.#skipped = true;
+      if (seq <= this.#last || this.#unsynced > 0) return;
       this.#o.log.warn(
         { stage: this.#o.stage, partition: this.#o.partition, expected: this.#expected, delivery },
         'a delivery is missing',
@@ -163,22 +184,19 @@ export class Writer<T> {
       this.#restart();
       return;
     }
+    this.#unsynced = 0;
     this.#expected++;
     if (seq <= this.#last) return;
     this.#last = seq;
     this.#o.metrics.lag.set({ stage: this.#o.stage, partition: this.#o.partition }, Number(token[at + 3]));
     const stored = Number(token[at + 2]!.slice(0, -6));
-    let value: T;
+    const entry: Entry<T> = { value: undefined as T, data: message.data, seq, at: stored, reply: message.reply! };
     try {
-      value = this.#o.decode(message.data);
+      entry.value = this.#o.decode(message.data);
     } catch (error) {
-      value = undefined as T;
-      void this.#bury({ value, data: message.data, seq, at: stored, reply: message.reply! }, error).catch(() =>
-        this.#restart(),
-      );
-      return;
+      entry.poison = error as Error;
     }
-    this.#queue.push({ value, data: message.data, seq, at: stored, reply: message.reply! });
+    this.#queue.push(entry);
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined;
     });
@@ -189,8 +207,10 @@ export class Writer<T> {
     if (code === 100) return;
     const left = Number(message.headers?.get('Nats-Pending-Messages') ?? 0);
     this.#asked = Math.max(0, this.#asked - left);
-    if (code === 423) this.#restart();
-    else if (code === 503 || code === 404 || (code === 409 && /deleted/i.test(message.headers?.description ?? '')))
+    if (code === 423) {
+      this.#pin = '';
+      this.#restart();
+    } else if (code === 503 || code === 404 || (code === 409 && /deleted/i.test(message.headers?.description ?? '')))
       void this.#recreate();
     else if (code === 408 || code === 409) this.#pull();
   }
@@ -217,6 +237,7 @@ export class Writer<T> {
       const begun = performance.now();
       await this.#working;
       const from = await this.#o.takeOver();
+      this.#early = [];
       const answer = await this.#nc.request(
         `$JS.API.CONSUMER.RESET.${stream}.${consumer.durable_name}`,
         from === undefined ? '' : JSON.stringify({ seq: from }),
@@ -231,8 +252,11 @@ export class Writer<T> {
       if (life !== this.#life) return;
       this.#expected = info.ack_floor.consumer_seq + 1;
       this.#last = info.reset_seq - 1;
+      this.#unsynced = Date.now();
+      this.#skipped = false;
       this.#mode = 'active';
       this.#asked = 0;
+      for (const message of this.#early.splice(0)) this.#accept(message);
       log.info(
         { stage, partition, from: info.reset_seq, ms: Math.round(performance.now() - begun) },
         'partition taken',
@@ -264,17 +288,19 @@ export class Writer<T> {
     else for (const { reply } of batch) this.#nc.publish(reply, '+ACK');
   }
 
-  async #try(batch: Delivered<T>[], life: number): Promise<boolean> {
+  async #try(batch: Entry<T>[], life: number): Promise<boolean> {
     for (let tries = 1; life === this.#life && this.#mode === 'active'; ) {
       try {
-        await this.#o.handle(batch);
+        for (const entry of batch) if (entry.poison) await this.#bury(entry, entry.poison);
+        const sound = batch.filter(({ dead }) => !dead);
+        if (sound.length) await this.#o.handle(sound);
         return true;
       } catch (error) {
         const { stage, partition, log } = this.#o;
         log.warn({ stage, partition, entries: batch.length, tries, err: error }, 'batch failed');
         if (error instanceof Retake) {
           await pause(50);
-          if (life === this.#life) this.#restart();
+          if (life === this.#life) this.#retake();
           return false;
         }
         if (isOutage(error)) tries = 1;
@@ -285,7 +311,7 @@ export class Writer<T> {
     return false;
   }
 
-  async #isolate(batch: Delivered<T>[], life: number, error: unknown): Promise<boolean> {
+  async #isolate(batch: Entry<T>[], life: number, error: unknown): Promise<boolean> {
     if (batch.length === 1) {
       await this.#bury(batch[0]!, error);
       return true;
@@ -294,7 +320,7 @@ export class Writer<T> {
     return true;
   }
 
-  async #bury(entry: Delivered<T>, error: unknown): Promise<void> {
+  async #bury(entry: Entry<T>, error: unknown): Promise<void> {
     const { stage, partition, stream } = this.#o;
     const reason = error instanceof Error ? error.message : String(error);
     const about = headers();
@@ -305,7 +331,8 @@ export class Writer<T> {
     if ((stored.json() as { error?: unknown }).error) throw new Error('the dead letter could not be stored');
     this.#o.metrics.dead.inc({ stage, reason: error instanceof Error ? error.name : 'unknown' });
     this.#o.log.error({ stage, partition, origin: `${stream}.${entry.seq}`, reason }, 'dead letter');
-    if (this.#o.consumer.ack_policy !== 'all') this.#nc.publish(entry.reply, '+ACK');
+    entry.poison = undefined;
+    entry.dead = true;
   }
 
   async #watch(): Promise<void> {

@@ -1,5 +1,11 @@
 /** Reading LOG: where a partition ends, and its entries from a place on. Used to restore workers, not per message. */
-import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+import {
+  type DirectBatchOptions,
+  JetStreamApiError,
+  type JetStreamManager,
+  jetstreamManager,
+  type StoredMsg,
+} from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import { LOG, subject } from './topology.ts';
 
@@ -33,13 +39,26 @@ export async function* readLog(
   const manager = await jetstreamManager(nc, { checkAPI: false });
   for (let next = position + 1; next <= head; ) {
     let got = 0;
-    const batch = await manager.direct.getBatch(LOG, { seq: next, next_by_subj: subject.log(partition), batch: BATCH });
-    for await (const message of batch) {
+    const query = { seq: next, next_by_subj: subject.log(partition), batch: BATCH };
+    for await (const message of directBatch(manager, LOG, query)) {
       if (message.seq > head) return;
       got++;
       next = message.seq + 1;
       yield { seq: message.seq, data: message.data };
     }
     if (got === 0) return;
+  }
+}
+
+/** Messages by direct get; none where the broker says that there are none. */
+export async function* directBatch(
+  manager: JetStreamManager,
+  stream: string,
+  query: DirectBatchOptions,
+): AsyncGenerator<StoredMsg> {
+  try {
+    yield* await manager.direct.getBatch(stream, query);
+  } catch (error) {
+    if (!((error as { code?: unknown }).code === 404)) throw error;
   }
 }

@@ -68,8 +68,8 @@ export function streams(config: Config): StreamSpec[] {
     description: about,
     filter_subject: filter,
     max_ack_pending: 4096,
-    // A take-over resets the consumer, so nothing has to be redelivered by time.
-    ack_wait: 60 * SEC,
+    // A new owner hears of the partition by its first delivery, at the latest when what the old one left comes again.
+    ack_wait: config.PIN_TIMEOUT_MS * 2 * 1_000_000,
     priority_policy: 'pinned_client',
     priority_groups: [PIN_GROUP],
     priority_timeout: config.PIN_TIMEOUT_MS * 1_000_000,

@@ -19,6 +19,7 @@ const NAMES = new Set([
   'DrainingConnectionError',
   'RequestError',
   'ConnectionException',
+  'PublishError',
 ]);
 
 /** Whether an engine was out of reach (try again for as long as it takes) rather than the work at fault. */

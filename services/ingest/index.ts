@@ -5,12 +5,11 @@
  */
 import { Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
-import { AppendError, appendLog } from '../../nats/append.ts';
 import { type Delivered, Retake, Writer } from '../../nats/consume.ts';
 import { logHead, readLog } from '../../nats/log.ts';
+import { PublishError, Publisher } from '../../nats/publish.ts';
 import { consumer, FULL_BUCKET, INGRESS, LOG, streams } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { isOutage } from '../../shared/outage.ts';
 import { decodeCommands, type Incoming, type Reply } from '../../shared/pipeline/commands.ts';
 import { Decider, type Decision } from './handle.ts';
 import { Memory, Partition } from './memory.ts';
@@ -25,6 +24,7 @@ async function open(context: Context): Promise<Service> {
   const { config, log, metrics } = context;
   const nc = await context.connect('ingest');
   const store = openStore(context.db);
+  const publisher = new Publisher(nc);
   const memory = new Memory(config.DEDUPE_WINDOW);
   const specs = streams(config).find(({ config: { name } }) => name === INGRESS)!.consumers;
 
@@ -44,7 +44,7 @@ async function open(context: Context): Promise<Service> {
   await watchFull(nc, memory);
 
   const writers = specs.map((spec, number) => {
-    const worker = new Ingest(nc, number, store, memory, context);
+    const worker = new Ingest(nc, publisher, number, store, memory, context);
     return new Writer(nc, {
       stage: 'ingest',
       partition: number,
@@ -62,6 +62,7 @@ async function open(context: Context): Promise<Service> {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
+      publisher.close();
       await nc.drain();
     },
   };
@@ -81,17 +82,28 @@ async function watchFull(nc: NatsConnection, memory: Memory): Promise<void> {
 
 class Ingest {
   readonly #nc: NatsConnection;
+  readonly #publisher: Publisher;
   readonly #partition: Partition;
   readonly #store: Store;
   readonly #memory: Memory;
   readonly #decider: Decider;
   readonly #metrics: Context['metrics'];
+  readonly #log: Context['log'];
 
-  constructor(nc: NatsConnection, number: number, store: Store, memory: Memory, { config, metrics }: Context) {
+  constructor(
+    nc: NatsConnection,
+    publisher: Publisher,
+    number: number,
+    store: Store,
+    memory: Memory,
+    { config, metrics, log }: Context,
+  ) {
     this.#nc = nc;
+    this.#publisher = publisher;
     this.#store = store;
     this.#memory = memory;
     this.#metrics = metrics;
+    this.#log = log;
     this.#partition = new Partition(number, memory);
     this.#decider = new Decider(this.#partition, memory, config);
   }
@@ -103,7 +115,17 @@ class Ingest {
     const projection = await this.#store.position(number);
     const position = projection?.stream === created ? Math.min(projection.entry_seq, head) : 0;
     this.#partition.reset(head, position);
-    for await (const { seq, data } of readLog(this.#nc, number, position, head)) this.#partition.replay(seq, data);
+    for await (const { seq, data } of readLog(this.#nc, number, position, head)) {
+      try {
+        this.#partition.replay(seq, data);
+      } catch (error) {
+        // fanout and history make it a dead letter; it can't hold anything of ours.
+        this.#log.warn(
+          { stage: 'ingest', partition: number, entry: seq, reason: String(error) },
+          'an entry can not be read',
+        );
+      }
+    }
   }
 
   async handle(batch: Delivered<Batch>[]): Promise<void> {
@@ -123,9 +145,13 @@ class Ingest {
     const { entry } = this.#decider;
     if (entry.count) {
       try {
-        this.#partition.head = await appendLog(this.#nc, this.#partition.number, this.#partition.head, entry.finish());
+        this.#partition.head = await this.#publisher.append(
+          this.#partition.number,
+          this.#partition.head,
+          entry.finish(),
+        );
       } catch (error) {
-        if (error instanceof AppendError || isOutage(error)) throw new Retake(`${LOG}: ${(error as Error).message}`);
+        if (error instanceof PublishError) throw new Retake(`${LOG}: ${(error as Error).message}`);
         throw error;
       }
       this.#settle(incoming, from, next);

@@ -107,6 +107,7 @@ export function decodeCommands(data: Uint8Array): { reply: string; commands: Inc
   const view = Buffer.from(data.buffer, data.byteOffset, data.length);
   let at = 2 + view.readUInt16LE(0);
   const reply = view.toString('latin1', 2, at);
+  if (at >= view.length) throw new Error('a batch without commands');
   const commands: Incoming[] = [];
   while (at < view.length) {
     const tag = view.readUInt32LE(at);

@@ -1,0 +1,98 @@
+/**
+ * fanout: LOG → inbox shards. One item a recipient holding the finished frame; everything that waited in a partition is
+ * one batch per shard, acknowledged as a whole. Then the senders hear `sent`. What is written twice after a fault is
+ * dropped by devices, which know messages by their id.
+ */
+import { type Delivered, Writer } from '../../nats/consume.ts';
+import { Publisher } from '../../nats/publish.ts';
+import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import type { Reply } from '../../shared/pipeline/commands.ts';
+import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
+import { Items } from './handle.ts';
+import { Lives } from './lives.ts';
+import { Members } from './members.ts';
+import { Quota } from './quota.ts';
+
+const WINDOW = 64;
+const MARK_MS = 1_000;
+
+async function open(context: Context): Promise<Service> {
+  const { config, log, metrics, db } = context;
+  const nc = await context.connect('fanout');
+  const specs = streams(config).find((stream) => stream.config.name === LOG)!.consumers;
+  const writes = new Publisher(nc);
+  const lives = new Lives(nc, config, log);
+  const quota = new Quota(nc, config, db.query, log);
+  await quota.open();
+
+  /** Entries written since the last mark, by partition. */
+  const unmarked = new Map<number, number>();
+  const marking = setInterval(() => {
+    for (const [partition, entry] of unmarked) lives.mark(partition, entry);
+    unmarked.clear();
+  }, MARK_MS).unref();
+
+  const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {
+    const members = new Members(db.query);
+    return new Writer<LogRecord[]>(nc, {
+      stage: 'fanout',
+      partition,
+      stream: LOG,
+      consumer: specs.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
+      window: WINDOW,
+      log,
+      metrics,
+      decode: decodeEntry,
+      takeOver() {
+        unmarked.delete(partition);
+        members.forget();
+        lives.forget();
+        return lives.start(partition);
+      },
+      async handle(batch) {
+        const bases = await lives.bases();
+        const records = batch.flatMap(({ value }) => value);
+        await members.load(records);
+        const items = new Items(config, bases, (conversation) => members.of(conversation));
+        for (const record of records) items.add(record);
+        await Promise.all(items.shards.filter((shard) => shard.length).map((shard) => writes.write(shard)));
+        unmarked.set(partition, batch.at(-1)!.seq);
+        quota.count(items.counts);
+        tell(batch);
+        metrics.records.inc({ stage: 'fanout', outcome: 'ok' }, records.length);
+        metrics.batch.observe({ stage: 'fanout' }, records.length);
+      },
+    });
+  });
+
+  /** One message to each gateway with the commands whose messages now stand in every inbox. */
+  function tell(batch: Delivered<LogRecord[]>[]): void {
+    const sent = new Map<string, number[]>();
+    for (const { value } of batch) {
+      for (const { meta } of value) {
+        if (meta.gateway === undefined) continue;
+        const tags = sent.get(meta.gateway);
+        if (tags) tags.push(meta.tag!);
+        else sent.set(meta.gateway, [meta.tag!]);
+      }
+    }
+    for (const [gateway, tags] of sent)
+      nc.publish(subject.reply(gateway), JSON.stringify({ sent: tags } satisfies Reply));
+  }
+
+  return {
+    ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    close: async () => {
+      await Promise.all(writers.map((writer) => writer.close()));
+      clearInterval(marking);
+      for (const [partition, entry] of unmarked) lives.mark(partition, entry);
+      quota.close();
+      writes.close();
+      await nc.drain();
+    },
+  };
+}
+
+const definition: ServiceDefinition = { name: 'fanout', about: 'writes inboxes: LOG to INBOX shards', open };
+export default definition;

@@ -1,0 +1,52 @@
+/** Who gets what happens in a group: the members, from the log where it told, else from the projection. */
+import { ApiError } from '../../shared/contract/errors.ts';
+import type { Query } from '../../shared/db/database.ts';
+import type { LogRecord } from '../../shared/pipeline/entry.ts';
+
+const KEPT = 20_000;
+
+export class Members {
+  readonly #query: Query;
+  readonly #of = new Map<string, string[]>();
+
+  constructor(query: Query) {
+    this.#query = query;
+  }
+
+  forget(): void {
+    this.#of.clear();
+  }
+
+  /** Makes sure that every group these records speak of is known; one query for all that is not. */
+  async load(records: LogRecord[]): Promise<void> {
+    const unknown = new Set<string>();
+    for (const { meta } of records) {
+      if (meta.kind === 'conversation')
+        this.#keep(
+          meta.conversation_id,
+          meta.members.map(([user]) => user),
+        );
+      else if (!meta.pair && !this.#of.has(meta.conversation_id)) unknown.add(meta.conversation_id);
+    }
+    for (const id of unknown) if (this.#of.has(id)) unknown.delete(id);
+    if (!unknown.size) return;
+    const rows = await this.#query<{ id: string; users: string[] }>(
+      'select conversation_id as id, array_agg(user_id)::text[] as users from members where conversation_id = any($1::uuid[]) and left_seq is null group by 1',
+      [[...unknown]],
+    );
+    for (const { id, users } of rows) this.#keep(id, users);
+    // The projection has not come that far, since a message stands in the log only after its conversation: wait for it.
+    if (rows.length < unknown.size)
+      throw new ApiError('unavailable', 'the members of a conversation are not in the projection yet');
+  }
+
+  of(conversationId: string): readonly string[] {
+    return this.#of.get(conversationId)!;
+  }
+
+  #keep(id: string, users: string[]): void {
+    this.#of.delete(id);
+    this.#of.set(id, users);
+    if (this.#of.size > KEPT) this.#of.delete(this.#of.keys().next().value!);
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * How much waits for a person. Counting acknowledgements would cost every message something; instead, every quarter of
+ * a quota that is written for a person, the broker is asked how much the slowest device has before it. People over the
+ * quota stand in the bucket `full`, which ingest watches, until a later look finds them below it.
+ */
+import { AckPolicy, DeliverPolicy, jetstreamManager } from '@nats-io/jetstream';
+import { type KV, Kvm } from '@nats-io/kv';
+import { type NatsConnection, nanos } from 'nats';
+import type { Logger } from 'pino';
+import { FULL_BUCKET, inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
+import type { Config } from '../../shared/config/index.ts';
+import type { Query } from '../../shared/db/database.ts';
+import { shardOf, uuid7Time } from '../../shared/ids.ts';
+import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
+
+const LOOK_AGAIN_MS = 2_000;
+const COUNTED_PEOPLE = 50_000;
+
+export class Quota {
+  readonly #nc: NatsConnection;
+  readonly #config: Config;
+  readonly #query: Query;
+  readonly #log: Logger;
+  readonly #since = new Map<string, number>();
+  readonly #full = new Set<string>();
+  readonly #looking = new Set<string>();
+  readonly #timer: NodeJS.Timeout;
+  #bucket: KV | undefined;
+  #lineages: KV | undefined;
+
+  constructor(nc: NatsConnection, config: Config, query: Query, log: Logger) {
+    this.#nc = nc;
+    this.#config = config;
+    this.#query = query;
+    this.#log = log;
+    this.#timer = setInterval(() => {
+      for (const user of this.#full) this.#look(user);
+    }, LOOK_AGAIN_MS).unref();
+  }
+
+  async open(): Promise<void> {
+    const manager = new Kvm(this.#nc);
+    this.#bucket = await manager.open(FULL_BUCKET);
+    this.#lineages = await manager.open(LINEAGE_BUCKET);
+    for await (const user of await this.#bucket.keys()) this.#full.add(user);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  count(items: Map<string, number>): void {
+    const quarter = Math.max(1, this.#config.INBOX_QUOTA_ITEMS / 4);
+    for (const [user, n] of items) {
+      const since = (this.#since.get(user) ?? 0) + n;
+      if (since < quarter) this.#since.set(user, since);
+      else {
+        this.#since.delete(user);
+        this.#look(user);
+      }
+    }
+    if (this.#since.size <= COUNTED_PEOPLE) return;
+    for (const user of this.#since.keys()) {
+      if (this.#since.size <= COUNTED_PEOPLE / 2) break;
+      this.#since.delete(user);
+    }
+  }
+
+  #look(user: string): void {
+    if (this.#looking.has(user)) return;
+    this.#looking.add(user);
+    this.#check(user)
+      .catch((error: unknown) =>
+        this.#log.warn({ stage: 'fanout', reason: String(error) }, 'a quota could not be looked at'),
+      )
+      .finally(() => this.#looking.delete(user));
+  }
+
+  async #check(user: string): Promise<void> {
+    const waiting = await this.#waiting(user);
+    if (waiting >= this.#config.INBOX_QUOTA_ITEMS) {
+      if (!this.#full.has(user)) this.#log.warn({ stage: 'fanout', waiting }, 'an inbox is full');
+      this.#full.add(user);
+      await this.#bucket!.put(user, '');
+    } else if (this.#full.delete(user)) await this.#bucket!.purge(user);
+  }
+
+  /** Items before the slowest device of a person; devices that nobody used since the retention began do not count. */
+  async #waiting(user: string): Promise<number> {
+    const rows = await this.#query<{ id: string; cursor: number | null }>(
+      `select d.id, c.cursor from devices d left join device_cursors c on c.device_id = d.id
+       where d.user_id = $1 and d.deleted_at is null
+         and greatest(d.created_at, d.last_seen, c.updated_at) > now() - make_interval(days => $2)`,
+      [user, this.#config.INBOX_RETENTION_DAYS],
+    );
+    if (!rows.length) return 0;
+    const shard = shardOf(user, this.#config.INBOX_SHARDS);
+    const entry = await this.#lineages!.get(String(shard));
+    const lineage = entry?.json<Lineage>();
+    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    const pending = await Promise.all(
+      rows.map(async ({ id, cursor }) => {
+        const from =
+          cursor === null || !lineage
+            ? { deliver_policy: DeliverPolicy.StartTime, opt_start_time: new Date(uuid7Time(id)).toISOString() }
+            : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: placeOf(lineage, cursor).seq + 1 };
+        const name = `quota_${id}`;
+        const info = await manager.consumers.add(inboxStream(shard), {
+          name,
+          description: 'Looks how much waits for a device.',
+          ack_policy: AckPolicy.None,
+          filter_subjects: ['all', id].map((target) => subject.inbox(user, target, this.#config.INBOX_SHARDS)),
+          inactive_threshold: nanos(5_000),
+          mem_storage: true,
+          ...from,
+        });
+        await manager.consumers.delete(inboxStream(shard), name);
+        return info.num_pending;
+      }),
+    );
+    return Math.max(...pending);
+  }
+}

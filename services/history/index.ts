@@ -1,0 +1,84 @@
+/**
+ * history: LOG → Postgres. Everything that waited in a partition is one transaction, which also moves the position:
+ * an entry is in the projection exactly once, whatever dies when.
+ */
+import { type Delivered, Retake, Writer } from '../../nats/consume.ts';
+import { logHead } from '../../nats/log.ts';
+import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
+import { Moved, type Position, type Rows, readPosition, sort, write } from './store.ts';
+
+const WINDOW = 128;
+
+async function open(context: Context): Promise<Service> {
+  const { config, log, metrics, db } = context;
+  const nc = await context.connect('history');
+  const specs = streams(config).find((stream) => stream.config.name === LOG)!.consumers;
+
+  const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {
+    let position: Position = { entry_seq: 0, stream: '' };
+    return new Writer<LogRecord[]>(nc, {
+      stage: 'history',
+      partition,
+      stream: LOG,
+      consumer: specs.find(({ durable_name }) => durable_name === consumer.history(partition))!,
+      window: WINDOW,
+      log,
+      metrics,
+      decode: decodeEntry,
+      async takeOver() {
+        const { head, created } = await logHead(nc, partition);
+        position = (await readPosition(db.query, partition)) ?? { entry_seq: 0, stream: '' };
+        if (position.stream === created && position.entry_seq <= head) return position.entry_seq + 1;
+        // The log was made anew or went back: what it holds now has not been read yet.
+        const start = { entry_seq: 0, stream: created };
+        await write(db, partition, position, start, { messages: [], conversations: [], reads: [] });
+        log.warn({ stage: 'history', partition, was: position.entry_seq, head }, 'the log began anew');
+        position = start;
+        return 1;
+      },
+      async handle(batch) {
+        const entries = batch.filter(({ seq }) => seq > position.entry_seq);
+        if (!entries.length) return;
+        const rows: Rows = { messages: [], conversations: [], reads: [] };
+        for (const { value } of entries) sort(value, rows);
+        const to = { entry_seq: entries.at(-1)!.seq, stream: position.stream };
+        try {
+          await write(db, partition, position, to, rows);
+        } catch (error) {
+          if (error instanceof Moved) throw new Retake(error.message);
+          throw error;
+        }
+        position = to;
+        nc.publish(subject.projected(partition), JSON.stringify({ entry_seq: to.entry_seq }));
+        count(metrics, entries, rows);
+      },
+    });
+  });
+  return {
+    ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    close: async () => {
+      await Promise.all(writers.map((writer) => writer.close()));
+      await nc.drain();
+    },
+  };
+}
+
+function count(metrics: Context['metrics'], entries: Delivered<LogRecord[]>[], rows: Rows): void {
+  metrics.records.inc(
+    { stage: 'history', outcome: 'ok' },
+    rows.messages.length + rows.conversations.length + rows.reads.length,
+  );
+  metrics.batch.observe(
+    { stage: 'history' },
+    entries.reduce((sum, { value }) => sum + value.length, 0),
+  );
+}
+
+const definition: ServiceDefinition = {
+  name: 'history',
+  about: 'writes conversations into Postgres: LOG to history',
+  open,
+};
+export default definition;

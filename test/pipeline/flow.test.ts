@@ -1,0 +1,239 @@
+/** ingest, fanout and history on real engines, spoken to as a gateway does. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { Gateway } from '../../nats/gateway.ts';
+import { directBatch } from '../../nats/log.ts';
+import { inboxStream, LOG, subject } from '../../nats/topology.ts';
+import { ApiError } from '../../shared/contract/errors.ts';
+import { directConversationId, shardOf, uuid7 } from '../../shared/ids.ts';
+import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
+import { item } from '../../shared/pipeline/item.ts';
+import { type Env, startEnv } from '../env/index.ts';
+
+let env: Env;
+let gateway: Gateway;
+
+interface Person {
+  user: string;
+  device: string;
+}
+
+async function person(): Promise<Person> {
+  const [user, device] = [uuid7(), uuid7()];
+  const number = String(10_000_000 + Math.floor(Math.random() * 89_999_999));
+  await env.db.query('insert into users (id, number) values ($1, $2)', [user, number]);
+  await env.db.query("insert into devices (id, user_id, name, platform) values ($1, $2, 'one', 'test')", [
+    device,
+    user,
+  ]);
+  return { user, device };
+}
+
+const toPerson = (from: Person, to: Person, more: Partial<SendCommand> = {}): SendCommand => ({
+  kind: 'send',
+  user_id: from.user,
+  device_id: from.device,
+  conversation_id: directConversationId(from.user, to.user),
+  to: to.user,
+  client_message_id: uuid7(),
+  ...more,
+});
+
+async function items(
+  user: string,
+  target = 'all',
+): Promise<{ cursor: number; frame: { type: string; message?: { seq: number; payload: string } } }[]> {
+  const manager = await jetstreamManager(await env.nats('admin'));
+  const out = [];
+  const query = {
+    seq: 1,
+    next_by_subj: subject.inbox(user, target, env.config.INBOX_SHARDS),
+    batch: 1_000,
+  };
+  for await (const message of directBatch(manager, inboxStream(shardOf(user, env.config.INBOX_SHARDS)), query)) {
+    const data = Buffer.from(message.data);
+    const cursor = item.base(data) + message.seq;
+    out.push({ cursor, frame: JSON.parse(item.frame(data, cursor).toString()) });
+  }
+  return out;
+}
+
+test.before(async () => {
+  env = await startEnv();
+  await env.start('ingest', 'fanout', 'history');
+  gateway = new Gateway(await env.nats('edge'), env.config);
+});
+test.after.always(async () => {
+  gateway?.close();
+  await env?.stop();
+});
+
+test('[M01] [M02] messages get contiguous seqs, stand in the inbox and in history byte for byte', async (t) => {
+  const [a, b] = [await person(), await person()];
+  const payloads = ['plain', 'quote " and \\ backslash', 'nul \u0000 and lone \ud800', '🦭'.repeat(50)];
+  const answers = await Promise.all(payloads.map((payload) => gateway.call(toPerson(a, b), JSON.stringify(payload))));
+  t.deepEqual(
+    answers.map(({ seq }) => seq),
+    [1, 2, 3, 4],
+  );
+  await env.settle();
+  const inbox = await items(b.user);
+  t.deepEqual(
+    inbox.map(({ frame }) => [frame.type, frame.message?.seq, frame.message?.payload]),
+    payloads.map((payload, i) => ['message.created', i + 1, payload]),
+  );
+  t.true(inbox.every(({ cursor }, i) => i === 0 || cursor > inbox[i - 1]!.cursor));
+  t.deepEqual(await items(a.user), [], 'the sender has one device and gets no copy');
+  const rows = await env.db.query('select seq, payload from messages where conversation_id = $1 order by seq', [
+    answers[0]!.conversation_id,
+  ]);
+  t.deepEqual(
+    rows,
+    payloads.map((payload, i) => ({ seq: i + 1, payload })),
+  );
+});
+
+test('[M03] the same client id is one message: at once, later, from two gateways, and after ingest forgot', async (t) => {
+  const [a, b] = [await person(), await person()];
+  const other = new Gateway(await env.nats('edge'), env.config);
+  const command = toPerson(a, b);
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, (_, i) => (i % 2 ? gateway : other).call(command, '"x"')),
+  );
+  t.is(new Set(answers.map(({ message_id }) => message_id)).size, 1);
+  t.is(answers.filter(({ repeated }) => !repeated).length, 1);
+  await env.settle();
+  const late = await gateway.call(command, '"x"');
+  t.like(late, { repeated: true, message_id: answers[0]!.message_id, seq: 1 });
+  t.is((await items(b.user)).length, 1);
+  other.close();
+});
+
+test('[C01] [M02] concurrent first messages from both sides make one conversation', async (t) => {
+  const [a, b] = [await person(), await person()];
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => gateway.call(i % 2 ? toPerson(a, b) : toPerson(b, a), `"${i}"`)),
+  );
+  t.is(new Set(answers.map(({ conversation_id }) => conversation_id)).size, 1);
+  t.deepEqual(
+    answers.map(({ seq }) => seq).sort((x, y) => x - y),
+    Array.from({ length: 40 }, (_, i) => i + 1),
+  );
+  await env.settle();
+  t.is((await items(a.user)).length, 20);
+  t.is((await items(b.user)).length, 20);
+});
+
+const refused = async (call: Promise<Answer>): Promise<string> =>
+  call.then(
+    () => 'accepted',
+    (error: unknown) => (error instanceof ApiError ? error.code : String(error)),
+  );
+
+test('[C02] [M04] a group: members get one item each, strangers are refused, the unknown is not found', async (t) => {
+  const [a, b, c, stranger] = [await person(), await person(), await person(), await person()];
+  const group = uuid7();
+  await gateway.call({
+    kind: 'create',
+    conversation_id: group,
+    user_id: a.user,
+    device_id: a.device,
+    type: 'group',
+    name: 'seals',
+    member_ids: [b.user, c.user],
+  });
+  const say = (from: Person): SendCommand => ({
+    kind: 'send',
+    user_id: from.user,
+    device_id: from.device,
+    conversation_id: group,
+    client_message_id: uuid7(),
+  });
+  t.like(await gateway.call(say(b), '"hello"'), { seq: 1, conversation_id: group });
+  t.is(await refused(gateway.call(say(stranger), '"x"')), 'not_member');
+  t.is(await refused(gateway.call({ ...say(a), conversation_id: uuid7() }, '"x"')), 'not_found');
+  t.is(await refused(gateway.call(toPerson(a, { user: uuid7(), device: '' }), '"x"')), 'not_found');
+  await env.settle();
+  t.deepEqual(
+    (await items(c.user)).map(({ frame }) => frame.type),
+    ['conversation.updated', 'message.created'],
+  );
+  const members = await env.db.query(
+    'select user_id, role from members where conversation_id = $1 order by role desc, user_id',
+    [group],
+  );
+  t.is(members.length, 3);
+  t.like(members[0], { user_id: a.user, role: 'owner' });
+});
+
+test('[M01] one payload per device reaches that device alone', async (t) => {
+  const [a, b] = [await person(), await person()];
+  const { packEnvelopes } = await import('../../shared/pipeline/commands.ts');
+  const devices = [b.device, a.device];
+  const command = toPerson(a, b, { envelopes: devices.map((device_id) => ({ device_id })) });
+  await gateway.call(command, packEnvelopes(['"for b"', '"for a"']));
+  await env.settle();
+  t.deepEqual(
+    (await items(b.user, b.device)).map(({ frame }) => frame.message?.payload),
+    ['for b'],
+  );
+  t.deepEqual(await items(b.user), []);
+  const foreign = await person();
+  t.is(
+    await refused(gateway.call(toPerson(a, b, { envelopes: [{ device_id: foreign.device }] }), packEnvelopes(['"x"']))),
+    'device_mismatch',
+  );
+});
+
+test('[M07] reading moves the place in the projection and tells the other side', async (t) => {
+  const [a, b] = [await person(), await person()];
+  const { conversation_id } = await gateway.call(toPerson(a, b), '"x"');
+  const read = { kind: 'read' as const, conversation_id, user_id: b.user, device_id: b.device, seq: 1 };
+  t.like(await gateway.call(read), { repeated: false });
+  t.like(await gateway.call(read), { repeated: true });
+  t.is(await refused(gateway.call({ ...read, seq: 9 })), 'invalid_request');
+  await env.settle();
+  t.like((await items(a.user))[0]?.frame, {
+    type: 'message.status',
+    status: 'read',
+    conversation_id,
+    seq: 1,
+    user_id: b.user,
+  });
+  t.like((await items(b.user)).at(-1)?.frame, { type: 'receipt.read', seq: 1 });
+  t.deepEqual(
+    await env.db.query('select read_seq from members where conversation_id = $1 and user_id = $2', [
+      conversation_id,
+      b.user,
+    ]),
+    [{ read_seq: 1 }],
+  );
+});
+
+test('[M01] sent is told once the message stands in every inbox', async (t) => {
+  const [a, b] = [await person(), await person()];
+  const seen = await new Promise<number>((resolve, reject) => {
+    gateway.submit(toPerson(a, b), Buffer.from('"x"'), {
+      answered: () => {},
+      failed: reject,
+      sent: () => items(b.user).then((all) => resolve(all.length), reject),
+    });
+  });
+  t.is(seen, 1);
+});
+
+test('[M01] bytes that are no command become a dead letter and the rest flows', async (t) => {
+  const nc = await env.nats('admin');
+  const [a, b] = [await person(), await person()];
+  const command = toPerson(a, b);
+  for (let p = 0; p < env.config.PARTITIONS; p++) nc.publish(subject.ingress(p), 'poison');
+  for (let p = 0; p < env.config.PARTITIONS; p++) nc.publish(subject.log(p), 'poison');
+  await nc.flush();
+  t.like(await gateway.call(command, '"after"'), { seq: 1 });
+  await env.settle();
+  t.is((await items(b.user)).length, 1);
+  const manager = await jetstreamManager(nc);
+  const { state } = await manager.streams.info('DEAD', { subjects_filter: '>' });
+  t.deepEqual(Object.keys(state.subjects ?? {}).sort(), ['dead.fanout', 'dead.history', 'dead.ingest']);
+  t.is((await manager.streams.info(LOG)).config.name, LOG);
+});
