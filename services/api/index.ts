@@ -70,13 +70,16 @@ async function open(context: Context): Promise<Service> {
   const sweep = sweepExpired(db, log);
 
   let state: true | string = 'not asked Postgres yet';
+  let asking = false;
   const probe = async (): Promise<void> => {
-    state = nc.isClosed()
-      ? 'the broker connection is closed'
-      : await db.query('select 1').then(
-          () => true as const,
-          () => 'Postgres cannot be reached',
-        );
+    if (nc.isClosed()) state = 'the broker connection is closed';
+    if (nc.isClosed() || asking) return;
+    asking = true;
+    state = await db.query('select 1').then(
+      () => true as const,
+      () => 'Postgres cannot be reached',
+    );
+    asking = false;
   };
   await probe();
   const probing = setInterval(() => void probe(), 1_000).unref();

@@ -54,6 +54,7 @@ export const SETTINGS = {
   DATABASE_URL: optional('Use this Postgres instead of the embedded one.'),
   DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),
   DATABASE_CONNECT_TIMEOUT_MS: count(5_000, 'How long a statement waits for a connection to Postgres.', 100),
+  DATABASE_QUERY_TIMEOUT_MS: count(30_000, 'How long a statement may take before it is given up; 0 for ever.'),
   DURABILITY: choice('durable', ['durable', 'fast'], 'Profile of the broker: fsync before acknowledging, or not.'),
   ALLOW_FAST: flag(false, 'Allow the fast profile in production.'),
   NODE_ENV: text('development', 'production refuses generated secrets, open CORS, query tokens and the fast profile.'),

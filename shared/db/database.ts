@@ -50,7 +50,7 @@ export function isDuplicate(error: unknown, constraint?: string): boolean {
 }
 
 function typed(error: unknown): unknown {
-  return isOutage(error)
+  return isOutage(error) || (error as Error | undefined)?.message === 'Query read timeout'
     ? new ApiError('unavailable', 'the database cannot be reached just now', { retry_after_ms: 1_000 })
     : error;
 }
@@ -61,7 +61,11 @@ export function openOrm(config: Config, log?: Logger, more: Partial<Options> = {
     clientUrl: config.DATABASE_URL,
     entities,
     pool: { min: 0, max: config.DATABASE_POOL, idleTimeoutMillis: 60_000 },
-    driverOptions: { connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS, keepAlive: true },
+    driverOptions: {
+      connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
+      query_timeout: config.DATABASE_QUERY_TIMEOUT_MS,
+      keepAlive: true,
+    },
     ensureDatabase: false,
     forceUtcTimezone: true,
     // Statements hold people's data: nothing but the driver's own complaints is logged.

@@ -14,7 +14,7 @@ const MIGRATION_LOCK = 7_325_909_201;
  * once take turns on an advisory lock, so all but the first find nothing to do.
  */
 export async function migrate(config: Config, log?: Logger): Promise<string[]> {
-  const orm = await openOrm({ ...config, DATABASE_POOL: 2 }, log, {
+  const orm = await openOrm({ ...config, DATABASE_POOL: 2, DATABASE_QUERY_TIMEOUT_MS: 0 }, log, {
     extensions: [Migrator],
     migrations: { migrationsList: MIGRATIONS, snapshot: false, silent: true },
   });

@@ -1,0 +1,94 @@
+import type { EntitySchema } from '@mikro-orm/core';
+import test from 'ava';
+import type { ApiError } from '../../shared/contract/errors.ts';
+import { isDuplicate, openDatabase } from '../../shared/db/database.ts';
+import { entities } from '../../shared/db/entities.ts';
+import { migrate } from '../../shared/db/migrate.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { type Env, startEnv } from '../env/index.ts';
+
+let env: Env;
+test.before(async () => {
+  env = await startEnv();
+});
+test.after.always(() => env.stop());
+
+/** A database of its own, empty, in the same Postgres. */
+async function empty(name: string): Promise<Env['config']> {
+  await env.db.query(`create database ${name}`);
+  const url = new URL(env.config.DATABASE_URL!);
+  url.pathname = `/${name}`;
+  return { ...env.config, DATABASE_URL: url.href };
+}
+
+test('[O01] processes that start at once migrate once; a migrated database is left alone', async (t) => {
+  const config = await empty('at_once');
+  const applied = await Promise.all(Array.from({ length: 6 }, () => migrate(config)));
+  t.deepEqual(applied.flat(), ['0001_start']);
+  t.deepEqual(await migrate(config), []);
+});
+
+test('[O01] the entities name no column that the migrations did not make', async (t) => {
+  const rows = await env.db.query<{ at: string }>(
+    `select table_name || '.' || column_name as at from information_schema.columns where table_schema = 'public'`,
+  );
+  const made = new Set(rows.map((row) => row.at));
+  for (const entity of entities) {
+    const meta = env.db.orm.getMetadata().find(entity as unknown as EntitySchema)!;
+    for (const { fieldNames } of meta.props)
+      for (const field of fieldNames) t.true(made.has(`${meta.tableName}.${field}`), field);
+  }
+});
+
+test('[O01] values come back as what they are', async (t) => {
+  const [row] = await env.db.query(
+    `select 9007199254740991::bigint as seq, '2026-01-02T03:04:05.678Z'::timestamptz as at, $1::uuid[] as ids,
+       $2::json as literal, $3::bytea as hash, null::bigint as none, (select count(*) from unnest($4::text[])) as n`,
+    [['01936f2a-7c1e-7b3a-9f00-0123456789ab'], '{"a":["\\u00e9"]}', Buffer.from([0, 255]), ['{', '"', '\\']],
+  );
+  t.deepEqual(row, {
+    seq: Number.MAX_SAFE_INTEGER,
+    at: new Date('2026-01-02T03:04:05.678Z'),
+    ids: ['01936f2a-7c1e-7b3a-9f00-0123456789ab'],
+    literal: { a: ['é'] },
+    hash: Buffer.from([0, 255]),
+    none: null,
+    n: 3,
+  });
+});
+
+test('[O01] a transaction that throws leaves nothing behind, and its connection is good again', async (t) => {
+  const add = (fail: boolean) =>
+    env.db.transaction(async (query) => {
+      await query('insert into device_cursors (device_id, cursor) values ($1, 1)', [uuid7()]);
+      if (fail) throw new Error('no');
+    });
+  for (let i = 0; i < env.config.DATABASE_POOL * 2; i++) await t.throwsAsync(add(true), { message: 'no' });
+  await add(false);
+  t.deepEqual(await env.db.query('select count(*) from device_cursors'), [{ count: 1 }]);
+  const id = uuid7();
+  const twice = env.db.query('insert into device_cursors (device_id, cursor) values ($1, 1), ($1, 2)', [id]);
+  t.true(isDuplicate(await t.throwsAsync(twice), 'device_cursors_pkey'));
+});
+
+test('[O01] a statement that takes too long is given up as unavailable, also inside a transaction', async (t) => {
+  const db = await openDatabase({ ...env.config, DATABASE_QUERY_TIMEOUT_MS: 100, DATABASE_POOL: 1 });
+  try {
+    const slow = 'select pg_sleep(20)';
+    for (const run of [() => db.query(slow), () => db.transaction((query) => query(slow))]) {
+      const error = await t.throwsAsync<ApiError>(run() as Promise<never>);
+      t.is(error?.code, 'unavailable');
+    }
+    t.deepEqual(await db.query('select 1 as one'), [{ one: 1 }]);
+  } finally {
+    await db.close();
+  }
+});
+
+test('[O01] a Postgres that is not there is unavailable, not a crash', async (t) => {
+  const db = await openDatabase({ ...env.config, DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' });
+  const error = await t.throwsAsync<ApiError>(db.query('select 1') as Promise<never>);
+  t.is(error?.code, 'unavailable');
+  t.is((await t.throwsAsync<ApiError>(db.transaction(async () => 1) as never))?.code, 'unavailable');
+  await db.close();
+});
