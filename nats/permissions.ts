@@ -98,6 +98,7 @@ export function permissions(
           '$JS.API.STREAM.CREATE.{}',
           '$JS.API.DIRECT.GET.{}',
           '$JS.API.DIRECT.GET.{}.>',
+          '$JS.API.CONSUMER.CREATE.{}',
           '$JS.API.CONSUMER.CREATE.{}.>',
           '$JS.API.CONSUMER.DELETE.{}.>',
         ),

@@ -3,8 +3,8 @@
  * one batch per shard, acknowledged as a whole. Then the senders hear `sent`. What is written twice after a fault is
  * dropped by devices, which know messages by their id.
  */
-import { type Delivered, Writer } from '../../nats/consume.ts';
-import { Publisher } from '../../nats/publish.ts';
+import { type Delivered, Retake, Writer } from '../../nats/consume.ts';
+import { PublishError, Publisher } from '../../nats/publish.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
@@ -56,7 +56,13 @@ async function open(context: Context): Promise<Service> {
         await members.load(records);
         const items = new Items(config, bases, (conversation) => members.of(conversation));
         for (const record of records) items.add(record);
-        await Promise.all(items.shards.filter((shard) => shard.length).map((shard) => writes.write(shard)));
+        try {
+          await Promise.all(items.shards.filter((shard) => shard.length).map((shard) => writes.write(shard)));
+        } catch (error) {
+          // The broker may have lost a shard: look, and go back to where the marks stand.
+          if (error instanceof PublishError) throw new Retake(`inbox: ${error.message}`);
+          throw error;
+        }
         unmarked.set(partition, batch.at(-1)!.seq);
         quota.count(items.counts);
         tell(batch);

@@ -114,10 +114,11 @@ export class Lives {
     const known = marks.filter((mark) => mark !== undefined);
     let from = Math.min(floor, ...known.map(({ entry }) => entry)) + 1;
     if (known.length < marks.length) from = Math.min(from, await this.#entryAt(partition, Date.now() - REWRITE_MS));
-    this.#log.info(
-      { stage: 'fanout', partition, floor, from },
-      'the broker was restarted: writing again what may be missing',
-    );
+    if (floor || known.length)
+      this.#log.info(
+        { stage: 'fanout', partition, floor, from },
+        'the broker was restarted: writing again what may be missing',
+      );
     return from;
   }
 

@@ -1,66 +1,27 @@
 /** ingest, fanout and history on real engines, spoken to as a gateway does. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
+import type { NatsConnection } from 'nats';
 import { Gateway } from '../../nats/gateway.ts';
-import { directBatch } from '../../nats/log.ts';
-import { inboxStream, LOG, subject } from '../../nats/topology.ts';
+import { LOG, subject } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import { directConversationId, shardOf, uuid7 } from '../../shared/ids.ts';
+import { uuid7 } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
-import { item } from '../../shared/pipeline/item.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { type InboxItem, items as inboxOf, person as newPerson, type Person, toPerson } from './people.ts';
 
 let env: Env;
 let gateway: Gateway;
 
-interface Person {
-  user: string;
-  device: string;
-}
+let nc: NatsConnection;
 
-async function person(): Promise<Person> {
-  const [user, device] = [uuid7(), uuid7()];
-  const number = String(10_000_000 + Math.floor(Math.random() * 89_999_999));
-  await env.db.query('insert into users (id, number) values ($1, $2)', [user, number]);
-  await env.db.query("insert into devices (id, user_id, name, platform) values ($1, $2, 'one', 'test')", [
-    device,
-    user,
-  ]);
-  return { user, device };
-}
-
-const toPerson = (from: Person, to: Person, more: Partial<SendCommand> = {}): SendCommand => ({
-  kind: 'send',
-  user_id: from.user,
-  device_id: from.device,
-  conversation_id: directConversationId(from.user, to.user),
-  to: to.user,
-  client_message_id: uuid7(),
-  ...more,
-});
-
-async function items(
-  user: string,
-  target = 'all',
-): Promise<{ cursor: number; frame: { type: string; message?: { seq: number; payload: string } } }[]> {
-  const manager = await jetstreamManager(await env.nats('admin'));
-  const out = [];
-  const query = {
-    seq: 1,
-    next_by_subj: subject.inbox(user, target, env.config.INBOX_SHARDS),
-    batch: 1_000,
-  };
-  for await (const message of directBatch(manager, inboxStream(shardOf(user, env.config.INBOX_SHARDS)), query)) {
-    const data = Buffer.from(message.data);
-    const cursor = item.base(data) + message.seq;
-    out.push({ cursor, frame: JSON.parse(item.frame(data, cursor).toString()) });
-  }
-  return out;
-}
+const person = (): Promise<Person> => newPerson(env);
+const items = (user: string, target?: string): Promise<InboxItem[]> => inboxOf(nc, env, user, target);
 
 test.before(async () => {
   env = await startEnv();
   await env.start('ingest', 'fanout', 'history');
+  nc = await env.nats('admin');
   gateway = new Gateway(await env.nats('edge'), env.config);
 });
 test.after.always(async () => {
@@ -223,7 +184,6 @@ test('[M01] sent is told once the message stands in every inbox', async (t) => {
 });
 
 test('[M01] bytes that are no command become a dead letter and the rest flows', async (t) => {
-  const nc = await env.nats('admin');
   const [a, b] = [await person(), await person()];
   const command = toPerson(a, b);
   for (let p = 0; p < env.config.PARTITIONS; p++) nc.publish(subject.ingress(p), 'poison');

@@ -1,0 +1,139 @@
+/** What happens to a partition when its worker or the broker dies under it. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { Gateway } from '../../nats/gateway.ts';
+import { inboxStream } from '../../nats/topology.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import type { Answer } from '../../shared/pipeline/commands.ts';
+import { type Env, type Spawned, startEnv } from '../env/index.ts';
+import { items, person, toPerson } from './people.ts';
+
+let env: Env;
+let gateway: Gateway;
+let workers: Spawned[];
+
+test.before(async () => {
+  env = await startEnv({ PIN_TIMEOUT_MS: 500 });
+  workers = await Promise.all([env.spawn(['ingest', 'fanout', 'history']), env.spawn(['ingest', 'fanout', 'history'])]);
+  gateway = new Gateway(await env.nats('edge'), env.config);
+});
+test.after.always(async () => {
+  gateway?.close();
+  await env?.stop();
+});
+
+/** Sends `n` messages, at most `window` unanswered, and calls `midway` once half of them were answered. */
+async function load(n: number, midway: () => Promise<void>): Promise<{ answers: Answer[]; to: string }> {
+  const [a, b] = [await person(env), await person(env)];
+  const answers: Answer[] = [];
+  let next = 0;
+  let broken: Promise<void> | undefined;
+  const lane = async (): Promise<void> => {
+    while (next < n) {
+      const i = next++;
+      answers.push(await gateway.call(toPerson(a, b), `"${i}"`));
+      if (answers.length >= n / 2) broken ??= midway();
+    }
+  };
+  await Promise.all(Array.from({ length: 20 }, lane));
+  await broken;
+  return { answers, to: b.user };
+}
+
+async function checkDelivered(
+  t: import('ava').ExecutionContext,
+  { answers, to }: { answers: Answer[]; to: string },
+): Promise<void> {
+  const seqs = answers.map(({ seq }) => seq).sort((x, y) => x - y);
+  t.deepEqual(
+    seqs,
+    Array.from(answers, (_, i) => i + 1),
+    'contiguous, each once',
+  );
+  await env.settle();
+  const nc = await env.nats('admin');
+  const inbox = await items(nc, env, to);
+  const told = new Map(answers.map(({ seq, message_id }) => [seq, message_id]));
+  t.deepEqual(
+    new Set(inbox.map(({ frame }) => frame.message!.id)),
+    new Set(told.values()),
+    'everything queued is in the inbox',
+  );
+  const rows = await env.db.query<{ seq: number; id: string }>(
+    'select seq, id from messages where conversation_id = $1',
+    [answers[0]!.conversation_id],
+  );
+  t.deepEqual(new Map(rows.map(({ seq, id }) => [seq, id])), told, 'and in history');
+  await nc.close();
+}
+
+test.serial(
+  '[M01] [M02] [M03] kill -9 of the workers under load: the others take over, nothing lost or doubled',
+  async (t) => {
+    for (const worker of workers) {
+      const result = await load(600, async () => {
+        await worker.kill9();
+        await worker.restart();
+      });
+      await checkDelivered(t, result);
+    }
+  },
+);
+
+test.serial('[M01] a worker that slept through its take-over writes nothing any more', async (t) => {
+  for (const worker of workers) {
+    const result = await load(600, async () => {
+      worker.signal('SIGSTOP');
+      // Answered by whoever took over, where the sleeper was the one.
+      await Promise.all(
+        Array.from({ length: 8 }, async () => gateway.call(toPerson(await person(env), await person(env)), '"x"')),
+      );
+      worker.signal('SIGCONT');
+    });
+    await checkDelivered(t, result);
+  }
+});
+
+test.serial('[M01] [M06] kill -9 of the broker under load: what was not answered is sent again', async (t) => {
+  const result = await load(600, async () => {
+    await env.broker.kill9();
+    await env.broker.restart();
+  });
+  await checkDelivered(t, result);
+});
+
+test.serial(
+  '[M06] an inbox shard that is gone is made again, with cursors above all that it gave out before',
+  async (t) => {
+    const [a, b] = [await person(env), await person(env)];
+    const nc = await env.nats('admin');
+    await gateway.call(toPerson(a, b), '"before"');
+    await env.settle();
+    const [before] = await items(nc, env, b.user);
+    const manager = await jetstreamManager(nc);
+    for (let shard = 0; shard < env.config.INBOX_SHARDS; shard++) await manager.streams.delete(inboxStream(shard));
+    await gateway.call(toPerson(a, b, { client_message_id: uuid7() }), '"after"');
+    await env.settle();
+    const inbox = await items(nc, env, b.user);
+    t.deepEqual(
+      inbox.map(({ frame }) => frame.message!.payload).slice(-2),
+      ['before', 'after'],
+      'written again from the log',
+    );
+    t.true(inbox.every(({ cursor }) => cursor > before!.cursor));
+  },
+);
+
+test.serial('[M01] kill -9 of Postgres: messages go on, and history catches up', async (t) => {
+  const [a, b] = [await person(env), await person(env)];
+  await gateway.call(toPerson(a, b), '"first"');
+  await env.postgres.kill9();
+  t.like(await gateway.call(toPerson(a, b), '"while it is away"'), { seq: 2 });
+  await env.postgres.restart();
+  const { conversation_id } = await gateway.call(toPerson(a, b), '"third"');
+  await env.settle();
+  t.deepEqual(
+    await env.db.query('select seq from messages where conversation_id = $1 order by seq', [conversation_id]),
+    [{ seq: 1 }, { seq: 2 }, { seq: 3 }],
+  );
+});

@@ -1,0 +1,50 @@
+import test from 'ava';
+import { Gateway } from '../../nats/gateway.ts';
+import { ApiError } from '../../shared/contract/errors.ts';
+import { type Env, startEnv } from '../env/index.ts';
+import { items, type Person, person, toPerson } from './people.ts';
+
+let env: Env;
+let gateway: Gateway;
+
+test.before(async () => {
+  env = await startEnv({ INBOX_QUOTA_ITEMS: 20 });
+  await env.start('ingest', 'fanout', 'history');
+  gateway = new Gateway(await env.nats('edge'), env.config);
+});
+test.after.always(async () => {
+  gateway?.close();
+  await env?.stop();
+});
+
+const send = (from: Person, to: Person): Promise<string> =>
+  gateway.call(toPerson(from, to), '"x"').then(
+    () => 'queued',
+    (error: unknown) => (error instanceof ApiError ? error.code : String(error)),
+  );
+
+test('[M06] [M07] a full inbox is told to the sender, who may write again once the device has caught up', async (t) => {
+  const [a, b, c] = [await person(env), await person(env), await person(env)];
+  let said = 'queued';
+  let queued = 0;
+  while (said === 'queued') {
+    said = await send(a, b);
+    if (said === 'queued') queued++;
+    t.true(queued < 40, 'the oldest are dropped at twice the quota: the sender must hear of it before');
+  }
+  t.is(said, 'queue_full');
+  t.is(await send(a, c), 'queued', 'other people are not concerned');
+  await env.settle();
+  const nc = await env.nats('admin');
+  const inbox = await items(nc, env, b.user);
+  t.is(inbox.length, queued, 'nothing that was queued is missing');
+
+  await env.db.query('insert into device_cursors (device_id, cursor) values ($1, $2)', [
+    b.device,
+    inbox.at(-1)!.cursor,
+  ]);
+  const freed = nc.subscribe(`$KV.full.${b.user}`, { max: 1 });
+  for await (const _ of freed) break;
+  for (said = 'queue_full'; said === 'queue_full'; ) said = await send(a, b);
+  t.is(said, 'queued');
+});
