@@ -1,4 +1,8 @@
-/** The `ws` package: for Node, where thousands of Devices share a process, and where ping frames are to be seen. */
+/**
+ * The `ws` package: for Node, where thousands of Devices share a process, and where ping frames are to be seen.
+ * What is sent in one turn of the event loop leaves in one write.
+ */
+import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { Transport } from './types.ts';
 
@@ -8,6 +12,15 @@ export function wsTransport(): Transport {
     open(url, protocols, headers, events) {
       const socket = new WebSocket(url, protocols, { headers, perMessageDeflate: false });
       let status: number | undefined;
+      let raw: Socket | undefined;
+      let corked = false;
+      const uncork = (): void => {
+        corked = false;
+        raw?.uncork();
+      };
+      socket.on('upgrade', (response) => {
+        raw = response.socket;
+      });
       socket.on('open', () => events.open());
       socket.on('message', (data, binary) => {
         if (!binary) events.message(data.toString());
@@ -24,7 +37,14 @@ export function wsTransport(): Transport {
         if (status === undefined) events.close(code, reason.toString(), 0);
       });
       return {
-        send: (text) => socket.send(text),
+        send(text) {
+          if (!corked && raw) {
+            corked = true;
+            raw.cork();
+            process.nextTick(uncork);
+          }
+          socket.send(text);
+        },
         close: (code) => socket.close(code),
         terminate: () => socket.terminate(),
       };
