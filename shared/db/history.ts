@@ -29,8 +29,9 @@ const COLUMNS = `m.id, m.seq, m.sender_id, m.sender_device_id, m.client_message_
   case when m.deleted_at is not null then null when m.envelopes is null then m.payload else
     (select e -> 'payload' from json_array_elements(m.envelopes) e where e ->> 'device_id' = $2 limit 1)
   end as payload`;
+/** Bounds that the index can use: `least` takes no heed of null, so of nobody who has not left. */
 const VISIBLE = `m.conversation_id = w.conversation_id and m.seq > w.joined_seq
-  and (w.left_seq is null or m.seq <= w.left_seq) and (m.expires_at is null or m.expires_at > now())`;
+  and m.seq <= least(w.left_seq, ${Number.MAX_SAFE_INTEGER}) and (m.expires_at is null or m.expires_at > now())`;
 const WHO = 'w.conversation_id = $3 and w.user_id = $1';
 
 function toMessage(conversation_id: string, row: Row): Message {
@@ -74,9 +75,12 @@ export async function pageBySeq(
   options: Reader & { after_seq?: number | undefined; before_seq?: number | undefined; limit?: number | undefined },
 ): Promise<{ messages: Message[]; more: boolean }> {
   const { user_id, device_id, conversation_id, after_seq, before_seq, limit = 50 } = options;
+  const order = after_seq === undefined ? 'desc' : 'asc';
   const rows = await db.query<Row>(
-    `select ${COLUMNS} from members w join messages m on ${VISIBLE}
-     where ${WHO} and m.seq > $4 and m.seq < $5 order by m.seq ${after_seq === undefined ? 'desc' : 'asc'} limit $6`,
+    // Lateral, so that one who is no member costs one look and not the whole conversation.
+    `select p.* from members w cross join lateral (
+       select ${COLUMNS} from messages m where ${VISIBLE} and m.seq > $4 and m.seq < $5 order by m.seq ${order} limit $6
+     ) p where ${WHO} order by p.seq ${order}`,
     [user_id, device_id, conversation_id, after_seq ?? 0, before_seq ?? Number.MAX_SAFE_INTEGER, limit + 1],
   );
   if (rows.length === 0) await mustHaveBeenMember(db, options);
@@ -97,8 +101,9 @@ export async function pageByNumber(
   const total = count!.total;
   if (total === 0) await mustHaveBeenMember(db, options);
   const rows = await db.query<Row>(
-    `select ${COLUMNS} from members w join messages m on ${VISIBLE}
-     where ${WHO} order by m.seq desc limit $4 offset $5`,
+    `select p.* from members w cross join lateral (
+       select ${COLUMNS} from messages m where ${VISIBLE} order by m.seq desc limit $4 offset $5
+     ) p where ${WHO} order by p.seq desc`,
     [user_id, device_id, conversation_id, per_page, (page - 1) * per_page],
   );
   const messages = rows.map((row) => toMessage(conversation_id, row));
