@@ -25,12 +25,15 @@ async function open(context: Context): Promise<Service> {
   const lives = new Lives(nc, config, log);
   const quota = new Quota(nc, config, db.query, log);
   await quota.open();
+  // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
+  await lives.bases();
 
   /** Entries written since the last mark, by partition. */
   const unmarked = new Map<number, number>();
   const marking = setInterval(() => {
     for (const [partition, entry] of unmarked) lives.mark(partition, entry);
     unmarked.clear();
+    if (!nc.isClosed()) lives.bases().catch(() => {});
   }, MARK_MS).unref();
 
   const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {

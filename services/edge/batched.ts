@@ -1,0 +1,72 @@
+/**
+ * Joins the look-ups of one event-loop turn into one call of `load`, which returns the values in the order of its keys.
+ * A call that is under way is not waited for.
+ */
+export function batched<K, V>(load: (keys: K[]) => Promise<V[]>): (key: K) => Promise<V> {
+  interface Waiting {
+    key: K;
+    resolve(value: V): void;
+    reject(error: unknown): void;
+  }
+  let waiting: Waiting[] = [];
+  const run = async (): Promise<void> => {
+    const batch = waiting;
+    waiting = [];
+    try {
+      const values = await load(batch.map(({ key }) => key));
+      for (let i = 0; i < batch.length; i++) batch[i]!.resolve(values[i]!);
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
+    }
+  };
+  return (key) =>
+    new Promise((resolve, reject) => {
+      if (waiting.push({ key, resolve, reject }) === 1) setImmediate(() => void run());
+    });
+}
+
+/** At most `width` tasks at a time, in order of arrival: a storm of reconnections must not drown the broker's API. */
+export class Gate {
+  readonly #queue: (() => void)[] = [];
+  #free: number;
+
+  constructor(width: number) {
+    this.#free = width;
+  }
+
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => void this.#queue.push(resolve));
+    try {
+      return await task();
+    } finally {
+      const next = this.#queue.shift();
+      if (next) next();
+      else this.#free++;
+    }
+  }
+}
+
+/** A map that forgets what was used longest ago. */
+export class Recent<K, V> {
+  readonly #map = new Map<K, V>();
+  readonly #size: number;
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  get(key: K): V | undefined {
+    const value = this.#map.get(key);
+    if (value !== undefined && this.#map.size > this.#size / 2) {
+      this.#map.delete(key);
+      this.#map.set(key, value);
+    }
+    return value;
+  }
+
+  set(key: K, value: V): void {
+    this.#map.set(key, value);
+    if (this.#map.size > this.#size) this.#map.delete(this.#map.keys().next().value!);
+  }
+}

@@ -1,0 +1,36 @@
+/** What the parts of one edge share. */
+import type { NatsConnection } from 'nats';
+import type { Logger } from 'pino';
+import type { Gateway } from '../../nats/gateway.ts';
+import type { Config } from '../../shared/config/index.ts';
+import type { Database } from '../../shared/db/database.ts';
+import type { Metrics } from '../../shared/metrics.ts';
+import type { Away } from './away.ts';
+import type { Cursors } from './cursors.ts';
+import type { Delivered } from './delivered.ts';
+import type { People } from './people.ts';
+import type { Replay } from './replay.ts';
+import type { Session } from './session.ts';
+import type { Shards } from './shards.ts';
+
+export interface Edge {
+  config: Config;
+  log: Logger;
+  metrics: Metrics;
+  db: Database;
+  nc: NatsConnection;
+  gateway: Gateway;
+  shards: Shards;
+  replay: Replay;
+  cursors: Cursors;
+  delivered: Delivered;
+  away: Away;
+  people: People;
+  /** Open sockets by device: one each. */
+  sessions: Map<string, Session>;
+  /** Sessions that are not simply live: looked after by the clock. */
+  restless: Set<Session>;
+  /** Since the last look of the clock, which turns them into metrics. */
+  tally: { in: number; out: number; backfill: number; gap: number };
+  draining: boolean;
+}

@@ -1,0 +1,94 @@
+/**
+ * edge: devices ↔ the pipeline. Takes commands from sockets to ingest, and brings each device its inbox: live items by one
+ * core subscription per connected person, what was missed from the device's durable consumer.
+ */
+import { Gateway } from '../../nats/gateway.ts';
+import { CLOSE } from '../../shared/contract/frames.ts';
+import { shardOf } from '../../shared/ids.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import { Away } from './away.ts';
+import { startClock } from './clock.ts';
+import { Cursors } from './cursors.ts';
+import { Delivered } from './delivered.ts';
+import type { Edge } from './edge.ts';
+import { People } from './people.ts';
+import { Replay } from './replay.ts';
+import { listen } from './server.ts';
+import { Shards } from './shards.ts';
+
+/** Clients are spread over so long when an edge goes down: 2 ms for each, within bounds. */
+const SPREAD_MS = { each: 2, least: 50, most: 3_000 };
+const CLOSE_MS = 1_000;
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function open(context: Context): Promise<Service> {
+  const { config, log, metrics, db } = context;
+  const nc = await context.connect('edge');
+  const edge = {
+    config,
+    log,
+    metrics,
+    db,
+    nc,
+    gateway: new Gateway(nc, config),
+    cursors: new Cursors(db, log),
+    delivered: new Delivered(nc, config),
+    sessions: new Map(),
+    restless: new Set(),
+    tally: { in: 0, out: 0, backfill: 0, gap: 0 },
+    draining: false,
+  } as unknown as Edge;
+  edge.shards = new Shards(nc, config, (shard) => {
+    for (const session of edge.sessions.values())
+      if (shardOf(session.user_id, config.INBOX_SHARDS) === shard) session.inbox.restart();
+  });
+  edge.replay = new Replay(nc, config, edge.shards);
+  edge.people = new People(edge);
+  edge.away = new Away(edge);
+  const clock = startClock(edge);
+  const server = await listen(edge, context);
+
+  let connected = true;
+  void (async () => {
+    for await (const { type } of nc.status()) {
+      if (type === 'disconnect') connected = false;
+      if (type !== 'reconnect') continue;
+      connected = true;
+      // What was published meanwhile was not heard.
+      for (const session of edge.sessions.values()) session.inbox.restart();
+    }
+  })();
+
+  async function close(): Promise<void> {
+    edge.draining = true;
+    server.stopListening();
+    const spread = Math.min(SPREAD_MS.most, Math.max(SPREAD_MS.least, edge.sessions.size * SPREAD_MS.each));
+    for (const session of edge.sessions.values())
+      session.say(`{"type":"connection.draining","reconnect_in_ms":${Math.floor(Math.random() * spread)}}`);
+    await until(() => edge.sessions.size === 0, spread);
+    await until(() => edge.gateway.inFlight === 0, CLOSE_MS);
+    for (const session of edge.sessions.values()) session.end(CLOSE.restarting, 'restarting');
+    await until(() => edge.sessions.size === 0, CLOSE_MS);
+    clock.stop();
+    edge.away.close();
+    edge.shards.close();
+    server.close();
+    edge.gateway.close();
+    await edge.cursors.close();
+    await nc.drain();
+  }
+
+  return {
+    ready: () =>
+      !connected ? 'not connected to NATS' : edge.shards.ready || 'waits for fanout to say which cursors are valid',
+    addresses: { edge: `ws://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${server.port}/v1/ws` },
+    close,
+  };
+}
+
+async function until(what: () => boolean, ms: number): Promise<void> {
+  for (const end = Date.now() + ms; !what() && Date.now() < end; ) await pause(5);
+}
+
+const definition: ServiceDefinition = { name: 'edge', about: 'sockets of devices: commands in, inboxes out', open };
+export default definition;

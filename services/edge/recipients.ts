@@ -1,0 +1,52 @@
+/** Whom `to` names, and the direct conversation with that person. */
+import { ApiError } from '../../shared/contract/errors.ts';
+import type { MessageSend } from '../../shared/contract/frames.ts';
+import type { Database } from '../../shared/db/database.ts';
+import { directConversationId } from '../../shared/ids.ts';
+import { batched, Recent } from './batched.ts';
+
+const KEPT = 20_000;
+
+export class Recipients {
+  readonly #direct = new Recent<string, string>(KEPT);
+  readonly #numbers = new Recent<string, string>(KEPT);
+  readonly #find: (number: string) => Promise<string | undefined>;
+
+  constructor(db: Database) {
+    this.#find = batched(async (numbers: string[]) => {
+      const rows = await db.query<{ number: string; id: string }>(
+        'select number, id from users where number = any($1) and deleted_at is null',
+        [numbers],
+      );
+      const found = new Map(rows.map(({ number, id }) => [number, id]));
+      return numbers.map((number) => found.get(number));
+    });
+  }
+
+  /** The person's id; a promise only where a number has to be looked up. @throws {ApiError} */
+  person({ user_id, number }: NonNullable<MessageSend['to']>): string | Promise<string> {
+    if ((user_id === undefined) === (number === undefined))
+      throw new ApiError('invalid_request', 'message.send: to has exactly one of user_id and number', {
+        details: { field: 'to' },
+      });
+    if (user_id !== undefined) return user_id;
+    return this.#numbers.get(number!) ?? this.#look(number!);
+  }
+
+  direct(a: string, b: string): string {
+    const key = a + b;
+    let id = this.#direct.get(key);
+    if (id === undefined) {
+      id = directConversationId(a, b);
+      this.#direct.set(key, id);
+    }
+    return id;
+  }
+
+  async #look(number: string): Promise<string> {
+    const id = await this.#find(number);
+    if (id === undefined) throw new ApiError('not_found', 'there is no such person');
+    this.#numbers.set(number, id);
+    return id;
+  }
+}

@@ -1,0 +1,26 @@
+/** A command's sealed text as it travels: the payload's JSON literal, or one for each envelope. */
+import { ApiError } from '../../shared/contract/errors.ts';
+import type { MessageSend } from '../../shared/contract/frames.ts';
+import { packEnvelopes } from '../../shared/pipeline/commands.ts';
+
+const invalid = (field: string, reason: string): never => {
+  throw new ApiError('invalid_request', `message.send: ${field} ${reason}`, { details: { field } });
+};
+
+/** @throws {ApiError} `invalid_request` or `too_large` */
+export function sealed({ payload, envelopes }: Pick<MessageSend, 'payload' | 'envelopes'>, maxBytes: number): Buffer {
+  const literal = (text: string): string => {
+    // UTF-8 takes at most 3 bytes a UTF-16 unit, so most texts need no counting.
+    if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes)
+      throw new ApiError('too_large', `a payload may have ${maxBytes} bytes`, { details: { limit: maxBytes } });
+    return JSON.stringify(text);
+  };
+  if (payload !== undefined) {
+    if (envelopes) invalid('envelopes', 'and payload exclude each other');
+    return Buffer.from(literal(payload));
+  }
+  if (!envelopes) return invalid('payload', 'is missing');
+  if (new Set(envelopes.map(({ device_id }) => device_id)).size < envelopes.length)
+    invalid('envelopes', 'name a device twice');
+  return packEnvelopes(envelopes.map((one) => literal(one.payload)));
+}

@@ -1,0 +1,144 @@
+/**
+ * What the edge knows of the inbox shards: their lineage (which cursors mean what) and where their streams begin.
+ * The lineage is polled, not watched: it matters most right after the broker came back, when a watcher would still be
+ * finding out that its consumer is gone.
+ */
+import type { NatsConnection } from 'nats';
+import { inboxStream, LINEAGE_BUCKET } from '../../nats/topology.ts';
+import type { Config } from '../../shared/config/index.ts';
+import { cursorOf, type Lineage } from '../../shared/pipeline/lineage.ts';
+import { batched } from './batched.ts';
+
+export interface StreamFacts {
+  first_seq: number;
+  last_seq: number;
+  /** When the oldest item was stored, ms since 1970. */
+  first_at: number;
+  max_per_subject: number;
+}
+interface Waiting {
+  shard: number;
+  until: number;
+  resolve(): void;
+}
+const POLL_MS = 1_000;
+const EAGER_MS = 50;
+const PATIENCE_MS = 5_000;
+const FACTS_MS = 5_000;
+
+/** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
+export function cursorAt(lineage: Lineage, seq: number): number {
+  const [first] = lineage.lives;
+  return seq < first!.from ? first!.base + seq : cursorOf(lineage, seq);
+}
+
+export class Shards {
+  readonly #nc: NatsConnection;
+  readonly #changed: (shard: number) => void;
+  readonly #lineages: (Lineage | undefined)[];
+  readonly #facts = new Map<number, StreamFacts & { at: number }>();
+  readonly #ask = batched((shards: number[]) => this.#load(shards));
+  #waiting: Waiting[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /** `changed`: cursors of the shard have to be looked at again. */
+  constructor(nc: NatsConnection, config: Config, changed: (shard: number) => void) {
+    this.#nc = nc;
+    this.#changed = changed;
+    this.#lineages = new Array(config.INBOX_SHARDS).fill(undefined);
+    void this.#poll();
+  }
+
+  get ready(): boolean {
+    return this.#lineages.every((lineage) => lineage !== undefined);
+  }
+  get(shard: number): Lineage | undefined {
+    return this.#lineages[shard];
+  }
+
+  /**
+   * The lineage that fanout wrote for the broker that is connected now; after a while the one there is.
+   * @throws when there is none yet.
+   */
+  async current(shard: number): Promise<Lineage> {
+    if (!this.#fits(shard)) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push({ shard, until: Date.now() + PATIENCE_MS, resolve });
+        if (this.#waiting.length === 1) void this.#poll();
+      });
+    }
+    const lineage = this.#lineages[shard];
+    if (!lineage) throw new Error(`inbox shard ${shard} has no lineage yet: fanout has not begun`);
+    return lineage;
+  }
+
+  /** At most `FACTS_MS` old; asked anew when `fresh`. */
+  async facts(shard: number, fresh = false): Promise<StreamFacts> {
+    const known = this.#facts.get(shard);
+    if (known && !fresh && Date.now() - known.at < FACTS_MS) return known;
+    return await this.#ask(shard);
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
+  }
+
+  #fits(shard: number): boolean {
+    const server = this.#lineages[shard]?.server;
+    return server !== undefined && (server === 'cluster' || server === this.#nc.info?.server_id);
+  }
+
+  async #poll(): Promise<void> {
+    clearTimeout(this.#timer);
+    await Promise.all(this.#lineages.map((_, shard) => this.#read(shard).catch(() => {})));
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    const now = Date.now();
+    const still: Waiting[] = [];
+    for (const one of this.#waiting) {
+      if (this.#fits(one.shard) || one.until < now) one.resolve();
+      else still.push(one);
+    }
+    this.#waiting = still;
+    this.#timer = setTimeout(() => void this.#poll(), still.length || !this.ready ? EAGER_MS : POLL_MS).unref();
+  }
+
+  async #read(shard: number): Promise<void> {
+    const subject = `$JS.API.DIRECT.GET.KV_${LINEAGE_BUCKET}.$KV.${LINEAGE_BUCKET}.${shard}`;
+    const reply = await this.#nc.request(subject, '', { timeout: 2_000 });
+    if (reply.headers?.code || reply.data.length === 0) return;
+    const lineage = reply.json<Lineage>();
+    const old = this.#lineages[shard];
+    this.#lineages[shard] = lineage;
+    const same = old && old.server === lineage.server && old.lives.at(-1)!.base === lineage.lives.at(-1)!.base;
+    if (old && !same) this.#changed(shard);
+  }
+
+  async #load(shards: number[]): Promise<StreamFacts[]> {
+    const asked = new Map<number, Promise<StreamFacts>>();
+    for (const shard of shards) if (!asked.has(shard)) asked.set(shard, this.#info(shard));
+    return await Promise.all(shards.map((shard) => asked.get(shard)!));
+  }
+
+  async #info(shard: number): Promise<StreamFacts> {
+    const reply = await this.#nc.request(`$JS.API.STREAM.INFO.${inboxStream(shard)}`, '', { timeout: 5_000 });
+    const { config, state, error } = reply.json<{
+      config: { max_msgs_per_subject: number };
+      state: { first_seq: number; last_seq: number; first_ts: string };
+      error?: { description: string };
+    }>();
+    if (error) throw new Error(error.description);
+    const facts = {
+      first_seq: state.first_seq,
+      last_seq: state.last_seq,
+      first_at: Date.parse(state.first_ts),
+      max_per_subject: config.max_msgs_per_subject > 0 ? config.max_msgs_per_subject : Number.POSITIVE_INFINITY,
+      at: Date.now(),
+    };
+    this.#facts.set(shard, facts);
+    return facts;
+  }
+}
