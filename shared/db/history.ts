@@ -9,7 +9,7 @@ interface Row {
   sender_id: string;
   sender_device_id: string;
   client_message_id: string;
-  payload: string | null;
+  payload: string | { payload: string } | null;
   attachments: MediaRef[] | null;
   reply_to: string | null;
   sent_at: Date;
@@ -23,11 +23,14 @@ export interface Reader {
   conversation_id: string;
 }
 
-/** With envelopes, `payload` is the one of the reading device, or absent. */
+/**
+ * With envelopes, `payload` is the whole envelope of the reading device, or null. It is found by its text, as history
+ * writes it: `->>` fails on escapes that JSON allows and Postgres can't decode.
+ */
 const COLUMNS = `m.id, m.seq, m.sender_id, m.sender_device_id, m.client_message_id, m.attachments, m.reply_to,
   m.sent_at, m.edited_at, m.deleted_at, m.expires_at,
   case when m.deleted_at is not null then null when m.envelopes is null then m.payload else
-    (select e -> 'payload' from json_array_elements(m.envelopes) e where e ->> 'device_id' = $2 limit 1)
+    (select e from json_array_elements(m.envelopes) e where starts_with(e::text, '{"device_id":"' || $2 || '"') limit 1)
   end as payload`;
 /** Bounds that the index can use: `least` takes no heed of null, so of nobody who has not left. */
 const VISIBLE = `m.conversation_id = w.conversation_id and m.seq > w.joined_seq
@@ -48,7 +51,7 @@ function toMessage(conversation_id: string, row: Row): Message {
     ...(row.deleted_at && { deleted_at: row.deleted_at.toISOString() }),
     ...(row.expires_at && { expires_at: row.expires_at.toISOString() }),
     sent_at: row.sent_at.toISOString(),
-    ...(row.payload !== null && { payload: row.payload }),
+    ...(row.payload !== null && { payload: typeof row.payload === 'string' ? row.payload : row.payload.payload }),
   };
 }
 

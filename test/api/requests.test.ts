@@ -80,7 +80,7 @@ test('[H01] whatever stands in path and query, the answer is typed', async (t) =
         const response = await fetch(url, { headers: { authorization: `Bearer ${me.access_token}` } });
         const json = (await response.json()) as { error?: { code: keyof typeof ERROR_STATUS } };
         t.true(response.status < 500, url.href);
-        if (!response.ok) t.is<number>(ERROR_STATUS[json.error!.code], response.status);
+        if (!response.ok) t.is<number, number>(ERROR_STATUS[json.error!.code], response.status);
       },
     ),
     { numRuns: 300 },
