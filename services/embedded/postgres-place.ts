@@ -2,7 +2,6 @@
  * Where the embedded Postgres runs from and as whom. It refuses to run as root, so root lends it an unprivileged user,
  * who must be able to reach binaries and data: below a private home they are kept elsewhere.
  */
-import { createHash } from 'node:crypto';
 import {
   accessSync,
   chownSync,
@@ -31,15 +30,15 @@ export interface Place {
 
 const USERS = ['postgres', 'nobody', 'daemon'];
 
-/** `dir` is DATA_DIR/postgres; when the user can't reach it, `dir/elsewhere` names the folder used instead. */
-export function postgresPlace(dir: string): Place {
+/** `dir` is DATA_DIR/postgres; when the user can't reach it, `dir/elsewhere` names the folder used instead, made from `id`. */
+export function postgresPlace(dir: string, id: string): Place {
   const user = process.getuid?.() === 0 ? unprivileged() : undefined;
   mkdirSync(dir, { recursive: true, mode: 0o711 });
   if (!user) return { bin: binaries(dir), data: join(dir, 'data') };
   const noted = join(dir, 'elsewhere');
   let home = existsSync(noted) ? readFileSync(noted, 'utf8').trim() : dir;
   if (home === dir && !reachable(dir)) {
-    home = join('/var/lib', `sealwire-${createHash('sha256').update(dir).digest('hex').slice(0, 12)}`);
+    home = join('/var/lib', `sealwire-${id}`);
     writeFileSync(noted, `${home}\n`);
   }
   mkdirSync(home, { recursive: true, mode: 0o711 });

@@ -1,5 +1,5 @@
 /** The embedded database: a real Postgres on loopback. */
-import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -23,7 +23,7 @@ export interface PostgresOptions {
 
 /** Starts the database and returns once it answers queries; rejects with the end of its log when it does not. */
 export async function startPostgres({ config, dir, secrets, port = 0 }: PostgresOptions): Promise<Engine> {
-  const place = postgresPlace(dir);
+  const place = postgresPlace(dir, secrets.broker);
   const log = join(dir, 'postgres.log');
   if (!existsSync(join(place.data, 'PG_VERSION'))) await initialise(place, secrets, log);
   await endStray(join(place.data, 'postmaster.pid'), place.data);
@@ -98,6 +98,9 @@ async function answers(url: string, data: string): Promise<true> {
     const exists = await admin.query('SELECT 1 FROM pg_database WHERE datname = $1', [USER]);
     if (exists.rowCount === 0) await admin.query(`CREATE DATABASE ${USER}`);
     return true;
+  } catch (error) {
+    const refused = (error as { code?: string }).code === '28P01';
+    throw refused ? new Hopeless('the password in secrets.json is not the one this cluster was made with') : error;
   } finally {
     await admin.end().catch(() => {});
   }
@@ -158,7 +161,3 @@ async function freePort(): Promise<number> {
     if (free) return port;
   }
 }
-
-/** The major version of a cluster on disk, or undefined. */
-export const clusterVersion = (data: string): string | undefined =>
-  existsSync(join(data, 'PG_VERSION')) ? readFileSync(join(data, 'PG_VERSION'), 'utf8').trim() : undefined;
