@@ -10,6 +10,8 @@ import type { Transport, Wire } from './transports/types.ts';
 
 const SUBPROTOCOL = 'sealwire.v1.json';
 const PING = '{"type":"ping"}';
+/** This side closes. */
+const LEFT = 1000;
 const REPLACED = 4409;
 const FORBIDDEN = 4403;
 const UNAUTHENTICATED = 4401;
@@ -72,7 +74,7 @@ export class Connection {
 
   /** Gives up this socket for a new one, e.g. so that the server delivers again what could not be handled. */
   reset(reason: string): void {
-    if (this.state === 'open' || this.state === 'connecting') this.#down(this.#life, 1000, reason);
+    if (this.state === 'open' || this.state === 'connecting') this.#down(this.#life, LEFT, reason);
   }
 
   /** @returns when the server has closed the socket, or 2 s later. */
@@ -154,7 +156,7 @@ export class Connection {
   }
 
   #welcome(welcome: Welcome): void {
-    clearTimeout(this.#timer);
+    this.#clear();
     this.state = 'open';
     this.#attempt = 0;
     this.#refused = false;
@@ -180,7 +182,7 @@ export class Connection {
 
   #drain(reconnect_in_ms: number): void {
     const life = this.#life;
-    this.#timer = setTimeout(() => this.#down(life, 1012, 'draining', 0), reconnect_in_ms);
+    this.#timer = setTimeout(() => this.#down(life, LEFT, 'draining', 0), reconnect_in_ms);
   }
 
   #down(life: number, code: number, reason: string, wait?: number): void {
@@ -189,7 +191,9 @@ export class Connection {
     this.#wire = undefined;
     this.#clear();
     this.#life++;
-    wire?.terminate();
+    // By own choice: what was said last still leaves. Else there is nobody to say it to.
+    if (code === LEFT) wire?.close(LEFT);
+    else wire?.terminate();
     if (code === REPLACED || code === FORBIDDEN) {
       const why = code === REPLACED ? 'this device has connected elsewhere' : reason || 'the edge refuses this device';
       this.#stopped(new SealwireError(code === REPLACED ? 'replaced' : 'forbidden', why));

@@ -48,7 +48,6 @@ export class Inbox {
     this.#acked = cursor;
     if (anew) this.#life++;
     if (anew || cursor > this.cursor) this.cursor = cursor;
-    this.flush();
   }
 
   /** The server will deliver what waits here again. */
@@ -71,7 +70,12 @@ export class Inbox {
   #run(item: Item | undefined): void {
     for (let next = item; next !== undefined; next = this.#queue.shift()) {
       const at = reach(next);
-      if (at !== 0 && at <= this.cursor) continue;
+      if (at !== 0 && at <= this.cursor) {
+        // The server does not know yet, and heeds an ack only for what it has sent on this socket.
+        this.#acked = Math.min(this.#acked, at - 1);
+        this.#owe();
+        continue;
+      }
       let result: undefined | Promise<unknown>;
       try {
         result = this.#options.handle(next);
@@ -102,6 +106,10 @@ export class Inbox {
   #done(cursor: number): void {
     if (cursor <= this.cursor) return;
     this.cursor = cursor;
+    this.#owe();
+  }
+
+  #owe(): void {
     if (++this.#unacked >= this.#options.ack_every) this.flush();
     else {
       if (dirty.size === 0) setTimeout(flushAll, ACK_WITHIN_MS);

@@ -74,7 +74,7 @@ test('a draining edge is left when it says so', async (t) => {
   await device.connect();
   const down = device.next('close');
   server.peers[0]!.say({ type: 'connection.draining', reconnect_in_ms: 30 });
-  t.like(await down, { code: 1012, retry_in_ms: 0 });
+  t.like(await down, { reason: 'draining', retry_in_ms: 0 });
   await device.next('open');
   t.is(server.peers.length, 2);
   await device.close();
