@@ -1,0 +1,150 @@
+/** The client library against the whole system: real broker, real database, every service. */
+import test from 'ava';
+import { openLook } from '../../client/demo/look.ts';
+import { Device, webTransport } from '../../client/index.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { another, listen, person, sealing } from './people.ts';
+import { until } from './server.ts';
+
+let env: Env;
+let at: Addresses;
+
+test.before(async () => {
+  env = await startEnv({ AWAY_GRACE_MS: 100 });
+  at = await env.start('api', 'ingest', 'fanout', 'history', 'edge');
+});
+test.after.always(() => env?.stop());
+
+test('[O08] [M01] [M04] sealed both ways between three devices; neither database nor streams hold the plaintext', async (t) => {
+  const [anna, ben] = [await person(at), await person(at)];
+  const phone = listen(anna.session, at, { crypto: await sealing() });
+  const tablet = listen(await another(anna, at), at, { crypto: await sealing() });
+  const laptop = listen(ben.session, at, { crypto: await sealing() });
+  const all = [phone, tablet, laptop];
+  await Promise.all(all.map(({ device }) => device.connect()));
+  const texts = ['the owl flies at midnight', 'and the fox at one'];
+  const sent = await phone.device.send({ to: { user_id: ben.session.user.id }, plaintext: texts[0]! });
+  t.is(sent.seq, 1);
+  t.deepEqual(await laptop.until(1), [texts[0]]);
+  await laptop.device.send({ conversation_id: sent.conversation_id, plaintext: texts[1]! });
+  t.deepEqual(await phone.until(1), [texts[1]]);
+  t.deepEqual(await tablet.until(2), texts);
+  await env.settle();
+
+  const { messages, more } = await tablet.device.history(sent.conversation_id, { after_seq: 0 });
+  t.false(more);
+  t.deepEqual(
+    await Promise.all(messages.map(async (m) => new TextDecoder().decode(await tablet.device.open(m)))),
+    texts,
+  );
+  const look = await openLook(env.config);
+  t.true(
+    (await look.rows(messages[0]!.payload!)) > 0 && (await look.stored(messages[0]!.payload!)) > 0,
+    'the search finds what is there',
+  );
+  for (const text of texts) t.is((await look.rows(text)) + (await look.stored(text)), 0, text);
+  await look.close();
+  await Promise.all(all.map(({ device }) => device.close()));
+});
+
+test('[M05] a device that was away gets all it missed from its durable consumer, in order, then hears that it is empty', async (t) => {
+  const [anna, ben] = [await person(at), await person(at)];
+  const phone = listen(anna.session, at);
+  const first = listen(ben.session, at);
+  await Promise.all([phone.device.connect(), first.device.connect()]);
+  const to = { user_id: ben.session.user.id };
+  await phone.device.send({ to, payload: 'p0' });
+  await first.until(1);
+  await first.device.close();
+  const missed = Array.from({ length: 300 }, (_, i) => `p${i + 1}`);
+  const acks = await Promise.all(missed.map((payload) => phone.device.send({ to, payload })));
+  t.deepEqual(
+    acks.map(({ seq }) => seq),
+    missed.map((_, i) => i + 2),
+  );
+  const look = await openLook(env.config);
+  const pending = async (): Promise<number> => (await look.waiting(to.user_id, first.device.id))?.pending ?? -1;
+  while ((await pending()) < missed.length) await env.settle();
+  t.is(await pending(), missed.length);
+
+  const back = listen(ben.session, at);
+  const empty = back.device.next('empty');
+  await back.device.connect();
+  t.true(back.device.welcome!.backlog > 0);
+  t.deepEqual(await back.until(missed.length), missed);
+  await empty;
+  await phone.device.send({ to, payload: 'live again' });
+  t.is((await back.until(missed.length + 1)).at(-1), 'live again');
+  await back.device.close();
+  const again = listen(ben.session, at);
+  await Promise.all([again.device.next('empty'), again.device.connect()]);
+  t.deepEqual(again.texts, [], 'what was acknowledged does not come again');
+  await look.close();
+  await Promise.all([phone, again].map(({ device }) => device.close()));
+});
+
+test('[R01] [A13] connects as a browser does, with a ticket, and as Node does, with its own WebSocket', async (t) => {
+  const { session } = await person(at);
+  for (const transport of [webTransport(false), webTransport(true)]) {
+    const device = new Device({ session, edge: at.edgeUrl, transport });
+    await device.connect();
+    t.is(device.welcome?.device_id, session.device.id);
+    await device.close();
+  }
+});
+
+test('[R04] the newer socket of a device wins, and the older stays away', async (t) => {
+  const { session } = await person(at);
+  const [older, newer] = [listen(session, at).device, listen(session, at).device];
+  await older.connect();
+  const replaced = older.next('replaced');
+  await newer.connect();
+  t.is((await replaced).code, 'replaced');
+  t.true(newer.connected);
+  t.false(older.connected);
+  await newer.close();
+});
+
+test('[M03] the same client_message_id is one message, from two devices and whenever', async (t) => {
+  const [anna, ben] = [await person(at), await person(at)];
+  const [one, two] = [listen(anna.session, at).device, listen(await another(anna, at), at).device];
+  const laptop = listen(ben.session, at);
+  await Promise.all([one.connect(), two.connect(), laptop.device.connect()]);
+  const message = { to: { user_id: ben.session.user.id }, payload: 'once', client_message_id: 'mine-1' };
+  const answers = await Promise.all([one.send(message), two.send(message), one.send(message)]);
+  t.is(new Set(answers.map(({ message_id }) => message_id)).size, 1);
+  t.deepEqual(await two.send(message), answers[0]);
+  await one.send({ ...message, payload: 'next', client_message_id: 'mine-2' });
+  t.deepEqual(await laptop.until(2), ['once', 'next']);
+  await Promise.all([one, two, laptop.device].map((device) => device.close()));
+});
+
+test('[M07] the sender hears what became of its message', async (t) => {
+  const [anna, ben] = [await person(at), await person(at)];
+  const [phone, laptop] = [listen(anna.session, at).device, listen(ben.session, at).device];
+  await Promise.all([phone.connect(), laptop.connect()]);
+  const told: string[] = [];
+  phone.on(
+    'status',
+    ({ status, user_id }) => void told.push(`${status} ${user_id === ben.session.user.id ? 'ben' : ''}`.trim()),
+  );
+  const { conversation_id, seq } = await phone.send({ to: { user_id: ben.session.user.id }, payload: 'seen?' });
+  await until(() => told.some((one) => one.startsWith('delivered')));
+  await laptop.read(conversation_id, seq);
+  await until(() => told.some((one) => one.startsWith('read')));
+  t.deepEqual([...new Set(told.map((one) => one.split(' ')[0]!))], ['sent', 'delivered', 'read']);
+  await Promise.all([phone.close(), laptop.close()]);
+});
+
+test('a refused token is refreshed without anybody noticing; a signed-out session is told', async (t) => {
+  const { session } = await person(at);
+  session.access_token = 'spoiled';
+  const { device } = listen(session, at, { settings: { backoff_base_ms: 10 } });
+  await device.connect();
+  t.not(session.access_token, 'spoiled');
+  await device.close();
+  session.access_token = session.refresh_token = 'spoiled';
+  await t.throwsAsync(listen(session, at, { settings: { backoff_base_ms: 10 } }).device.connect(), {
+    code: 'signed_out',
+  });
+});
