@@ -32,8 +32,10 @@ export async function startPostgres({ config, dir, secrets, port = 0 }: Postgres
     try {
       return await startAt(chosen, place, config.DURABILITY, secrets, log);
     } catch (error) {
-      // Somebody else may have taken the port between the look and the start.
-      if (port || attempt === 3) throw error;
+      // A free port may have been taken between the look and the start; on a fixed one, what a killed server left
+      // (its backends, its shared memory) may need a moment to go.
+      if (attempt === (port ? 25 : 3) || error instanceof Hopeless) throw error;
+      if (port) await new Promise((resolve) => setTimeout(resolve, 200));
     }
   }
 }

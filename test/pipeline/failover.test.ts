@@ -53,14 +53,14 @@ async function checkDelivered(
   await env.settle();
   const nc = await env.nats('admin');
   const inbox = await items(nc, env, to);
-  const told = new Map(answers.map(({ seq, message_id }) => [seq, message_id]));
+  const told = new Map(answers.map(({ seq, message_id }) => [seq, message_id] as const).sort(([x], [y]) => x - y));
   t.deepEqual(
     new Set(inbox.map(({ frame }) => frame.message!.id)),
     new Set(told.values()),
     'everything queued is in the inbox',
   );
   const rows = await env.db.query<{ seq: number; id: string }>(
-    'select seq, id from messages where conversation_id = $1',
+    'select seq, id from messages where conversation_id = $1 order by seq',
     [answers[0]!.conversation_id],
   );
   t.deepEqual(new Map(rows.map(({ seq, id }) => [seq, id])), told, 'and in history');
