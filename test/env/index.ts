@@ -53,8 +53,15 @@ export interface Spawned {
 
 export type Env = Awaited<ReturnType<typeof startEnv>>;
 
+export interface Places {
+  /** Where the broker keeps its streams, e.g. a disk that will fail; the caller removes it. */
+  natsDir?: string;
+  /** Directory for the logs of spawned services, which otherwise go to this process's output. */
+  logDir?: string;
+}
+
 /** Boots the engines, provisions and migrates. Services come by `start` or `spawn`. Call `stop` in `test.after.always`. */
-export async function startEnv(overrides: Partial<Config> = {}) {
+export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDir }: Places = {}) {
   const dir = mkdtempSync(join(tmpdir(), 'sealwire-test-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
@@ -62,7 +69,7 @@ export async function startEnv(overrides: Partial<Config> = {}) {
   const secrets: Secrets = secretsOf(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
   const broker = new TestEngine(async (port) => {
-    const engine = await startNats({ config: base, dir: join(dir, 'nats'), secrets, port });
+    const engine = await startNats({ config: base, dir: natsDir ?? join(dir, 'nats'), secrets, port });
     // As the supervisor does: streams in memory are gone with the broker.
     await provision({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats });
     return engine;
@@ -118,7 +125,8 @@ export async function startEnv(overrides: Partial<Config> = {}) {
     /** Runs services as one real process, which can be killed and started again. */
     async spawn(services: ServiceName | ServiceName[], more: Partial<Config> = {}): Promise<Spawned> {
       const env = { PATH: process.env.PATH, ...toEnv({ ...config, ...more }) };
-      const options = { services: [services].flat(), env, log: 'inherit' as const };
+      const names = [services].flat();
+      const options = { services: names, env, log: logDir ? join(logDir, `${names.join('+')}.log`) : 'inherit' };
       let now: ServiceProcess = await startServices(options);
       const one: Spawned = {
         get pid() {

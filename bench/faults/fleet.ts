@@ -1,0 +1,264 @@
+/**
+ * People with devices who talk: pairs and groups, some people with two devices, some devices that go away and come back.
+ * All of them use the client library, and everything that they send, are told and get is written down.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  Device,
+  type DeviceSettings,
+  login,
+  MemoryStore,
+  register,
+  SealwireError,
+  type Session,
+} from '../../client/index.ts';
+import { wsTransport } from '../../client/transports/ws.ts';
+import { directConversationId, uuid7 } from '../../shared/ids.ts';
+import { hashOf, type Journal } from './journal.ts';
+
+export interface Shape {
+  pairs: number;
+  groups: number;
+  groupSize: number;
+  /** So many people have a second device. */
+  second: number;
+  /** So many devices go away and come back, again and again. */
+  restless: number;
+  /** Messages sent each second by all of them together. */
+  rate: number;
+  payloadBytes: number;
+}
+export const SHAPE: Shape = { pairs: 8, groups: 3, groupSize: 5, second: 4, restless: 4, rate: 200, payloadBytes: 300 };
+
+export interface Place {
+  api: string;
+  edge: string;
+}
+export interface Target {
+  conversation: string;
+  /** The other person of a direct conversation. */
+  to?: string;
+}
+
+const PASSWORD = 'correct horse battery';
+const TICK_MS = 20;
+/** A client with so many messages without answer waits, as a person would. */
+const PATIENT = 400;
+let names = 0;
+const pick = <T>(from: readonly T[]): T => from[Math.floor(Math.random() * from.length)]!;
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** One device and what it knows. */
+export class Actor {
+  readonly session: Session;
+  readonly targets: Target[] = [];
+  readonly #journal: Journal;
+  readonly #edge: string;
+  readonly #store = new MemoryStore();
+  readonly #settings: Partial<DeviceSettings>;
+  #device: Device;
+
+  constructor(journal: Journal, session: Session, edge: string, settings: Partial<DeviceSettings> = {}) {
+    this.session = session;
+    this.#journal = journal;
+    this.#edge = edge;
+    this.#settings = { backoff_base_ms: 50, backoff_cap_ms: 1_000, silence_ms: 2_000, ...settings };
+    this.#device = this.#make();
+  }
+
+  get id(): string {
+    return this.session.device.id;
+  }
+  get user(): string {
+    return this.session.user.id;
+  }
+  get connected(): boolean {
+    return this.#device.connected;
+  }
+  get pending(): number {
+    return this.#device.pending;
+  }
+
+  connect(): Promise<void> {
+    return this.#device.connect();
+  }
+
+  /** Leaves; `anew`: as an application that is started again later, with what it had stored. */
+  async leave(anew: boolean): Promise<void> {
+    await this.#device.close();
+    this.#journal.add({ kind: 'close', device: this.id, detail: 'left' });
+    if (anew) this.#device = this.#make();
+  }
+
+  /** Resolves once it is answered, whatever the answer. */
+  send(target: Target, payload: string, client_message_id: string = uuid7()): Promise<void> {
+    const { conversation, to } = target;
+    const about = { device: this.id, client_message_id };
+    this.#journal.add({ kind: 'send', ...about, conversation, hash: hashOf(payload) });
+    const where = to === undefined ? { conversation_id: conversation } : { to: { user_id: to } };
+    return this.#device.send({ ...where, payload, client_message_id }).then(
+      ({ message_id, conversation_id, seq }) =>
+        this.#journal.add({ kind: 'queued', ...about, message_id, conversation: conversation_id, seq }),
+      (error: unknown) => {
+        const code = error instanceof SealwireError ? error.code : 'internal';
+        this.#journal.add({ kind: 'refused', ...about, code });
+      },
+    );
+  }
+
+  #make(): Device {
+    const device = this.id;
+    const journal = this.#journal;
+    const made = new Device({
+      session: this.session,
+      edge: this.#edge,
+      transport: wsTransport(),
+      store: this.#store,
+      settings: this.#settings,
+    });
+    let last = -1;
+    made.on('open', ({ epoch, cursor }) => journal.add({ kind: 'open', device, detail: `${epoch} ${cursor}` }));
+    made.on('close', ({ code, reason }) => journal.add({ kind: 'close', device, detail: `${code} ${reason}` }));
+    made.on('frame', (frame) => {
+      if (frame.type === 'connection.welcome') last = -1;
+      else if ('cursor' in frame && frame.type !== 'inbox.empty' && frame.cursor !== undefined) {
+        if (frame.cursor <= last) journal.add({ kind: 'disorder', device, cursor: frame.cursor, after: last });
+        last = frame.cursor;
+      }
+    });
+    made.on('gap', ({ from, to, reason }) => journal.add({ kind: 'gap', device, from, to, reason }));
+    made.on('message', ({ message, resync }) => {
+      const { id, conversation_id, seq, sender_id, client_message_id, payload } = message;
+      journal.add({
+        kind: 'got',
+        device,
+        message_id: id,
+        conversation: conversation_id,
+        seq,
+        sender: sender_id,
+        client_message_id,
+        hash: hashOf(payload ?? ''),
+        resync,
+      });
+    });
+    return made;
+  }
+}
+
+export class Fleet {
+  readonly actors: Actor[] = [];
+  /** Device → user, conversation → users: what the checker has to know. */
+  readonly devices = new Map<string, string>();
+  readonly members = new Map<string, readonly string[]>();
+  readonly journal: Journal;
+  readonly #place: Place;
+  readonly #shape: Shape;
+  #load: NodeJS.Timeout | undefined;
+  #wandering: Promise<void>[] = [];
+  #loaded = false;
+
+  constructor(journal: Journal, place: Place, shape: Partial<Shape> = {}) {
+    this.journal = journal;
+    this.#place = place;
+    this.#shape = { ...SHAPE, ...shape };
+  }
+
+  /** Signs everybody up, makes the groups, connects all devices. */
+  async open(): Promise<void> {
+    const { pairs, groups, groupSize, second } = this.#shape;
+    for (let i = 0; i < pairs; i++) {
+      const [a, b] = await Promise.all([this.person(), this.person()]);
+      this.pair(a, b);
+    }
+    for (const one of this.actors.slice(0, second)) await this.secondDevice(one);
+    for (let i = 0; i < groups; i++) await this.#group(groupSize);
+    await Promise.all(this.actors.map((actor) => actor.connect()));
+  }
+
+  async person(place = this.#place, settings: Partial<DeviceSettings> = {}): Promise<Actor> {
+    const username = `fault_${process.pid}_${Date.now().toString(36)}_${++names}`;
+    const session = await register({ api: place.api, username, password: PASSWORD, device: { name: 'one' } });
+    session.user.username = username;
+    return this.#add(new Actor(this.journal, session, place.edge, settings));
+  }
+
+  async secondDevice(of: Actor): Promise<Actor> {
+    const identifier = of.session.user.username!;
+    const session = await login({ api: this.#place.api, identifier, password: PASSWORD, device: { name: 'two' } });
+    session.user.username = identifier;
+    const actor = this.#add(new Actor(this.journal, session, this.#place.edge));
+    actor.targets.push(...of.targets);
+    return actor;
+  }
+
+  pair(a: Actor, b: Actor): Target {
+    const conversation = directConversationId(a.user, b.user);
+    this.members.set(conversation, [a.user, b.user]);
+    a.targets.push({ conversation, to: b.user });
+    b.targets.push({ conversation, to: a.user });
+    return a.targets.at(-1)!;
+  }
+
+  payload(bytes = this.#shape.payloadBytes): string {
+    return randomBytes(Math.ceil((bytes * 3) / 4)).toString('base64');
+  }
+
+  startLoad(): void {
+    this.journal.mark('load');
+    this.#loaded = true;
+    let owed = 0;
+    let last = performance.now();
+    this.#load = setInterval(() => {
+      const now = performance.now();
+      owed = Math.min(owed + ((now - last) / 1_000) * this.#shape.rate, this.#shape.rate);
+      last = now;
+      for (; owed >= 1; owed--) {
+        const actor = pick(this.actors);
+        if (actor.targets.length && actor.pending < PATIENT) void actor.send(pick(actor.targets), this.payload());
+      }
+    }, TICK_MS);
+    this.#wandering = this.actors.slice(-this.#shape.restless || this.actors.length).map((one) => this.#wander(one));
+  }
+
+  async stopLoad(): Promise<void> {
+    clearInterval(this.#load);
+    if (this.#loaded) this.journal.mark('end');
+    this.#loaded = false;
+    await Promise.all(this.#wandering);
+  }
+
+  async close(): Promise<void> {
+    await this.stopLoad();
+    await Promise.all(this.actors.map((actor) => actor.leave(false)));
+  }
+
+  #add(actor: Actor): Actor {
+    this.actors.push(actor);
+    this.devices.set(actor.id, actor.user);
+    return actor;
+  }
+
+  async #group(size: number): Promise<void> {
+    const people = [...new Map(this.actors.map((actor) => [actor.user, actor])).values()];
+    const [owner, ...others] = people.sort(() => Math.random() - 0.5).slice(0, size);
+    const member_ids = others.map(({ user }) => user);
+    const { id } = await owner!.session.call<{ id: string }>('POST', '/v1/conversations', {
+      type: 'group',
+      name: 'faults',
+      member_ids,
+    });
+    const users = [owner!.user, ...member_ids];
+    this.members.set(id, users);
+    for (const actor of this.actors) if (users.includes(actor.user)) actor.targets.push({ conversation: id });
+  }
+
+  /** Away for a while, back for a while, until the load ends; connected at the end. */
+  async #wander(actor: Actor): Promise<void> {
+    for (let anew = false; this.#loaded; anew = !anew) {
+      await pause(300 + Math.random() * 1_200);
+      await actor.leave(anew);
+      await pause(300 + Math.random() * 1_500);
+      await actor.connect();
+    }
+  }
+}

@@ -1,0 +1,184 @@
+/** The system under test as real processes, one a service, and the people on it; what a scenario gets to work with. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Config } from '../../shared/config/index.ts';
+import type { ServiceName } from '../../shared/lifecycle.ts';
+import { type Env, type Places, type Spawned, startEnv } from '../../test/env/index.ts';
+import { check, outstanding, type Row, type Story, type Violation } from './checker.ts';
+import { Fleet, type Place, type Shape } from './fleet.ts';
+import { hashOf, Journal } from './journal.ts';
+import { Memory, recoveryMs, silenceMs } from './measures.ts';
+
+export const SERVICES: readonly ServiceName[] = ['history', 'fanout', 'ingest', 'api', 'edge'];
+/** What the harness itself asks for; a scenario may ask for more. */
+const SETTINGS: Partial<Config> = {
+  LOG_LEVEL: 'warn',
+  PIN_TIMEOUT_MS: 1_000,
+  AWAY_GRACE_MS: 200,
+  COMMAND_TIMEOUT_MS: 5_000,
+  WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000,
+  WS_SLOW_READER_SEC: 3,
+  ARGON2_MEMORY_KIB: 64,
+  ARGON2_PASSES: 1,
+};
+const QUIET_MS = 30_000;
+/** More than this and memory is not bounded as it should be (I7), MiB. */
+const MEMORY_MIB = 512;
+
+export interface Scenario {
+  name: string;
+  about: string;
+  shape?: Partial<Shape>;
+  settings?: Partial<Config>;
+  /** Why it can't run here, if so. */
+  leftOut?(): string | undefined;
+  /** Its own system, because it needs one of its own or leaves it unusable. */
+  open?(settings: Partial<Config>): Promise<Stage>;
+  /** Called under load. What it throws is a failure of its own. */
+  run(stage: Stage, act: Act): Promise<void>;
+}
+export interface Act {
+  fleet: Fleet;
+  journal: Journal;
+  /** How long its load lasts at least, beside what the fault takes. */
+  seconds: number;
+  /** Under load for that share of the seconds. */
+  go(share: number): Promise<void>;
+  say(line: string): void;
+}
+export interface Outcome {
+  name: string;
+  violations: Violation[];
+  /** Told `queued`; handed to applications; fetched after a gap. */
+  queued: number;
+  got: number;
+  resynced: number;
+  gaps: number;
+  recovery_ms: number | undefined;
+  silence_ms: number;
+  peaks: ReadonlyMap<string, number>;
+  journal: string | undefined;
+}
+
+export class Stage {
+  readonly env: Env;
+  readonly processes = new Map<string, Spawned>();
+  readonly dir: string;
+
+  constructor(env: Env, dir: string) {
+    this.env = env;
+    this.dir = dir;
+  }
+
+  static async open(settings: Partial<Config> = {}, places: Places = {}, stand: readonly ServiceName[] = SERVICES) {
+    const dir = mkdtempSync(join(tmpdir(), 'sealwire-faults-'));
+    const env = await startEnv({ ...SETTINGS, ...settings }, { logDir: dir, ...places });
+    const stage = new Stage(env, dir);
+    try {
+      await Promise.all(stand.map((name) => stage.add(name)));
+    } catch (error) {
+      await stage.close();
+      throw error;
+    }
+    return stage;
+  }
+
+  /** One more process of that service; `as`: what it is called here. */
+  async add(service: ServiceName, as: string = service, more: Partial<Config> = {}): Promise<Spawned> {
+    const one = await this.env.spawn(service, more);
+    this.processes.set(as, one);
+    return one;
+  }
+
+  get(name: string): Spawned {
+    const one = this.processes.get(name);
+    if (!one) throw new Error(`${name} does not run here`);
+    return one;
+  }
+
+  get place(): Place {
+    return { api: this.get('api').apiUrl, edge: this.get('edge').edgeUrl };
+  }
+
+  pids(): Map<string, number> {
+    const pids = new Map([...this.processes].map(([name, one]) => [name, one.pid]));
+    return pids.set('nats', this.env.broker.pid).set('postgres', this.env.postgres.pid);
+  }
+
+  async story(fleet: Fleet): Promise<Story> {
+    const rows = await this.env.db.query<Row & { payload: string }>(
+      `select id as message_id, conversation_id as conversation, seq, sender_id as sender,
+         sender_device_id as sender_device, client_message_id, payload
+       from messages where conversation_id = any($1::uuid[])`,
+      [[...fleet.members.keys()]],
+    );
+    const history = rows.map(({ payload, ...row }) => ({ ...row, hash: hashOf(payload) }));
+    const { devices, members, journal } = fleet;
+    return { devices, members, events: journal.events, history };
+  }
+
+  /** Until everybody is online and has everything, or nothing moves any more. */
+  async quiet(fleet: Fleet): Promise<void> {
+    let least = Number.POSITIVE_INFINITY;
+    for (let deadline = performance.now() + QUIET_MS; performance.now() < deadline; ) {
+      const waiting = fleet.actors.reduce((sum, one) => sum + one.pending + (one.connected ? 0 : 1), 0);
+      const left = waiting || outstanding(await this.story(fleet));
+      if (left === 0) return;
+      if (left < least) deadline = performance.now() + QUIET_MS / 2;
+      least = Math.min(left, least);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+
+  async perform(scenario: Scenario, seconds: number, say: (line: string) => void): Promise<Outcome> {
+    const path = join(this.dir, `${scenario.name}.jsonl`);
+    const journal = new Journal(path);
+    const fleet = new Fleet(journal, this.place, scenario.shape);
+    const memory = new Memory(() => this.pids());
+    const violations: Violation[] = [];
+    const go = (share: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, share * seconds * 1_000));
+    try {
+      await fleet.open();
+      fleet.startLoad();
+      await go(0.3);
+      await scenario.run(this, { fleet, journal, seconds, go, say });
+      await go(0.4);
+      await fleet.stopLoad();
+      await this.quiet(fleet);
+      violations.push(...check(await this.story(fleet)));
+    } catch (error) {
+      violations.push({ invariant: 'failed', text: (error as Error).stack ?? String(error) });
+    } finally {
+      memory.stop();
+      await fleet.close().catch(() => {});
+      await journal.close();
+    }
+    for (const [name, peak] of memory.peaks)
+      if (peak > MEMORY_MIB) violations.push({ invariant: 'I7', text: `${name} took ${peak} MiB of memory` });
+    const { events } = journal;
+    const faulty = events.some((event) => event.kind === 'mark' && event.what === 'healed');
+    const recovery_ms = recoveryMs(events);
+    if (faulty && recovery_ms === undefined)
+      violations.push({ invariant: 'I7', text: 'no message went through after the fault' });
+    const count = (what: (event: (typeof events)[number]) => boolean): number => events.filter(what).length;
+    return {
+      name: scenario.name,
+      violations,
+      queued: count((event) => event.kind === 'queued'),
+      got: count((event) => event.kind === 'got'),
+      resynced: count((event) => event.kind === 'got' && event.resync),
+      gaps: count((event) => event.kind === 'gap'),
+      recovery_ms,
+      silence_ms: silenceMs(events),
+      peaks: memory.peaks,
+      journal: violations.length ? path : undefined,
+    };
+  }
+
+  /** `keep`: journals and logs stay for somebody to read. */
+  async close(keep = false): Promise<void> {
+    await this.env.stop();
+    if (!keep) rmSync(this.dir, { recursive: true, force: true });
+  }
+}
