@@ -85,7 +85,7 @@ export class Writer<T> {
     this.#subscription = nc.subscribe(this.#inbox, {
       callback: (error, message) => void (error || this.#receive(message)),
     });
-    this.#timer = setInterval(() => this.#tick(), 500).unref();
+    this.#timer = setInterval(() => this.#tick(), 250).unref();
     void this.#watch();
     this.#pull();
   }

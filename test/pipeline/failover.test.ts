@@ -13,7 +13,7 @@ let gateway: Gateway;
 let workers: Spawned[];
 
 test.before(async () => {
-  env = await startEnv({ PIN_TIMEOUT_MS: 500 });
+  env = await startEnv({ PIN_TIMEOUT_MS: 1_000 });
   workers = await Promise.all([env.spawn(['ingest', 'fanout', 'history']), env.spawn(['ingest', 'fanout', 'history'])]);
   gateway = new Gateway(await env.nats('edge'), env.config);
 });
