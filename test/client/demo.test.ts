@@ -1,0 +1,17 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import test from 'ava';
+
+const run = promisify(execFile);
+const demo = (...words: string[]) => run(process.execPath, ['client/demo/main.ts', ...words], { timeout: 60_000 });
+
+test('[O08] [O01] npm run demo tells the main job to its end', async (t) => {
+  const { stdout, stderr } = await demo();
+  t.is(stderr, '');
+  t.is(stdout.match(/✔/g)?.length, 8);
+  t.regex(stdout, /nats consumer report INBOX_\d\d/);
+});
+
+test('npm run demo -- --help', async (t) => {
+  t.regex((await demo('--help')).stdout, /--stay/);
+});
