@@ -1,0 +1,26 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+const RELAY = fileURLToPath(new URL('./relay.ts', import.meta.url));
+
+export interface Relay {
+  edge: string;
+  pid: number;
+  stop(): Promise<void>;
+}
+
+/** The bare relay as a process of its own; it ends with this one. */
+export async function startRelay(): Promise<Relay> {
+  const child: ChildProcess = fork(RELAY, { execArgv: [] });
+  const [{ port }] = (await once(child, 'message')) as [{ port: number }];
+  return {
+    edge: `ws://127.0.0.1:${port}/v1/ws`,
+    pid: child.pid!,
+    async stop() {
+      const exited = once(child, 'exit');
+      child.kill();
+      await exited;
+    },
+  };
+}
