@@ -1,10 +1,12 @@
 /** The only part that knows uWebSockets.js: the upgrade, the socket's events, /health /ready /metrics. */
 import * as uws from 'uWebSockets.js';
+import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { CLOSE, SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Context } from '../../shared/lifecycle.ts';
 import { opsReply } from '../../shared/ops.ts';
+import { freePort } from '../../shared/ports.ts';
 import { Admission, type Admitted } from './admission.ts';
 import { Commands } from './commands.ts';
 import type { Edge } from './edge.ts';
@@ -172,12 +174,7 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
     );
   });
 
-  const socket = await new Promise<Parameters<Uws['us_listen_socket_close']>[0]>((resolve, reject) => {
-    app.listen(config.HOST, config.EDGE_PORT, (token) => {
-      if (token) resolve(token);
-      else reject(new Error(`the edge cannot listen on ${config.HOST}:${config.EDGE_PORT}: is EDGE_PORT taken?`));
-    });
-  });
+  const socket = await bind(app, config);
   let listening = true;
   const stopListening = (): void => {
     if (listening) uws.us_listen_socket_close(socket);
@@ -191,6 +188,28 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       app.close();
     },
   };
+}
+
+/** LIBUS_LISTEN_EXCLUSIVE_PORT; the types lack it, and this form of `listen`. */
+const EXCLUSIVE_PORT = 1;
+interface Binder {
+  listen(host: string, port: number, options: number, done: (token: Listening | false) => void): void;
+}
+type Listening = Parameters<Uws['us_listen_socket_close']>[0];
+
+/**
+ * Port 0 is made concrete here: uWebSockets.js lets a listener share its address with the closed connections of a
+ * killed one (SO_REUSEADDR) only where a port is named. Exclusive, or a second edge would share the port in silence.
+ */
+async function bind(app: App, { HOST, EDGE_PORT }: Config): Promise<Listening> {
+  for (let tries = EDGE_PORT ? 1 : 5; tries > 0; tries--) {
+    const port = EDGE_PORT || (await freePort(HOST));
+    const token = await new Promise<Listening | false>((resolve) => {
+      (app as unknown as Binder).listen(HOST, port, EXCLUSIVE_PORT, resolve);
+    });
+    if (token) return token;
+  }
+  throw new Error(`the edge cannot listen on ${HOST}:${EDGE_PORT}: is EDGE_PORT taken?`);
 }
 
 function answer(res: Response, status: number, type: string, body: string, retryAfterMs?: number): void {

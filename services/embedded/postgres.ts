@@ -1,9 +1,9 @@
 /** The embedded database: a real Postgres on loopback. */
 import { chownSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import type { Config } from '../../shared/config/index.ts';
+import { freePort } from '../../shared/ports.ts';
 import { type ChildOptions, endStray, startChild, tail } from './child.ts';
 import type { Secrets } from './data-dir.ts';
 import { type Engine, Hopeless, until } from './engine.ts';
@@ -149,17 +149,4 @@ function as(place: Place): Pick<ChildOptions, 'uid' | 'gid' | 'cwd' | 'env'> {
   // Nothing of this process's environment matters to Postgres, and some of it (PG*) would mislead it.
   const env = { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' };
   return { env, cwd: '/', ...(place.user ? { uid: place.user.uid, gid: place.user.gid } : {}) };
-}
-
-/** Below the range from which kernels take the ports of outgoing connections, so that a restart finds it free. */
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const free = await new Promise<boolean>((resolve) => {
-      const server = createServer();
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-    });
-    if (free) return port;
-  }
 }

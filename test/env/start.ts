@@ -108,7 +108,7 @@ function text(path: string): string {
 /** The status of GET /ready, or 0 while nobody answers. */
 export async function readyStatus(base: string): Promise<number> {
   try {
-    return (await fetch(new URL('/ready', base))).status;
+    return (await fetch(new URL('/ready', base), { signal: AbortSignal.timeout(2_000) })).status;
   } catch {
     return 0;
   }

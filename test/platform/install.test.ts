@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
+import { SERVICE_NAMES } from '../../services/main.ts';
 
 const json = (path: string) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8'));
 
@@ -13,4 +14,12 @@ test('[O01] the platform packages stay optional, and npm on Node 20 does not dro
     const supports20 = !JSON.stringify(entry?.engines ?? {}).includes('>=22');
     t.true(supports20, `remove "engines" from ${name} in package-lock.json; see docs/decisions/platform-packages.md`);
   }
+});
+
+test('[O02] docker-compose.yml runs every service in a container of its own', (t) => {
+  const compose = readFileSync(new URL('../../docker-compose.yml', import.meta.url), 'utf8');
+  const commands = [...compose.matchAll(/'services\/main\.ts', '(\w+)'\]/g)].map(([, name]) => name);
+  t.deepEqual(commands.sort(), [...SERVICE_NAMES].sort());
+  for (const word of ['NATS_URL', 'NATS_SECRET', 'DATABASE_URL', 'nats/conf.ts', 'nats/provision.ts'])
+    t.true(compose.includes(word), word);
 });

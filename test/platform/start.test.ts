@@ -27,6 +27,13 @@ const gone = (pids: number[]): Promise<true> =>
     return true as const;
   }, 15_000);
 
+/** Waits for it; the error says what was waited for, and what was printed. */
+const eventually = (is: () => boolean | Promise<boolean>, what: string, one: Start): Promise<true> =>
+  until(async () => {
+    if (await is()) return true as const;
+    throw new Error(`not: ${what}\n${one.output}`);
+  }, 20_000);
+
 /** How many dead letters there are, after one more where `text` is given. */
 async function deadLetters(one: Start, text?: string): Promise<number> {
   const config = { NATS_URL: one.addresses.nats, NATS_SECRET: secretsOf(one.dataDir).nats };
@@ -73,12 +80,11 @@ test.serial('[O01] two side by side; a killed child comes back where it was; SIG
   for (const child of ['nats-server', 'bin/postgres', 'main.ts edge', 'main.ts api']) {
     const [pid] = descendants(one.pid, child);
     process.kill(pid!, 'SIGKILL');
-    await until(async () => (descendants(one.pid, child).some((now) => now !== pid) ? true : undefined), 20_000);
-    await until(async () => ((await readyStatus(addresses.api!)) === 200 ? true : undefined), 20_000);
-    await until(
-      async () => ((await readyStatus(addresses.edge!.replace(/^ws/, 'http'))) === 200 ? true : undefined),
-      20_000,
-    );
+    await eventually(() => descendants(one.pid, child).some((now) => now !== pid), `${child} is there again`, one);
+    for (const url of [addresses.api!, addresses.edge!.replace(/^ws/, 'http')]) {
+      const what = `${url} ready after ${child} was killed`;
+      await eventually(async () => (await readyStatus(url)) === 200, what, one);
+    }
   }
   t.is(await readyStatus(two.addresses.api!), 200);
   const pids = [...descendants(one.pid), ...descendants(two.pid)];
