@@ -12,6 +12,8 @@ const SUBPROTOCOL = 'sealwire.v1.json';
 const PING = '{"type":"ping"}';
 /** This side closes. */
 const LEFT = 1000;
+/** A connection that held so long is a good one. */
+const STABLE_MS = 5_000;
 const REPLACED = 4409;
 const FORBIDDEN = 4403;
 const UNAUTHENTICATED = 4401;
@@ -38,6 +40,8 @@ export class Connection {
   /** Counts sockets: what an earlier one still says is not heard. */
   #life = 0;
   #attempt = 0;
+  /** When the last welcome came, ms. */
+  #opened = Number.POSITIVE_INFINITY;
   /** The last socket was refused before it opened: asking for a ticket will say why. */
   #refused = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -158,7 +162,7 @@ export class Connection {
   #welcome(welcome: Welcome): void {
     this.#clear();
     this.state = 'open';
-    this.#attempt = 0;
+    this.#opened = Date.now();
     this.#refused = false;
     this.#heard = true;
     this.#pinged = false;
@@ -200,8 +204,11 @@ export class Connection {
       return;
     }
     if (code === UNAUTHENTICATED) this.#refused = true;
-    if (code === TOO_MANY_COMMANDS) this.#attempt = Math.max(this.#attempt, 4);
     const { backoff_base_ms, backoff_cap_ms } = this.#settings;
+    // A socket that was welcomed and soon lost again is one more attempt, or a failing listener would go round and round.
+    if (Date.now() - this.#opened >= Math.min(backoff_cap_ms, STABLE_MS)) this.#attempt = 0;
+    this.#opened = Number.POSITIVE_INFINITY;
+    if (code === TOO_MANY_COMMANDS) this.#attempt = Math.max(this.#attempt, 4);
     const delay = wait ?? Math.random() * Math.min(backoff_cap_ms, backoff_base_ms * 2 ** this.#attempt++);
     this.state = 'waiting';
     this.#timer = setTimeout(() => void this.#again(code, life + 1), delay);

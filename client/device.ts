@@ -76,14 +76,14 @@ export class Device extends Emitter<DeviceEvents> {
   get connected(): boolean {
     return this.#connection.state === 'open';
   }
-  /** Sends without an ack yet. */
   get pending(): number {
     return this.#outbox.size;
   }
 
   /**
    * Connects and stays connected until `close()`. Resolves at the first welcome.
-   * @throws SealwireError `signed_out`, `replaced`, `forbidden`, `closed`; an unreachable server is tried again instead.
+   * @throws SealwireError `signed_out`, `replaced`, `forbidden`, `closed`; an unreachable server is tried again instead,
+   * unless this device has a new key to publish first (`unavailable`).
    */
   async connect(): Promise<void> {
     if (this.connected) return;
@@ -198,9 +198,8 @@ export class Device extends Emitter<DeviceEvents> {
       case 'history':
         this.#requests.answer(frame);
         break;
-      case 'connection.welcome':
-        return;
       default:
+        if (frame.type === 'connection.welcome') return;
         if ('cursor' in frame || frame.type === 'inbox.gap') this.#inbox.accept(frame as Item);
         else if (frame.type === 'message.status') this.emit('status', frame);
     }

@@ -160,3 +160,17 @@ test('what was handled and comes again, because the ack was lost, is acknowledge
   await device.close();
   await server.close();
 });
+
+test('a listener that keeps failing slows down the reconnects instead of going round and round', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server, { settings: { backoff_base_ms: 1, backoff_cap_ms: 1_000 } });
+  device.on('message', () => Promise.reject(new Error('never')));
+  const waits: number[] = [];
+  device.on('close', ({ retry_in_ms }) => waits.push(retry_in_ms));
+  device.on('open', () => server.peers.at(-1)!.say(message(1, 1)));
+  await device.connect();
+  await until(() => waits.some((ms) => ms > 50));
+  t.true(waits.length >= 5, 'a wait of over 50 ms needs six doublings of 1 ms');
+  await device.close();
+  await server.close();
+});
