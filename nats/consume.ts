@@ -16,7 +16,7 @@ import type { Logger } from 'pino';
 import type { Metrics } from '../shared/metrics.ts';
 import { isOutage } from '../shared/outage.ts';
 import { privateInbox } from './connect.ts';
-import { PIN_GROUP, subject } from './topology.ts';
+import { PIN_GROUP, type StreamSpec, subject } from './topology.ts';
 
 export interface Delivered<T> {
   value: T;
@@ -32,6 +32,8 @@ export interface WriterOptions<T> {
   partition: number;
   stream: string;
   consumer: Partial<ConsumerConfig> & { durable_name: string };
+  /** Made again when the broker has it no more: for a stream in memory. */
+  ensure?: StreamSpec['config'];
   /** Messages pulled ahead; bounds memory. */
   window: number;
   log: Logger;
@@ -215,11 +217,12 @@ export class Writer<T> {
     else if (code === 408 || code === 409) this.#pull();
   }
 
-  /** The durable is gone (a stream in memory loses its consumers with the broker): make it as topology says. */
+  /** The durable is gone (a stream in memory goes with the broker, consumers and all): make it as topology says. */
   async #recreate(): Promise<void> {
     this.#restart();
     try {
       const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+      if (this.#o.ensure) await manager.streams.add(this.#o.ensure);
       await manager.consumers.add(this.#o.stream, this.#o.consumer);
       this.#o.log.info({ stage: this.#o.stage, partition: this.#o.partition }, 'durable made again');
     } catch (error) {
@@ -227,6 +230,7 @@ export class Writer<T> {
         { stage: this.#o.stage, partition: this.#o.partition, reason: String(error) },
         'durable could not be made',
       );
+      await pause(500);
     }
     this.#restart();
   }

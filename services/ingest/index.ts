@@ -26,7 +26,7 @@ async function open(context: Context): Promise<Service> {
   const store = openStore(context.db);
   const publisher = new Publisher(nc);
   const memory = new Memory(config.DEDUPE_WINDOW);
-  const specs = streams(config).find(({ config: { name } }) => name === INGRESS)!.consumers;
+  const ingress = streams(config).find(({ config: { name } }) => name === INGRESS)!;
 
   nc.subscribe('people.*', {
     callback: (_, message) => {
@@ -43,13 +43,14 @@ async function open(context: Context): Promise<Service> {
   });
   await watchFull(nc, memory);
 
-  const writers = specs.map((spec, number) => {
+  const writers = ingress.consumers.map((spec, number) => {
     const worker = new Ingest(nc, publisher, number, store, memory, context);
     return new Writer(nc, {
       stage: 'ingest',
       partition: number,
       stream: INGRESS,
-      consumer: specs.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
+      ensure: ingress.config,
+      consumer: ingress.consumers.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
       window: WINDOW,
       log,
       metrics,
