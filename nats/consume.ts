@@ -7,68 +7,39 @@
  * Order is kept by resetting the durable on every take-over: what the last owner had not acknowledged comes again, in
  * stream order, instead of whenever its ack_wait ends. Delivery sequences are contiguous, so a lost delivery shows.
  *
- * Only this loop acknowledges. `decode` that throws makes a dead letter at once; `handle` that throws is tried again:
- * for ever while an engine is out of reach, else five times, then one by one, and what still fails is a dead letter.
+ * Only this loop acknowledges; attempts.ts says what becomes of a batch that fails.
  */
 import { type ConsumerConfig, jetstreamManager } from '@nats-io/jetstream';
-import { headers, type Msg, type NatsConnection, nanos, type Subscription } from 'nats';
-import type { Logger } from 'pino';
-import type { Metrics } from '../shared/metrics.ts';
-import { isOutage } from '../shared/outage.ts';
+import type { Msg, NatsConnection, Subscription } from 'nats';
+import { Attempts, type Delivered, type Entry, type Handling, pause } from './attempts.ts';
 import { privateInbox } from './connect.ts';
-import { PIN_GROUP, type StreamSpec, subject } from './topology.ts';
+import { HEARTBEAT_MS, Pulls } from './pulls.ts';
+import type { StreamSpec } from './topology.ts';
 
-export interface Delivered<T> {
-  value: T;
-  data: Uint8Array;
-  /** Stream sequence. */
-  seq: number;
-  /** When the stream stored it, ms since 1970. */
-  at: number;
-  reply: string;
-}
-export interface WriterOptions<T> {
-  stage: string;
-  partition: number;
-  stream: string;
+export { type Delivered, Retake } from './attempts.ts';
+
+export interface WriterOptions<T> extends Handling<T> {
   consumer: Partial<ConsumerConfig> & { durable_name: string };
   /** Made again when the broker has it no more: for a stream in memory. */
   ensure?: StreamSpec['config'];
   /** Messages pulled ahead; bounds memory. */
   window: number;
-  log: Logger;
-  metrics: Metrics;
   /** Called when this process became the only one; returns the stream sequence to go on from, else the ack floor. */
   takeOver(): Promise<number | undefined>;
   decode(data: Uint8Array): T;
-  handle(batch: Delivered<T>[]): Promise<void>;
 }
-
-interface Entry<T> extends Delivered<T> {
-  /** Why it can't be decoded, until it is a dead letter. */
-  poison?: Error | undefined;
-  dead?: true;
-}
-
-/** Thrown by `handle`: what is in memory can't be trusted any more, take over again. Nothing is acknowledged. */
-export class Retake extends Error {}
-
-const TRIES = 5;
-const HEARTBEAT_MS = 1_000;
-const EXPIRES_MS = 10_000;
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Writer<T> {
   readonly #nc: NatsConnection;
   readonly #o: WriterOptions<T>;
+  readonly #attempts: Attempts<T>;
   readonly #subscription: Subscription;
-  readonly #inbox: string;
+  readonly #pulls: Pulls;
   readonly #timer: NodeJS.Timeout;
   #mode: 'waiting' | 'taking' | 'active' | 'closed' = 'waiting';
   /** Grows with every restart; work begun for an older life is dropped. */
   #life = 0;
   #pin = '';
-  #asked = 0;
   #heard = Date.now();
   #expected = 0;
   #last = 0;
@@ -83,8 +54,10 @@ export class Writer<T> {
   constructor(nc: NatsConnection, options: WriterOptions<T>) {
     this.#nc = nc;
     this.#o = options;
-    this.#inbox = privateInbox(nc);
-    this.#subscription = nc.subscribe(this.#inbox, {
+    this.#attempts = new Attempts(nc, options);
+    const inbox = privateInbox(nc);
+    this.#pulls = new Pulls(nc, options.stream, options.consumer.durable_name, inbox);
+    this.#subscription = nc.subscribe(inbox, {
       callback: (error, message) => void (error || this.#receive(message)),
     });
     this.#timer = setInterval(() => this.#tick(), 250).unref();
@@ -112,7 +85,7 @@ export class Writer<T> {
     if (this.#mode === 'closed') return;
     this.#life++;
     this.#mode = 'waiting';
-    this.#asked = 0;
+    this.#pulls.forget();
     this.#queue = [];
     this.#pull();
   }
@@ -126,22 +99,7 @@ export class Writer<T> {
   }
 
   #pull(): void {
-    const room = this.#mode === 'active' ? this.#o.window - this.#queue.length : 1;
-    if (this.#asked > room / 2 || this.#nc.isClosed()) return;
-    const batch = Math.max(1, room - this.#asked);
-    this.#asked += batch;
-    const request = {
-      batch,
-      expires: nanos(EXPIRES_MS),
-      idle_heartbeat: nanos(HEARTBEAT_MS),
-      group: PIN_GROUP,
-      ...(this.#pin ? { id: this.#pin } : {}),
-    };
-    this.#nc.publish(
-      `$JS.API.CONSUMER.MSG.NEXT.${this.#o.stream}.${this.#o.consumer.durable_name}`,
-      JSON.stringify(request),
-      { reply: this.#inbox },
-    );
+    this.#pulls.ask(this.#mode === 'active' ? this.#o.window - this.#queue.length : 1, this.#pin);
   }
 
   #tick(): void {
@@ -158,7 +116,7 @@ export class Writer<T> {
       this.#status(message);
       return;
     }
-    this.#asked = Math.max(0, this.#asked - 1);
+    this.#pulls.arrived();
     if (this.#mode === 'waiting') {
       this.#pin = message.headers?.get('Nats-Pin-Id') ?? this.#pin;
       this.#mode = 'taking';
@@ -169,12 +127,7 @@ export class Writer<T> {
   }
 
   #accept(message: Msg): void {
-    const token = message.reply!.split('.');
-    const n = token.length;
-    // …<delivered>.<stream seq>.<consumer seq>.<timestamp>.<pending>, with a domain, account and random part on some servers
-    const at = n === 9 ? 5 : 7;
-    const seq = Number(token[at]);
-    const delivery = Number(token[at + 1]);
+    const { seq, delivery, at, pending } = placeOf(message.reply!);
     if (delivery !== this.#expected) {
       // Deliveries from before the reset may still be on their way; the first one after it tells that they are over.
       this.#skipped = true;
@@ -190,9 +143,8 @@ export class Writer<T> {
     this.#expected++;
     if (seq <= this.#last) return;
     this.#last = seq;
-    this.#o.metrics.lag.set({ stage: this.#o.stage, partition: this.#o.partition }, Number(token[at + 3]));
-    const stored = Number(token[at + 2]!.slice(0, -6));
-    const entry: Entry<T> = { value: undefined as T, data: message.data, seq, at: stored, reply: message.reply! };
+    this.#o.metrics.lag.set({ stage: this.#o.stage, partition: this.#o.partition }, pending);
+    const entry: Entry<T> = { value: undefined as T, data: message.data, seq, at, reply: message.reply! };
     try {
       entry.value = this.#o.decode(message.data);
     } catch (error) {
@@ -207,8 +159,7 @@ export class Writer<T> {
   #status(message: Msg): void {
     const code = message.headers?.code;
     if (code === 100) return;
-    const left = Number(message.headers?.get('Nats-Pending-Messages') ?? 0);
-    this.#asked = Math.max(0, this.#asked - left);
+    this.#pulls.ended(message);
     if (code === 423) {
       this.#pin = '';
       this.#restart();
@@ -259,7 +210,7 @@ export class Writer<T> {
       this.#unsynced = Date.now();
       this.#skipped = false;
       this.#mode = 'active';
-      this.#asked = 0;
+      this.#pulls.forget();
       for (const message of this.#early.splice(0)) this.#accept(message);
       log.info(
         { stage, partition, from: info.reset_seq, ms: Math.round(performance.now() - begun) },
@@ -279,8 +230,15 @@ export class Writer<T> {
       const batch = this.#queue;
       this.#queue = [];
       const begun = performance.now();
-      const done = await this.#try(batch, life);
-      if (!done || life !== this.#life) continue;
+      const current = (): boolean => life === this.#life && this.#mode === 'active';
+      try {
+        if (!(await this.#attempts.run(batch, current)) || !current()) continue;
+      } catch {
+        // Retake: attempts.ts has said why.
+        await pause(50);
+        if (current()) this.#retake();
+        return;
+      }
       this.#acknowledge(batch);
       this.#o.metrics.seconds.observe({ stage: this.#o.stage }, (performance.now() - begun) / 1_000);
       this.#pull();
@@ -292,54 +250,22 @@ export class Writer<T> {
     else for (const { reply } of batch) this.#nc.publish(reply, '+ACK');
   }
 
-  async #try(batch: Entry<T>[], life: number): Promise<boolean> {
-    for (let tries = 1; life === this.#life && this.#mode === 'active'; ) {
-      try {
-        for (const entry of batch) if (entry.poison) await this.#bury(entry, entry.poison);
-        const sound = batch.filter(({ dead }) => !dead);
-        if (sound.length) await this.#o.handle(sound);
-        return true;
-      } catch (error) {
-        const { stage, partition, log } = this.#o;
-        log.warn({ stage, partition, entries: batch.length, tries, err: error }, 'batch failed');
-        if (error instanceof Retake) {
-          await pause(50);
-          if (life === this.#life) this.#retake();
-          return false;
-        }
-        if (isOutage(error)) tries = 1;
-        else if (++tries > TRIES) return this.#isolate(batch, life, error);
-        await pause(Math.min(2_000, 50 * 2 ** tries));
-      }
-    }
-    return false;
-  }
-
-  async #isolate(batch: Entry<T>[], life: number, error: unknown): Promise<boolean> {
-    if (batch.length === 1) {
-      await this.#bury(batch[0]!, error);
-      return true;
-    }
-    for (const entry of batch) if (!(await this.#try([entry], life))) return false;
-    return true;
-  }
-
-  async #bury(entry: Entry<T>, error: unknown): Promise<void> {
-    const { stage, partition, stream } = this.#o;
-    const reason = error instanceof Error ? error.message : String(error);
-    const about = headers();
-    about.set('Sealwire-Stage', stage);
-    about.set('Sealwire-Reason', reason.slice(0, 200).replaceAll(/[^ -~]/g, '?'));
-    about.set('Sealwire-Origin', `${stream}.${entry.seq}`);
-    const stored = await this.#nc.request(subject.dead(stage), entry.data, { headers: about, timeout: 5_000 });
-    if ((stored.json() as { error?: unknown }).error) throw new Error('the dead letter could not be stored');
-    this.#o.metrics.dead.inc({ stage, reason: error instanceof Error ? error.name : 'unknown' });
-    this.#o.log.error({ stage, partition, origin: `${stream}.${entry.seq}`, reason }, 'dead letter');
-    entry.poison = undefined;
-    entry.dead = true;
-  }
-
   async #watch(): Promise<void> {
     for await (const status of this.#nc.status()) if (status.type === 'reconnect') this.#restart();
   }
+}
+
+/**
+ * What the acknowledgement subject of a delivery tells: `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.
+ * <delivery sequence>.<ns since 1970>.<pending>`, with a domain, an account and a random part on some servers.
+ */
+function placeOf(reply: string): { seq: number; delivery: number; at: number; pending: number } {
+  const token = reply.split('.');
+  const first = token.length === 9 ? 5 : 7;
+  return {
+    seq: Number(token[first]),
+    delivery: Number(token[first + 1]),
+    at: Number(token[first + 2]!.slice(0, -6)),
+    pending: Number(token[first + 3]),
+  };
 }
