@@ -3,6 +3,7 @@
  * All of them use the client library, and everything that they send, are told and get is written down.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import {
   Device,
   type DeviceSettings,
@@ -44,9 +45,9 @@ const PASSWORD = 'correct horse battery';
 const TICK_MS = 20;
 /** A client with so many messages without answer waits, as a person would. */
 const PATIENT = 400;
+const RETURN_MS = 30_000;
 let names = 0;
 const pick = <T>(from: readonly T[]): T => from[Math.floor(Math.random() * from.length)]!;
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** One device and what it knows. */
 export class Actor {
@@ -220,16 +221,26 @@ export class Fleet {
     this.#wandering = this.actors.slice(-this.#shape.restless || this.actors.length).map((one) => this.#wander(one));
   }
 
+  /** Resolves when everybody who was away is connected again; rejects when somebody can't. */
   async stopLoad(): Promise<void> {
-    clearInterval(this.#load);
-    if (this.#loaded) this.journal.mark('end');
-    this.#loaded = false;
-    await Promise.all(this.#wandering);
+    this.#endLoad();
+    const late = pause(RETURN_MS, undefined, { ref: false }).then(() =>
+      Promise.reject(new Error(`away for ${RETURN_MS} ms after the load`)),
+    );
+    await Promise.race([Promise.all(this.#wandering), late]);
   }
 
   async close(): Promise<void> {
-    await this.stopLoad();
+    this.#endLoad();
     await Promise.all(this.actors.map((actor) => actor.leave(false)));
+    await Promise.allSettled(this.#wandering);
+    await Promise.all(this.actors.map((actor) => actor.leave(false)));
+  }
+
+  #endLoad(): void {
+    clearInterval(this.#load);
+    if (this.#loaded) this.journal.mark('end');
+    this.#loaded = false;
   }
 
   #add(actor: Actor): Actor {

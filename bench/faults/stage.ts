@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../shared/config/index.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
+import { freePort } from '../../shared/ports.ts';
 import { type Env, type Places, type Spawned, startEnv } from '../../test/env/index.ts';
 import { check, outstanding, type Row, type Story, type Violation } from './checker.ts';
 import { Fleet, type Place, type Shape } from './fleet.ts';
@@ -66,14 +67,16 @@ export class Stage {
   readonly processes = new Map<string, Spawned>();
   readonly dir: string;
 
-  constructor(env: Env, dir: string) {
+  private constructor(env: Env, dir: string) {
     this.env = env;
     this.dir = dir;
   }
 
   static async open(settings: Partial<Config> = {}, places: Places = {}, stand: readonly ServiceName[] = SERVICES) {
     const dir = mkdtempSync(join(tmpdir(), 'sealwire-faults-'));
-    const env = await startEnv({ ...SETTINGS, ...settings }, { logDir: dir, ...places });
+    // Ports at which the services find each other again, see startEnv.
+    const ports = { PORT: await freePort(), EDGE_PORT: await freePort() };
+    const env = await startEnv({ ...SETTINGS, ...ports, ...settings }, { logDir: dir, ...places });
     const stage = new Stage(env, dir);
     try {
       await Promise.all(stand.map((name) => stage.add(name)));

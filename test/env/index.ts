@@ -18,6 +18,7 @@ import { type Config, readConfig } from '../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
+import { freePort } from '../../shared/ports.ts';
 import { TestEngine } from './engine.ts';
 import { settle } from './settle.ts';
 
@@ -69,7 +70,9 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   const secrets: Secrets = secretsOf(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
   const broker = new TestEngine(async (port) => {
-    const engine = await startNats({ config: base, dir: natsDir ?? join(dir, 'nats'), secrets, port });
+    // Not one of the kernel's choice: while the broker is down, its clients' own connections might get that port.
+    const at = port || (await freePort());
+    const engine = await startNats({ config: base, dir: natsDir ?? join(dir, 'nats'), secrets, port: at });
     // As the supervisor does: streams in memory are gone with the broker.
     await provision({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats });
     return engine;
