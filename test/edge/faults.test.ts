@@ -1,0 +1,286 @@
+/** What goes wrong around an edge: slow and silent peers, other edges, brokers that come back, data that is gone. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { WebSocket } from 'ws';
+import { consumer, inboxStream } from '../../nats/topology.ts';
+import { shardOf } from '../../shared/ids.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Phone, Raw, until } from './devices.ts';
+
+let env: Env;
+let at: Addresses;
+
+test.before(async () => {
+  env = await startEnv({
+    AWAY_GRACE_MS: 100,
+    WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000,
+    WS_MAX_BUFFERED_BYTES: 65_536,
+    WS_HEARTBEAT_SEC: 2,
+    WS_IDLE_TIMEOUT_SEC: 8,
+    WS_MAX_UNACKED: 100,
+  });
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+});
+test.after.always(async () => {
+  await env?.stop();
+});
+
+const phone = async (edgeUrl = at.edgeUrl): Promise<Phone> => new Phone(await account(at), edgeUrl);
+const close = async (...phones: Phone[]): Promise<void> => {
+  await Promise.all(phones.map(({ device }) => device.close()));
+};
+const numbered = (n: number, size = 1): string[] => Array.from({ length: n }, (_, i) => `${i} `.padEnd(size, 'x'));
+
+test.serial('[R04] the newer connection of a device wins, on one edge and across edges', async (t) => {
+  const edge = await env.spawn('edge');
+  const session = await account(at);
+  const first = await Raw.open(at, session);
+  const second = await Raw.open(at, session);
+  t.is(await first.closed(), 4409);
+  const third = await Raw.open(edge, session);
+  t.is(await second.closed(), 4409);
+  third.say({ type: 'ping' });
+  await third.until('pong');
+  third.socket.close();
+  await third.closed();
+  await edge.stop();
+});
+
+test.serial('[R07] devices of a person on different edges all work; a device may move', async (t) => {
+  const edge = await env.spawn('edge', { AWAY_GRACE_MS: 100 });
+  const [alice, bob] = [await phone(), await phone()];
+  const bobs = new Phone(await another(bob.device.session), edge.edgeUrl);
+  await Promise.all([alice, bob, bobs].map((one) => one.up()));
+  await alice.send(bob, 'one');
+  await until(() => bob.payloads.length === 1 && bobs.payloads.length === 1);
+  await until(() => alice.statuses.filter(({ status }) => status === 'delivered').length === 2);
+  await close(bob);
+  const moved = await new Phone(bob.device.session, edge.edgeUrl).up();
+  await alice.send(bob, 'two');
+  await until(() => moved.payloads.at(-1) === 'two' && bobs.payloads.at(-1) === 'two');
+  // The edge that was left makes a durable after the grace, and is told that the device lives elsewhere.
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  await until(async () => {
+    const names = (await jsm.consumers.list(stream).next()).map(({ name }) => name);
+    return !names.includes(consumer.device(bob.device.id));
+  });
+  await close(alice, moved, bobs);
+  await edge.stop();
+  t.pass();
+});
+
+/** A process of its own, so that what it counts is only this. */
+const metric = async (edgeUrl: string, line: string): Promise<boolean> =>
+  (await (await fetch(`${edgeUrl.replace('ws:', 'http:')}/metrics`)).text()).includes(line);
+
+test.serial('[R05] a reader that pauses gets everything in order; others are not slowed', async (t) => {
+  const edge = await env.spawn('edge', { WS_MAX_UNACKED: 10_000, WS_IDLE_TIMEOUT_SEC: 120 });
+  const [alice, carol] = [await phone(edge.edgeUrl), await phone(edge.edgeUrl)];
+  const session = await account(at);
+  await Promise.all([alice.up(), carol.up()]);
+  const raw = await Raw.open(edge, session);
+  raw.socket.pause();
+  const payloads = numbered(400, 60_000);
+  const bob = new Phone(session, edge.edgeUrl);
+  const sending = Promise.all(payloads.map((payload) => alice.send(bob, payload)));
+  await alice.send(carol, 'quick');
+  await until(() => carol.payloads.length === 1);
+  await sending;
+  await env.settle();
+  t.true(raw.of('message.created').length < payloads.length);
+  raw.socket.resume();
+  await raw.until('message.created', payloads.length);
+  const got = raw.of('message.created').map(({ message }) => (message as { payload: string }).payload);
+  t.deepEqual(got, payloads);
+  await until(() => metric(edge.edgeUrl, 'stage="edge",outcome="backfill"'));
+  raw.socket.terminate();
+  await close(alice, carol);
+  await edge.stop();
+});
+
+test.serial('[R05] a reader that never reads is closed with 4408 and resumes from its queue', async (t) => {
+  const edge = await env.spawn('edge', { WS_SLOW_READER_SEC: 1, WS_MAX_UNACKED: 10_000 });
+  const alice = await phone();
+  const session = await account(at);
+  await alice.up();
+  const raw = await Raw.open(edge, session);
+  raw.socket.pause();
+  const bob = new Phone(session, at.edgeUrl);
+  const payloads = numbered(400, 60_000);
+  await Promise.all(payloads.map((payload) => alice.send(bob, payload)));
+  await until(() => metric(edge.edgeUrl, 'sealwire_sockets_closed_total{code="4408"} 1'));
+  raw.socket.terminate();
+  await bob.up();
+  t.deepEqual(bob.payloads, payloads);
+  await close(alice, bob);
+  await edge.stop();
+});
+
+test.serial('[M05] who does not acknowledge gets no more than the limit, and the rest when it does', async (t) => {
+  const alice = await phone();
+  const session = await account(at);
+  await alice.up();
+  const raw = await Raw.open(at, session);
+  const bob = new Phone(session, at.edgeUrl);
+  const payloads = numbered(350);
+  await Promise.all(payloads.map((payload) => alice.send(bob, payload)));
+  await env.settle();
+  await raw.until('message.created', 100);
+  raw.say({ type: 'ping' });
+  await raw.until('pong');
+  t.is(raw.of('message.created').length, 100);
+  raw.say({ type: 'inbox.ack', cursor: Number.MAX_SAFE_INTEGER });
+  await raw.until('message.created', 200);
+  raw.socket.terminate();
+  await until(() => raw.code !== undefined);
+  // What was clipped to what had been sent is safe; what came after it is not.
+  await bob.up();
+  t.deepEqual(bob.payloads, payloads.slice(100));
+  await close(alice, bob);
+});
+
+test.serial('[M04] an item that was stored and not heard live is found by the next one', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'heard');
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  const { config } = await jsm.streams.info(stream);
+  const { republish, ...silent } = config;
+  const admin = await env.nats('admin');
+  const change = (to: object) => admin.request(`$JS.API.STREAM.UPDATE.${stream}`, JSON.stringify(to));
+  await until(() => bob.payloads.length === 1);
+  await change(silent);
+  await alice.send(bob, 'not heard');
+  await env.settle();
+  t.deepEqual(bob.payloads, ['heard']);
+  await change({ ...silent, republish });
+  await alice.send(bob, 'heard again');
+  await until(() => bob.payloads.length === 3);
+  t.deepEqual(bob.payloads, ['heard', 'not heard', 'heard again']);
+  await close(alice, bob);
+});
+
+test.serial('[M06] a cursor of an earlier life of the inbox is told by a gap, and history fills it', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await close(bob);
+  await alice.send(bob, 'lost from the inbox');
+  await env.settle();
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  await jsm.streams.delete(stream);
+  await alice.send(bob, 'after');
+  await env.settle();
+  const back = new Phone(bob.device.session, at.edgeUrl);
+  const seen: string[] = [];
+  back.device.on('message', ({ message }) => void seen.push(message.payload!));
+  await back.up();
+  await until(() => seen.includes('after') && seen.includes('lost from the inbox'));
+  t.is(back.gaps.length, 1);
+  t.is(back.gaps[0]!.reason, 'reset');
+  t.is(seen.filter((payload) => payload === 'after').length, 1);
+  t.true(back.cursors.every((cursor, i) => i === 0 || cursor > back.cursors[i - 1]!));
+  await close(alice, back);
+});
+
+test.serial('[M06] what the inbox dropped for its age is told by a gap', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await close(bob);
+  await until(async () => {
+    const rows = await env.db.query('select 1 from device_cursors where device_id = $1', [bob.device.id]);
+    return rows.length === 1;
+  });
+  for (const payload of ['too old', 'young']) await alice.send(bob, payload);
+  await env.settle();
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  const { state } = await jsm.streams.info(stream);
+  await jsm.streams.purge(stream, { seq: state.last_seq });
+  // The edge looks at the stream's beginning every few seconds.
+  const other = await env.spawn('edge');
+  const back = await new Phone(bob.device.session, other.edgeUrl).up();
+  t.is(back.gaps[0]?.reason, 'retention');
+  await until(() => back.payloads.includes('too old') && back.payloads.includes('young'));
+  await close(alice, back);
+  await other.stop();
+});
+
+test.serial('[M06] what the quota pushed out is told by a gap', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await close(bob);
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  const { config } = await jsm.streams.info(stream);
+  await jsm.streams.update(stream, { ...config, max_msgs_per_subject: 10 });
+  const payloads = numbered(30);
+  for (const payload of payloads) await alice.send(bob, payload);
+  await env.settle();
+  const other = await env.spawn('edge');
+  const back = await new Phone(bob.device.session, other.edgeUrl).up();
+  t.is(back.gaps[0]?.reason, 'quota');
+  await until(() => payloads.every((payload) => back.payloads.includes(payload)));
+  await close(alice, back);
+  await other.stop();
+  await jsm.streams.update(stream, config);
+});
+
+test.serial('[R02] a half-open socket is closed, one that answers pings is not', async (t) => {
+  const [deaf, fine] = [await account(at), await account(at)];
+  const answering = await Raw.open(at, fine);
+  const headers = { authorization: `Bearer ${deaf.access_token}` };
+  const socket = new WebSocket(`${at.edgeUrl}/v1/ws`, { headers, autoPong: false });
+  let closed = false;
+  let pings = 0;
+  socket.on('ping', () => pings++);
+  socket.on('close', () => {
+    closed = true;
+  });
+  await until(() => closed, 20_000);
+  t.true(pings >= 2);
+  t.is(answering.code, undefined);
+  answering.say({ type: 'ping' });
+  await answering.until('pong');
+  answering.socket.close();
+});
+
+test.serial('[R07] [M05] live again after the broker was killed and came back, nothing lost', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await env.broker.kill9();
+  const waiting = Promise.all(numbered(50).map((payload) => alice.send(bob, payload)));
+  await env.broker.restart();
+  await waiting;
+  await until(() => bob.payloads.length >= 51, 30_000);
+  t.deepEqual(new Set(bob.payloads), new Set(['before', ...numbered(50)]));
+  await close(alice, bob);
+});
+
+test.serial('[R06] a draining edge tells its sockets, which go on elsewhere with nothing lost', async (t) => {
+  const edge = await env.spawn('edge');
+  const [alice, bob] = [await phone(), await phone(edge.edgeUrl)];
+  await Promise.all([alice.up(), bob.up()]);
+  const payloads = numbered(200);
+  const sending = (async () => {
+    for (const payload of payloads) await alice.send(bob, payload);
+  })();
+  await until(() => bob.payloads.length > 20);
+  await edge.stop();
+  t.true(bob.frames.some(({ type }) => type === 'connection.draining'));
+  await sending;
+  await close(bob);
+  const back = await new Phone(bob.device.session, at.edgeUrl).up();
+  t.deepEqual([...new Set([...bob.payloads, ...back.payloads])], payloads);
+  await close(alice, back);
+});
