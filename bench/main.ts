@@ -1,46 +1,41 @@
 /** `npm run bench -- W1 …`: measures, prints progress, a table and one line of JSON. */
-import { HELP, type Options, readOptions } from './options.ts';
-import { bar, cpuTable, median, table } from './report.ts';
-import { type W1Result, w1 } from './w1.ts';
+import { hottest } from './hot.ts';
+import { idle } from './idle.ts';
+import { HELP, readOptions } from './options.ts';
+import { showIdle, showW1, showW2, showW3 } from './show.ts';
+import { w1 } from './w1.ts';
+import { w2 } from './w2.ts';
+import { w3 } from './w3.ts';
 
-function showW1({ runs, ceilings, summary, drift }: W1Result, { say }: Options): void {
-  const whole = median(ceilings.map(({ msgs_per_sec }) => msgs_per_sec));
-  say('');
-  say(
-    table(
-      ['', 'msg/s', 'of ceiling', 'p50 ms', 'p99 ms', 'queued p50', 'queued p99', 'sustained', ''],
-      [
-        ...ceilings.map((one) => [
-          'bare relay',
-          one.msgs_per_sec,
-          1,
-          one.delivered.p50,
-          one.delivered.p99,
-          one.queued.p50,
-          one.queued.p99,
-          '',
-          bar(one.msgs_per_sec, whole),
-        ]),
-        ...runs.map((one) => [
-          one.durability,
-          one.msgs_per_sec,
-          one.ratio,
-          one.delivered.p50,
-          one.delivered.p99,
-          one.queued.p50,
-          one.queued.p99,
-          one.sustained ? 'yes' : 'no',
-          bar(one.msgs_per_sec, whole),
-        ]),
-      ],
-    ),
-  );
-  for (const [profile, { msgs_per_sec, range, ratio }] of Object.entries(summary)) {
-    say(`\n${profile}: median ${msgs_per_sec} msg/s (${range}), ${ratio} of the ceiling`);
-    say(cpuTable(runs.findLast((run) => run.profile === profile)!.cpu_us));
+interface Outcome {
+  result: object & { void?: boolean };
+  text: string;
+  wrong: string[];
+}
+
+async function measure(options: NonNullable<ReturnType<typeof readOptions>>): Promise<Outcome> {
+  switch (options.what) {
+    case 'W1': {
+      const result = await w1(options);
+      return { result, text: showW1(result), wrong: result.runs.flatMap((run) => run.wrong) };
+    }
+    case 'W2': {
+      const result = await w2(options);
+      return { result, text: showW2(result), wrong: result.runs.flatMap((run) => run.wrong) };
+    }
+    case 'W3': {
+      const result = await w3(options);
+      return {
+        result,
+        text: showW3(result),
+        wrong: result.runs.flatMap(({ one, many }) => [one, many].flatMap((d) => d.wrong)),
+      };
+    }
+    case 'idle': {
+      const result = await idle(options);
+      return { result: { void: false, ...result }, text: showIdle(result), wrong: [] };
+    }
   }
-  say(`\nbare relay, ceilings apart by ${(drift * 100).toFixed(1)} %`);
-  say(cpuTable(ceilings.at(-1)!.cpu_us));
 }
 
 async function main(): Promise<number> {
@@ -49,9 +44,9 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const result = await w1(options);
-  showW1(result, options);
-  const wrong = result.runs.flatMap((run) => run.wrong);
+  const { result, text, wrong } = await measure(options);
+  options.say(`\n${text}`);
+  if (options.cpuProf) for (const one of hottest(options.cpuProf)) options.say(`\n${one}`);
   for (const one of wrong) options.say(`WRONG: ${one}`);
   if (result.void) options.say('VOID: the ceilings drifted by more than 10 %, the machine was not quiet');
   process.stdout.write(`${JSON.stringify(result)}\n`);

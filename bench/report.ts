@@ -23,7 +23,7 @@ export function table(head: string[], rows: (string | number)[][]): string {
 const WIDTH = 30;
 /** A horizontal bar for a part of a whole. */
 export function bar(value: number, whole: number): string {
-  const eighths = Math.round(Math.min(1, value / whole) * WIDTH * 8);
+  const eighths = Math.round(Math.min(1, Math.max(0, value / whole)) * WIDTH * 8);
   return '█'.repeat(eighths >> 3) + ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'][eighths & 7]!;
 }
 

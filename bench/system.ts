@@ -2,6 +2,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
 import { startAll, type Tree } from '../services/embedded/tree.ts';
 import { guardTrash } from '../services/embedded/watchdog.ts';
@@ -20,6 +21,8 @@ export interface System {
   profile: Profile;
   tree: Tree;
   db: Database;
+  /** As `admin`. */
+  nc: NatsConnection;
   backlog: Backlog;
   processes: Processes;
   accounts(count: number): Promise<Account[]>;
@@ -34,9 +37,11 @@ export interface SystemOptions {
   env?: Record<string, string>;
   /** Directory into which every service process writes a CPU profile when it ends. */
   cpuProf?: string | undefined;
+  /** More flags of Node for the service processes. */
+  execArgv?: string[];
 }
 
-export async function startSystem({ profile, say, env = {}, cpuProf }: SystemOptions): Promise<System> {
+export async function startSystem({ profile, say, env = {}, cpuProf, execArgv = [] }: SystemOptions): Promise<System> {
   const dir = mkdtempSync(join(tmpdir(), 'sealwire-bench-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
@@ -47,6 +52,7 @@ export async function startSystem({ profile, say, env = {}, cpuProf }: SystemOpt
   };
   // Service processes are started with this process's own flags.
   const flags = process.execArgv.length;
+  process.execArgv.push(...execArgv);
   if (cpuProf) process.execArgv.push('--cpu-prof', `--cpu-prof-dir=${cpuProf}`);
   try {
     const tree = await startAll({
@@ -76,6 +82,7 @@ export async function startSystem({ profile, say, env = {}, cpuProf }: SystemOpt
       profile,
       tree,
       db,
+      nc,
       backlog: await Backlog.open(nc, tree.config),
       processes: () => tree.pids(),
       accounts: (count) => makeAccounts(db, tree.config, tree.addresses.api!, count),

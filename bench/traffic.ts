@@ -103,12 +103,13 @@ export class Traffic {
     tick();
   }
 
-  /** Counts what completes and times what is sent from now on, for so long. */
-  async measure(seconds: number): Promise<TrafficResult> {
+  /** Counts what completes and times what comes from now on, for so many seconds or until the promise resolves. */
+  async measure(until: number | Promise<unknown>): Promise<TrafficResult> {
+    for (const one of [this.#queued, this.#delivered, this.#late]) one.reset();
     this.#measuring = true;
     this.#completed = 0;
     const begun = performance.now();
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
+    await (typeof until === 'number' ? new Promise((resolve) => setTimeout(resolve, until * 1_000)) : until);
     const took = (performance.now() - begun) / 1_000;
     this.#measuring = false;
     const messages = this.#completed;
@@ -164,7 +165,10 @@ export class Traffic {
     const before = this.#seqs.get(pair.conversation_id);
     if (before !== undefined && seq !== before + 1) this.#note(`seq ${seq} came after ${before}`);
     this.#seqs.set(pair.conversation_id, seq);
-    if (this.#state[i] === undefined) return this.#note('a message came that nobody sent');
+    if (this.#state[i] === undefined) {
+      this.#note('a message came that nobody sent');
+      return;
+    }
     if (this.#measuring) this.#delivered.record(span(this.#due[i]!));
     const state = this.#state[i]! + 2;
     this.#state[i] = state;

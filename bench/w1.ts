@@ -29,7 +29,7 @@ export interface SystemRun extends Run {
   wrong: string[];
 }
 
-const WARM_SEC = 3;
+export const WARM_SEC = 3;
 /** Above this the rate is not sustained. */
 const P99_MS = 100;
 const BEHIND_MS = 1_000;

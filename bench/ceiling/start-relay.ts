@@ -11,8 +11,8 @@ export interface Relay {
 }
 
 /** The bare relay as a process of its own; it ends with this one. */
-export async function startRelay(): Promise<Relay> {
-  const child: ChildProcess = fork(RELAY, { execArgv: [] });
+export async function startRelay(execArgv: string[] = []): Promise<Relay> {
+  const child: ChildProcess = fork(RELAY, { execArgv });
   const [{ port }] = (await once(child, 'message')) as [{ port: number }];
   return {
     edge: `ws://127.0.0.1:${port}/v1/ws`,
