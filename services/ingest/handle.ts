@@ -37,6 +37,8 @@ export class Decider {
   readonly #limits: Limits;
   /** Found in Postgres for this batch: sends that were accepted long ago. */
   old = new Map<string, Accepted>();
+  /** Of those whom this batch names, the ones who exist. */
+  people: ReadonlySet<string> = new Set();
   entry = new EntryWriter();
   #now = 0;
   #nowText = '';
@@ -155,7 +157,7 @@ export class Decider {
   }): Conversation {
     if (!to) return refuse('not_found', 'there is no such conversation');
     if (to === user_id) return refuse('invalid_request', 'to: a conversation needs another person');
-    if (!this.#memory.people.has(to)) return refuse('not_found', 'there is no such person');
+    if (!this.people.has(to)) return refuse('not_found', 'there is no such person');
     const members = new Map([user_id, to].sort().map((user) => [user, 'member' as const]));
     return {
       id: conversation_id,
@@ -215,7 +217,7 @@ export class Decider {
     const others = [...new Set(member_ids)].filter((user) => user !== user_id);
     if (others.length + 1 > this.#limits.GROUP_MAX_MEMBERS)
       refuse('invalid_request', `member_ids: a group has at most ${this.#limits.GROUP_MAX_MEMBERS} members`);
-    const missing = others.filter((user) => !this.#memory.people.has(user));
+    const missing = others.filter((user) => !this.people.has(user));
     if (missing.length) refuse('not_found', 'some of these people do not exist', { user_ids: missing });
     const members: [string, 'owner' | 'member'][] = [
       [user_id, 'owner'],

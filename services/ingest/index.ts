@@ -209,14 +209,15 @@ class Ingest {
       if ('to' in command && command.to) people.add(command.to);
       if (command.kind === 'create') for (const user of command.member_ids) people.add(user);
     }
-    await Promise.all([
-      this.#partition.load(this.#store, conversations),
+    const [existing] = await Promise.all([
       this.#memory.loadPeople(this.#store, people),
+      this.#partition.load(this.#store, conversations),
       devices.size &&
         this.#store.owners([...devices]).then((found) => {
           for (const [device, owner] of found) this.#memory.owners.set(device, owner);
         }),
     ]);
+    this.#decider.people = existing;
     const doubtful: [string, string][] = [];
     for (const [{ command }] of incoming) {
       if (command.kind !== 'send' || this.#memory.seen.has(sentKey(command.user_id, command.client_message_id)))

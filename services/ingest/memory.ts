@@ -68,12 +68,15 @@ export class Memory {
     this.owners.clear();
   }
 
-  async loadPeople(store: Store, ids: Set<string>): Promise<void> {
+  /** Those of them who exist. Said apart from `people`, which another partition's take-over may clear at any time. */
+  async loadPeople(store: Store, ids: Set<string>): Promise<ReadonlySet<string>> {
     const unknown = [...ids].filter((id) => !this.people.has(id));
-    if (!unknown.length) return;
+    if (!unknown.length) return ids;
     const found = await store.people(unknown);
     for (const [id, person] of found) if (!this.people.has(id)) this.people.set(id, person);
     forget(this.people, KEPT_PEOPLE, () => true);
+    const missing = new Set(unknown.filter((id) => !found.has(id)));
+    return missing.size ? new Set([...ids].filter((id) => !missing.has(id))) : ids;
   }
 }
 
