@@ -29,6 +29,8 @@ interface Pending {
 /** A batch this large goes out without waiting for the end of the turn. */
 const FLUSH_BYTES = 1 << 20;
 const SENT_WAIT_MS = 60_000;
+/** While fanout stands still, later messages go without their `sent`: it is said to those who are still there. */
+const MAX_UNSENT = 200_000;
 const unavailable = (): ApiError =>
   new ApiError('unavailable', 'the message was not taken in time; send it again with the same client_message_id', {
     retry_after_ms: 1_000,
@@ -126,7 +128,7 @@ export class Gateway {
       const pending = this.#take(tag);
       if (!pending) continue;
       pending.waiter.answered({ message_id, conversation_id, seq, repeated: repeated === 1 });
-      if (pending.waiter.sent && !repeated)
+      if (pending.waiter.sent && !repeated && this.#unsent.size < MAX_UNSENT)
         this.#unsent.set(tag, { waiter: pending.waiter, until: Date.now() + SENT_WAIT_MS });
     }
     for (const [tag, error] of reply.errors ?? [])

@@ -18,6 +18,7 @@ const APPEND = 1;
 const FINAL = 2;
 /** Messages of one batch; more are sent one batch after the other, so that the broker is never flooded. */
 const MAX_BATCH = 1_000;
+const MAX_BATCH_BYTES = 8 << 20;
 const TIMEOUT_MS = 10_000;
 
 interface PubAck {
@@ -88,8 +89,12 @@ export class Publisher {
    * subjects must belong to one stream.
    */
   async write(messages: Outgoing[]): Promise<void> {
-    for (let from = 0; from < messages.length; from += MAX_BATCH) {
-      await this.#batch(messages.length > MAX_BATCH ? messages.slice(from, from + MAX_BATCH) : messages);
+    for (let from = 0; from < messages.length; ) {
+      let to = from;
+      for (let bytes = 0; to < messages.length && to - from < MAX_BATCH && bytes < MAX_BATCH_BYTES; to++)
+        bytes += messages[to]!.data.length;
+      await this.#batch(to - from === messages.length ? messages : messages.slice(from, to));
+      from = to;
     }
   }
 
