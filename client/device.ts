@@ -50,9 +50,9 @@ export class Device extends Emitter<DeviceEvents> {
     const transmit = (frame: string): boolean => this.#connection.send(frame);
     this.#outbox = new Outbox({ outbox_max: set.outbox_max, in_flight: set.in_flight, transmit });
     this.#requests = new Requests(transmit);
-    const emit = this.emit.bind(this);
+    const [emit, leaving] = [this.emit.bind(this), (): boolean => this.#inbox.leaving];
     this.#inbox = new Inbox({
-      handle: itemHandler({ session: this.session, seen: this.#seen, sealing: this.#sealing, emit }),
+      handle: itemHandler({ session: this.session, seen: this.#seen, sealing: this.#sealing, leaving, emit }),
       ack: (cursor) => this.#ack(cursor),
       failed: (cause) => {
         this.emit('error', new SealwireError('handler_failed', 'an item was not handled; it comes again', { cause }));
@@ -128,8 +128,10 @@ export class Device extends Emitter<DeviceEvents> {
 
   /** Acknowledges what was handled and leaves. Sends without an ack fail with `closed`; a Store keeps them for next time. */
   async close(): Promise<void> {
-    this.#inbox.flush();
+    await this.#inbox.leave();
     await this.#saved;
+    // What could not be acknowledged was handled all the same.
+    if (this.#epoch !== undefined) await this.#save(this.#inbox.cursor);
     const stopped = this.#connection.stop();
     this.#stopped(new SealwireError('closed', 'the device was closed'));
     await stopped;
@@ -229,15 +231,23 @@ export class Device extends Emitter<DeviceEvents> {
     if (!this.connected) return false;
     const frame = `{"type":"inbox.ack","cursor":${cursor}}`;
     if (!this.#store) return this.#connection.send(frame);
-    this.#saved = this.#store.saveInbox({ cursor, epoch: this.#epoch!, seen: this.#seen.save() }).then(
-      () => void this.#connection.send(frame),
-      (cause) => this.#storeFailed(cause),
-    );
+    this.#saved = this.#save(cursor).then((saved) => void (saved && this.#connection.send(frame)));
     return true;
   }
 
-  #storeFailed(cause: unknown): void {
+  /** @returns whether it is safe. */
+  async #save(cursor: number): Promise<boolean> {
+    try {
+      await this.#store?.saveInbox({ cursor, epoch: this.#epoch!, seen: this.#seen.save() });
+      return true;
+    } catch (cause) {
+      return this.#storeFailed(cause);
+    }
+  }
+
+  #storeFailed(cause: unknown): false {
     this.emit('error', new SealwireError('internal', 'the store failed', { cause }));
+    return false;
   }
 
   #stopped(error: SealwireError): void {

@@ -18,6 +18,7 @@ interface Options {
 
 /** Acks of all devices of this process leave in rounds: one timer, whatever their number and rate. */
 const ACK_WITHIN_MS = 50;
+const LEAVE_MS = 2_000;
 const dirty = new Set<Inbox>();
 function flushAll(): void {
   const round = [...dirty];
@@ -34,6 +35,8 @@ export class Inbox {
   /** Counts the lives of the inbox; what was begun in an earlier one says nothing about the cursor. */
   #life = 0;
   #failed = false;
+  leaving = false;
+  #idle: (() => void) | undefined;
   #queue: Item[] = [];
   #options: Options;
 
@@ -44,6 +47,7 @@ export class Inbox {
   /** @param cursor what the server holds for acknowledged. @param anew cursors of before mean nothing now. */
   connected(cursor: number, anew: boolean): void {
     this.#failed = false;
+    this.leaving = false;
     this.#queue.length = 0;
     this.#acked = cursor;
     if (anew) this.#life++;
@@ -55,8 +59,24 @@ export class Inbox {
     this.#queue.length = 0;
   }
 
+  /** Handles nothing more until `connected`; waits a while for what is being handled, and acknowledges. */
+  async leave(): Promise<void> {
+    this.leaving = true;
+    this.#queue.length = 0;
+    if (this.#busy) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, LEAVE_MS);
+        this.#idle = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    this.flush();
+  }
+
   accept(item: Item): void {
-    if (this.#failed) return;
+    if (this.#failed || this.leaving) return;
     if (this.#busy) this.#queue.push(item);
     else this.#run(item);
   }
@@ -90,11 +110,13 @@ export class Inbox {
           () => {
             this.#busy = false;
             if (life === this.#life) this.#done(at);
+            this.#idle?.();
             this.#run(this.#queue.shift());
           },
           (error) => {
             this.#busy = false;
-            this.#fail(error);
+            if (this.leaving) this.#idle?.();
+            else this.#fail(error);
           },
         );
         return;

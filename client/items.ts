@@ -1,5 +1,6 @@
 /** What each durable item means to the application; it counts as handled when the promise, if there is one, resolves. */
 import type { Message } from '../shared/contract/scalars.ts';
+import { SealwireError } from './errors.ts';
 import type { DeviceEvents } from './events.ts';
 import type { Item } from './inbox.ts';
 import { resync } from './resync.ts';
@@ -11,10 +12,18 @@ interface Options {
   session: Session;
   seen: Seen;
   sealing: Sealing | undefined;
+  /** True once nobody wants to hear any more. */
+  leaving(): boolean;
   emit<K extends keyof DeviceEvents>(name: K, value: DeviceEvents[K]): undefined | Promise<unknown>;
 }
 
-export function itemHandler({ session, seen, sealing, emit }: Options): (item: Item) => undefined | Promise<unknown> {
+export function itemHandler({
+  session,
+  seen,
+  sealing,
+  leaving,
+  emit,
+}: Options): (item: Item) => undefined | Promise<unknown> {
   const handleMessage = (message: Message, resync: boolean): undefined | Promise<unknown> => {
     const { conversation_id, seq } = message;
     if (!seen.isNew(conversation_id, seq)) return undefined;
@@ -43,7 +52,10 @@ export function itemHandler({ session, seen, sealing, emit }: Options): (item: I
       case 'inbox.gap':
         sealing?.forget();
         emit('gap', item);
-        return resync(session, seen, (message) => handleMessage(message, true));
+        return resync(session, seen, (message) => {
+          if (leaving()) throw new SealwireError('closed', 'the device was closed');
+          return handleMessage(message, true);
+        });
       case 'member.changed':
         seen.add(item.conversation_id, item.seq);
         sealing?.forget(item.conversation_id);
