@@ -125,7 +125,11 @@ export class Inbox {
   }
 
   live(one: Live, own: boolean): void {
-    if (one.cursor <= this.sent) return;
+    if (one.cursor <= this.sent || this.phase === 'closed') return;
+    if (this.#session.edge.shards.surprises(this.#shard, one.cursor - one.seq)) {
+      this.restart();
+      return;
+    }
     if (this.phase !== 'live') {
       if (one.cursor > this.#heard) this.#heard = one.cursor;
       if (this.phase === 'behind') return;
@@ -305,6 +309,10 @@ export class Inbox {
     this.#asked--;
     this.#waits = 0;
     const cursor = item.valid(data) ? item.base(data) + seq : this.sent;
+    if (this.#session.edge.shards.surprises(this.#shard, cursor - seq)) {
+      this.restart();
+      return;
+    }
     if (cursor > this.sent) {
       if (this.#overQuota) this.#gap(cursor - 1, 'quota');
       this.#overQuota = false;

@@ -36,6 +36,8 @@ export class Shards {
   readonly #nc: NatsConnection;
   readonly #changed: (shard: number) => void;
   readonly #lineages: (Lineage | undefined)[];
+  /** By shard: base of the newest life that was heard of. */
+  readonly #heard = new Map<number, number>();
   readonly #facts = new Map<number, StreamFacts & { at: number }>();
   readonly #ask = batched((shards: number[]) => this.#load(shards));
   #waiting: Waiting[] = [];
@@ -73,6 +75,16 @@ export class Shards {
     return lineage;
   }
 
+  /**
+   * True for an item of a life that is not known here yet, so that nobody can say what was lost before it: from then on
+   * `current` waits for that life.
+   */
+  surprises(shard: number, base: number): boolean {
+    if (base <= this.#newest(shard)) return false;
+    this.#heard.set(shard, Math.max(base, this.#heard.get(shard) ?? 0));
+    return true;
+  }
+
   /** At most `FACTS_MS` old; asked anew when `fresh`. */
   async facts(shard: number, fresh = false): Promise<StreamFacts> {
     const known = this.#facts.get(shard);
@@ -88,7 +100,12 @@ export class Shards {
 
   #fits(shard: number): boolean {
     const server = this.#lineages[shard]?.server;
-    return server !== undefined && (server === 'cluster' || server === this.#nc.info?.server_id);
+    const good = server !== undefined && (server === 'cluster' || server === this.#nc.info?.server_id);
+    return good && this.#newest(shard) >= (this.#heard.get(shard) ?? 0);
+  }
+
+  #newest(shard: number): number {
+    return this.#lineages[shard]?.lives.at(-1)?.base ?? 0;
   }
 
   async #poll(): Promise<void> {
