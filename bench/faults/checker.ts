@@ -175,7 +175,9 @@ function* inOrder(facts: Facts): Generator<Violation> {
       const { device, conversation, client_message_id } = event;
       const key = facts.key(event);
       if (!after.has(key)) after.set(key, acked.get(conversation) ?? 0);
-      flights.set(`${device} ${client_message_id}`, { n: n++, line: line(device, conversation) });
+      // What is sent in several places or again has its place from whichever came first.
+      if (facts.sends.get(key)!.length === 1)
+        flights.set(`${device} ${client_message_id}`, { n: n++, line: line(device, conversation) });
     } else if (event.kind === 'queued') {
       const { device, conversation, seq, client_message_id } = event;
       const floor = after.get(facts.key(event)) ?? 0;

@@ -54,7 +54,7 @@ export class Actor {
   readonly session: Session;
   readonly targets: Target[] = [];
   readonly #journal: Journal;
-  readonly #edge: string;
+  #edge: string;
   readonly #store = new MemoryStore();
   readonly #settings: Partial<DeviceSettings>;
   #device: Device;
@@ -89,6 +89,12 @@ export class Actor {
     await this.#device.close();
     this.#journal.add({ kind: 'close', device: this.id, detail: 'left' });
     if (anew) this.#device = this.#make();
+  }
+
+  /** After it left: connects to that edge from now on. */
+  reach(edge: string): void {
+    this.#edge = edge;
+    this.#device = this.#make();
   }
 
   /** Resolves once it is answered, whatever the answer. */

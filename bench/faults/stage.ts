@@ -67,7 +67,7 @@ export class Stage {
   readonly processes = new Map<string, Spawned>();
   readonly dir: string;
 
-  private constructor(env: Env, dir: string) {
+  protected constructor(env: Env, dir: string) {
     this.env = env;
     this.dir = dir;
   }
@@ -77,7 +77,7 @@ export class Stage {
     // Ports at which the services find each other again, see startEnv.
     const ports = { PORT: await freePort(), EDGE_PORT: await freePort() };
     const env = await startEnv({ ...SETTINGS, ...ports, ...settings }, { logDir: dir, ...places });
-    const stage = new Stage(env, dir);
+    const stage = new this(env, dir);
     try {
       await Promise.all(stand.map((name) => stage.add(name)));
     } catch (error) {

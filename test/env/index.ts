@@ -74,7 +74,10 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     const at = port || (await freePort());
     const engine = await startNats({ config: base, dir: natsDir ?? join(dir, 'nats'), secrets, port: at });
     // As the supervisor does: streams in memory are gone with the broker.
-    await provision({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats });
+    await provision({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats }).catch(async (error) => {
+      await engine.stop();
+      throw error;
+    });
     return engine;
   });
   const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));

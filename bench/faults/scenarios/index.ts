@@ -1,4 +1,9 @@
 import type { Scenario } from '../stage.ts';
+import { FREEZE } from './freeze.ts';
+import { INBOX } from './inbox.ts';
+import { INPUT } from './input.ts';
 import { KILL } from './kill.ts';
+import { POWER } from './power.ts';
+import { SOCKETS } from './sockets.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...KILL];
+export const SCENARIOS: readonly Scenario[] = [...KILL, ...FREEZE, ...SOCKETS, ...INPUT, ...INBOX, ...POWER];

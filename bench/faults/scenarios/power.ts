@@ -1,0 +1,59 @@
+/** The broker's disk loses its power under load. */
+import type { Config } from '../../../shared/config/index.ts';
+import { Disk, diskMissing } from '../disk.ts';
+import { type Act, type Scenario, Stage } from '../stage.ts';
+
+/** A stage whose broker keeps its streams on a disk of its own. */
+export class PoweredStage extends Stage {
+  disk: Disk | undefined;
+
+  static async on(settings: Partial<Config>): Promise<PoweredStage> {
+    const disk = new Disk();
+    try {
+      const stage = (await PoweredStage.open(settings, { natsDir: disk.dir })) as PoweredStage;
+      stage.disk = disk;
+      return stage;
+    } catch (error) {
+      disk.remove();
+      throw error;
+    }
+  }
+
+  override async close(keep = false): Promise<void> {
+    await super.close(keep);
+    this.disk?.remove();
+  }
+}
+
+async function run(stage: Stage, { journal, go }: Act): Promise<void> {
+  const { disk } = stage as PoweredStage;
+  for (let i = 0; i < 2; i++) {
+    journal.mark('fault', 'power cut');
+    disk!.cutPower();
+    await stage.env.broker.kill9();
+    await disk!.powerUp();
+    await stage.env.broker.restart();
+    journal.mark('healed', 'power is back');
+    await go(0.3);
+  }
+}
+
+export const POWER: Scenario[] = [
+  {
+    name: 'power-cut',
+    about: "the broker's disk loses its power under load, twice (durable profile)",
+    settings: { DURABILITY: 'durable' },
+    leftOut: diskMissing,
+    open: (settings) => PoweredStage.on({ ...settings, DURABILITY: 'durable' }),
+    run,
+  },
+];
+
+/** The same where the broker does not fsync: it has to lose something, or the checker sees nothing. */
+export const POWER_FAST: Scenario = {
+  name: 'power-cut-fast',
+  about: 'the same in the fast profile, which promises no such thing',
+  leftOut: diskMissing,
+  open: (settings) => PoweredStage.on({ ...settings, DURABILITY: 'fast' }),
+  run,
+};
