@@ -46,6 +46,8 @@ export class Gateway {
   readonly #batches = new Map<number, CommandBatch>();
   #tag = 0;
   #scheduled = false;
+  /** The broker is out of reach: commands wait, so that they keep their order among those that go again. */
+  #away = false;
   #bytes = 0;
   #timer: NodeJS.Timeout;
 
@@ -75,7 +77,7 @@ export class Gateway {
     this.#tag = (this.#tag + 1) >>> 0;
     const entry = { waiter, partition, meta, body, deadline: Date.now() + this.#config.COMMAND_TIMEOUT_MS };
     this.#pending.set(this.#tag, entry);
-    this.#queue(this.#tag, entry);
+    if (!this.#away) this.#queue(this.#tag, entry);
   }
 
   /** `body`: the payload's JSON literal, or packed envelopes. Rejects with ApiError. */
@@ -110,7 +112,7 @@ export class Gateway {
 
   #flush(): void {
     this.#scheduled = false;
-    if (this.#nc.isClosed()) return;
+    if (this.#nc.isClosed() || this.#away) return;
     for (const [partition, batch] of this.#batches) this.#nc.publish(subject.ingress(partition), batch.finish());
     this.#batches.clear();
   }
@@ -153,7 +155,9 @@ export class Gateway {
 
   async #watch(): Promise<void> {
     for await (const status of this.#nc.status()) {
+      if (status.type === 'disconnect') this.#away = true;
       if (status.type !== 'reconnect') continue;
+      this.#away = false;
       this.#batches.clear();
       for (const [tag, pending] of this.#pending) this.#queue(tag, pending);
     }
