@@ -1,9 +1,10 @@
 /** `npm run faults`: breaks things under load and checks from the clients' own logs that nothing was lost or doubled. */
 import { parseArgs } from 'node:util';
 import { SCENARIOS } from './scenarios/index.ts';
+import { RED } from './scenarios/red.ts';
 import { type Outcome, type Scenario, Stage } from './stage.ts';
 
-const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--durability durable|fast] [--keep] [--list] [--help]
+const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--durability durable|fast] [--prove] [--keep] [--list] [--help]
 
 Starts a nats-server, a Postgres and one process for each service in a temporary directory, lets people talk through
 the client library, breaks something, and checks from what every client sent, was told and got, and from history:
@@ -13,9 +14,10 @@ the client library, breaks something, and checks from what every client sent, wa
   --only        scenarios to run, by name or beginning of a name
   --seconds     how long each has load, beside what the fault itself takes (default 8)
   --durability  profile of the broker (default durable)
+  --prove       run instead what must be found: queued before the append, dedupe off, a power cut without fsync
   --keep        keep journals and logs also when all went well
   --list        names and what they do
-Exit code 1 when an invariant was violated; the journals are kept then.
+Exit code 1 when an invariant was violated (with --prove, when it was not found); the journals are kept then.
 `;
 
 const { values } = parseArgs({
@@ -23,6 +25,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     seconds: { type: 'string', default: '8' },
     durability: { type: 'string', default: 'durable' },
+    prove: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -36,7 +39,7 @@ async function main(): Promise<number> {
     return 0;
   }
   if (values.list) {
-    for (const { name, about } of SCENARIOS) print(`${name.padEnd(18)} ${about}`);
+    for (const { name, about } of [...SCENARIOS, ...RED]) print(`${name.padEnd(18)} ${about}`);
     return 0;
   }
   const seconds = Number(values.seconds);
@@ -44,7 +47,9 @@ async function main(): Promise<number> {
   if (values.durability !== 'durable' && values.durability !== 'fast')
     throw new Error('--durability must be durable or fast');
   const wanted = values.only?.split(',');
-  const chosen = SCENARIOS.filter(({ name }) => !wanted || wanted.some((one) => name.startsWith(one)));
+  const chosen = (values.prove ? RED : SCENARIOS).filter(
+    ({ name }) => !wanted || wanted.some((one) => name.startsWith(one)),
+  );
   if (chosen.length === 0) throw new Error(`no scenario is called ${values.only}; --list names them`);
 
   const settings = { DURABILITY: values.durability } as const;
@@ -69,7 +74,7 @@ async function main(): Promise<number> {
     outcomes.push(outcome);
     print(`  ${summary(outcome)}`);
     report(outcome);
-    const red = outcome.violations.length > 0;
+    const red = !outcome.good;
     if (own || red) await done(stage, red || values.keep);
     // What is broken may stay broken: the next one begins with a system of its own.
     if (!own && red) shared = undefined;
@@ -77,17 +82,23 @@ async function main(): Promise<number> {
   if (shared) await done(shared, values.keep);
   table(outcomes);
   for (const dir of kept) print(`journals and logs: ${dir}`);
-  return outcomes.some(({ violations }) => violations.length) ? 1 : 0;
+  return outcomes.every(({ good }) => good) ? 0 : 1;
 }
 
 const open = (scenario: Scenario, settings: object): Promise<Stage> =>
   (scenario.open ?? Stage.open)({ ...settings, ...scenario.settings });
 
+function verdict({ good, violations }: Outcome): string {
+  if (violations.length === 0) return good ? 'sound' : 'NOT FOUND';
+  const kinds = [...new Set(violations.map(({ invariant }) => invariant))].join(' ');
+  return good ? `found: ${kinds}` : `${violations.length} VIOLATIONS: ${kinds}`;
+}
+
 const ms = (value: number | undefined): string => (value === undefined ? '-' : `${Math.round(value)} ms`);
 
 function summary(one: Outcome): string {
   const memory = Math.max(...one.peaks.values());
-  return `${one.queued} queued, ${one.got} delivered, ${one.gaps} gaps told, recovery ${ms(one.recovery_ms)}, at most ${memory} MiB: ${one.violations.length ? `${one.violations.length} VIOLATIONS` : 'sound'}`;
+  return `${one.queued} queued, ${one.got} delivered, ${one.gaps} gaps told, recovery ${ms(one.recovery_ms)}, at most ${memory} MiB: ${verdict(one)}`;
 }
 
 /** The first few of each kind. */
@@ -114,7 +125,7 @@ function table(outcomes: Outcome[]): void {
       ms(one.recovery_ms),
       ms(one.silence_ms),
       `${one.peaks.get('edge') ?? '-'}/${one.peaks.get('nats') ?? '-'}`,
-      one.violations.length ? [...new Set(one.violations.map(({ invariant }) => invariant))].join(' ') : 'sound',
+      verdict(one),
     ]),
   ];
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));

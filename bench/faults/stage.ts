@@ -23,7 +23,8 @@ const SETTINGS: Partial<Config> = {
   ARGON2_MEMORY_KIB: 64,
   ARGON2_PASSES: 1,
 };
-const QUIET_MS = 30_000;
+/** How long nothing may move before what is missing counts as lost. */
+const QUIET_MS = 15_000;
 /** More than this and memory is not bounded as it should be (I7), MiB. */
 const MEMORY_MIB = 512;
 
@@ -32,6 +33,8 @@ export interface Scenario {
   about: string;
   shape?: Partial<Shape>;
   settings?: Partial<Config>;
+  /** The invariant that has to be found violated: it shows that the checker sees. */
+  expects?: string;
   /** Why it can't run here, if so. */
   leftOut?(): string | undefined;
   /** Its own system, because it needs one of its own or leaves it unusable. */
@@ -50,6 +53,8 @@ export interface Act {
 }
 export interface Outcome {
   name: string;
+  /** As it should be: no violation, or the expected one. */
+  good: boolean;
   violations: Violation[];
   /** Told `queued`; handed to applications; fetched after a gap. */
   queued: number;
@@ -122,13 +127,13 @@ export class Stage {
   }
 
   /** Until everybody is online and has everything, or nothing moves any more. */
-  async quiet(fleet: Fleet): Promise<void> {
+  async quiet(fleet: Fleet, patienceMs = QUIET_MS): Promise<void> {
     let least = Number.POSITIVE_INFINITY;
-    for (let deadline = performance.now() + QUIET_MS; performance.now() < deadline; ) {
+    for (let deadline = performance.now() + patienceMs; performance.now() < deadline; ) {
       const waiting = fleet.actors.reduce((sum, one) => sum + one.pending + (one.connected ? 0 : 1), 0);
       const left = waiting || outstanding(await this.story(fleet));
       if (left === 0) return;
-      if (left < least) deadline = performance.now() + QUIET_MS / 2;
+      if (left < least) deadline = performance.now() + patienceMs;
       least = Math.min(left, least);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
@@ -148,7 +153,8 @@ export class Stage {
       await scenario.run(this, { fleet, journal, seconds, go, say });
       await go(0.4);
       await fleet.stopLoad();
-      await this.quiet(fleet);
+      // What is lost does not come, however long one waits.
+      await this.quiet(fleet, scenario.expects ? 3_000 : QUIET_MS);
       violations.push(...check(await this.story(fleet)));
     } catch (error) {
       violations.push({ invariant: 'failed', text: (error as Error).stack ?? String(error) });
@@ -165,8 +171,11 @@ export class Stage {
     if (faulty && recovery_ms === undefined)
       violations.push({ invariant: 'I7', text: 'no message went through after the fault' });
     const count = (what: (event: (typeof events)[number]) => boolean): number => events.filter(what).length;
+    const { name, expects } = scenario;
+    const good = expects ? violations.some(({ invariant }) => invariant === expects) : violations.length === 0;
     return {
-      name: scenario.name,
+      name,
+      good,
       violations,
       queued: count((event) => event.kind === 'queued'),
       got: count((event) => event.kind === 'got'),
@@ -175,7 +184,7 @@ export class Stage {
       recovery_ms,
       silence_ms: silenceMs(events),
       peaks: memory.peaks,
-      journal: violations.length ? path : undefined,
+      journal: good ? undefined : path,
     };
   }
 

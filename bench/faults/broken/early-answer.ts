@@ -1,0 +1,11 @@
+/** Loaded into an ingest (`--import`), it breaks it: `queued` is said before the log has the message. */
+import { Publisher } from '../../../nats/publish.ts';
+import { subject } from '../../../nats/topology.ts';
+
+/** How long the append comes after the answer, milliseconds. */
+const LATE_MS = 300;
+
+Publisher.prototype.append = function (partition, after, entry) {
+  setTimeout(() => void this.write([{ subject: subject.log(partition), data: entry }]).catch(() => {}), LATE_MS);
+  return Promise.resolve(after + 1);
+};
