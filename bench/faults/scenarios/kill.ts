@@ -14,15 +14,18 @@ async function dies(name: string, one: { kill9(): Promise<void>; restart(): Prom
   journal.mark('healed', name);
 }
 
-const killed = (service: ServiceName, times = 2): Scenario => ({
+/** One death in a short run, one more for every three seconds of load. */
+async function again(name: string, one: Parameters<typeof dies>[1], act: Act): Promise<void> {
+  for (let left = 1 + Math.floor(act.seconds / 3); left > 0; left--) {
+    await dies(name, one, act);
+    await act.go(0.15);
+  }
+}
+
+const killed = (service: ServiceName): Scenario => ({
   name: `kill-${service}`,
-  about: `SIGKILL of ${service} under load, ${times} times`,
-  async run(stage: Stage, act: Act) {
-    for (let i = 0; i < times; i++) {
-      await dies(service, stage.get(service), act);
-      await act.go(0.15);
-    }
-  },
+  about: `SIGKILL of ${service} under load, again and again`,
+  run: (stage: Stage, act: Act) => again(service, stage.get(service), act),
 });
 
 export const KILL: Scenario[] = [
@@ -30,26 +33,16 @@ export const KILL: Scenario[] = [
   killed('fanout'),
   killed('history'),
   killed('edge'),
-  killed('api', 1),
+  killed('api'),
   {
     name: 'kill-nats',
-    about: 'SIGKILL of nats-server under load, three times',
-    async run(stage, act) {
-      for (let i = 0; i < 3; i++) {
-        await dies('nats', stage.env.broker, act);
-        await act.go(0.15);
-      }
-    },
+    about: 'SIGKILL of nats-server under load, again and again',
+    run: (stage, act) => again('nats', stage.env.broker, act),
   },
   {
     name: 'kill-postgres',
-    about: 'SIGKILL of Postgres under load, twice',
-    async run(stage, act) {
-      for (let i = 0; i < 2; i++) {
-        await dies('postgres', stage.env.postgres, act);
-        await act.go(0.15);
-      }
-    },
+    about: 'SIGKILL of Postgres under load, again and again',
+    run: (stage, act) => again('postgres', stage.env.postgres, act),
   },
   {
     name: 'kill-all',
