@@ -211,7 +211,7 @@ export class Device extends Emitter<DeviceEvents> {
     const entry = this.#outbox.acknowledged(frame);
     if (entry === undefined) this.#requests.answer(frame);
     else {
-      this.#seen.add(frame.conversation_id, frame.seq);
+      this.#seen.add(frame.conversation_id, frame.seq, true);
       this.#forget(entry.key);
     }
   }

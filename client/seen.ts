@@ -18,10 +18,12 @@ export class Seen {
     return known === undefined || seq > known.last || known.holes.some(([from, to]) => seq >= from && seq <= to);
   }
 
-  add(conversation_id: string, seq: number): void {
+  /** `own`: this device sent it, which says nothing about what came before it. */
+  add(conversation_id: string, seq: number, own = false): void {
     const known = this.#known.get(conversation_id);
     if (known === undefined) {
-      this.#known.set(conversation_id, { last: seq, base: seq - 1, holes: seq > 1 ? [[1, seq - 1]] : [] });
+      const base = own ? 0 : seq - 1;
+      this.#known.set(conversation_id, { last: seq, base, holes: seq > 1 ? [[1, seq - 1]] : [] });
     } else if (seq === known.last + 1) {
       known.last = seq;
     } else if (seq > known.last) {
