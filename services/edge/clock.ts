@@ -29,10 +29,10 @@ export function startClock(edge: Edge): { stop(): void } {
         if (now - session.closingSince > CLOSING_MS) session.terminate();
         continue;
       }
-      if (session.full) {
+      if (session.fullSince) {
         // Its events may have been missed; its buffer can't lie.
         session.drained();
-        if (session.full && now - session.fullSince > config.WS_SLOW_READER_SEC * 1_000)
+        if (session.fullSince && now - session.fullSince > config.WS_SLOW_READER_SEC * 1_000)
           session.end(CLOSE.slow_or_idle, 'reads too slowly');
       }
       session.inbox.check(now);

@@ -42,6 +42,10 @@ const ACK_WAIT_MS = 3_600_000;
 /** Clocks of those who make device ids and of the broker may differ by so much. */
 const SKEW_MS = 5_000;
 
+/** Bytes of one pull: an item always fits. */
+export const pullBytes = (config: Config): number =>
+  Math.max(config.WS_MAX_BUFFERED_BYTES, 4 * config.WS_MAX_COMMAND_BYTES);
+
 export class Replay {
   readonly #nc: NatsConnection;
   readonly #config: Config;
@@ -163,7 +167,7 @@ export class Backfill {
     this.pending = pending;
     this.#next = `$JS.API.CONSUMER.MSG.NEXT.${path}`;
     this.#inbox = createInbox(inboxPrefix('edge'));
-    this.#maxBytes = Math.max(config.WS_MAX_BUFFERED_BYTES, 4 * config.WS_MAX_COMMAND_BYTES);
+    this.#maxBytes = pullBytes(config);
     this.#events = events;
     this.#subscription = nc.subscribe(this.#inbox, {
       callback: (error, message) => void (error || this.#hear(message)),

@@ -7,6 +7,7 @@ import { uuidBytes } from '../../shared/pipeline/item.ts';
 import type { Identity } from './admission.ts';
 import type { Edge } from './edge.ts';
 import { Inbox } from './inbox.ts';
+import { pullBytes } from './replay.ts';
 
 export interface Socket {
   /** 1 sent, 0 sent and waiting for the peer to read, 2 dropped. */
@@ -28,7 +29,7 @@ function flushAll(): void {
   for (const session of round) session.flush();
 }
 
-/** A peer that lets so many times `WS_MAX_BUFFERED_BYTES` pile up by asking without reading is cut off at once. */
+/** A peer that lets so many pulls pile up, by asking without reading, is cut off at once. */
 const HOPELESS = 8;
 
 export class Session {
@@ -53,6 +54,8 @@ export class Session {
   said = 0;
   readonly #socket: Socket;
   #out: Frame[] = [];
+  /** Length of what is in `#out`; a burst within one turn must not outgrow the limit either. */
+  #outBytes = 0;
   #refused = 0;
 
   constructor(edge: Edge, socket: Socket, connection_id: string, { user_id, device_id }: Identity, ip: string) {
@@ -67,11 +70,12 @@ export class Session {
   }
 
   get full(): boolean {
-    return this.fullSince !== 0;
+    return this.fullSince !== 0 || this.#outBytes > this.edge.config.WS_MAX_BUFFERED_BYTES;
   }
 
   say(frame: Frame): void {
     if (!this.open || this.closingSince) return;
+    this.#outBytes += frame.length;
     if (this.#out.push(frame) > 1) return;
     if (unsaid.push(this) === 1) setImmediate(flushAll);
   }
@@ -84,18 +88,22 @@ export class Session {
     this.said += this.#out.length;
     tally.out += this.#out.length;
     this.#out = [];
+    this.#outBytes = 0;
     if (this.#refused) {
       // Said, and yet it did not leave: what the device has is unknown, so it must begin again from its cursor.
       this.terminate();
       return;
     }
     const buffered = this.#socket.getBufferedAmount();
-    if (buffered <= config.WS_MAX_BUFFERED_BYTES) return;
+    if (buffered <= config.WS_MAX_BUFFERED_BYTES) {
+      if (!this.full && this.inbox.phase !== 'live') this.inbox.resume();
+      return;
+    }
     if (!this.full) {
       this.fullSince = Date.now();
       this.edge.restless.add(this);
     }
-    if (buffered > HOPELESS * config.WS_MAX_BUFFERED_BYTES) this.end(CLOSE.slow_or_idle, 'reads too slowly');
+    if (buffered > HOPELESS * pullBytes(config)) this.end(CLOSE.slow_or_idle, 'reads too slowly');
   }
 
   /** Inside a cork. */
@@ -105,7 +113,7 @@ export class Session {
 
   /** The peer has read some. */
   drained(): void {
-    if (!this.full || this.#socket.getBufferedAmount() > this.edge.config.WS_MAX_BUFFERED_BYTES / 2) return;
+    if (this.fullSince === 0 || this.#socket.getBufferedAmount() > this.edge.config.WS_MAX_BUFFERED_BYTES / 2) return;
     this.fullSince = 0;
     this.inbox.resume();
   }
@@ -136,6 +144,7 @@ export class Session {
     this.open = false;
     this.inbox.close();
     this.#out = [];
+    this.#outBytes = 0;
     this.edge.restless.delete(this);
   }
 }

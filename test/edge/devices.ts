@@ -105,7 +105,7 @@ export class Raw {
 }
 
 /** Waits for a state, not for a time. */
-export async function until(what: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> {
+export async function until(what: () => boolean | Promise<boolean>, ms = 30_000): Promise<void> {
   for (const end = Date.now() + ms; !(await what()); ) {
     if (Date.now() > end) throw new Error(`not so after ${ms} ms: ${what}`);
     await delay(5);
