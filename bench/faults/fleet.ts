@@ -46,6 +46,8 @@ const TICK_MS = 20;
 /** A client with so many messages without answer waits, as a person would. */
 const PATIENT = 400;
 const RETURN_MS = 30_000;
+/** Pairs that sign up at once. */
+const TOGETHER = 16;
 let names = 0;
 const pick = <T>(from: readonly T[]): T => from[Math.floor(Math.random() * from.length)]!;
 
@@ -173,9 +175,12 @@ export class Fleet {
   /** Signs everybody up, makes the groups, connects all devices. */
   async open(): Promise<void> {
     const { pairs, groups, groupSize, second } = this.#shape;
-    for (let i = 0; i < pairs; i++) {
-      const [a, b] = await Promise.all([this.person(), this.person()]);
-      this.pair(a, b);
+    for (let left = pairs; left > 0; left -= TOGETHER) {
+      const some = Array.from({ length: Math.min(left, TOGETHER) }, async () => {
+        const [a, b] = await Promise.all([this.person(), this.person()]);
+        this.pair(a, b);
+      });
+      await Promise.all(some);
     }
     for (const one of this.actors.slice(0, second)) await this.secondDevice(one);
     for (let i = 0; i < groups; i++) await this.#group(groupSize);

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import type { Session } from '../../client/index.ts';
 
-const OPENING_MS = 5_000;
+const OPENING_MS = 20_000;
 export const TEXT = 1;
 export const BINARY = 2;
 export const CONTINUATION = 0;

@@ -11,15 +11,17 @@ import { Fleet, type Place, type Shape } from './fleet.ts';
 import { hashOf, Journal } from './journal.ts';
 import { Memory, recoveryMs, silenceMs } from './measures.ts';
 
+/** Services of one process. */
+export type Group = ServiceName | ServiceName[];
 export const SERVICES: readonly ServiceName[] = ['history', 'fanout', 'ingest', 'api', 'edge'];
 /** What the harness itself asks for; a scenario may ask for more. */
 const SETTINGS: Partial<Config> = {
   LOG_LEVEL: 'warn',
-  PIN_TIMEOUT_MS: 1_000,
+  PIN_TIMEOUT_MS: 500,
   AWAY_GRACE_MS: 200,
   COMMAND_TIMEOUT_MS: 5_000,
   WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000,
-  WS_SLOW_READER_SEC: 3,
+  WS_SLOW_READER_SEC: 1,
   ARGON2_MEMORY_KIB: 64,
   ARGON2_PASSES: 1,
 };
@@ -77,14 +79,14 @@ export class Stage {
     this.dir = dir;
   }
 
-  static async open(settings: Partial<Config> = {}, places: Places = {}, stand: readonly ServiceName[] = SERVICES) {
+  static async open(settings: Partial<Config> = {}, places: Places = {}, groups: readonly Group[] = SERVICES) {
     const dir = mkdtempSync(join(tmpdir(), 'sealwire-faults-'));
     // Ports at which the services find each other again, see startEnv.
     const ports = { PORT: await freePort(), EDGE_PORT: await freePort() };
     const env = await startEnv({ ...SETTINGS, ...ports, ...settings }, { logDir: dir, ...places });
     const stage = new this(env, dir);
     try {
-      await Promise.all(stand.map((name) => stage.add(name)));
+      await Promise.all(groups.map((group) => stage.add(group)));
     } catch (error) {
       await stage.close();
       throw error;
@@ -92,10 +94,10 @@ export class Stage {
     return stage;
   }
 
-  /** One more process of that service; `as`: what it is called here. */
-  async add(service: ServiceName, as: string = service, more: Partial<Config> = {}): Promise<Spawned> {
-    const one = await this.env.spawn(service, more);
-    this.processes.set(as, one);
+  /** One more process; `as`: what it is called here, else by its services. */
+  async add(group: Group, as?: string, more: Partial<Config> = {}): Promise<Spawned> {
+    const one = await this.env.spawn(group, more);
+    for (const name of as ? [as] : [group].flat()) this.processes.set(name, one);
     return one;
   }
 

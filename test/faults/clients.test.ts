@@ -5,7 +5,7 @@ import { holds } from './perform.ts';
 
 let stage: Stage;
 test.before(async () => {
-  stage = await Stage.open();
+  stage = await Stage.open({}, {}, [['history', 'fanout', 'ingest', 'api'], 'edge']);
 });
 test.after.always(async () => {
   await stage?.close();

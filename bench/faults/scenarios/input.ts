@@ -4,7 +4,7 @@ import { DEAD, subject } from '../../../nats/topology.ts';
 import { BINARY, CONTINUATION, frame, RawSocket, TEXT } from '../raw.ts';
 import type { Scenario } from '../stage.ts';
 
-const ANSWER_MS = 10_000;
+const ANSWER_MS = 20_000;
 
 /** Each on a socket of its own; all end in a typed error or a closed socket. */
 const HOSTILE: [name: string, frames: (maxBytes: number) => Buffer[]][] = [

@@ -1,6 +1,6 @@
 /** The checker is checked: with a broken ingest, or a broker that does not fsync, it has to find what is lost or doubled. */
 import type { Config } from '../../../shared/config/index.ts';
-import { type Scenario, SERVICES, Stage } from '../stage.ts';
+import { type Scenario, Stage } from '../stage.ts';
 import { KILL } from './kill.ts';
 import { POWER_FAST } from './power.ts';
 import { SOCKETS } from './sockets.ts';
@@ -9,8 +9,7 @@ const named = (all: Scenario[], name: string): Scenario => all.find((one) => one
 
 /** The system with an ingest into which `broken/<how>.ts` is loaded; the product has no switch for that. */
 async function withBroken(how: string, settings: Partial<Config>): Promise<Stage> {
-  const others = SERVICES.filter((service) => service !== 'ingest');
-  const stage = await Stage.open(settings, {}, others);
+  const stage = await Stage.open(settings, {}, [['history', 'fanout', 'api', 'edge']]);
   const url = new URL(`../broken/${how}.ts`, import.meta.url);
   await stage.add('ingest', 'ingest', { NODE_OPTIONS: `--import=${url}` } as Partial<Config>);
   return stage;

@@ -35,9 +35,9 @@ export const SOCKETS: Scenario[] = [
         await Promise.all(Array.from({ length: 25 }, () => writer.send(target, fleet.payload(16_000))));
         most = Math.max(most, residentMiB(edge.pid));
       }
-      await pause(stage.env.config.WS_SLOW_READER_SEC * 1_000 + 1_000);
+      await pause(stage.env.config.WS_SLOW_READER_SEC * 1_000 + 1_500);
       raw.startReading();
-      await until(() => raw.closed, 15_000, 'the edge did not cut off a reader that stood still');
+      await until(() => raw.closed, 30_000, 'the edge did not cut off a reader that stood still');
       journal.mark('healed', 'it comes back and reads');
       say(`edge: ${before} MiB before, ${most} MiB at most`);
       if (most - before > SLOW_READER_MIB) throw new Error(`a slow reader cost the edge ${most - before} MiB`);
@@ -61,8 +61,8 @@ export const SOCKETS: Scenario[] = [
         await go(0.2);
         journal.mark('fault', 'the network is silent');
         wire.freeze();
-        await until(() => people.some((one) => !one.connected), 10_000, 'nobody noticed the silence');
-        await until(() => people.every((one) => one.connected), 10_000, 'not everybody came back');
+        await until(() => people.some((one) => !one.connected), 30_000, 'nobody noticed the silence');
+        await until(() => people.every((one) => one.connected), 30_000, 'not everybody came back');
         journal.mark('healed', 'everybody is back');
         await go(0.3);
         // Those who stay connected through it are no part of what comes next.
