@@ -8,7 +8,9 @@ interface CpuProfile {
   samples: number[];
   timeDeltas: number[];
 }
-const TOP = 14;
+const TOP = 10;
+/** Loading modules and connecting is not what is measured. */
+const START_US = 3_000_000;
 
 /** One table for each profile in the directory. */
 export function hottest(directory: string): string[] {
@@ -21,9 +23,11 @@ function hot({ nodes, samples, timeDeltas }: CpuProfile): string {
   const names = new Map(nodes.map(({ id, callFrame }) => [id, nameOf(callFrame)]));
   const self = new Map<string, number>();
   let busy = 0;
+  let at = 0;
   samples.forEach((id, i) => {
     const name = names.get(id)!;
-    if (name === '(idle)') return;
+    at += timeDeltas[i]!;
+    if (name === '(idle)' || at < START_US) return;
     busy += timeDeltas[i]!;
     self.set(name, (self.get(name) ?? 0) + timeDeltas[i]!);
   });
