@@ -32,7 +32,8 @@ export function isOutage(error: unknown): boolean {
     if (e instanceof ApiError) return e.code === 'unavailable';
     const code = String(e.code ?? '');
     if (CODES.has(code) || code.startsWith('08') || NAMES.has(e.name ?? '')) return true;
-    if (/terminat|timeout exceeded when trying to connect|Connection ended/i.test(e.message ?? '')) return true;
+    if (/terminat|timeout exceeded when trying to connect|Connection ended|is not queryable/i.test(e.message ?? ''))
+      return true;
   }
   return false;
 }

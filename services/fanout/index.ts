@@ -28,12 +28,18 @@ async function open(context: Context): Promise<Service> {
   // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
   await lives.bases();
 
-  /** Entries written since the last mark, by partition. */
-  const unmarked = new Map<number, number>();
-  const marking = setInterval(() => {
-    for (const [partition, entry] of unmarked) lives.mark(partition, entry);
+  /** Last entry written since the last mark, by partition, and the broker that took it. */
+  const unmarked = new Map<number, { entry: number; server: string }>();
+  const mark = (): void => {
+    for (const [partition, { entry, server }] of unmarked) if (server === lives.server) lives.mark(partition, entry);
     unmarked.clear();
-    if (!nc.isClosed()) lives.bases().catch(() => {});
+  };
+  const ticking = setInterval(() => {
+    if (nc.isClosed()) return;
+    mark();
+    lives
+      .repair()
+      .catch((error: unknown) => log.warn({ stage: 'fanout', reason: String(error) }, 'looking again soon'));
   }, MARK_MS).unref();
 
   const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {
@@ -54,6 +60,7 @@ async function open(context: Context): Promise<Service> {
         return lives.start(partition);
       },
       async handle(batch) {
+        const { server } = lives;
         const bases = await lives.bases();
         const records = batch.flatMap(({ value }) => value);
         await members.load(records);
@@ -66,7 +73,7 @@ async function open(context: Context): Promise<Service> {
           if (error instanceof PublishError) throw new Retake(`inbox: ${error.message}`);
           throw error;
         }
-        unmarked.set(partition, batch.at(-1)!.seq);
+        unmarked.set(partition, { entry: batch.at(-1)!.seq, server });
         quota.count(items.counts);
         tell(batch);
         metrics.records.inc({ stage: 'fanout', outcome: 'ok' }, records.length);
@@ -94,8 +101,8 @@ async function open(context: Context): Promise<Service> {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
-      clearInterval(marking);
-      for (const [partition, entry] of unmarked) lives.mark(partition, entry);
+      clearInterval(ticking);
+      mark();
       quota.close();
       writes.close();
       await nc.drain();

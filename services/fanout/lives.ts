@@ -25,6 +25,7 @@ export class Lives {
   readonly #nc: NatsConnection;
   readonly #config: Config;
   readonly #log: Logger;
+  #repaired = '';
   #current: { server: string; bases: Promise<number[]> } | undefined;
   #bucket: Promise<KV> | undefined;
 
@@ -91,6 +92,22 @@ export class Lives {
     return { created: String(info.created), last: info.state.last_seq };
   }
 
+  /**
+   * Once for each broker process: makes sure of the shards, and lets partitions that have nothing new go back to where
+   * their marks stand. Whoever works them takes them over by what comes again.
+   */
+  async repair(): Promise<void> {
+    const { server } = this;
+    await this.bases();
+    if (server === this.#repaired) return;
+    for (let partition = 0; partition < this.#config.PARTITIONS; partition++) {
+      const from = await this.start(partition);
+      const path = `$JS.API.CONSUMER.RESET.${LOG}.${consumer.fanout(partition)}`;
+      if (from !== undefined) await this.#nc.request(path, JSON.stringify({ seq: from }), { timeout: 5_000 });
+    }
+    this.#repaired = server;
+  }
+
   /** Says in every shard that `partition` stands there up to `entry`; each mark replaces the one before. */
   mark(partition: number, entry: number): void {
     const rollup = headers();
@@ -114,6 +131,7 @@ export class Lives {
     const known = marks.filter((mark) => mark !== undefined);
     let from = Math.min(floor, ...known.map(({ entry }) => entry)) + 1;
     if (known.length < marks.length) from = Math.min(from, await this.#entryAt(partition, Date.now() - REWRITE_MS));
+    if (from > head) return undefined;
     if (floor || known.length)
       this.#log.info(
         { stage: 'fanout', partition, floor, from },

@@ -1,8 +1,10 @@
 /** What happens to a partition when its worker or the broker dies under it. */
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
-import { inboxStream } from '../../nats/topology.ts';
+import { inboxStream, subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
@@ -121,6 +123,29 @@ test.serial(
       'written again from the log',
     );
     t.true(inbox.every(({ cursor }) => cursor > before!.cursor));
+  },
+);
+
+test.serial(
+  '[M06] what a power cut took from the inboxes is written again, though nobody writes anything new',
+  async (t) => {
+    const [a, b] = [await person(env), await person(env)];
+    await gateway.call(toPerson(a, b), '"kept in the log"');
+    await env.settle();
+    await env.broker.kill9();
+    const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
+    for (const name of readdirSync(streams))
+      if (name.startsWith('INBOX')) rmSync(join(streams, name), { recursive: true });
+    await env.broker.restart();
+    const nc = await env.nats('admin');
+    const all = subject.live(b.user, env.config.INBOX_SHARDS).replace(/>$/, 'all');
+    const live = nc.subscribe(all, { max: 1 });
+    if (!(await items(nc, env, b.user)).length) for await (const _ of live) break;
+    await env.settle();
+    t.deepEqual(
+      (await items(nc, env, b.user)).map(({ frame }) => frame.message!.payload),
+      ['kept in the log'],
+    );
   },
 );
 

@@ -43,11 +43,16 @@ export async function items(nc: NatsConnection, env: Env, user: string, target =
   const manager = await jetstreamManager(nc);
   const out: InboxItem[] = [];
   const shards = env.config.INBOX_SHARDS;
-  const query = { seq: 1, next_by_subj: subject.inbox(user, target, shards), batch: 1_000 };
-  for await (const message of directBatch(manager, inboxStream(shardOf(user, shards)), query)) {
-    const data = Buffer.from(message.data);
-    const cursor = item.base(data) + message.seq;
-    out.push({ cursor, frame: JSON.parse(item.frame(data, cursor).toString()) });
+  for (let next = 1, got = 1; got > 0; ) {
+    got = 0;
+    const query = { seq: next, next_by_subj: subject.inbox(user, target, shards), batch: 500 };
+    for await (const message of directBatch(manager, inboxStream(shardOf(user, shards)), query)) {
+      const data = Buffer.from(message.data);
+      const cursor = item.base(data) + message.seq;
+      out.push({ cursor, frame: JSON.parse(item.frame(data, cursor).toString()) });
+      next = message.seq + 1;
+      got++;
+    }
   }
   return out;
 }
