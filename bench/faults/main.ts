@@ -1,10 +1,11 @@
 /** `npm run faults`: breaks things under load and checks from the clients' own logs that nothing was lost or doubled. */
 import { parseArgs } from 'node:util';
+import { SHAPE } from './fleet.ts';
 import { SCENARIOS } from './scenarios/index.ts';
 import { RED } from './scenarios/red.ts';
 import { type Outcome, type Scenario, Stage } from './stage.ts';
 
-const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--durability durable|fast] [--prove] [--keep] [--list] [--help]
+const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--rate <n>] [--durability durable|fast] [--prove] [--keep] [--list] [--help]
 
 Starts a nats-server, a Postgres and one process for each service in a temporary directory, lets people talk through
 the client library, breaks something, and checks from what every client sent, was told and got, and from history:
@@ -13,6 +14,7 @@ the client library, breaks something, and checks from what every client sent, wa
 
   --only        scenarios to run, by name or beginning of a name
   --seconds     how long each has load, beside what the fault itself takes (default 8)
+  --rate        messages that all clients together send each second (default ${SHAPE.rate})
   --durability  profile of the broker (default durable)
   --prove       run instead what must be found: queued before the append, dedupe off, a power cut without fsync
   --keep        keep journals and logs also when all went well
@@ -24,6 +26,7 @@ const { values } = parseArgs({
   options: {
     only: { type: 'string' },
     seconds: { type: 'string', default: '8' },
+    rate: { type: 'string' },
     durability: { type: 'string', default: 'durable' },
     prove: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
@@ -46,6 +49,8 @@ async function main(): Promise<number> {
   if (!(seconds >= 1 && seconds <= 600)) throw new Error('--seconds must be from 1 to 600');
   if (values.durability !== 'durable' && values.durability !== 'fast')
     throw new Error('--durability must be durable or fast');
+  const rate = Number(values.rate ?? SHAPE.rate);
+  if (!(rate >= 1 && rate <= 20_000)) throw new Error('--rate must be from 1 to 20000');
   const wanted = values.only?.split(',');
   const chosen = (values.prove ? RED : SCENARIOS).filter(
     ({ name }) => !wanted || wanted.some((one) => name.startsWith(one)),
@@ -70,7 +75,9 @@ async function main(): Promise<number> {
     const own = scenario.open !== undefined || scenario.settings !== undefined;
     const stage = own ? await open(scenario, settings) : (shared ?? (await Stage.open(settings)));
     if (!own) shared = stage;
-    const outcome = await stage.perform(scenario, seconds, (line) => print(`  ${line}`));
+    const outcome = await stage.perform({ ...scenario, shape: { ...scenario.shape, rate } }, seconds, (line) =>
+      print(`  ${line}`),
+    );
     outcomes.push(outcome);
     print(`  ${summary(outcome)}`);
     report(outcome);

@@ -132,13 +132,27 @@ export class Stage {
   async quiet(fleet: Fleet, patienceMs = QUIET_MS): Promise<void> {
     let least = Number.POSITIVE_INFINITY;
     for (let deadline = performance.now() + patienceMs; performance.now() < deadline; ) {
-      const waiting = fleet.actors.reduce((sum, one) => sum + one.pending + (one.connected ? 0 : 1), 0);
-      const left = waiting || outstanding(await this.story(fleet));
-      if (left === 0) return;
+      const left = await this.#left(fleet);
+      // What is on its way to history is not missed yet: once nothing is, look again.
+      if (
+        left === 0 &&
+        (await this.env.settle(1_000).then(
+          () => true,
+          () => false,
+        )) &&
+        !(await this.#left(fleet))
+      )
+        return;
       if (left < least) deadline = performance.now() + patienceMs;
       least = Math.min(left, least);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
+  }
+
+  /** Devices that are away, messages without answer; or else deliveries that have not been made. */
+  async #left(fleet: Fleet): Promise<number> {
+    const waiting = fleet.actors.reduce((sum, one) => sum + one.pending + (one.connected ? 0 : 1), 0);
+    return waiting || outstanding(await this.story(fleet));
   }
 
   async perform(scenario: Scenario, seconds: number, say: (line: string) => void): Promise<Outcome> {
