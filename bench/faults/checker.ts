@@ -51,7 +51,7 @@ class Facts {
     for (const row of story.history) push(this.rows, keyOf(row.sender, row.client_message_id), row);
   }
 
-  key({ device, client_message_id }: Send | Queued | { device: string; client_message_id: string }): string {
+  key({ device, client_message_id }: { device: string; client_message_id: string }): string {
     return keyOf(this.story.devices.get(device)!, client_message_id);
   }
 
@@ -87,9 +87,7 @@ export function outstanding(story: Story): number {
 
 export function check(story: Story): Violation[] {
   const facts = new Facts(story);
-  return [told(facts), once(facts), numbered(facts), inOrder(facts), whole(facts), honest(facts)].flatMap((found) => [
-    ...found,
-  ]);
+  return [told, once, numbered, inOrder, whole, honest].flatMap((law) => [...law(facts)]);
 }
 
 /** I1: what was said to be queued is in history as it was sent, and with every device that may have it. */
@@ -224,7 +222,8 @@ function* whole(facts: Facts): Generator<Violation> {
 }
 
 /** I5 and I6: nothing that nobody sent, nothing changed on its way, nothing for others' eyes, nothing that was refused. */
-function* honest({ sends, queued, story, rows, got }: Facts): Generator<Violation> {
+function* honest(facts: Facts): Generator<Violation> {
+  const { sends, queued, story, rows, got } = facts;
   const sent = (key: string, conversation: string, hash: string): boolean =>
     sends.get(key)?.some((one) => one.conversation === conversation && one.hash === hash) ?? false;
   for (const row of story.history) {
@@ -247,7 +246,7 @@ function* honest({ sends, queued, story, rows, got }: Facts): Generator<Violatio
   }
   for (const event of story.events) {
     if (event.kind !== 'refused' || UNDECIDED.has(event.code)) continue;
-    const key = keyOf(story.devices.get(event.device)!, event.client_message_id);
+    const key = facts.key(event);
     if (rows.has(key) && !queued.has(key))
       yield {
         invariant: 'I5',

@@ -4,18 +4,10 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import {
-  Device,
-  type DeviceSettings,
-  login,
-  MemoryStore,
-  register,
-  SealwireError,
-  type Session,
-} from '../../client/index.ts';
-import { wsTransport } from '../../client/transports/ws.ts';
-import { directConversationId, uuid7 } from '../../shared/ids.ts';
-import { hashOf, type Journal } from './journal.ts';
+import { type DeviceSettings, login, register } from '../../client/index.ts';
+import { directConversationId } from '../../shared/ids.ts';
+import { Actor, type Target } from './actor.ts';
+import type { Journal } from './journal.ts';
 
 export interface Shape {
   pairs: number;
@@ -35,11 +27,6 @@ export interface Place {
   api: string;
   edge: string;
 }
-export interface Target {
-  conversation: string;
-  /** The other person of a direct conversation. */
-  to?: string;
-}
 
 const PASSWORD = 'correct horse battery';
 const TICK_MS = 20;
@@ -50,109 +37,6 @@ const RETURN_MS = 30_000;
 const TOGETHER = 16;
 let names = 0;
 const pick = <T>(from: readonly T[]): T => from[Math.floor(Math.random() * from.length)]!;
-
-/** One device and what it knows. */
-export class Actor {
-  readonly session: Session;
-  readonly targets: Target[] = [];
-  readonly #journal: Journal;
-  #edge: string;
-  readonly #store = new MemoryStore();
-  readonly #settings: Partial<DeviceSettings>;
-  #device: Device;
-
-  constructor(journal: Journal, session: Session, edge: string, settings: Partial<DeviceSettings> = {}) {
-    this.session = session;
-    this.#journal = journal;
-    this.#edge = edge;
-    this.#settings = { backoff_base_ms: 50, backoff_cap_ms: 1_000, silence_ms: 2_000, ...settings };
-    this.#device = this.#make();
-  }
-
-  get id(): string {
-    return this.session.device.id;
-  }
-  get user(): string {
-    return this.session.user.id;
-  }
-  get connected(): boolean {
-    return this.#device.connected;
-  }
-  get pending(): number {
-    return this.#device.pending;
-  }
-
-  connect(): Promise<void> {
-    return this.#device.connect();
-  }
-
-  /** Leaves; `anew`: as an application that is started again later, with what it had stored. */
-  async leave(anew: boolean): Promise<void> {
-    await this.#device.close();
-    this.#journal.add({ kind: 'close', device: this.id, detail: 'left' });
-    if (anew) this.#device = this.#make();
-  }
-
-  /** After it left: connects to that edge from now on. */
-  reach(edge: string): void {
-    this.#edge = edge;
-    this.#device = this.#make();
-  }
-
-  /** Resolves once it is answered, whatever the answer. */
-  send(target: Target, payload: string, client_message_id: string = uuid7()): Promise<void> {
-    const { conversation, to } = target;
-    const about = { device: this.id, client_message_id };
-    this.#journal.add({ kind: 'send', ...about, conversation, hash: hashOf(payload) });
-    const where = to === undefined ? { conversation_id: conversation } : { to: { user_id: to } };
-    return this.#device.send({ ...where, payload, client_message_id }).then(
-      ({ message_id, conversation_id, seq }) =>
-        this.#journal.add({ kind: 'queued', ...about, message_id, conversation: conversation_id, seq }),
-      (error: unknown) => {
-        const code = error instanceof SealwireError ? error.code : 'internal';
-        this.#journal.add({ kind: 'refused', ...about, code });
-      },
-    );
-  }
-
-  #make(): Device {
-    const device = this.id;
-    const journal = this.#journal;
-    const made = new Device({
-      session: this.session,
-      edge: this.#edge,
-      transport: wsTransport(),
-      store: this.#store,
-      settings: this.#settings,
-    });
-    let last = -1;
-    made.on('open', ({ epoch, cursor }) => journal.add({ kind: 'open', device, detail: `${epoch} ${cursor}` }));
-    made.on('close', ({ code, reason }) => journal.add({ kind: 'close', device, detail: `${code} ${reason}` }));
-    made.on('frame', (frame) => {
-      if (frame.type === 'connection.welcome') last = -1;
-      else if ('cursor' in frame && frame.type !== 'inbox.empty' && frame.cursor !== undefined) {
-        if (frame.cursor <= last) journal.add({ kind: 'disorder', device, cursor: frame.cursor, after: last });
-        last = frame.cursor;
-      }
-    });
-    made.on('gap', ({ from, to, reason }) => journal.add({ kind: 'gap', device, from, to, reason }));
-    made.on('message', ({ message, resync }) => {
-      const { id, conversation_id, seq, sender_id, client_message_id, payload } = message;
-      journal.add({
-        kind: 'got',
-        device,
-        message_id: id,
-        conversation: conversation_id,
-        seq,
-        sender: sender_id,
-        client_message_id,
-        hash: hashOf(payload ?? ''),
-        resync,
-      });
-    });
-    return made;
-  }
-}
 
 export class Fleet {
   readonly actors: Actor[] = [];

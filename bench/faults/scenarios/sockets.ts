@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { SealwireError } from '../../../client/index.ts';
 import { uuid7 } from '../../../shared/ids.ts';
-import type { Actor } from '../fleet.ts';
+import type { Actor } from '../actor.ts';
 import { hashOf } from '../journal.ts';
 import { residentMiB } from '../measures.ts';
 import { RawSocket } from '../raw.ts';
