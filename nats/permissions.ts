@@ -61,11 +61,11 @@ export function permissions(
         ),
         ...kvRead(LINEAGE_BUCKET),
       ],
-      subscribe: ['reply.*', 'live.>', ...own('edge')],
+      subscribe: ['reply.*', 'live.>', 'people.*', ...own('edge')],
     },
     api: {
       publish: ['ingress.*', 'people.*', '$JS.API.STREAM.INFO.*'],
-      subscribe: ['reply.*', 'projected.*', ...own('api')],
+      subscribe: ['reply.*', 'projected.*', 'people.*', ...own('api')],
     },
     ingest: {
       publish: [

@@ -5,10 +5,12 @@ import Koa from 'koa';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
 import { openPasswords } from '../../shared/auth/passwords.ts';
+import { watchRevocations } from '../../shared/auth/revocations.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { opsReply } from '../../shared/ops.ts';
+import { type Ended, encodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import { openAccounts } from './accounts.ts';
 import { conversations } from './conversations.ts';
 import { cors, outermost, type State } from './http.ts';
@@ -16,6 +18,7 @@ import { messages } from './messages.ts';
 import { people } from './people.ts';
 import { watchProjection } from './projection.ts';
 import { createRouter } from './router.ts';
+import { sessionRoutes } from './sessions.ts';
 import { sweepExpired } from './sweep.ts';
 
 async function open(context: Context): Promise<Service> {
@@ -24,9 +27,10 @@ async function open(context: Context): Promise<Service> {
   const gateway = new Gateway(nc, config);
   const tokens = openTokens(db, config);
   const accounts = openAccounts(db);
-  const devicesChanged = (user_id: string): void => {
-    if (!nc.isClosed()) nc.publish(subject.people(user_id));
+  const devicesChanged = (user_id: string, ended: Ended[] = []): void => {
+    if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent({ ended }));
   };
+  const revocations = await watchRevocations({ nc, db, log, config });
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {
@@ -36,17 +40,26 @@ async function open(context: Context): Promise<Service> {
         accounts,
         tokens,
         devicesChanged,
-        sessions: openSessions(db, config, tokens),
+        sessions: openSessions(db, config, tokens, devicesChanged),
         passwords: await openPasswords(config),
       }),
       ...conversations({ config, db, gateway, accounts, projection }),
       ...messages({ config, db, gateway }),
+      ...sessionRoutes({ db, announce: devicesChanged }),
     },
-    tokens,
+    async (token) => {
+      const identity = await tokens.verify(token);
+      revocations.refuse(identity.session_id);
+      return identity;
+    },
     config,
   );
 
-  const app = new Koa<State>({ proxy: config.HTTP_TRUST_PROXY });
+  const app = new Koa<State>({
+    proxy: config.HTTP_TRUST_PROXY,
+    // The last address of X-Forwarded-For is the proxy's word; those before it are whatever a client wrote.
+    maxIpsCount: 1,
+  });
   app.silent = true;
   app.use(async (ctx, next) => {
     const reply = ctx.method === 'GET' ? await opsReply(ctx.path, context) : undefined;
@@ -85,12 +98,13 @@ async function open(context: Context): Promise<Service> {
   const probing = setInterval(() => void probe(), 1_000).unref();
 
   return {
-    ready: () => state,
+    ready: () => (state === true && !revocations.known ? 'which sessions ended is not known yet' : state),
     addresses: { api: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}` },
     async close() {
       clearInterval(probing);
       state = 'closing';
       await sweep.stop();
+      await revocations.close();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeIdleConnections();

@@ -1,12 +1,13 @@
 /** Accounts, log-in, tokens, devices: what is decided. */
 import type { Passwords } from '../../shared/auth/passwords.ts';
-import type { Sessions } from '../../shared/auth/sessions.ts';
+import type { Sessions, Started } from '../../shared/auth/sessions.ts';
 import type { Holder, Tokens } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { uuid7 } from '../../shared/ids.ts';
+import type { Ended } from '../../shared/pipeline/person-event.ts';
 import type { Accounts, Names } from './accounts.ts';
 import { type IdentifierKind, normalise, recognise } from './identifiers.ts';
 import { decodeCursor, encodeCursor } from './paging.ts';
@@ -19,8 +20,8 @@ export interface PeopleDeps {
   passwords: Passwords;
   sessions: Sessions;
   tokens: Tokens;
-  /** Tells ingest and fanout that a person's devices are others now. */
-  devicesChanged(user_id: string): void;
+  /** Tells all processes that a person's devices are others now, and which sessions ended with that. */
+  devicesChanged(user_id: string, ended?: Ended[]): void;
 }
 type PeopleRoutes =
   | 'ping'
@@ -55,7 +56,7 @@ export function people(deps: PeopleDeps): Pick<Handlers, PeopleRoutes> {
       return { status: 200, data: { server_version: '0.1.0', server_time: new Date().toISOString() } };
     },
 
-    async register({ body }) {
+    async register({ body, ip }) {
       const names: Names = {};
       for (const kind of IDENTIFIERS) if (body[kind] !== undefined) names[kind] = normalise(kind, body[kind]);
       if (Object.keys(names).length === 0)
@@ -65,14 +66,14 @@ export function people(deps: PeopleDeps): Pick<Handlers, PeopleRoutes> {
           details: { field: 'password' },
         });
       const user_id = uuid7();
-      let session: Awaited<ReturnType<Sessions['start']>> | undefined;
+      let session: Started | undefined;
       await accounts.create(user_id, names, await passwords.hash(body.password), body, async (query, device_id) => {
-        session = await sessions.start(query, user_id, device_id);
+        session = await sessions.start(query, user_id, device_id, ip);
       });
       return { status: 201, data: await loggedIn(session!) };
     },
 
-    async login({ body }) {
+    async login({ body, ip }) {
       const named = recognise(body.identifier);
       const account = named && (await accounts.find(named));
       const right = await passwords.verify(account?.password_hash, body.password);
@@ -81,14 +82,14 @@ export function people(deps: PeopleDeps): Pick<Handlers, PeopleRoutes> {
       const session = await db.transaction(async (query) => {
         const device = await accounts.signIn(query, account.id, body.device);
         added = device.added;
-        return sessions.start(query, account.id, device.id);
+        return sessions.start(query, account.id, device.id, ip);
       });
-      if (added) devicesChanged(account.id);
+      if (added || session.ended.length) devicesChanged(account.id, session.ended);
       return { status: 200, data: await loggedIn(session) };
     },
 
-    async refresh({ body }) {
-      return { status: 200, data: await sessions.refresh(body.refresh_token) };
+    async refresh({ body, ip }) {
+      return { status: 200, data: await sessions.refresh(body.refresh_token, ip) };
     },
 
     async jwks() {

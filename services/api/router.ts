@@ -1,7 +1,7 @@
 /** From the table of routes and a handler for each to Koa's router. */
 import Router from '@koa/router';
 import Type, { type TSchema } from 'typebox';
-import type { Identity, Tokens } from '../../shared/auth/tokens.ts';
+import type { Identity } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import {
@@ -25,6 +25,8 @@ export interface Asked<N extends RouteName> {
   query: QueryOf<N>;
   me: (typeof ROUTES)[N]['auth'] extends 'device' ? Identity : undefined;
   idempotency_key: string | undefined;
+  /** Address of the client. */
+  ip: string;
 }
 export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N>>;
 export type Handlers = { [N in RouteName]: Handler<N> };
@@ -51,7 +53,11 @@ function numbers(query: Record<string, unknown>, schema: TSchema): Record<string
 }
 
 /** @throws when a route has no handler, or a handler no route. */
-export function createRouter(handlers: Handlers, tokens: Tokens, config: Config): Router<State> {
+export function createRouter(
+  handlers: Handlers,
+  identify: (token: string) => Promise<Identity>,
+  config: Config,
+): Router<State> {
   const router = new Router<State>();
   const limiter = new Limiter(config.AUTH_RATE_LIMIT_MAX_REQUESTS, config.AUTH_RATE_LIMIT_WINDOW_SECONDS);
   const stray = Object.keys(handlers).filter((name) => !Object.hasOwn(ROUTES, name));
@@ -66,7 +72,7 @@ export function createRouter(handlers: Handlers, tokens: Tokens, config: Config)
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
       if (route.guarded) limiter.take(ctx.ip);
-      const me = route.auth === 'device' ? await tokens.verify(bearer(ctx.get('authorization'))) : undefined;
+      const me = route.auth === 'device' ? await identify(bearer(ctx.get('authorization'))) : undefined;
       if (me) ctx.state.user_id = me.user_id;
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(numbers(ctx.query, route.query!)) : checkNothing(ctx.query);
@@ -74,7 +80,7 @@ export function createRouter(handlers: Handlers, tokens: Tokens, config: Config)
       const key = ctx.get('idempotency-key') || undefined;
       if (key && !IDEMPOTENCY_KEY.test(key))
         throw new ApiError('invalid_request', 'Idempotency-Key is 1 to 255 printable characters');
-      const { status, data } = await handler({ id, body, query, me, idempotency_key: key });
+      const { status, data } = await handler({ id, body, query, me, idempotency_key: key, ip: ctx.ip });
       ctx.status = status;
       ctx.body = route.bare ? data : { data };
     });

@@ -3,6 +3,7 @@
  * core subscription per connected person, what was missed from the device's durable consumer.
  */
 import { Gateway } from '../../nats/gateway.ts';
+import { watchRevocations } from '../../shared/auth/revocations.ts';
 import { CLOSE } from '../../shared/contract/frames.ts';
 import { shardOf } from '../../shared/ids.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
@@ -45,6 +46,16 @@ async function open(context: Context): Promise<Service> {
   edge.replay = new Replay(nc, config, edge.shards);
   edge.people = new People(edge);
   edge.away = new Away(edge);
+  edge.revocations = await watchRevocations({
+    nc,
+    db,
+    log,
+    config,
+    onEnded({ session_id, device_id }) {
+      const session = edge.sessions.get(device_id);
+      if (session?.session_id === session_id) session.end(CLOSE.unauthenticated, 'this session has ended');
+    },
+  });
   const clock = startClock(edge);
   const server = await listen(edge, context);
 
@@ -74,13 +85,18 @@ async function open(context: Context): Promise<Service> {
     edge.shards.close();
     server.close();
     edge.gateway.close();
+    await edge.revocations.close();
     await edge.cursors.close();
     await nc.drain();
   }
 
   return {
     ready: () =>
-      !connected ? 'not connected to NATS' : edge.shards.ready || 'waits for fanout to say which cursors are valid',
+      !connected
+        ? 'not connected to NATS'
+        : !edge.revocations.known
+          ? 'which sessions ended is not known yet'
+          : edge.shards.ready || 'waits for fanout to say which cursors are valid',
     addresses: { edge: `ws://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${server.port}/v1/ws` },
     close,
   };

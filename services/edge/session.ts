@@ -36,6 +36,7 @@ export class Session {
   readonly connection_id: string;
   readonly user_id: string;
   readonly device_id: string;
+  readonly session_id: string;
   readonly ip: string;
   /** `device_id` as bytes. */
   readonly device: Buffer;
@@ -55,13 +56,20 @@ export class Session {
   #out: Frame[] = [];
   #refused = 0;
 
-  constructor(edge: Edge, socket: Socket, connection_id: string, { user_id, device_id }: Identity, ip: string) {
+  constructor(
+    edge: Edge,
+    socket: Socket,
+    connection_id: string,
+    { user_id, device_id, session_id }: Identity,
+    ip: string,
+  ) {
     this.edge = edge;
     this.#socket = socket;
     this.connection_id = connection_id;
     this.user_id = user_id;
     this.device_id = device_id;
     this.device = uuidBytes(device_id);
+    this.session_id = session_id;
     this.ip = ip;
     this.inbox = new Inbox(this);
   }

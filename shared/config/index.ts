@@ -105,6 +105,11 @@ export const SETTINGS = {
   AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Register, log-in and refresh calls per address and window.', 1),
   AUTH_RATE_LIMIT_WINDOW_SECONDS: count(60, 'Length of that window, seconds.', 1),
   REFRESH_RETRY_SEC: count(10, 'How long a used refresh token may be shown again because the reply was lost, seconds.'),
+  REVOCATION_POLL_MS: count(
+    5_000,
+    'How often a process asks Postgres for ended sessions of which it may have missed the event.',
+    100,
+  ),
   TOKEN_CACHE_SIZE: count(20_000, 'Verified access tokens that a process remembers.', 1),
   ARGON2_MEMORY_KIB: count(19_456, 'Memory of a password hash (Argon2id), KiB.', 8),
   ARGON2_PASSES: count(2, 'Passes of a password hash over that memory.', 1),

@@ -55,6 +55,18 @@ export type TokenPair = Static<typeof TokenPair>;
 export const LoggedIn = Type.Object({ user: User, device: Device, ...tokens });
 export type LoggedIn = Static<typeof LoggedIn>;
 export const Ticket = Type.Object({ ticket: Type.String(), expires_in_sec: Type.Integer() });
+/** How many sessions ended. */
+export const Revoked = Type.Object({ revoked: Type.Integer() });
+export const Session = Type.Object({
+  id: Id,
+  current: Type.Boolean(),
+  device: Type.Object({ id: Id, name: Type.String(), platform: Type.String() }),
+  /** Address of its last log-in or refresh. */
+  ip: Type.Union([Type.String(), Type.Null()]),
+  created_at: Time,
+  last_seen: Type.Union([Time, Type.Null()]),
+});
+export type Session = Static<typeof Session>;
 export const Pong = Type.Object({ server_version: Type.String(), server_time: Time });
 
 /** Exactly one of them. */
