@@ -1,5 +1,6 @@
 /** Accounts and devices as they stand in Postgres. */
 import { randomInt } from 'node:crypto';
+import type { Sealer } from '../../shared/auth/sealer.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { LoginBody, PutKeysBody, RegisterBody } from '../../shared/contract/people.ts';
 import type { Device, User } from '../../shared/contract/scalars.ts';
@@ -10,6 +11,7 @@ import {
   User as UserEntity,
   type User as UserRow,
 } from '../../shared/db/entities.ts';
+import { place } from '../../shared/db/personal.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { IdentifierKind, Named } from './identifiers.ts';
 
@@ -19,14 +21,14 @@ type Shown<T extends object> = { [K in keyof T]: T[K] | null };
 const present = <T extends object>(fields: Shown<T>): T =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) as T;
 
-export const toUser = (row: Omit<UserRow, 'password_hash'>): User => ({
+export const toUser = (row: Omit<UserRow, 'password_hash'>, sealer: Sealer): User => ({
   id: row.id,
   number: row.number,
   ...present({
     username: row.username ?? null,
-    name: row.name ?? null,
+    name: row.name_sealed ? sealer.open(row.name_sealed, place.name(row.id)) : null,
     bio: row.bio ?? null,
-    birthdate: row.birthdate ?? null,
+    birthdate: row.birthdate_sealed ? sealer.open(row.birthdate_sealed, place.birthdate(row.id)) : null,
     avatar_url: row.avatar_url ?? null,
     last_seen: row.last_seen?.toISOString() ?? null,
   } as Shown<Partial<User>>),
@@ -46,17 +48,30 @@ export const toDevice = (row: DeviceRow): Device => ({
 const newNumber = (): string => String(randomInt(10_000_000, 100_000_000));
 const NUMBER_TRIES = 20;
 
+export type NewAccount = Omit<RegisterBody, 'password' | IdentifierKind> & {
+  /** Of the names, the one that its owner has proved to own. */
+  verified?: IdentifierKind;
+};
+export interface Account {
+  id: string;
+  password_hash: string | null;
+  suspended: boolean;
+}
+
 export interface Accounts {
   /** @throws {ApiError} `conflict` naming the identifier that is taken. */
   create(
     user_id: string,
     names: Names,
-    password_hash: string,
-    body: RegisterBody,
+    /** Null for who logs in by codes only. */
+    password_hash: string | null,
+    body: NewAccount,
     then: (query: Query, device_id: string) => Promise<void>,
   ): Promise<string>;
   /** Who is called that, unless the account is gone. */
-  find(named: Named): Promise<{ id: string; password_hash: string | null } | undefined>;
+  find(named: Named): Promise<Account | undefined>;
+  /** Puts the new hash in the place of the old one, unless that has changed meanwhile. */
+  rehash(id: string, old: string, hash: string): Promise<void>;
   user(id: string): Promise<User | undefined>;
   device(id: string): Promise<Device | undefined>;
   devices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
@@ -65,7 +80,7 @@ export interface Accounts {
   putKeys(device_id: string, keys: PutKeysBody): Promise<Device | undefined>;
 }
 
-export function openAccounts(db: Database): Accounts {
+export function openAccounts(db: Database, sealer: Sealer): Accounts {
   const em = () => db.orm.em.fork();
 
   async function insertDevice(
@@ -94,21 +109,21 @@ export function openAccounts(db: Database): Accounts {
     query: Query,
     id: string,
     names: Names,
-    password_hash: string,
-    body: RegisterBody,
+    password_hash: string | null,
+    { name, bio, birthdate }: NewAccount,
   ): Promise<void> {
     for (let tries = 1; ; tries++) {
       const [row] = await query(
-        `insert into users (id, number, password_hash, username, name, bio, birthdate) values ($1, $2, $3, $4, $5, $6, $7)
+        `insert into users (id, number, password_hash, username, name_sealed, bio, birthdate_sealed) values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (number) do nothing returning id`,
         [
           id,
           newNumber(),
           password_hash,
           names.username ?? null,
-          body.name ?? null,
-          body.bio ?? null,
-          body.birthdate ?? null,
+          name === undefined ? null : sealer.seal(name, place.name(id)),
+          bio ?? null,
+          birthdate === undefined ? null : sealer.seal(birthdate, place.birthdate(id)),
         ],
       );
       if (row) return;
@@ -116,38 +131,60 @@ export function openAccounts(db: Database): Accounts {
     }
   }
 
+  async function insertIdentifier(
+    query: Query,
+    user_id: string,
+    kind: string,
+    value: string,
+    { verified }: NewAccount,
+  ): Promise<void> {
+    const taken = (): ApiError =>
+      new ApiError('conflict', `this ${kind} belongs to an account`, { details: { field: kind } });
+    const [lookup, ...earlier] = sealer.lookups(kind, value);
+    if (earlier.length) {
+      const found = await query('select 1 from identifiers where kind = $1 and lookup = any($2::bytea[])', [
+        kind,
+        earlier,
+      ]);
+      if (found.length) throw taken();
+    }
+    await query(
+      `insert into identifiers (kind, lookup, sealed, user_id, verified_at)
+       values ($1, $2, $3, $4, case when $5 then now() end)`,
+      [kind, lookup, sealer.seal(value, place.identifier(kind, user_id)), user_id, verified === kind],
+    ).catch((error: unknown) => {
+      throw isDuplicate(error, 'identifiers_lookup_unique') ? taken() : error;
+    });
+  }
+
   return {
     create(user_id, names, password_hash, body, then) {
       return db.transaction(async (query) => {
         await insertUser(query, user_id, names, password_hash, body);
-        for (const [kind, value] of Object.entries(names)) {
-          await query('insert into identifiers (kind, value, user_id) values ($1, $2, $3)', [
-            kind,
-            value,
-            user_id,
-          ]).catch((error: unknown) => {
-            if (!isDuplicate(error, 'identifiers_pkey')) throw error;
-            throw new ApiError('conflict', `this ${kind} belongs to an account`, { details: { field: kind } });
-          });
-        }
+        for (const [kind, value] of Object.entries(names)) await insertIdentifier(query, user_id, kind, value, body);
         const device_id = await insertDevice(query, user_id, body);
         await then(query, device_id);
         return device_id;
       });
     },
     async find({ kind, value }) {
-      const [row] = await db.query<{ id: string; password_hash: string | null }>(
+      const [row] = await db.query<Account>(
         kind === 'number'
-          ? 'select id, password_hash from users where number = $1 and deleted_at is null'
-          : `select u.id, u.password_hash from identifiers i join users u on u.id = i.user_id
-             where i.kind = $2 and i.value = $1 and u.deleted_at is null`,
-        kind === 'number' ? [value] : [value, kind],
+          ? `select id, password_hash, suspended_at is not null as suspended from users
+             where number = $1 and deleted_at is null`
+          : `select u.id, u.password_hash, u.suspended_at is not null as suspended
+             from identifiers i join users u on u.id = i.user_id
+             where i.kind = $2 and i.lookup = any($1::bytea[]) and u.deleted_at is null`,
+        kind === 'number' ? [value] : [sealer.lookups(kind, value), kind],
       );
       return row;
     },
+    async rehash(id, old, hash) {
+      await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, old, hash]);
+    },
     async user(id) {
       const row = await em().findOne(UserEntity, { id, deleted_at: null });
-      return row ? toUser(row) : undefined;
+      return row ? toUser(row, sealer) : undefined;
     },
     async device(id) {
       const row = await em().findOne(DeviceEntity, { id, deleted_at: null });

@@ -1,5 +1,7 @@
 /** Accounts, log-in, tokens, devices: what is decided. */
+import type { Limits } from '../../shared/auth/limits.ts';
 import type { Passwords } from '../../shared/auth/passwords.ts';
+import type { Sealer } from '../../shared/auth/sealer.ts';
 import type { Sessions, Started } from '../../shared/auth/sessions.ts';
 import type { Holder, Tokens } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -18,6 +20,8 @@ export interface PeopleDeps {
   db: Database;
   accounts: Accounts;
   passwords: Passwords;
+  limits: Limits;
+  sealer: Sealer;
   sessions: Sessions;
   tokens: Tokens;
   /** Tells all processes that a person's devices are others now, and which sessions ended with that. */
@@ -39,7 +43,7 @@ const IDENTIFIERS: IdentifierKind[] = ['phone', 'email', 'username'];
 const signedOut = (): ApiError => new ApiError('unauthenticated', 'this device or account is gone; log in again');
 
 export function people(deps: PeopleDeps): Pick<Handlers, PeopleRoutes> {
-  const { config, db, accounts, passwords, sessions, tokens, devicesChanged } = deps;
+  const { config, db, accounts, passwords, limits, sealer, sessions, tokens, devicesChanged } = deps;
 
   async function loggedIn({ holder, refresh_token }: { holder: Holder; refresh_token: string }): Promise<LoggedIn> {
     const [user, device, access] = await Promise.all([
@@ -74,10 +78,15 @@ export function people(deps: PeopleDeps): Pick<Handlers, PeopleRoutes> {
     },
 
     async login({ body, ip }) {
-      const named = recognise(body.identifier);
-      const account = named && (await accounts.find(named));
+      const named = recognise(body.identifier) ?? { kind: 'username', value: body.identifier };
+      const guess = await limits.guess(sealer.lookup(named.kind, named.value), ip);
+      const account = await accounts.find(named);
       const right = await passwords.verify(account?.password_hash, body.password);
       if (!account || !right) throw new ApiError('unauthenticated', 'identifier or password is wrong');
+      await guess.right();
+      if (account.suspended) throw new ApiError('forbidden', 'this account is suspended');
+      if (passwords.stale(account.password_hash!))
+        await accounts.rehash(account.id, account.password_hash!, await passwords.hash(body.password));
       let added = false;
       const session = await db.transaction(async (query) => {
         const device = await accounts.signIn(query, account.id, body.device);

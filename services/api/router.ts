@@ -1,6 +1,7 @@
 /** From the table of routes and a handler for each to Koa's router. */
 import Router from '@koa/router';
 import Type, { type TSchema } from 'typebox';
+import type { Limits } from '../../shared/auth/limits.ts';
 import type { Identity } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -16,7 +17,6 @@ import { Id } from '../../shared/contract/scalars.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { readBody } from './body.ts';
 import type { State } from './http.ts';
-import { Limiter } from './limit.ts';
 
 export interface Asked<N extends RouteName> {
   /** What stands for `{id}` in the path; empty for a path without one. */
@@ -56,10 +56,10 @@ function numbers(query: Record<string, unknown>, schema: TSchema): Record<string
 export function createRouter(
   handlers: Handlers,
   identify: (token: string) => Promise<Identity>,
+  limits: Limits,
   config: Config,
 ): Router<State> {
   const router = new Router<State>();
-  const limiter = new Limiter(config.AUTH_RATE_LIMIT_MAX_REQUESTS, config.AUTH_RATE_LIMIT_WINDOW_SECONDS);
   const stray = Object.keys(handlers).filter((name) => !Object.hasOwn(ROUTES, name));
   if (stray.length) throw new Error(`handlers without a route: ${stray.join(', ')}`);
 
@@ -71,7 +71,7 @@ export function createRouter(
 
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
-      if (route.guarded) limiter.take(ctx.ip);
+      if (route.guarded) await limits.call(ctx.ip);
       const me = route.auth === 'device' ? await identify(bearer(ctx.get('authorization'))) : undefined;
       if (me) ctx.state.user_id = me.user_id;
       const { id = '' } = checkParams(ctx.params);

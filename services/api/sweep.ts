@@ -5,6 +5,8 @@ import { isOutage } from '../../shared/outage.ts';
 const EVERY_MS = 60_000;
 const STATEMENTS = [
   'delete from ws_tickets where expires_at < now()',
+  'delete from codes where expires_at < now()',
+  'delete from rate_limits where expire < extract(epoch from now()) * 1000',
   // In bites, so that a long neglected table holds up nobody.
   `delete from refresh_tokens where hash in
      (select hash from refresh_tokens where expires_at < now() limit 10000)`,

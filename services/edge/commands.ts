@@ -47,7 +47,7 @@ export class Commands {
 
   constructor(edge: Edge) {
     this.#edge = edge;
-    this.#recipients = new Recipients(edge.db);
+    this.#recipients = new Recipients(edge.db, edge.config);
     const handlers: Handlers = {
       'message.send': (session, frame) => this.#send(session, frame),
       'inbox.ack': (session, { cursor }: InboxAck) => void session.inbox.ack(cursor),
@@ -116,7 +116,7 @@ export class Commands {
       });
     const body = sealed(frame, this.#edge.config.MESSAGE_MAX_BYTES);
     if (conversation_id !== undefined) return this.#submit(session, frame, body, conversation_id, undefined);
-    const person = this.#recipients.person(to!);
+    const person = this.#recipients.person(to!, session.user_id);
     if (typeof person !== 'string') return person.then((id) => this.#toPerson(session, frame, body, id));
     return this.#toPerson(session, frame, body, person);
   }

@@ -6,6 +6,11 @@ const STATEMENTS = [
      add suspended_at timestamptz(3), add erased_at timestamptz(3)`,
   'create index users_to_erase_index on users (deleted_at) where deleted_at is not null and erased_at is null',
 
+  `alter table identifiers add lookup bytea, add sealed bytea, add created_at timestamptz(3) not null default now()`,
+  'alter table identifiers drop constraint identifiers_pkey',
+  'alter table identifiers alter value drop not null',
+  'alter table identifiers add constraint identifiers_lookup_unique unique (kind, lookup)',
+
   'alter table sessions add ip inet',
   'create index sessions_revoked_at_index on sessions (revoked_at) where revoked_at is not null',
 
@@ -34,5 +39,6 @@ export class Accounts extends Migration {
     this.addSql('drop table rate_limits, codes');
     this.addSql('alter table sessions drop ip');
     this.addSql('alter table users drop name_sealed, drop birthdate_sealed, drop suspended_at, drop erased_at');
+    this.addSql('alter table identifiers drop lookup, drop sealed, drop created_at');
   }
 }
