@@ -48,7 +48,7 @@ export const toDevice = (row: DeviceRow): Device => ({
 const newNumber = (): string => String(randomInt(10_000_000, 100_000_000));
 const NUMBER_TRIES = 20;
 
-export type NewAccount = Omit<RegisterBody, 'password' | IdentifierKind> & {
+export type NewAccount = Omit<RegisterBody, 'password' | 'cookie' | IdentifierKind> & {
   /** Of the names, the one that its owner has proved to own. */
   verified?: IdentifierKind;
 };
@@ -56,20 +56,27 @@ export interface Account {
   id: string;
   password_hash: string | null;
   suspended: boolean;
+  /** Whether somebody has proved to own the identifier that it was found by. */
+  verified: boolean;
 }
 
 export interface Accounts {
-  /** @throws {ApiError} `conflict` naming the identifier that is taken. */
+  /** Inside a transaction; gives the id of the device. @throws {ApiError} `conflict` naming what is taken. */
   create(
+    query: Query,
     user_id: string,
     names: Names,
     /** Null for who logs in by codes only. */
     password_hash: string | null,
     body: NewAccount,
-    then: (query: Query, device_id: string) => Promise<void>,
   ): Promise<string>;
   /** Who is called that, unless the account is gone. */
   find(named: Named): Promise<Account | undefined>;
+  /**
+   * Gives the account to who proved to own its identifier, which nobody had: the password and the other unproved
+   * addresses go. False where somebody else proved another one of them; then the identifier leaves that account.
+   */
+  claim(query: Query, user_id: string, proved: Named): Promise<boolean>;
   /** Puts the new hash in the place of the old one, unless that has changed meanwhile. */
   rehash(id: string, old: string, hash: string): Promise<void>;
   user(id: string): Promise<User | undefined>;
@@ -158,21 +165,39 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
   }
 
   return {
-    create(user_id, names, password_hash, body, then) {
-      return db.transaction(async (query) => {
-        await insertUser(query, user_id, names, password_hash, body);
-        for (const [kind, value] of Object.entries(names)) await insertIdentifier(query, user_id, kind, value, body);
-        const device_id = await insertDevice(query, user_id, body);
-        await then(query, device_id);
-        return device_id;
-      });
+    async create(query, user_id, names, password_hash, body) {
+      await insertUser(query, user_id, names, password_hash, body);
+      for (const [kind, value] of Object.entries(names)) await insertIdentifier(query, user_id, kind, value, body);
+      return await insertDevice(query, user_id, body);
+    },
+    async claim(query, user_id, { kind, value }) {
+      const rows = await query<{ kind: string; proved: boolean }>(
+        `select kind, verified_at is not null as proved from identifiers where user_id = $1 for update`,
+        [user_id],
+      );
+      if (rows.some(({ proved }) => proved)) {
+        await query('delete from identifiers where user_id = $1 and kind = $2 and lookup = any($3::bytea[])', [
+          user_id,
+          kind,
+          sealer.lookups(kind, value),
+        ]);
+        return false;
+      }
+      await query(
+        `with others as (delete from identifiers where user_id = $1 and kind <> $2 and kind <> 'username'),
+           emptied as (update users set password_hash = null where id = $1)
+         update identifiers set verified_at = now() where user_id = $1 and kind = $2`,
+        [user_id, kind],
+      );
+      return true;
     },
     async find({ kind, value }) {
       const [row] = await db.query<Account>(
         kind === 'number'
-          ? `select id, password_hash, suspended_at is not null as suspended from users
+          ? `select id, password_hash, suspended_at is not null as suspended, false as verified from users
              where number = $1 and deleted_at is null`
-          : `select u.id, u.password_hash, u.suspended_at is not null as suspended
+          : `select u.id, u.password_hash, u.suspended_at is not null as suspended,
+               i.verified_at is not null as verified
              from identifiers i join users u on u.id = i.user_id
              where i.kind = $2 and i.lookup = any($1::bytea[]) and u.deleted_at is null`,
         kind === 'number' ? [value] : [sealer.lookups(kind, value), kind],

@@ -15,7 +15,10 @@ import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle
 import { opsReply } from '../../shared/ops.ts';
 import { type Ended, encodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import { openAccounts } from './accounts.ts';
+import { openCodes } from './codes.ts';
 import { conversations } from './conversations.ts';
+import { openCourier } from './courier.ts';
+import { entering } from './entering.ts';
 import { cors, outermost, type State } from './http.ts';
 import { messages } from './messages.ts';
 import { people } from './people.ts';
@@ -23,11 +26,13 @@ import { watchProjection } from './projection.ts';
 import { createRouter } from './router.ts';
 import { sessionRoutes } from './sessions.ts';
 import { sweepExpired } from './sweep.ts';
+import { waysIn } from './ways-in.ts';
 
 async function open(context: Context): Promise<Service> {
   const { config, db, log } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
+  const revocations = await watchRevocations({ nc, db, log, config });
   const tokens = openTokens(db, config);
   const sealer = openSealer(config);
   const limits = openLimits(db, config);
@@ -38,26 +43,32 @@ async function open(context: Context): Promise<Service> {
     .then(async (plain) => plain && log.info({ unit: 'reencrypt', fields: await resealPeople(db, sealer) }))
     .catch((error: unknown) => log.warn({ unit: 'reencrypt', err: error }));
   const devicesChanged = (user_id: string, ended: Ended[] = []): void => {
+    revocations.ended(ended);
     if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent({ ended }));
   };
-  const revocations = await watchRevocations({ nc, db, log, config });
+  const sessions = openSessions(db, config, tokens, devicesChanged);
+  const enter = entering({ config, accounts, sessions, tokens, sealer });
+  const courier = openCourier(config);
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {
-      ...people({
+      ...people({ accounts, tokens, devicesChanged }),
+      ...waysIn({
         config,
         db,
         accounts,
-        tokens,
-        devicesChanged,
-        sessions: openSessions(db, config, tokens, devicesChanged),
         passwords,
         limits,
         sealer,
+        sessions,
+        courier,
+        codes: openCodes(db, sealer, config),
+        entering: enter,
+        devicesChanged,
       }),
       ...conversations({ config, db, gateway, accounts, projection, limits }),
       ...messages({ config, db, gateway }),
-      ...sessionRoutes({ db, announce: devicesChanged }),
+      ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
     },
     async (token) => {
       const identity = await tokens.verify(token);
@@ -120,6 +131,7 @@ async function open(context: Context): Promise<Service> {
       await sweep.stop();
       await revocations.close();
       await passwords.close();
+      courier.close();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeIdleConnections();

@@ -16,6 +16,7 @@ import {
 import { Id } from '../../shared/contract/scalars.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { readBody } from './body.ts';
+import { type Browser, REFRESH_COOKIE } from './entering.ts';
 import type { State } from './http.ts';
 
 export interface Asked<N extends RouteName> {
@@ -27,8 +28,9 @@ export interface Asked<N extends RouteName> {
   idempotency_key: string | undefined;
   /** Address of the client. */
   ip: string;
+  browser: Browser;
 }
-export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N>>;
+export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N> & { cookies?: string[] }>;
 export type Handlers = { [N in RouteName]: Handler<N> };
 
 const IDEMPOTENCY_KEY = /^[!-~]{1,255}$/;
@@ -64,7 +66,9 @@ export function createRouter(
   if (stray.length) throw new Error(`handlers without a route: ${stray.join(', ')}`);
 
   for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
-    const handler = handlers[name] as ((asked: unknown) => Promise<{ status: number; data: unknown }>) | undefined;
+    const handler = handlers[name] as
+      | ((asked: unknown) => Promise<{ status: number; data: unknown; cookies?: string[] }>)
+      | undefined;
     if (!handler) throw new Error(`route ${name} has no handler`);
     const checkBody = route.body && checker(route.body, 'body');
     const checkQuery = route.query && checker(route.query, 'query');
@@ -80,7 +84,22 @@ export function createRouter(
       const key = ctx.get('idempotency-key') || undefined;
       if (key && !IDEMPOTENCY_KEY.test(key))
         throw new ApiError('invalid_request', 'Idempotency-Key is 1 to 255 printable characters');
-      const { status, data } = await handler({ id, body, query, me, idempotency_key: key, ip: ctx.ip });
+      const browser: Browser = {
+        refresh_token: ctx.cookies.get(REFRESH_COOKIE),
+        csrf_token: ctx.get('x-csrf-token'),
+        origin: ctx.get('origin'),
+        host: ctx.host,
+      };
+      const { status, data, cookies } = await handler({
+        id,
+        body,
+        query,
+        me,
+        idempotency_key: key,
+        ip: ctx.ip,
+        browser,
+      });
+      if (cookies) ctx.set('set-cookie', cookies);
       ctx.status = status;
       ctx.body = route.bare ? data : { data };
     });

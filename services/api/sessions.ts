@@ -3,6 +3,7 @@ import { type Announce, endSessions } from '../../shared/auth/sessions.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { Session } from '../../shared/contract/people.ts';
 import type { Database } from '../../shared/db/database.ts';
+import type { Entering } from './entering.ts';
 import { decodeCursor, encodeCursor } from './paging.ts';
 import type { Handlers } from './router.ts';
 
@@ -15,7 +16,13 @@ interface Row {
   last_used_at: Date | null;
 }
 
-export function sessionRoutes({ db, announce }: { db: Database; announce: Announce }): Pick<Handlers, SessionRoutes> {
+interface Deps {
+  db: Database;
+  entering: Entering;
+  announce: Announce;
+}
+
+export function sessionRoutes({ db, entering, announce }: Deps): Pick<Handlers, SessionRoutes> {
   type Why = Parameters<typeof endSessions>[2];
   async function end(user_id: string, why: Why, which: Parameters<typeof endSessions>[3]): Promise<number> {
     const ended = await endSessions(db.query, user_id, why, which);
@@ -24,8 +31,13 @@ export function sessionRoutes({ db, announce }: { db: Database; announce: Announ
   }
 
   return {
-    async logout({ me }) {
-      return { status: 200, data: { revoked: await end(me.user_id, 'logout', { only: me.session_id }) } };
+    async logout({ me, browser }) {
+      const cookies = browser.csrf_token || browser.refresh_token ? entering.forget() : undefined;
+      return {
+        ...(cookies && { cookies }),
+        status: 200,
+        data: { revoked: await end(me.user_id, 'logout', { only: me.session_id }) },
+      };
     },
     async logoutAll({ me }) {
       return { status: 200, data: { revoked: await end(me.user_id, 'logout', {}) } };

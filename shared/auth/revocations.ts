@@ -19,6 +19,8 @@ export interface Revocations {
   /** True once Postgres was asked; until then nobody can be let in. */
   readonly known: boolean;
   has(session_id: string): boolean;
+  /** Known here already, before the event comes round. */
+  ended(sessions: readonly Ended[]): void;
   /** @throws {ApiError} `unauthenticated` for an ended session, `unavailable` while nothing is known. */
   refuse(session_id: string): void;
   close(): Promise<void>;
@@ -99,6 +101,7 @@ export async function watchRevocations({ nc, db, log, config, onEnded }: Options
       return lookedAt !== undefined;
     },
     has: (session_id) => ended.has(session_id),
+    ended: (sessions) => sessions.forEach(end),
     refuse(session_id) {
       if (lookedAt === undefined)
         throw new ApiError('unavailable', 'which sessions ended is not known yet', { retry_after_ms: 1_000 });

@@ -25,15 +25,19 @@ export interface Started {
   refresh_token: string;
   /** Earlier sessions of the same device, to be announced after the commit. */
   ended: Ended[];
+  /** The device was made for it. */
+  added?: boolean;
 }
 export interface Sessions {
   /** Inside the caller's transaction. `ip` is where the person is. */
   start(query: Query, user_id: string, device_id: string, ip: string): Promise<Started>;
   /** @throws {ApiError} `unauthenticated`: log in again. */
   refresh(refresh_token: string, ip: string): Promise<TokenPair>;
+  /** The session of a refresh token, good or not any more. */
+  of(refresh_token: string): Promise<string | undefined>;
 }
 /** Tells every process of a person's ended sessions; after the commit, or they would look too early. */
-export type Announce = (user_id: string, ended: Ended[]) => void;
+export type Announce = (user_id: string, ended?: Ended[]) => void;
 
 /** Ends the open sessions of a person: all, that one, all but one, or those of a device. Inside a transaction if need be. */
 export async function endSessions(
@@ -83,6 +87,13 @@ export function openSessions(db: Database, config: Config, tokens: Tokens, annou
         [session_id, user_id, device_id, ip],
       );
       return { holder: { user_id, device_id, session_id }, refresh_token: await add(query, session_id), ended };
+    },
+
+    async of(refresh_token) {
+      const [row] = await db.query<{ session_id: string }>('select session_id from refresh_tokens where hash = $1', [
+        hashSecret(refresh_token),
+      ]);
+      return row?.session_id;
     },
 
     async refresh(refresh_token, ip) {

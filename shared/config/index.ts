@@ -114,6 +114,22 @@ export const SETTINGS = {
   AUTH_LOCK_SECONDS: count(900, 'Length of a lock, seconds.', 1),
   LOOKUP_MAX_REQUESTS: count(300, 'Look-ups of people by number, phone or email per person and window.', 1),
   LOOKUP_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
+  AUTH_VERIFICATION: choice<'off' | 'email' | 'phone'>(
+    'off',
+    ['off', 'email', 'phone'],
+    'What a new account must prove before it can be used.',
+  ),
+  SMTP_URL: optional('Mail server for codes, e.g. smtps://user:password@mail.example.org.'),
+  MAIL_FROM: text('Sealwire <no-reply@localhost>', 'Sender of those mails.'),
+  SMS_WEBHOOK_URL: optional('Provider of text messages for codes: POST {"to", "text"} as JSON, answered by 2xx.'),
+  SMS_WEBHOOK_TOKEN: optional('Sent there as Authorization: Bearer.'),
+  DELIVERY_TIMEOUT_MS: count(10_000, 'How long mail server and provider may take.', 100),
+  OTP_DEV_CODE: {
+    ...optional('Every code is this one, and need not be sent; for development, refused in production.'),
+    parse: (t: string, name: string) => (/^\d{6}$/.test(t) ? t : fail(name, 'six digits')),
+  },
+  CODE_TTL_SEC: count(300, 'Life of a code, seconds.', 1),
+  CODE_MAX_TRIES: count(5, 'Tries at a code.', 1),
   CODE_MAX_SENT: count(5, 'Codes sent to one email address or phone per window.', 1),
   CODE_MAX_SENT_PER_IP: count(50, 'Codes asked for from one address per window.', 1),
   CODE_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
@@ -133,6 +149,7 @@ export const SETTINGS = {
   PASSWORD_QUEUE_MAX: count(500, 'Passwords waiting to be hashed; more are refused as unavailable.', 1),
   PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters.', 1),
   TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
+  COOKIE_SECURE: flag(true, 'Cookies of browsers come over https only (and from localhost).'),
   CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
 } as const satisfies Record<string, Setting<unknown>>;
 
@@ -148,6 +165,10 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   out.DATA_DIR = resolve(String(out.DATA_DIR));
   const config = Object.freeze(out) as Config;
   if (config.NODE_ENV === 'production') refuseUnsafe(config);
+  const [channel, url] =
+    config.AUTH_VERIFICATION === 'email' ? ['SMTP_URL', config.SMTP_URL] : ['SMS_WEBHOOK_URL', config.SMS_WEBHOOK_URL];
+  if (config.AUTH_VERIFICATION !== 'off' && !url && config.OTP_DEV_CODE === undefined)
+    throw new Error(`AUTH_VERIFICATION=${config.AUTH_VERIFICATION} needs ${channel}`);
   return config;
 }
 
@@ -157,6 +178,8 @@ function refuseUnsafe(config: Config): void {
     config.WS_ALLOW_QUERY_TOKEN && 'WS_ALLOW_QUERY_TOKEN=true',
     config.CORS_ORIGINS.includes('*') && 'CORS_ORIGINS=*',
     config.NATS_URL && !config.NATS_SECRET && 'a generated NATS_SECRET',
+    config.OTP_DEV_CODE !== undefined && 'OTP_DEV_CODE',
+    !config.COOKIE_SECURE && 'COOKIE_SECURE=false',
   ].filter(Boolean);
   if (wrong.length) throw new Error(`NODE_ENV=production refuses ${wrong.join(', ')}`);
 }

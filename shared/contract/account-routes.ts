@@ -1,6 +1,20 @@
 /** Routes about accounts: ways in, tokens, sessions. */
 import Type from 'typebox';
-import { LoggedIn, LoginBody, RefreshBody, RegisterBody, Revoked, Session, Ticket, TokenPair } from './people.ts';
+import {
+  CodeSent,
+  LoggedIn,
+  LoginBody,
+  OtpRequestBody,
+  OtpVerifyBody,
+  RefreshBody,
+  RegisterBody,
+  Revoked,
+  Session,
+  Ticket,
+  TokenPair,
+  VerificationSent,
+  VerifyBody,
+} from './people.ts';
 import { listOf, page, type Route, strict } from './route.ts';
 
 export const ACCOUNT_ROUTES = {
@@ -11,7 +25,34 @@ export const ACCOUNT_ROUTES = {
     auth: 'none',
     guarded: true,
     body: RegisterBody,
+    reply: { 201: LoggedIn, 202: VerificationSent },
+  },
+  verify: {
+    method: 'POST',
+    path: '/v1/auth/verify',
+    about: 'Completes a registration with the code that was sent.',
+    auth: 'none',
+    guarded: true,
+    body: VerifyBody,
     reply: { 201: LoggedIn },
+  },
+  otpRequest: {
+    method: 'POST',
+    path: '/v1/auth/otp/request',
+    about: 'Sends a code to log in with to a phone or email.',
+    auth: 'none',
+    guarded: true,
+    body: OtpRequestBody,
+    reply: { 202: CodeSent },
+  },
+  otpVerify: {
+    method: 'POST',
+    path: '/v1/auth/otp/verify',
+    about: 'Log in by that code; 201 when the account is made by it.',
+    auth: 'none',
+    guarded: true,
+    body: OtpVerifyBody,
+    reply: { 200: LoggedIn, 201: LoggedIn },
   },
   login: {
     method: 'POST',

@@ -50,6 +50,9 @@ export const ROWS: Record<RouteName, Row> = {
   jwks: open,
   publicKey: open,
   register: open,
+  verify: open,
+  otpRequest: open,
+  otpVerify: open,
   login: open,
   refresh: open,
 
