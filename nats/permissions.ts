@@ -64,7 +64,13 @@ export function permissions(
       subscribe: ['reply.*', 'live.>', 'people.*', ...own('edge')],
     },
     api: {
-      publish: ['ingress.*', 'people.*', '$JS.API.STREAM.INFO.*'],
+      publish: [
+        'ingress.*',
+        'people.*',
+        '$JS.API.STREAM.INFO.*',
+        // Of people and devices that are gone.
+        ...onInboxes('$JS.API.STREAM.PURGE.{}', '$JS.API.CONSUMER.DELETE.{}.*'),
+      ],
       subscribe: ['reply.*', 'projected.*', 'people.*', ...own('api')],
     },
     ingest: {

@@ -19,7 +19,9 @@ import { openCodes } from './codes.ts';
 import { conversations } from './conversations.ts';
 import { openCourier } from './courier.ts';
 import { entering } from './entering.ts';
+import { startEraser } from './erase.ts';
 import { cors, outermost, type State } from './http.ts';
+import { leaving } from './leaving.ts';
 import { messages } from './messages.ts';
 import { people } from './people.ts';
 import { watchProjection } from './projection.ts';
@@ -49,6 +51,8 @@ async function open(context: Context): Promise<Service> {
   const sessions = openSessions(db, config, tokens, devicesChanged);
   const enter = entering({ config, accounts, sessions, tokens, sealer });
   const courier = openCourier(config);
+  const eraser = startEraser(db, nc, config, log);
+  const sweep = sweepExpired(db, log);
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {
@@ -68,6 +72,16 @@ async function open(context: Context): Promise<Service> {
       }),
       ...conversations({ config, db, gateway, accounts, projection, limits }),
       ...messages({ config, db, gateway }),
+      ...leaving({
+        config,
+        db,
+        passwords,
+        limits,
+        sealer,
+        entering: enter,
+        announce: devicesChanged,
+        gone: () => eraser.soon(),
+      }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
     },
     async (token) => {
@@ -104,7 +118,6 @@ async function open(context: Context): Promise<Service> {
     server.listen(config.PORT, config.HOST, resolve);
   });
   const { port } = server.address() as AddressInfo;
-  const sweep = sweepExpired(db, log);
 
   let state: true | string = 'not asked Postgres yet';
   let asking = false;
@@ -128,6 +141,7 @@ async function open(context: Context): Promise<Service> {
       clearInterval(probing);
       state = 'closing';
       await sealing;
+      await eraser.stop();
       await sweep.stop();
       await revocations.close();
       await passwords.close();

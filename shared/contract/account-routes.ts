@@ -2,10 +2,12 @@
 import Type from 'typebox';
 import {
   CodeSent,
+  DeleteMeBody,
   LoggedIn,
   LoginBody,
   OtpRequestBody,
   OtpVerifyBody,
+  PasswordBody,
   RefreshBody,
   RegisterBody,
   Revoked,
@@ -106,6 +108,24 @@ export const ACCOUNT_ROUTES = {
     path: '/v1/auth/logout_all',
     about: 'Ends all my sessions, this one too.',
     auth: 'device',
+    reply: { 200: Revoked },
+  },
+  changePassword: {
+    method: 'POST',
+    path: '/v1/auth/password',
+    about: 'A new password; ends all my other sessions.',
+    auth: 'device',
+    guarded: true,
+    body: PasswordBody,
+    reply: { 200: Revoked },
+  },
+  deleteMe: {
+    method: 'DELETE',
+    path: '/v1/users/me',
+    about: 'Deletes my account: devices, keys, inbox, names; the contents of my messages.',
+    auth: 'device',
+    guarded: true,
+    body: DeleteMeBody,
     reply: { 200: Revoked },
   },
   sessions: {

@@ -94,6 +94,9 @@ const In = Type.Object({ ...who, ...tokens });
 export type LoggedIn = Static<typeof In>;
 export const LoggedIn = orCookie<LoggedIn>(In, Type.Object({ ...who, ...cookieTokens }, strict));
 export const Ticket = Type.Object({ ticket: Type.String(), expires_in_sec: Type.Integer() });
+/** The old one is asked where there is one. */
+export const PasswordBody = Type.Object({ old_password: Type.Optional(Password), new_password: Password }, strict);
+export const DeleteMeBody = Type.Object({ password: Type.Optional(Password) }, strict);
 /** How many sessions ended. */
 export const Revoked = Type.Object({ revoked: Type.Integer() });
 export const Session = Type.Object({

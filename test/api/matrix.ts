@@ -62,6 +62,11 @@ export const ROWS: Record<RouteName, Row> = {
   logoutAll: self,
   sessions: self,
   endOtherSessions: self,
+  changePassword: {
+    ask: () => ({ body: { old_password: 'correct horse', new_password: 'battery staple' } }),
+    stranger: 'self',
+  },
+  deleteMe: { ask: () => ({ body: { password: 'correct horse' } }), stranger: 'self' },
   endSession: { ask: sessionOf, stranger: 'not_found', member: 'not_found' },
 
   devices: { ask: ({ owner }) => ({ id: owner.user.id }), stranger: 'may' },
