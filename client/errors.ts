@@ -6,6 +6,7 @@ export type ClientErrorCode =
   | 'closed'
   | 'replaced'
   | 'signed_out'
+  | 'verification_needed'
   | 'handler_failed'
   | 'cannot_seal'
   | 'cannot_open';

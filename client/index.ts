@@ -1,4 +1,19 @@
 /** The device as a library, for browsers and Node ≥ 22. See docs/client.md. */
+export {
+  type AccountSession,
+  changePassword,
+  deleteAccount,
+  endOtherSessions,
+  endSession,
+  listSessions,
+  login,
+  loginByCode,
+  logout,
+  logoutEverywhere,
+  register,
+  requestCode,
+  verify,
+} from './accounts.ts';
 export { HpkeCrypto, type HpkeKeys } from './crypto/hpke.ts';
 export type { Crypto, OpenRequest, Recipient, Sealed, SealRequest } from './crypto/types.ts';
 export { Device } from './device.ts';
@@ -6,7 +21,7 @@ export { type ClientErrorCode, SealwireError } from './errors.ts';
 export type { DeviceEvents, Incoming } from './events.ts';
 export type { DeviceOptions, HistoryOptions, SendOptions } from './options.ts';
 export type { Sent } from './outbox.ts';
-export { login, register, Session, type SessionData } from './session.ts';
+export { Session, type SessionData } from './session.ts';
 export { DEVICE_SETTINGS, type DeviceSettings } from './settings.ts';
 export { type InboxData, MemoryStore, type Store } from './store.ts';
 export type { Transport } from './transports/types.ts';
