@@ -107,13 +107,15 @@ export function permissions(
           '$JS.API.CONSUMER.CREATE.{}',
           '$JS.API.CONSUMER.CREATE.{}.>',
           '$JS.API.CONSUMER.DELETE.{}.>',
+          // The queue of a device that was deleted.
+          '$JS.API.STREAM.PURGE.{}',
         ),
         ...kvRead(LINEAGE_BUCKET),
         ...kvRead(FULL_BUCKET),
         `$KV.${LINEAGE_BUCKET}.>`,
         `$KV.${FULL_BUCKET}.>`,
       ],
-      subscribe: own('fanout'),
+      subscribe: ['people.*', ...own('fanout')],
     },
     history: {
       publish: [

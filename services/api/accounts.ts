@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import type { Sealer } from '../../shared/auth/sealer.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import type { LoginBody, PutKeysBody, RegisterBody } from '../../shared/contract/people.ts';
+import type { LoginBody, RegisterBody } from '../../shared/contract/people.ts';
 import type { Device, User } from '../../shared/contract/scalars.ts';
 import { type Database, isDuplicate, type Query } from '../../shared/db/database.ts';
 import {
@@ -14,6 +14,7 @@ import {
 import { place } from '../../shared/db/personal.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { IdentifierKind, Named } from './identifiers.ts';
+import { newRegistrationId } from './key-store.ts';
 
 export type Names = Partial<Record<IdentifierKind, string>>;
 type Shown<T extends object> = { [K in keyof T]: T[K] | null };
@@ -42,6 +43,8 @@ export const toDevice = (row: DeviceRow): Device => ({
   created_at: row.created_at.toISOString(),
   last_seen: row.last_seen?.toISOString() ?? null,
   ...(row.identity_key != null && { identity_key: row.identity_key }),
+  ...(row.signing_key != null && { signing_key: row.signing_key }),
+  ...(row.registration_id != null && { registration_id: row.registration_id }),
 });
 
 /** Numbers don't start with 0, so that nobody loses it on the way. */
@@ -84,7 +87,6 @@ export interface Accounts {
   devices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
   /** The device with that id if it is the user's, else a new one. */
   signIn(query: Query, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
-  putKeys(device_id: string, keys: PutKeysBody): Promise<Device | undefined>;
 }
 
 export function openAccounts(db: Database, sealer: Sealer): Accounts {
@@ -97,8 +99,8 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
   ): Promise<string> {
     const id = uuid7();
     await query(
-      `insert into devices (id, user_id, name, platform, push, identity_key, registration_id, last_seen)
-       values ($1, $2, $3, $4, $5, $6, $7, now())`,
+      `insert into devices (id, user_id, name, platform, push, identity_key, signing_key, registration_id, last_seen)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, now())`,
       [
         id,
         user_id,
@@ -106,7 +108,8 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
         device.platform ?? 'unknown',
         device.push ? JSON.stringify(device.push) : null,
         keys?.identity_key ?? null,
-        keys?.registration_id ?? null,
+        keys?.signing_key ?? null,
+        keys ? (keys.registration_id ?? newRegistrationId()) : null,
       ],
     );
     return id;
@@ -234,15 +237,6 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
       if (known) return { id: known.id, added: false };
       const device = { name: name ?? 'device', ...(platform && { platform }) };
       return { id: await insertDevice(query, user_id, { device }), added: true };
-    },
-    async putKeys(device_id, { identity_key, registration_id }) {
-      const fork = em();
-      const row = await fork.findOne(DeviceEntity, { id: device_id, deleted_at: null });
-      if (!row) return undefined;
-      row.identity_key = identity_key;
-      row.registration_id = registration_id ?? null;
-      await fork.flush();
-      return toDevice(row);
     },
   };
 }

@@ -13,14 +13,17 @@ import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { opsReply } from '../../shared/ops.ts';
-import { type Ended, encodePersonEvent } from '../../shared/pipeline/person-event.ts';
+import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
 import { openAccounts } from './accounts.ts';
+import { openAnnouncer } from './announcer.ts';
 import { openCodes } from './codes.ts';
 import { conversations } from './conversations.ts';
 import { openCourier } from './courier.ts';
+import { devices } from './devices.ts';
 import { entering } from './entering.ts';
 import { startEraser } from './erase.ts';
 import { cors, outermost, type State } from './http.ts';
+import { keys } from './keys.ts';
 import { leaving } from './leaving.ts';
 import { messages } from './messages.ts';
 import { people } from './people.ts';
@@ -44,19 +47,21 @@ async function open(context: Context): Promise<Service> {
   const sealing = hasPlain(db)
     .then(async (plain) => plain && log.info({ unit: 'reencrypt', fields: await resealPeople(db, sealer) }))
     .catch((error: unknown) => log.warn({ unit: 'reencrypt', err: error }));
-  const devicesChanged = (user_id: string, ended: Ended[] = []): void => {
-    revocations.ended(ended);
-    if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent({ ended }));
+  const publish = (user_id: string, event: PersonEvent): void => {
+    revocations.ended(event.ended ?? []);
+    if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
+  const announcer = openAnnouncer({ db, gateway, log, publish });
+  const devicesChanged = (user_id: string, ended: Ended[] = []): void => void announcer.changed(user_id, { ended });
   const sessions = openSessions(db, config, tokens, devicesChanged);
   const enter = entering({ config, accounts, sessions, tokens, sealer });
   const courier = openCourier(config);
   const eraser = startEraser(db, nc, config, log);
-  const sweep = sweepExpired(db, log);
+  const sweep = sweepExpired(db, log, config);
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {
-      ...people({ accounts, tokens, devicesChanged }),
+      ...people({ accounts, tokens }),
       ...waysIn({
         config,
         db,
@@ -82,6 +87,8 @@ async function open(context: Context): Promise<Service> {
         announce: devicesChanged,
         gone: () => eraser.soon(),
       }),
+      ...devices({ db, accounts, announcer }),
+      ...keys({ config, db, accounts, announcer, limits }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
     },
     async (token) => {
@@ -143,6 +150,7 @@ async function open(context: Context): Promise<Service> {
       await sealing;
       await eraser.stop();
       await sweep.stop();
+      await announcer.stop();
       await revocations.close();
       await passwords.close();
       courier.close();

@@ -22,7 +22,7 @@ export function sort(records: LogRecord[], into: Rows): void {
           members: meta.pair!.map((user) => [user, 'member']),
         });
     } else if (meta.kind === 'conversation') into.conversations.push(meta);
-    else into.reads.push(meta);
+    else if (meta.kind === 'read') into.reads.push(meta);
   }
 }
 

@@ -18,6 +18,8 @@ export interface Limits {
   send(who: Buffer, ip: string): Promise<void>;
   /** Somebody looks for a person by number, phone or email. @throws {ApiError} `rate_limited` */
   find(user_id: string): Promise<void>;
+  /** Somebody claims the one-time keys of `of`. @throws {ApiError} `rate_limited` */
+  claim(user_id: string, of: string): Promise<void>;
 }
 
 /** An IPv6 customer has a /64; an IPv4 address may come mapped into IPv6. */
@@ -60,6 +62,7 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
   const sends = limiter('send', config.CODE_MAX_SENT, config.CODE_WINDOW_SECONDS);
   const sendsByAddress = limiter('sendip', config.CODE_MAX_SENT_PER_IP, config.CODE_WINDOW_SECONDS);
   const finds = limiter('find', config.LOOKUP_MAX_REQUESTS, config.LOOKUP_WINDOW_SECONDS);
+  const claims = limiter('claim', config.KEY_CLAIMS_MAX, config.KEY_CLAIMS_WINDOW_SEC);
 
   // Addresses and identifiers are not kept readable.
   const key = (...parts: (string | Buffer)[]): string => {
@@ -94,5 +97,6 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
       await take(sends, key(who), 'too many codes were sent; wait before asking for another one');
     },
     find: (user_id) => take(finds, key(user_id), 'too many look-ups of people'),
+    claim: (user_id, of) => take(claims, key(user_id, of), 'too many claims of this person’s keys'),
   };
 }

@@ -1,21 +1,11 @@
 /** Bodies and replies about people: accounts, devices, tokens. */
 import Type, { type Static, type TSchema } from 'typebox';
+import { DeviceName, Keys, Platform, Push } from './keys.ts';
 import { AccountNumber, Device, Id, Time, User } from './scalars.ts';
 
 const strict = { additionalProperties: false } as const;
 
 export const Password = Type.String({ minLength: 1, maxLength: 1024 });
-/** Public, for others to seal to; opaque to the server. */
-export const IdentityKey = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[!-~]+$' });
-export const RegistrationId = Type.Integer({ minimum: 0, maximum: 0x7fffffff });
-const DeviceName = Type.String({ minLength: 1, maxLength: 128 });
-const Platform = Type.String({ minLength: 1, maxLength: 32 });
-const Push = Type.Object(
-  { provider: Type.String({ minLength: 1, maxLength: 32 }), token: Type.String({ minLength: 1, maxLength: 4096 }) },
-  strict,
-);
-const Keys = Type.Object({ identity_key: IdentityKey, registration_id: Type.Optional(RegistrationId) }, strict);
-
 /** For browsers: the refresh token goes into an HttpOnly cookie, `csrf_token` stands in its place in the reply. */
 const Cookie = Type.Boolean();
 /** A known `id` is used again. */
@@ -78,8 +68,6 @@ export const RefreshBody = Type.Object(
   { refresh_token: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })) },
   strict,
 );
-export const PutKeysBody = Keys;
-export type PutKeysBody = Static<typeof PutKeysBody>;
 
 const tokens = { access_token: Type.String(), refresh_token: Type.String(), expires_in_sec: Type.Integer() };
 const who = { user: User, device: Device };

@@ -2,9 +2,10 @@
 import Type, { type Static, type TSchema } from 'typebox';
 import { ACCOUNT_ROUTES } from './account-routes.ts';
 import { SendBody } from './frames.ts';
-import { DirectBody, Pong, PutKeysBody } from './people.ts';
+import { KEY_ROUTES } from './key-routes.ts';
+import { DirectBody, Pong } from './people.ts';
 import { listOf, page, type Route, strict } from './route.ts';
-import { Conversation, Device, Id, Member, Message, Seq, User } from './scalars.ts';
+import { Conversation, Id, Member, Message, Seq, User } from './scalars.ts';
 
 export type { Route };
 
@@ -20,22 +21,7 @@ export const ROUTES = {
   },
   ...ACCOUNT_ROUTES,
   me: { method: 'GET', path: '/v1/users/me', about: 'My account.', auth: 'device', reply: { 200: User } },
-  devices: {
-    method: 'GET',
-    path: '/v1/users/{id}/devices',
-    about: 'The devices of a person with their identity keys.',
-    auth: 'device',
-    query: Type.Object(page, strict),
-    reply: { 200: listOf(Device) },
-  },
-  putKeys: {
-    method: 'PUT',
-    path: '/v1/devices/me/keys',
-    about: 'Publish or replace the identity key of this device.',
-    auth: 'device',
-    body: PutKeysBody,
-    reply: { 200: Device },
-  },
+  ...KEY_ROUTES,
   direct: {
     method: 'POST',
     path: '/v1/conversations/direct',

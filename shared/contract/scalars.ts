@@ -56,6 +56,8 @@ export const Device = Type.Object({
   created_at: Time,
   last_seen: Type.Union([Time, Type.Null()]),
   identity_key: Type.Optional(Type.String()),
+  signing_key: Type.Optional(Type.String()),
+  registration_id: Type.Optional(Type.Integer()),
 });
 export type Device = Static<typeof Device>;
 

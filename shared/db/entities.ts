@@ -55,6 +55,7 @@ export const Device = defineEntity({
     platform: p.text(),
     push: p.json<PushTarget>().nullable(),
     identity_key: p.text().nullable(),
+    signing_key: p.text().nullable(),
     registration_id: p.integer().nullable(),
     created_at: p.datetime(3).defaultRaw('now()'),
     last_seen: p.datetime(3).nullable(),

@@ -7,10 +7,13 @@ export interface Ended {
 export interface PersonEvent {
   /** Sessions that ended: their tokens are refused, their sockets closed. */
   ended?: readonly Ended[];
+  /** Devices that are no more: nothing is addressed to them. */
+  removed?: readonly string[];
 }
 
 /** Nothing to tell but the change itself is an empty message. */
-export const encodePersonEvent = ({ ended }: PersonEvent): string => (ended?.length ? JSON.stringify({ ended }) : '');
+export const encodePersonEvent = ({ ended, removed }: PersonEvent): string =>
+  ended?.length || removed?.length ? JSON.stringify({ ended, removed }) : '';
 
 export function decodePersonEvent(text: string): PersonEvent {
   return text === '' ? {} : (JSON.parse(text) as PersonEvent);

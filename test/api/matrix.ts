@@ -45,6 +45,11 @@ const sessionOf = async ({ owner }: World, api: Api): Promise<Ask> => {
   return { id: data.items[0]!.id };
 };
 
+const withBackup = async ({ owner }: World, api: Api): Promise<Ask> => {
+  await api.ask('putBackup', { token: owner.access_token, body: { data: 'c2VhbGVk' } });
+  return {};
+};
+
 export const ROWS: Record<RouteName, Row> = {
   ping: open,
   jwks: open,
@@ -70,6 +75,20 @@ export const ROWS: Record<RouteName, Row> = {
   endSession: { ask: sessionOf, stranger: 'not_found', member: 'not_found' },
 
   devices: { ask: ({ owner }) => ({ id: owner.user.id }), stranger: 'may' },
+  myDevices: self,
+  patchDevice: {
+    ask: ({ owner }) => ({ id: owner.device.id, body: { name: 'renamed' } }),
+    stranger: 'not_found',
+    member: 'not_found',
+  },
+  deleteDevice: { ask: ({ owner }) => ({ id: owner.device.id }), stranger: 'not_found', member: 'not_found' },
+  prekeys: { ask: () => ({ body: { one_time: [] } }), stranger: 'self' },
+  keyCount: self,
+  claimKeys: { ask: ({ owner }) => ({ id: owner.user.id, body: {} }), stranger: 'may' },
+  keyLog: { ask: ({ owner }) => ({ id: owner.user.id }), stranger: 'may' },
+  putBackup: { ask: () => ({ body: { data: 'c2VhbGVk' } }), stranger: 'self' },
+  getBackup: { ask: withBackup, stranger: 'self' },
+  deleteBackup: { ask: withBackup, stranger: 'self' },
   putKeys: { ask: () => ({ body: { identity_key: 'S0VZ' } }), stranger: 'self' },
 
   direct: { ask: ({ member }) => ({ body: { user_id: member.user.id } }), stranger: 'may', member: 'may' },
