@@ -9,7 +9,8 @@ export type ClientErrorCode =
   | 'verification_needed'
   | 'handler_failed'
   | 'cannot_seal'
-  | 'cannot_open';
+  | 'cannot_open'
+  | 'key_log_broken';
 
 export class SealwireError extends Error {
   readonly code: ErrorCode | ClientErrorCode;

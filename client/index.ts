@@ -14,11 +14,13 @@ export {
   requestCode,
   verify,
 } from './accounts.ts';
-export { HpkeCrypto, type HpkeKeys } from './crypto/hpke.ts';
-export type { Crypto, OpenRequest, Recipient, Sealed, SealRequest } from './crypto/types.ts';
+export { HpkeCrypto, type HpkeKeys, type HpkeOptions } from './crypto/hpke.ts';
+export type { Crypto, OpenRequest, Prekeys, Recipient, Sealed, SealRequest } from './crypto/types.ts';
 export { Device } from './device.ts';
+export { deleteBackup, deleteDevice, getBackup, listDevices, putBackup, updateDevice } from './devices.ts';
 export { type ClientErrorCode, SealwireError } from './errors.ts';
 export type { DeviceEvents, Incoming } from './events.ts';
+export { type KeyChange, KeyLog, type KeyLogData } from './key-log.ts';
 export type { DeviceOptions, HistoryOptions, SendOptions } from './options.ts';
 export type { Sent } from './outbox.ts';
 export { Session, type SessionData } from './session.ts';
