@@ -26,7 +26,10 @@ const COMMANDS: Record<string, Command> = {
     return 'a new key signs from now on';
   },
   async reencrypt(db, config) {
-    return `${await resealPeople(db, openSealer(config))} fields were encrypted or indexed anew`;
+    const { fields, unreadable } = await resealPeople(db, openSealer(config));
+    const done = `${fields} fields were encrypted or indexed anew`;
+    if (unreadable) throw new Error(`${done}; ${unreadable} rows are under keys that PERSONAL_KEYS lacks`);
+    return done;
   },
   async suspend(db, _config, number) {
     const ended = await db.transaction(async (query) => {

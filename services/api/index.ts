@@ -45,7 +45,7 @@ async function open(context: Context): Promise<Service> {
   const accounts = openAccounts(db, sealer);
   // Of a version that kept them in the clear. What can't be done now is left to `npm run admin -- reencrypt`.
   const sealing = hasPlain(db)
-    .then(async (plain) => plain && log.info({ unit: 'reencrypt', fields: await resealPeople(db, sealer) }))
+    .then(async (plain) => plain && log.info({ unit: 'reencrypt', ...(await resealPeople(db, sealer)) }))
     .catch((error: unknown) => log.warn({ unit: 'reencrypt', err: error }));
   const publish = (user_id: string, event: PersonEvent): void => {
     revocations.ended(event.ended ?? []);

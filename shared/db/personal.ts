@@ -36,34 +36,52 @@ export async function hasPlain({ query }: Pick<Database, 'query'>): Promise<bool
 
 /**
  * Seals what is in the clear, and again what was sealed or indexed under an earlier key. May be stopped and run again,
- * while the services run. @returns how many fields were written
+ * while the services run. What can't be opened, because its key is gone, is counted and left as it is.
  */
-export async function resealPeople(db: Database, sealer: Sealer): Promise<number> {
-  let written = 0;
+export async function resealPeople(db: Database, sealer: Sealer): Promise<{ fields: number; unreadable: number }> {
+  let fields = 0;
+  let unreadable = 0;
+  const count = async (work: () => Promise<number>): Promise<void> => {
+    try {
+      fields += await work();
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error;
+      unreadable++;
+    }
+  };
   for (let after = '00000000-0000-0000-0000-000000000000'; ; ) {
     const last = await db.transaction(async (query) => {
       const users = await query<UserRow>(
         `select id, name, name_sealed, birthdate, birthdate_sealed from users where id > $1 order by id limit ${PAGE} for update`,
         [after],
       );
-      for (const user of users) written += await resealUser(query, sealer, user);
+      for (const user of users) await count(() => resealUser(query, sealer, user));
       const identifiers = await query<IdentifierRow>(
         'select kind, user_id, value, sealed, lookup from identifiers where user_id = any($1::uuid[]) for update',
         [users.map(({ id }) => id)],
       );
-      for (const one of identifiers) written += await resealIdentifier(query, sealer, one);
+      for (const one of identifiers) await count(() => resealIdentifier(query, sealer, one));
       return users.at(-1)?.id;
     });
-    if (last === undefined) return written;
+    if (last === undefined) return { fields, unreadable };
     after = last;
   }
 }
 
-/** The field under the current key; undefined where it is so already. */
+class Unreadable extends Error {}
+function opened(sealer: Sealer, sealed: Buffer, at: string): string {
+  try {
+    return sealer.open(sealed, at);
+  } catch (cause) {
+    throw new Unreadable('sealed under another key', { cause });
+  }
+}
+
+/** The field under the current key; undefined where it is so already. @throws {Unreadable} */
 function renewed(sealer: Sealer, plain: string | null, sealed: Buffer | null, at: string): Buffer | undefined {
   if (plain !== null) return sealer.seal(plain, at);
   if (sealed === null || sealer.current(sealed, 'sealed')) return undefined;
-  return sealer.seal(sealer.open(sealed, at), at);
+  return sealer.seal(opened(sealer, sealed, at), at);
 }
 
 async function resealUser(query: Query, sealer: Sealer, row: UserRow): Promise<number> {
@@ -83,7 +101,7 @@ async function resealIdentifier(query: Query, sealer: Sealer, row: IdentifierRow
   const sealed = renewed(sealer, row.value, row.sealed, at);
   const stale = row.lookup === null || !sealer.current(row.lookup, 'lookup');
   if (!sealed && !stale) return 0;
-  const value = row.value ?? sealer.open(row.sealed!, at);
+  const value = row.value ?? opened(sealer, row.sealed!, at);
   await query(
     `update identifiers set value = null, sealed = coalesce($4, sealed), lookup = $5
      where kind = $1 and user_id = $2 and (lookup = $3 or lookup is null)`,

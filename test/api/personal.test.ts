@@ -1,9 +1,15 @@
 /** What identifies a person at rest: nothing readable in any table, found all the same, moved to new keys by a command. */
 import { randomBytes } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
+import { secretsOf } from '../../services/embedded/data-dir.ts';
+import { startAll } from '../../services/embedded/tree.ts';
 import { openSealer } from '../../shared/auth/sealer.ts';
 import type { Config } from '../../shared/config/index.ts';
+import { hasPlain } from '../../shared/db/personal.ts';
+import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 
@@ -109,6 +115,7 @@ test.serial('[A09] after a change of keys the command seals all anew, and the ol
   t.is(data.user.id, many[7]!.data.user.id);
   t.is(data.user.name, 'Name 7');
   t.is((await login(api.url)).error?.code, 'unauthenticated', 'the old index key finds nothing any more');
+  await t.throwsAsync(admin(['reencrypt'], env.config), { message: /^0 fields .*; \d\d rows are under keys/ });
   await after.stop();
 });
 
@@ -132,4 +139,41 @@ test.serial('[A09] a log-in hashes the password anew when the parameters have ch
 
 test.serial('[A09] the api does not start without keys', async (t) => {
   await t.throwsAsync(env.spawn('api', { PERSONAL_KEYS: [] }), { message: /ended while starting/ });
+});
+
+test.serial(
+  '[A09] production refuses generated keys; an older DATA_DIR is given its own and keeps its passwords',
+  async (t) => {
+    const dir = mkdtempSync(join(env.dir, 'other-'));
+    const start = startAll({
+      env: { NODE_ENV: 'production', DATA_DIR: dir, NATS_URL: undefined, DATABASE_URL: undefined },
+    });
+    await t.throwsAsync(start, { message: /production refuses a generated PERSONAL_KEYS/ });
+    const old = { broker: 'b', nats: 'n', postgres: 'p' };
+    writeFileSync(join(dir, 'secrets.json'), JSON.stringify(old));
+    const secrets = secretsOf(dir);
+    t.like(secrets, old);
+    t.is(Buffer.from(secrets.personal, 'base64').length, 32);
+    t.deepEqual(secretsOf(dir), secrets);
+  },
+);
+
+test.serial('[A09] rows of a version that kept them in the clear are sealed when the api starts', async (t) => {
+  const { data } = await api.ask('register', { body: { email: 'plain@example.org', name: 'X', password, device } });
+  await env.db.query(
+    `update users set name = 'Plain Name', birthdate = '1999-12-31', name_sealed = null where id = $1`,
+    [data.user.id],
+  );
+  await env.db.query(
+    `update identifiers set value = 'plain@example.org', sealed = null, lookup = null where user_id = $1`,
+    [data.user.id],
+  );
+  const other = await env.spawn('api');
+  await until(async () => !(await hasPlain(env.db)));
+  const login = await new Api(other.apiUrl).ask('login', {
+    body: { identifier: 'plain@example.org', password, device },
+  });
+  t.like(login.data.user, { id: data.user.id, name: 'Plain Name', birthdate: '1999-12-31' });
+  t.false((await dump()).includes('plain@example.org'));
+  await other.stop();
 });
