@@ -14,6 +14,7 @@ export {
   requestCode,
   verify,
 } from './accounts.ts';
+export { Ed25519Signer, type Signer, verifySignature } from './crypto/ed25519.ts';
 export { HpkeCrypto, type HpkeKeys, type HpkeOptions } from './crypto/hpke.ts';
 export type { Crypto, OpenRequest, Prekeys, Recipient, Sealed, SealRequest } from './crypto/types.ts';
 export { Device } from './device.ts';

@@ -2,11 +2,16 @@
 import type { KeyStock } from '../shared/contract/keys.ts';
 import type { Device, Message } from '../shared/contract/scalars.ts';
 import { Bundles } from './bundles.ts';
+import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto, Recipient, Sealed } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';
 import { Keys } from './keys.ts';
 import type { Session } from './session.ts';
 
+interface Means {
+  crypto: Crypto;
+  signer: Signer | undefined;
+}
 interface Target {
   conversation_id?: string;
   to?: { user_id?: string; number?: string };
@@ -20,6 +25,7 @@ const NOTHING: KeyStock = { count: 0, kinds: {}, last_resort: {} };
 export class Sealing {
   #session: Session;
   #crypto: Crypto;
+  #signer: Signer | undefined;
   #keys: Keys;
   #bundles: Bundles | undefined;
   #report: (error: SealwireError) => undefined;
@@ -27,10 +33,11 @@ export class Sealing {
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @param report takes what fails and can wait */
-  constructor(session: Session, crypto: Crypto, report: (error: SealwireError) => void) {
+  constructor(session: Session, { crypto, signer }: Means, report: (error: SealwireError) => void) {
     this.#report = (error) => void report(error);
     this.#session = session;
     this.#crypto = crypto;
+    this.#signer = signer;
     this.#keys = new Keys(session);
     this.#bundles = crypto.prekeys && new Bundles(session, crypto.prekeys);
   }
@@ -47,15 +54,19 @@ export class Sealing {
     if (behind) await this.#crypto.renew?.();
     const identity_key = await this.#crypto.identityKey();
     const registration_id = this.#crypto.registrationId?.();
+    const signing_key = await this.#signer?.publicKey();
     const { device } = this.#session;
-    const same = registration_id === undefined || device.registration_id === registration_id;
+    const same =
+      (registration_id === undefined || device.registration_id === registration_id) &&
+      (signing_key === undefined || device.signing_key === signing_key);
     if (device.identity_key !== identity_key || !same) {
-      const body = { identity_key, ...(registration_id !== undefined && { registration_id }) };
+      const body = { identity_key, registration_id, signing_key };
       await this.#session.call('PUT', '/v1/devices/me/keys', body);
       // With another identity the server forgot the rest.
       if (stock && device.identity_key !== identity_key) stock = NOTHING;
       device.identity_key = identity_key;
       if (registration_id !== undefined) device.registration_id = registration_id;
+      if (signing_key !== undefined) device.signing_key = signing_key;
     }
     if (stock) await this.#fill(stock, behind).catch(this.#report);
   }
@@ -84,7 +95,7 @@ export class Sealing {
 
   /** @returns seals, when called; again after a refusal, with fresh lists of those whom it names. */
   prepare(target: Target, plaintext: Uint8Array, client_message_id: string) {
-    return (refused?: SealwireError): Promise<Sealed & { conversation_id: string }> => {
+    return (refused?: SealwireError): Promise<Sealed & { conversation_id: string; signature?: string }> => {
       if (refused) this.#doubt(refused);
       const mine = this.#turn.then(() => this.#seal(target, plaintext, client_message_id));
       this.#turn = mine.catch(() => {});
@@ -108,13 +119,15 @@ export class Sealing {
       recipients,
       plaintext,
     });
-    if (!('envelopes' in sealed)) return { ...sealed, conversation_id };
+    const signature = await this.#signer?.sign({ conversation_id, client_message_id, ...sealed });
+    const signed = { conversation_id, ...(signature !== undefined && { signature }) };
+    if (!('envelopes' in sealed)) return { ...sealed, ...signed };
     const registrations = new Map(devices.map(({ id, registration_id }) => [id, registration_id]));
     const envelopes = sealed.envelopes.map((envelope) => {
       const registration_id = registrations.get(envelope.device_id);
       return { ...envelope, ...(registration_id !== undefined && { registration_id }) };
     });
-    return { envelopes, conversation_id };
+    return { envelopes, ...signed };
   }
 
   /** Every device of every member but this one: my other devices too. */

@@ -11,6 +11,7 @@ import {
   type PrekeysBody,
 } from '../../shared/contract/keys.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
+import type { Device as DeviceRow } from '../../shared/db/entities.ts';
 
 /** As many as a registration id may have. */
 const REGISTRATION_IDS = 0x80000000;
@@ -19,18 +20,18 @@ export const newRegistrationId = (): number => randomInt(1, REGISTRATION_IDS);
 /** @returns false when the device is gone. */
 export function putKeys(db: Database, device_id: string, keys: Keys): Promise<boolean> {
   return db.transaction(async (query) => {
-    const [known] = await query<{ identity_key: string | null; registration_id: number | null }>(
-      'select identity_key, registration_id from devices where id = $1 and deleted_at is null for update',
+    const [known] = await query<Pick<DeviceRow, 'identity_key' | 'signing_key' | 'registration_id'>>(
+      'select identity_key, signing_key, registration_id from devices where id = $1 and deleted_at is null for update',
       [device_id],
     );
     if (!known) return false;
     const same = known.identity_key === keys.identity_key;
     // What was sealed for the old key can't be opened: senders are told by another registration id.
-    const kept = same && known.registration_id !== null ? known.registration_id : newRegistrationId();
+    const kept = (same && known.registration_id) || newRegistrationId();
     await query('update devices set identity_key = $2, signing_key = $3, registration_id = $4 where id = $1', [
       device_id,
       keys.identity_key,
-      keys.signing_key ?? null,
+      keys.signing_key ?? (same ? known.signing_key : null),
       keys.registration_id ?? kept,
     ]);
     if (!same) await query('delete from prekeys where device_id = $1', [device_id]);

@@ -55,6 +55,7 @@ export class Session {
   readonly #socket: Socket;
   #out: Frame[] = [];
   #refused = 0;
+  #turn: Promise<void> | undefined;
 
   constructor(
     edge: Edge,
@@ -72,6 +73,23 @@ export class Session {
     this.session_id = session_id;
     this.ip = ip;
     this.inbox = new Inbox(this);
+  }
+
+  /** Something of this socket is being checked. */
+  get busy(): boolean {
+    return this.#turn !== undefined;
+  }
+
+  /** After everything that was given before. */
+  inTurn(task: () => Promise<void>): Promise<void> {
+    const mine = (this.#turn ?? Promise.resolve()).then(task);
+    const turn = mine
+      .catch(() => {})
+      .finally(() => {
+        if (this.#turn === turn) this.#turn = undefined;
+      });
+    this.#turn = turn;
+    return mine;
   }
 
   get full(): boolean {

@@ -125,6 +125,7 @@ export class Decider {
       attachments: command.attachments,
       reply_to: command.reply_to,
       expires_at: expires,
+      signature: command.signature,
     };
     this.entry.add(meta, this.#head(meta), body);
     return [id, conversation.id, seq, 0];
@@ -136,6 +137,7 @@ export class Decider {
     if (meta.attachments) text += `,"attachments":${JSON.stringify(meta.attachments)}`;
     if (meta.reply_to) text += `,"reply_to":"${meta.reply_to}"`;
     if (meta.expires_at) text += `,"expires_at":"${new Date(meta.expires_at).toISOString()}"`;
+    if (meta.signature) text += `,"signature":"${meta.signature}"`;
     return Buffer.from(`${text},"sent_at":"${this.#nowText}","payload":`);
   }
 

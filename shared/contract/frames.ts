@@ -11,6 +11,7 @@ import {
   Message,
   Payload,
   Seq,
+  Signature,
   Time,
 } from './scalars.ts';
 import { checker } from './validate.ts';
@@ -30,6 +31,7 @@ export const SendBody = {
   attachments: Type.Optional(Type.Array(MediaRef, { maxItems: 32 })),
   reply_to: Type.Optional(Id),
   expires_in_sec: Type.Optional(Type.Integer({ minimum: 1, maximum: 366 * 86_400 })),
+  signature: Type.Optional(Signature),
 };
 
 export const MessageSend = Type.Object(

@@ -23,6 +23,8 @@ export interface SendCommand extends Author {
   attachments?: MediaRef[] | undefined;
   reply_to?: string | undefined;
   expires_in_sec?: number | undefined;
+  /** Checked already. */
+  signature?: string | undefined;
 }
 export interface CreateCommand extends Author {
   kind: 'create';

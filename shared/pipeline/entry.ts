@@ -32,6 +32,7 @@ export interface MessageRecord extends Recorded {
   attachments?: MediaRef[] | undefined;
   reply_to?: string | undefined;
   expires_at?: number | undefined;
+  signature?: string | undefined;
 }
 /** A conversation begins, empty. */
 export interface ConversationRecord extends Recorded {

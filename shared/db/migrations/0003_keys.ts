@@ -6,6 +6,7 @@ import { Migration } from '@mikro-orm/migrations';
  */
 const STATEMENTS = [
   'alter table devices add signing_key text',
+  'alter table messages add signature text',
 
   `create table prekeys (
     device_id uuid not null references devices (id) on delete cascade,
@@ -88,5 +89,6 @@ export class Keys extends Migration {
     this.addSql('drop function log_device_keys, append_key_log');
     this.addSql('drop table key_log, key_backups, prekey_alarms, prekeys');
     this.addSql('alter table devices drop signing_key');
+    this.addSql('alter table messages drop signature');
   }
 }
