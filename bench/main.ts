@@ -1,6 +1,7 @@
 /** `npm run bench -- W1 …`: measures, prints progress, a table and one line of JSON. */
 import { hottest } from './hot.ts';
 import { idle } from './idle.ts';
+import { login, showLogin } from './login.ts';
 import { HELP, readOptions } from './options.ts';
 import { showIdle, showW1, showW2, showW3 } from './show.ts';
 import { w1 } from './w1.ts';
@@ -30,6 +31,10 @@ async function measure(options: NonNullable<ReturnType<typeof readOptions>>): Pr
         text: showW3(result),
         wrong: result.runs.flatMap(({ one, many }) => [one, many].flatMap((d) => d.wrong)),
       };
+    }
+    case 'login': {
+      const result = await login(options);
+      return { result, text: showLogin(result), wrong: result.wrong };
     }
     case 'idle': {
       const result = await idle(options);

@@ -8,14 +8,15 @@ export const HELP = `npm run bench -- <what> [options]
   W2    latency at 25, 50 and 75 % of what W1 reaches, against a raw publish and a raw round trip
   W3    draining a backlog: one device with many items, many devices with some, live traffic beside
   idle  memory of an idle socket, against a bare one
+  login what a log-in costs, and what a flood of wrong ones does to delivery
 
-  --devices N      half of them send to the other half             (W1 W2: 200, W3: 1000, idle: 2000)
+  --devices N      half of them send to the other half             (W1 W2: 200, W3: 1000, idle: 2000, login: 40)
   --seconds N      how long each figure is measured                (10)
   --profile P      durable, fast or both                           (both)
   --runs N         rounds; profiles take turns in each             (1)
   --size N         bytes of a payload                              (256)
   --inflight N     W1 W2: messages on their way at once            (1000)
-  --rate N         W1: offer so many a second instead; W2: 100 %   (W2: what W1 reaches)
+  --rate N         W1, login: offer so many a second instead; W2: 100 %   (W2: what W1 reaches)
   --backlog N      W3: items in all, for the one and for the many  (100000)
   --live-rate N    W3: messages a second between others meanwhile  (500)
   --cpu-prof DIR   every service process writes a CPU profile there
@@ -25,7 +26,7 @@ Engines, services and load run on this machine, on loopback, in a temporary dire
 Ceilings are measured in the same run; where they drift by more than 10 % the run says VOID: the machine was not quiet.
 `;
 
-export type What = 'W1' | 'W2' | 'W3' | 'idle';
+export type What = 'W1' | 'W2' | 'W3' | 'idle' | 'login';
 
 export interface Options {
   what: What;
@@ -44,8 +45,8 @@ export interface Options {
   say(line: string): void;
 }
 
-const WHAT = ['W1', 'W2', 'W3', 'idle'];
-const DEVICES: Record<What, number> = { W1: 200, W2: 200, W3: 1_000, idle: 2_000 };
+const WHAT = ['W1', 'W2', 'W3', 'idle', 'login'];
+const DEVICES: Record<What, number> = { W1: 200, W2: 200, W3: 1_000, idle: 2_000, login: 40 };
 
 /** @returns undefined when help was asked for. @throws with what is wrong. */
 export function readOptions(args: string[]): Options | undefined {
@@ -69,8 +70,8 @@ export function readOptions(args: string[]): Options | undefined {
     },
   });
   if (values.help) return undefined;
-  const given = positionals[0]?.toUpperCase() === 'IDLE' ? 'idle' : positionals[0]?.toUpperCase();
-  if (!given || !WHAT.includes(given) || positionals.length > 1) throw new Error(`say one of ${WHAT.join(', ')}`);
+  const given = WHAT.find((one) => one.toUpperCase() === positionals[0]?.toUpperCase());
+  if (!given || positionals.length > 1) throw new Error(`say one of ${WHAT.join(', ')}`);
   const what = given as What;
   const number = (name: keyof typeof values, value: string, min: number): number => {
     if (!/^\d+(\.\d+)?$/.test(value) || Number(value) < min) throw new Error(`--${name} must be a number from ${min}`);

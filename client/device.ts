@@ -39,13 +39,13 @@ export class Device extends Emitter<DeviceEvents> {
   /** Commands so far; their ids on the wire. */
   #commands = 0;
 
-  constructor({ session, edge, crypto, store, transport = webTransport(), settings }: DeviceOptions) {
+  constructor({ session, edge, crypto, signer, store, transport = webTransport(), settings }: DeviceOptions) {
     super();
     this.session = session instanceof Session ? session : new Session(session);
     this.id = this.session.device.id;
     this.user_id = this.session.user.id;
     this.#store = store;
-    this.#sealing = crypto && new Sealing(this.session, crypto);
+    this.#sealing = crypto && new Sealing(this.session, { crypto, signer }, (error) => this.emit('error', error));
     const set = { ...DEVICE_SETTINGS, ...settings };
     const transmit = (frame: string): boolean => this.#connection.send(frame);
     this.#outbox = new Outbox({ outbox_max: set.outbox_max, in_flight: set.in_flight, transmit });
@@ -158,8 +158,9 @@ export class Device extends Emitter<DeviceEvents> {
     const bytes = typeof plaintext === 'string' ? new TextEncoder().encode(plaintext) : plaintext;
     const seal = this.#sealing.prepare(body, bytes, id);
     const { to: _, ...rest } = body;
-    const frame = async (anew: boolean): Promise<string> => sendFrame(key, id, { ...rest, ...(await seal(anew)) });
-    return this.#post(key, await frame(false), () => frame(true));
+    const frame = async (refused?: SealwireError): Promise<string> =>
+      sendFrame(key, id, { ...rest, ...(await seal(refused)) });
+    return this.#post(key, await frame(), frame);
   }
 
   async #post(key: string, frame: string, reseal?: Entry['reseal']): Promise<Sent> {

@@ -6,9 +6,11 @@ export type ClientErrorCode =
   | 'closed'
   | 'replaced'
   | 'signed_out'
+  | 'verification_needed'
   | 'handler_failed'
   | 'cannot_seal'
-  | 'cannot_open';
+  | 'cannot_open'
+  | 'key_log_broken';
 
 export class SealwireError extends Error {
   readonly code: ErrorCode | ClientErrorCode;

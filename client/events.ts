@@ -23,6 +23,10 @@ export type DeviceEvents = {
   'receipt.read': FrameOf<'receipt.read'>;
   'conversation.updated': FrameOf<'conversation.updated'>;
   'member.changed': FrameOf<'member.changed'>;
+  /** Somebody whom this person writes to, or this person, has other devices or keys now. */
+  'device.changed': FrameOf<'device.changed'>;
+  /** One-time keys ran low; with crypto they are being added. */
+  'keys.low': FrameOf<'keys.low'>;
   /** Any durable item that this library has no name for yet. */
   item: ServerFrame;
   /** Every frame of the server, before anything else sees it. */

@@ -60,6 +60,13 @@ export function itemHandler({
         seen.add(item.conversation_id, item.seq);
         sealing?.forget(item.conversation_id);
         return emit('member.changed', item);
+      case 'device.changed':
+        sealing?.changed(item.user_id);
+        return emit('device.changed', item);
+      case 'keys.low':
+        // Handled either way: keys are added at the next connection too.
+        void sealing?.stock();
+        return emit('keys.low', item);
       case 'receipt.read':
         return emit('receipt.read', item);
       case 'conversation.updated':

@@ -2,7 +2,7 @@
 import type { Device, Member } from '../shared/contract/scalars.ts';
 import type { Session } from './session.ts';
 
-/** How long a list of devices is believed; a device that is missing until then gets nothing that is sealed. */
+/** How long a list of devices is believed where nothing else says that it changed. */
 const DEVICES_MS = 60_000;
 
 interface Page<T> {
@@ -50,6 +50,10 @@ export class Keys {
       this.#members.clear();
       this.#devices.clear();
     } else this.#members.delete(conversation_id);
+  }
+
+  forgetDevices(user_id: string): void {
+    this.#devices.delete(user_id);
   }
 
   async #all<T>(path: string): Promise<T[]> {

@@ -1,4 +1,5 @@
 import type { MessageSend } from '../shared/contract/frames.ts';
+import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto } from './crypto/types.ts';
 import type { Session, SessionData } from './session.ts';
 import type { DeviceSettings } from './settings.ts';
@@ -11,13 +12,15 @@ export interface DeviceOptions {
   edge: string;
   /** Without it only opaque payloads are sent and received. */
   crypto?: Crypto;
+  /** With `crypto`: signs what it seals. */
+  signer?: Signer;
   store?: Store;
   transport?: Transport;
   settings?: Partial<DeviceSettings>;
 }
 
 export interface SendOptions
-  extends Pick<MessageSend, 'attachments' | 'reply_to' | 'expires_in_sec' | 'payload' | 'envelopes'> {
+  extends Pick<MessageSend, 'attachments' | 'reply_to' | 'expires_in_sec' | 'payload' | 'envelopes' | 'signature'> {
   conversation_id?: string;
   to?: { user_id?: string; number?: string };
   /** Sealed by the Device's crypto for every device of the conversation; instead of `payload` or `envelopes`. */

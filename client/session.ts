@@ -15,7 +15,8 @@ export interface SessionData {
   expires_at?: number;
 }
 
-interface Granted {
+/** What a way in is answered with. */
+export interface Granted {
   user: User;
   device: Device;
   access_token: string;
@@ -25,6 +26,10 @@ interface Granted {
 
 /** Refreshed this long before its end, so that a token does not die on its way. */
 const EARLY_MS = 30_000;
+
+export function granted(api: string, { expires_in_sec, ...rest }: Granted): Session {
+  return new Session({ api, ...rest, expires_at: Date.now() + expires_in_sec * 1000 });
+}
 
 export class Session implements SessionData {
   readonly api: string;
@@ -103,42 +108,6 @@ export class Session implements SessionData {
       ...(expires_at === undefined ? {} : { expires_at }),
     };
   }
-}
-
-export interface NewDevice {
-  name: string;
-  platform?: string;
-}
-export interface Registration {
-  api: string;
-  username?: string;
-  email?: string;
-  phone?: string;
-  password: string;
-  name?: string;
-  device: NewDevice;
-  keys?: { identity_key: string; registration_id?: number };
-}
-
-/** Makes an account and its first device. @throws SealwireError `conflict` when the identifier is taken. */
-export async function register({ api, ...body }: Registration): Promise<Session> {
-  return granted(api, await http<Granted>(api, 'POST', '/v1/auth/register', body));
-}
-
-/** Signs in a new device, or with `device.id` one that this person has already. */
-export async function login(options: {
-  api: string;
-  /** Username, e-mail, phone or number. */
-  identifier: string;
-  password: string;
-  device: NewDevice | { id: string };
-}): Promise<Session> {
-  const { api, ...body } = options;
-  return granted(api, await http<Granted>(api, 'POST', '/v1/auth/login', body));
-}
-
-function granted(api: string, { expires_in_sec, ...rest }: Granted): Session {
-  return new Session({ api, ...rest, expires_at: Date.now() + expires_in_sec * 1000 });
 }
 
 /** @throws SealwireError; `unavailable` when the server can't be reached or answers with something else than JSON. */

@@ -61,11 +61,17 @@ export function permissions(
         ),
         ...kvRead(LINEAGE_BUCKET),
       ],
-      subscribe: ['reply.*', 'live.>', ...own('edge')],
+      subscribe: ['reply.*', 'live.>', 'people.*', ...own('edge')],
     },
     api: {
-      publish: ['ingress.*', 'people.*', '$JS.API.STREAM.INFO.*'],
-      subscribe: ['reply.*', 'projected.*', ...own('api')],
+      publish: [
+        'ingress.*',
+        'people.*',
+        '$JS.API.STREAM.INFO.*',
+        // Of people and devices that are gone.
+        ...onInboxes('$JS.API.STREAM.PURGE.{}', '$JS.API.CONSUMER.DELETE.{}.*'),
+      ],
+      subscribe: ['reply.*', 'projected.*', 'people.*', ...own('api')],
     },
     ingest: {
       publish: [
@@ -101,13 +107,15 @@ export function permissions(
           '$JS.API.CONSUMER.CREATE.{}',
           '$JS.API.CONSUMER.CREATE.{}.>',
           '$JS.API.CONSUMER.DELETE.{}.>',
+          // The queue of a device that was deleted.
+          '$JS.API.STREAM.PURGE.{}',
         ),
         ...kvRead(LINEAGE_BUCKET),
         ...kvRead(FULL_BUCKET),
         `$KV.${LINEAGE_BUCKET}.>`,
         `$KV.${FULL_BUCKET}.>`,
       ],
-      subscribe: own('fanout'),
+      subscribe: ['people.*', ...own('fanout')],
     },
     history: {
       publish: [

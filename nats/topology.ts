@@ -26,7 +26,7 @@ export const subject = {
   reply: (gateway: string) => `reply.${gateway}`,
   /** Core: history has committed up to an entry of a partition. */
   projected: (partition: number) => `projected.${partition}`,
-  /** Core: a person's devices changed; caches drop what they know. */
+  /** Core: a person's devices or sessions changed; caches drop what they know. See shared/pipeline/person-event.ts. */
   people: (userId: string) => `people.${userId}`,
   /** `target` is `all`, or one device's id. */
   inbox: (userId: string, target: string, shards: number) =>

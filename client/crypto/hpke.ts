@@ -1,48 +1,79 @@
 /**
- * The default: HPKE (RFC 9180) in Auth mode, one shot per message and recipient device, from `@hpke/core` on WebCrypto:
- * DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. What it gives and what not: docs/client.md.
+ * The default: HPKE (RFC 9180), one shot per message and recipient device, from `@hpke/core` on WebCrypto:
+ * DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. With a prekey of the recipient in AuthPSK mode to the prekey, the
+ * PSK being exported from an encapsulation to the identity key: only who has both private keys can open it. Without one
+ * in Auth mode to the identity key. What it gives and what not: docs/client.md.
  */
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { fromBase64, toBase64 } from './base64.ts';
-import type { Crypto, OpenRequest, Sealed, SealRequest } from './types.ts';
+import { PrekeyRing, type StoredPrekey } from './prekeys.ts';
+import type { Crypto, OpenRequest, Recipient, Sealed, SealRequest } from './types.ts';
 
 const suite = new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
-const info = new TextEncoder().encode('sealwire hpke 1').buffer;
-/** Length of the encapsulated key that stands before the ciphertext, bytes. */
+const text = (value: string): ArrayBuffer => new TextEncoder().encode(value).buffer;
+const info = text('sealwire hpke 1');
+const pskInfo = text('sealwire hpke 2 identity');
+const prekeyInfo = text('sealwire hpke 2 prekey');
+const pskContext = text('psk');
+const PSK_BYTES = 32;
+/** Length of an encapsulated key, bytes. */
 const ENC_BYTES = 32;
 /** Plaintexts are padded to a multiple of this (ISO/IEC 7816-4), so that lengths say less. */
 const PAD_BYTES = 64;
-/** Says which construction a payload is of. */
-const PREFIX = '1.';
+/** How long a one-time key is kept after its first use: so long history can be opened again. */
+const KEEP_MS = 30 * 86_400_000;
+/** Says which construction a payload is of: to the identity key alone, or to a prekey and it. */
+const IDENTITY = '1.';
+const PREKEY = '2.';
 
-/** Both keys as JWK (OKP, X25519). The private one never leaves the device unless the application takes it. */
+/** Keys as JWK (OKP, X25519). The private ones never leave the device unless the application takes them. */
 export interface HpkeKeys {
   privateKey: JsonWebKey;
   publicKey: JsonWebKey;
+  registration_id?: number;
+  prekeys?: StoredPrekey[];
+}
+export interface HpkeOptions {
+  /** How long one-time keys are kept after their first use, ms; after it what was sealed for them opens nowhere. */
+  keep_ms?: number;
 }
 
+const newRegistrationId = (): number => globalThis.crypto.getRandomValues(new Uint32Array(1))[0]! >>> 1;
+
 export class HpkeCrypto implements Crypto {
+  readonly prekeys: PrekeyRing;
+  /** Called with the keys whenever prekeys were made or thrown away: the place to save them. Awaited before new ones are published. */
+  onchange?: (keys: HpkeKeys) => unknown;
   #keys: CryptoKeyPair;
   #identityKey: Promise<string>;
+  #registrationId: number;
   /** Imported keys of other devices, by their text. */
   #imported = new Map<string, Promise<CryptoKey>>();
 
-  private constructor(keys: CryptoKeyPair) {
+  private constructor(keys: CryptoKeyPair, registration_id: number, { keep_ms = KEEP_MS }: HpkeOptions) {
     this.#keys = keys;
+    this.#registrationId = registration_id;
     this.#identityKey = suite.kem.serializePublicKey(keys.publicKey).then((bytes) => toBase64(new Uint8Array(bytes)));
+    this.prekeys = new PrekeyRing(suite.kem, keep_ms, () => this.#save());
   }
 
   /** A new device's keys. */
-  static async generate(): Promise<HpkeCrypto> {
-    return new HpkeCrypto(await suite.kem.generateKeyPair());
+  static async generate(options: HpkeOptions = {}): Promise<HpkeCrypto> {
+    return new HpkeCrypto(await suite.kem.generateKeyPair(), newRegistrationId(), options);
   }
 
-  /** A device that has its keys from `export()`. */
-  static async import({ privateKey, publicKey }: HpkeKeys): Promise<HpkeCrypto> {
-    return new HpkeCrypto({
+  /** A device that has its keys from `export()`, or from the last `onchange`. */
+  static async import(
+    { privateKey, publicKey, registration_id, prekeys = [] }: HpkeKeys,
+    options: HpkeOptions = {},
+  ): Promise<HpkeCrypto> {
+    const pair = {
       privateKey: await suite.kem.importKey('jwk', privateKey, false),
       publicKey: await suite.kem.importKey('jwk', publicKey, true),
-    });
+    };
+    const crypto = new HpkeCrypto(pair, registration_id ?? newRegistrationId(), options);
+    await crypto.prekeys.load(prekeys);
+    return crypto;
   }
 
   async export(): Promise<HpkeKeys> {
@@ -50,52 +81,103 @@ export class HpkeCrypto implements Crypto {
     return {
       privateKey: await subtle.exportKey('jwk', this.#keys.privateKey),
       publicKey: await subtle.exportKey('jwk', this.#keys.publicKey),
+      registration_id: this.#registrationId,
+      prekeys: await this.prekeys.save(),
     };
   }
 
   identityKey(): Promise<string> {
     return this.#identityKey;
   }
+  registrationId(): number {
+    return this.#registrationId;
+  }
+  async renew(): Promise<void> {
+    this.#registrationId = newRegistrationId();
+    await this.#save();
+  }
 
   async seal(request: SealRequest): Promise<Sealed> {
+    const { conversation_id, client_message_id, sender_device_id, recipients } = request;
     const padded = pad(request.plaintext);
-    const envelopes = request.recipients.map(async ({ device_id, identity_key }) => {
-      const recipientPublicKey = await this.#import(identity_key);
-      const { ct, enc } = await suite.seal(
-        { recipientPublicKey, senderKey: this.#keys, info },
-        padded,
-        context(request.conversation_id, request.client_message_id, request.sender_device_id, device_id),
-      );
-      const out = new Uint8Array(enc.byteLength + ct.byteLength);
-      out.set(new Uint8Array(enc));
-      out.set(new Uint8Array(ct), enc.byteLength);
-      return { device_id, payload: PREFIX + toBase64(out) };
+    const envelopes = recipients.map(async (recipient) => {
+      const { device_id, prekey } = recipient;
+      const aad = context(conversation_id, client_message_id, sender_device_id, device_id);
+      const payload = prekey
+        ? await this.#sealToPrekey(recipient, prekey, padded, aad)
+        : await this.#sealToIdentity(recipient, padded, aad);
+      return { device_id, payload };
     });
     return { envelopes: await Promise.all(envelopes) };
   }
 
   async open({ message, device_id, sender_identity_key }: OpenRequest): Promise<Uint8Array> {
-    if (!message.payload.startsWith(PREFIX)) throw new Error('not a payload of this construction');
-    const sealed = fromBase64(message.payload.slice(PREFIX.length));
-    const plaintext = await suite.open(
-      {
-        recipientKey: this.#keys,
-        senderPublicKey: await this.#import(sender_identity_key),
-        enc: sealed.slice(0, ENC_BYTES).buffer,
-        info,
-      },
-      sealed.slice(ENC_BYTES).buffer,
-      context(message.conversation_id, message.client_message_id, message.sender_device_id, device_id),
-    );
-    return unpad(new Uint8Array(plaintext));
+    const { payload, conversation_id, client_message_id, sender_device_id } = message;
+    const aad = context(conversation_id, client_message_id, sender_device_id, device_id);
+    const senderPublicKey = await this.#import(sender_identity_key);
+    if (payload.startsWith(PREKEY)) return unpad(await this.#openByPrekey(payload, senderPublicKey, aad));
+    if (!payload.startsWith(IDENTITY)) throw new Error('not a payload of this construction');
+    const sealed = fromBase64(payload.slice(IDENTITY.length));
+    const enc = sealed.slice(0, ENC_BYTES).buffer;
+    const sender = { recipientKey: this.#keys, senderPublicKey, enc, info };
+    return unpad(await suite.open(sender, sealed.slice(ENC_BYTES).buffer, aad));
   }
 
-  #import(identity_key: string): Promise<CryptoKey> {
-    let key = this.#imported.get(identity_key);
+  async #sealToIdentity({ identity_key }: Recipient, padded: ArrayBuffer, aad: ArrayBuffer): Promise<string> {
+    const recipientPublicKey = await this.#import(identity_key);
+    const { ct, enc } = await suite.seal({ recipientPublicKey, senderKey: this.#keys, info }, padded, aad);
+    return IDENTITY + joined(enc, ct);
+  }
+
+  async #sealToPrekey(
+    { identity_key }: Recipient,
+    { key_id, public_key }: NonNullable<Recipient['prekey']>,
+    padded: ArrayBuffer,
+    aad: ArrayBuffer,
+  ): Promise<string> {
+    const outer = await suite.createSenderContext({
+      recipientPublicKey: await this.#import(identity_key),
+      senderKey: this.#keys,
+      info: pskInfo,
+    });
+    const psk = { id: text(key_id), key: await outer.export(pskContext, PSK_BYTES) };
+    const { ct, enc } = await suite.seal(
+      { recipientPublicKey: await this.#import(public_key), senderKey: this.#keys, info: prekeyInfo, psk },
+      padded,
+      aad,
+    );
+    return `${PREKEY}${key_id}.${joined(outer.enc, enc, ct)}`;
+  }
+
+  async #openByPrekey(payload: string, senderPublicKey: CryptoKey, aad: ArrayBuffer): Promise<ArrayBuffer> {
+    const dot = payload.lastIndexOf('.');
+    const key_id = payload.slice(PREKEY.length, dot);
+    const recipientKey = this.prekeys.find(key_id);
+    const sealed = fromBase64(payload.slice(dot + 1));
+    const outer = await suite.createRecipientContext({
+      recipientKey: this.#keys,
+      senderPublicKey,
+      enc: sealed.slice(0, ENC_BYTES).buffer,
+      info: pskInfo,
+    });
+    const psk = { id: text(key_id), key: await outer.export(pskContext, PSK_BYTES) };
+    const enc = sealed.slice(ENC_BYTES, 2 * ENC_BYTES).buffer;
+    const sender = { recipientKey, senderPublicKey, enc, info: prekeyInfo, psk };
+    const plaintext = await suite.open(sender, sealed.slice(2 * ENC_BYTES).buffer, aad);
+    await this.prekeys.used(key_id);
+    return plaintext;
+  }
+
+  async #save(): Promise<void> {
+    if (this.onchange) await this.onchange(await this.export());
+  }
+
+  #import(public_key: string): Promise<CryptoKey> {
+    let key = this.#imported.get(public_key);
     if (key === undefined) {
-      key = Promise.resolve().then(() => suite.kem.deserializePublicKey(fromBase64(identity_key).buffer));
-      key.catch(() => this.#imported.delete(identity_key));
-      this.#imported.set(identity_key, key);
+      key = Promise.resolve().then(() => suite.kem.deserializePublicKey(fromBase64(public_key).buffer));
+      key.catch(() => this.#imported.delete(public_key));
+      this.#imported.set(public_key, key);
     }
     return key;
   }
@@ -103,7 +185,17 @@ export class HpkeCrypto implements Crypto {
 
 /** What a ciphertext belongs to: in another place, from another device or a second time under a new id it does not open. */
 function context(...parts: string[]): ArrayBuffer {
-  return new TextEncoder().encode(JSON.stringify(parts)).buffer;
+  return text(JSON.stringify(parts));
+}
+
+function joined(...parts: ArrayBuffer[]): string {
+  const out = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(new Uint8Array(part), at);
+    at += part.byteLength;
+  }
+  return toBase64(out);
 }
 
 function pad(plaintext: Uint8Array): ArrayBuffer {
@@ -113,7 +205,8 @@ function pad(plaintext: Uint8Array): ArrayBuffer {
   return out.buffer;
 }
 
-function unpad(padded: Uint8Array): Uint8Array {
+function unpad(plaintext: ArrayBuffer): Uint8Array {
+  const padded = new Uint8Array(plaintext);
   const end = padded.lastIndexOf(0x80);
   if (end < 0) throw new Error('no padding');
   return padded.slice(0, end);

@@ -1,7 +1,8 @@
 /** Accounts and devices as they stand in Postgres. */
 import { randomInt } from 'node:crypto';
+import type { Sealer } from '../../shared/auth/sealer.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import type { LoginBody, PutKeysBody, RegisterBody } from '../../shared/contract/people.ts';
+import type { LoginBody, RegisterBody } from '../../shared/contract/people.ts';
 import type { Device, User } from '../../shared/contract/scalars.ts';
 import { type Database, isDuplicate, type Query } from '../../shared/db/database.ts';
 import {
@@ -10,8 +11,10 @@ import {
   User as UserEntity,
   type User as UserRow,
 } from '../../shared/db/entities.ts';
+import { place } from '../../shared/db/personal.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { IdentifierKind, Named } from './identifiers.ts';
+import { newRegistrationId } from './key-store.ts';
 
 export type Names = Partial<Record<IdentifierKind, string>>;
 type Shown<T extends object> = { [K in keyof T]: T[K] | null };
@@ -19,14 +22,14 @@ type Shown<T extends object> = { [K in keyof T]: T[K] | null };
 const present = <T extends object>(fields: Shown<T>): T =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) as T;
 
-export const toUser = (row: Omit<UserRow, 'password_hash'>): User => ({
+export const toUser = (row: Omit<UserRow, 'password_hash'>, sealer: Sealer): User => ({
   id: row.id,
   number: row.number,
   ...present({
     username: row.username ?? null,
-    name: row.name ?? null,
+    name: row.name_sealed ? sealer.open(row.name_sealed, place.name(row.id)) : null,
     bio: row.bio ?? null,
-    birthdate: row.birthdate ?? null,
+    birthdate: row.birthdate_sealed ? sealer.open(row.birthdate_sealed, place.birthdate(row.id)) : null,
     avatar_url: row.avatar_url ?? null,
     last_seen: row.last_seen?.toISOString() ?? null,
   } as Shown<Partial<User>>),
@@ -40,32 +43,53 @@ export const toDevice = (row: DeviceRow): Device => ({
   created_at: row.created_at.toISOString(),
   last_seen: row.last_seen?.toISOString() ?? null,
   ...(row.identity_key != null && { identity_key: row.identity_key }),
+  ...(row.signing_key != null && { signing_key: row.signing_key }),
+  ...(row.registration_id != null && { registration_id: row.registration_id }),
 });
 
 /** Numbers don't start with 0, so that nobody loses it on the way. */
 const newNumber = (): string => String(randomInt(10_000_000, 100_000_000));
 const NUMBER_TRIES = 20;
 
+export type NewAccount = Omit<RegisterBody, 'password' | 'cookie' | IdentifierKind> & {
+  /** Of the names, the one that its owner has proved to own. */
+  verified?: IdentifierKind;
+};
+export interface Account {
+  id: string;
+  password_hash: string | null;
+  suspended: boolean;
+  /** Whether somebody has proved to own the identifier that it was found by. */
+  verified: boolean;
+}
+
 export interface Accounts {
-  /** @throws {ApiError} `conflict` naming the identifier that is taken. */
+  /** Inside a transaction; gives the id of the device. @throws {ApiError} `conflict` naming what is taken. */
   create(
+    query: Query,
     user_id: string,
     names: Names,
-    password_hash: string,
-    body: RegisterBody,
-    then: (query: Query, device_id: string) => Promise<void>,
+    /** Null for who logs in by codes only. */
+    password_hash: string | null,
+    body: NewAccount,
   ): Promise<string>;
   /** Who is called that, unless the account is gone. */
-  find(named: Named): Promise<{ id: string; password_hash: string | null } | undefined>;
+  find(named: Named): Promise<Account | undefined>;
+  /**
+   * Gives the account to who proved to own its identifier, which nobody had: the password and the other unproved
+   * addresses go. False where somebody else proved another one of them; then the identifier leaves that account.
+   */
+  claim(query: Query, user_id: string, proved: Named): Promise<boolean>;
+  /** Puts the new hash in the place of the old one, unless that has changed meanwhile. */
+  rehash(id: string, old: string, hash: string): Promise<void>;
   user(id: string): Promise<User | undefined>;
   device(id: string): Promise<Device | undefined>;
   devices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
   /** The device with that id if it is the user's, else a new one. */
   signIn(query: Query, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
-  putKeys(device_id: string, keys: PutKeysBody): Promise<Device | undefined>;
 }
 
-export function openAccounts(db: Database): Accounts {
+export function openAccounts(db: Database, sealer: Sealer): Accounts {
   const em = () => db.orm.em.fork();
 
   async function insertDevice(
@@ -75,8 +99,8 @@ export function openAccounts(db: Database): Accounts {
   ): Promise<string> {
     const id = uuid7();
     await query(
-      `insert into devices (id, user_id, name, platform, push, identity_key, registration_id, last_seen)
-       values ($1, $2, $3, $4, $5, $6, $7, now())`,
+      `insert into devices (id, user_id, name, platform, push, identity_key, signing_key, registration_id, last_seen)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, now())`,
       [
         id,
         user_id,
@@ -84,7 +108,8 @@ export function openAccounts(db: Database): Accounts {
         device.platform ?? 'unknown',
         device.push ? JSON.stringify(device.push) : null,
         keys?.identity_key ?? null,
-        keys?.registration_id ?? null,
+        keys?.signing_key ?? null,
+        keys ? (keys.registration_id ?? newRegistrationId()) : null,
       ],
     );
     return id;
@@ -94,21 +119,21 @@ export function openAccounts(db: Database): Accounts {
     query: Query,
     id: string,
     names: Names,
-    password_hash: string,
-    body: RegisterBody,
+    password_hash: string | null,
+    { name, bio, birthdate }: NewAccount,
   ): Promise<void> {
     for (let tries = 1; ; tries++) {
       const [row] = await query(
-        `insert into users (id, number, password_hash, username, name, bio, birthdate) values ($1, $2, $3, $4, $5, $6, $7)
+        `insert into users (id, number, password_hash, username, name_sealed, bio, birthdate_sealed) values ($1, $2, $3, $4, $5, $6, $7)
          on conflict (number) do nothing returning id`,
         [
           id,
           newNumber(),
           password_hash,
           names.username ?? null,
-          body.name ?? null,
-          body.bio ?? null,
-          body.birthdate ?? null,
+          name === undefined ? null : sealer.seal(name, place.name(id)),
+          bio ?? null,
+          birthdate === undefined ? null : sealer.seal(birthdate, place.birthdate(id)),
         ],
       );
       if (row) return;
@@ -116,38 +141,78 @@ export function openAccounts(db: Database): Accounts {
     }
   }
 
+  async function insertIdentifier(
+    query: Query,
+    user_id: string,
+    kind: string,
+    value: string,
+    { verified }: NewAccount,
+  ): Promise<void> {
+    const taken = (): ApiError =>
+      new ApiError('conflict', `this ${kind} belongs to an account`, { details: { field: kind } });
+    const [lookup, ...earlier] = sealer.lookups(kind, value);
+    if (earlier.length) {
+      const found = await query('select 1 from identifiers where kind = $1 and lookup = any($2::bytea[])', [
+        kind,
+        earlier,
+      ]);
+      if (found.length) throw taken();
+    }
+    await query(
+      `insert into identifiers (kind, lookup, sealed, user_id, verified_at)
+       values ($1, $2, $3, $4, case when $5 then now() end)`,
+      [kind, lookup, sealer.seal(value, place.identifier(kind, user_id)), user_id, verified === kind],
+    ).catch((error: unknown) => {
+      throw isDuplicate(error, 'identifiers_lookup_unique') ? taken() : error;
+    });
+  }
+
   return {
-    create(user_id, names, password_hash, body, then) {
-      return db.transaction(async (query) => {
-        await insertUser(query, user_id, names, password_hash, body);
-        for (const [kind, value] of Object.entries(names)) {
-          await query('insert into identifiers (kind, value, user_id) values ($1, $2, $3)', [
-            kind,
-            value,
-            user_id,
-          ]).catch((error: unknown) => {
-            if (!isDuplicate(error, 'identifiers_pkey')) throw error;
-            throw new ApiError('conflict', `this ${kind} belongs to an account`, { details: { field: kind } });
-          });
-        }
-        const device_id = await insertDevice(query, user_id, body);
-        await then(query, device_id);
-        return device_id;
-      });
+    async create(query, user_id, names, password_hash, body) {
+      await insertUser(query, user_id, names, password_hash, body);
+      for (const [kind, value] of Object.entries(names)) await insertIdentifier(query, user_id, kind, value, body);
+      return await insertDevice(query, user_id, body);
+    },
+    async claim(query, user_id, { kind, value }) {
+      const rows = await query<{ kind: string; proved: boolean }>(
+        `select kind, verified_at is not null as proved from identifiers where user_id = $1 for update`,
+        [user_id],
+      );
+      if (rows.some(({ proved }) => proved)) {
+        await query('delete from identifiers where user_id = $1 and kind = $2 and lookup = any($3::bytea[])', [
+          user_id,
+          kind,
+          sealer.lookups(kind, value),
+        ]);
+        return false;
+      }
+      await query(
+        `with others as (delete from identifiers where user_id = $1 and kind <> $2 and kind <> 'username'),
+           emptied as (update users set password_hash = null where id = $1)
+         update identifiers set verified_at = now() where user_id = $1 and kind = $2`,
+        [user_id, kind],
+      );
+      return true;
     },
     async find({ kind, value }) {
-      const [row] = await db.query<{ id: string; password_hash: string | null }>(
+      const [row] = await db.query<Account>(
         kind === 'number'
-          ? 'select id, password_hash from users where number = $1 and deleted_at is null'
-          : `select u.id, u.password_hash from identifiers i join users u on u.id = i.user_id
-             where i.kind = $2 and i.value = $1 and u.deleted_at is null`,
-        kind === 'number' ? [value] : [value, kind],
+          ? `select id, password_hash, suspended_at is not null as suspended, false as verified from users
+             where number = $1 and deleted_at is null`
+          : `select u.id, u.password_hash, u.suspended_at is not null as suspended,
+               i.verified_at is not null as verified
+             from identifiers i join users u on u.id = i.user_id
+             where i.kind = $2 and i.lookup = any($1::bytea[]) and u.deleted_at is null`,
+        kind === 'number' ? [value] : [sealer.lookups(kind, value), kind],
       );
       return row;
     },
+    async rehash(id, old, hash) {
+      await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, old, hash]);
+    },
     async user(id) {
       const row = await em().findOne(UserEntity, { id, deleted_at: null });
-      return row ? toUser(row) : undefined;
+      return row ? toUser(row, sealer) : undefined;
     },
     async device(id) {
       const row = await em().findOne(DeviceEntity, { id, deleted_at: null });
@@ -172,15 +237,6 @@ export function openAccounts(db: Database): Accounts {
       if (known) return { id: known.id, added: false };
       const device = { name: name ?? 'device', ...(platform && { platform }) };
       return { id: await insertDevice(query, user_id, { device }), added: true };
-    },
-    async putKeys(device_id, { identity_key, registration_id }) {
-      const fork = em();
-      const row = await fork.findOne(DeviceEntity, { id: device_id, deleted_at: null });
-      if (!row) return undefined;
-      row.identity_key = identity_key;
-      row.registration_id = registration_id ?? null;
-      await fork.flush();
-      return toDevice(row);
     },
   };
 }

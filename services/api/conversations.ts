@@ -1,6 +1,7 @@
 /** Conversations over HTTP: made through the log, read from its projection. */
 import { createHash } from 'node:crypto';
 import type { Gateway } from '../../nats/gateway.ts';
+import type { Limits } from '../../shared/auth/limits.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { DirectBody } from '../../shared/contract/people.ts';
@@ -21,6 +22,7 @@ export interface ConversationDeps {
   gateway: Gateway;
   accounts: Accounts;
   projection: Projection;
+  limits: Limits;
 }
 
 /** The same id for the same key of the same person: a repeated request makes nothing new. */
@@ -34,12 +36,13 @@ export function idForKey(user_id: string, key: string): string {
 export function conversations(
   deps: ConversationDeps,
 ): Pick<Handlers, 'direct' | 'create' | 'conversations' | 'conversation' | 'members'> {
-  const { config, db, gateway, accounts, projection } = deps;
+  const { config, db, gateway, accounts, projection, limits } = deps;
 
-  async function personOf(body: DirectBody): Promise<string> {
+  async function personOf(body: DirectBody, me: string): Promise<string> {
     const { user_id, number, phone, email } = body;
     if ([user_id, number, phone, email].filter((one) => one !== undefined).length !== 1)
       throw new ApiError('invalid_request', 'body: exactly one of user_id, number, phone and email names the person');
+    if (user_id === undefined) await limits.find(me);
     const id =
       user_id !== undefined
         ? (await accounts.user(user_id))?.id
@@ -79,7 +82,7 @@ export function conversations(
 
   return {
     async direct({ me: { user_id, device_id }, body }) {
-      const to = await personOf(body);
+      const to = await personOf(body, user_id);
       if (to === user_id) throw new ApiError('invalid_request', 'body: a conversation needs another person');
       const id = directConversationId(user_id, to);
       const known = await readConversation(db, user_id, id);

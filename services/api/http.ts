@@ -89,11 +89,13 @@ export function cors({ CORS_ORIGINS }: Pick<Config, 'CORS_ORIGINS'>): Middleware
     if (origin && (CORS_ORIGINS.includes('*') || CORS_ORIGINS.includes(origin))) {
       ctx.set('access-control-allow-origin', origin);
       ctx.set('access-control-expose-headers', 'x-request-id, retry-after');
+      // The cookie of the refresh token; never for whoever asks.
+      if (CORS_ORIGINS.includes(origin)) ctx.set('access-control-allow-credentials', 'true');
       if (ctx.method === 'OPTIONS' && ctx.get('access-control-request-method')) {
         ctx.state.route = 'preflight';
         ctx.set({
           'access-control-allow-methods': 'GET, POST, PUT, PATCH, DELETE',
-          'access-control-allow-headers': 'authorization, content-type, idempotency-key, x-request-id',
+          'access-control-allow-headers': 'authorization, content-type, idempotency-key, x-csrf-token, x-request-id',
           'access-control-max-age': '600',
         });
         ctx.vary('Origin');

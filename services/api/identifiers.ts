@@ -1,4 +1,6 @@
 /** How people are named when they log in, in the one form that is stored and compared. */
+import { domainToASCII } from 'node:url';
+import { parsePhoneNumberFromString } from 'libphonenumber-js';
 import { ApiError } from '../../shared/contract/errors.ts';
 
 export type IdentifierKind = 'phone' | 'email' | 'username';
@@ -7,30 +9,42 @@ export interface Named {
   value: string;
 }
 
-const FORMS: Record<IdentifierKind, { tidy: (text: string) => string; form: RegExp; wants: string }> = {
-  phone: {
-    tidy: (text) => text.replace(/[\s().-]/g, ''),
-    form: /^\+[1-9][0-9]{6,14}$/,
-    wants: 'a number in international form, such as +15550100123',
-  },
-  email: {
-    tidy: (text) => text.trim().normalize('NFKC').toLowerCase(),
-    form: /^[^\s@<>"]{1,64}@[^\s@<>"]+\.[^\s@<>".]+$/u,
-    wants: 'an email address',
-  },
-  username: {
-    tidy: (text) => text.trim().normalize('NFKC').toLowerCase(),
-    // A letter in it keeps it apart from numbers and phones, no @ from addresses.
-    form: /^(?=.*[a-z])[a-z0-9][a-z0-9_.]{2,31}$/,
-    wants: '3 to 32 of a-z 0-9 _ . with a letter',
-  },
+/** E.164; possible for its country, not necessarily given to anybody. */
+function phone(text: string): string | undefined {
+  if (!text.trim().startsWith('+')) return undefined;
+  const parsed = parsePhoneNumberFromString(text.trim(), { extract: false });
+  return parsed?.isPossible() && !parsed.ext ? parsed.number : undefined;
+}
+
+/** The domain as DNS knows it (UTS #46); no mail system of today tells upper from lower case before the @. */
+function email(text: string): string | undefined {
+  const [, local, host] = /^([^\s@<>"]{1,64})@([^\s@<>"]{1,253})$/u.exec(text.trim().normalize('NFKC')) ?? [];
+  const domain = host && domainToASCII(host);
+  if (!local || !domain || !/^[^.[\]]+(\.[^.[\]]+)+$/.test(domain)) return undefined;
+  const address = `${local.toLowerCase().normalize('NFKC')}@${domain}`;
+  return address.length <= 254 ? address : undefined;
+}
+
+/**
+ * Width, case and composition are mapped as by UsernameCaseMapped (RFC 8265); of that only ASCII is let in, so that no
+ * two names look alike. The letter keeps it apart from numbers and phones, no @ from addresses.
+ */
+function username(text: string): string | undefined {
+  const name = text.trim().normalize('NFKC').toLowerCase();
+  return /^(?=.*[a-z])[a-z0-9][a-z0-9_.]{2,31}$/.test(name) ? name : undefined;
+}
+
+const FORMS: Record<IdentifierKind, { tidy: (text: string) => string | undefined; wants: string }> = {
+  phone: { tidy: phone, wants: 'a number in international form, such as +15550100123' },
+  email: { tidy: email, wants: 'an email address' },
+  username: { tidy: username, wants: '3 to 32 of a-z 0-9 _ . with a letter' },
 };
 
 /** @throws {ApiError} `invalid_request` naming the field. */
 export function normalise(kind: IdentifierKind, text: string): string {
-  const { tidy, form, wants } = FORMS[kind];
+  const { tidy, wants } = FORMS[kind];
   const value = tidy(text);
-  if (!form.test(value))
+  if (value === undefined)
     throw new ApiError('invalid_request', `${kind} must be ${wants}`, { details: { field: kind } });
   return value;
 }
@@ -40,9 +54,6 @@ export function recognise(text: string): Named | undefined {
   const plain = text.trim();
   if (/^[0-9]{8}$/.test(plain)) return { kind: 'number', value: plain };
   const kind: IdentifierKind = plain.includes('@') ? 'email' : plain.startsWith('+') ? 'phone' : 'username';
-  try {
-    return { kind, value: normalise(kind, plain) };
-  } catch {
-    return undefined;
-  }
+  const value = FORMS[kind].tidy(plain);
+  return value === undefined ? undefined : { kind, value };
 }

@@ -4,49 +4,107 @@ import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
+import { openLimits } from '../../shared/auth/limits.ts';
 import { openPasswords } from '../../shared/auth/passwords.ts';
+import { watchRevocations } from '../../shared/auth/revocations.ts';
+import { openSealer } from '../../shared/auth/sealer.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
+import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { opsReply } from '../../shared/ops.ts';
+import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
 import { openAccounts } from './accounts.ts';
+import { openAnnouncer } from './announcer.ts';
+import { openCodes } from './codes.ts';
 import { conversations } from './conversations.ts';
+import { openCourier } from './courier.ts';
+import { devices } from './devices.ts';
+import { entering } from './entering.ts';
+import { startEraser } from './erase.ts';
 import { cors, outermost, type State } from './http.ts';
+import { keys } from './keys.ts';
+import { leaving } from './leaving.ts';
 import { messages } from './messages.ts';
 import { people } from './people.ts';
 import { watchProjection } from './projection.ts';
 import { createRouter } from './router.ts';
+import { sessionRoutes } from './sessions.ts';
 import { sweepExpired } from './sweep.ts';
+import { waysIn } from './ways-in.ts';
 
 async function open(context: Context): Promise<Service> {
   const { config, db, log } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
+  const revocations = await watchRevocations({ nc, db, log, config });
   const tokens = openTokens(db, config);
-  const accounts = openAccounts(db);
-  const devicesChanged = (user_id: string): void => {
-    if (!nc.isClosed()) nc.publish(subject.people(user_id));
+  const sealer = openSealer(config);
+  const limits = openLimits(db, config);
+  const passwords = await openPasswords(config);
+  const accounts = openAccounts(db, sealer);
+  // Of a version that kept them in the clear. What can't be done now is left to `npm run admin -- reencrypt`.
+  const sealing = hasPlain(db)
+    .then(async (plain) => plain && log.info({ unit: 'reencrypt', ...(await resealPeople(db, sealer)) }))
+    .catch((error: unknown) => log.warn({ unit: 'reencrypt', err: error }));
+  const publish = (user_id: string, event: PersonEvent): void => {
+    revocations.ended(event.ended ?? []);
+    if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
+  const announcer = openAnnouncer({ db, gateway, log, publish });
+  const devicesChanged = (user_id: string, ended: Ended[] = []): void => void announcer.changed(user_id, { ended });
+  const sessions = openSessions(db, config, tokens, devicesChanged);
+  const enter = entering({ config, accounts, sessions, tokens, sealer });
+  const courier = openCourier(config);
+  const eraser = startEraser(db, nc, config, log);
+  const sweep = sweepExpired(db, log, config);
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {
-      ...people({
+      ...people({ accounts, tokens }),
+      ...waysIn({
         config,
         db,
         accounts,
-        tokens,
+        passwords,
+        limits,
+        sealer,
+        sessions,
+        courier,
+        codes: openCodes(db, sealer, config),
+        entering: enter,
         devicesChanged,
-        sessions: openSessions(db, config, tokens),
-        passwords: await openPasswords(config),
       }),
-      ...conversations({ config, db, gateway, accounts, projection }),
+      ...conversations({ config, db, gateway, accounts, projection, limits }),
       ...messages({ config, db, gateway }),
+      ...leaving({
+        config,
+        db,
+        passwords,
+        limits,
+        sealer,
+        entering: enter,
+        announce: devicesChanged,
+        gone: () => eraser.soon(),
+      }),
+      ...devices({ db, accounts, announcer }),
+      ...keys({ config, db, accounts, announcer, limits }),
+      ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
     },
-    tokens,
+    async (token) => {
+      const identity = await tokens.verify(token);
+      revocations.refuse(identity.session_id);
+      return identity;
+    },
+    limits,
     config,
   );
 
-  const app = new Koa<State>({ proxy: config.HTTP_TRUST_PROXY });
+  const app = new Koa<State>({
+    proxy: config.HTTP_TRUST_PROXY,
+    // The last address of X-Forwarded-For is the proxy's word; those before it are whatever a client wrote.
+    maxIpsCount: 1,
+  });
   app.silent = true;
   app.use(async (ctx, next) => {
     const reply = ctx.method === 'GET' ? await opsReply(ctx.path, context) : undefined;
@@ -67,7 +125,6 @@ async function open(context: Context): Promise<Service> {
     server.listen(config.PORT, config.HOST, resolve);
   });
   const { port } = server.address() as AddressInfo;
-  const sweep = sweepExpired(db, log);
 
   let state: true | string = 'not asked Postgres yet';
   let asking = false;
@@ -85,12 +142,18 @@ async function open(context: Context): Promise<Service> {
   const probing = setInterval(() => void probe(), 1_000).unref();
 
   return {
-    ready: () => state,
+    ready: () => (state === true && !revocations.known ? 'which sessions ended is not known yet' : state),
     addresses: { api: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}` },
     async close() {
       clearInterval(probing);
       state = 'closing';
+      await sealing;
+      await eraser.stop();
       await sweep.stop();
+      await announcer.stop();
+      await revocations.close();
+      await passwords.close();
+      courier.close();
       await new Promise<void>((resolve) => {
         server.close(() => resolve());
         server.closeIdleConnections();

@@ -1,5 +1,6 @@
 /** Messages over HTTP: the same commands as over the socket. */
 import type { Gateway } from '../../nats/gateway.ts';
+import { checkSignature } from '../../shared/auth/signatures.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { BodyOf } from '../../shared/contract/routes.ts';
@@ -42,6 +43,15 @@ export function messages({ config, db, gateway }: MessageDeps): Pick<Handlers, '
     async send({ me: { user_id, device_id }, id, body }) {
       const bytes = sealed(body, config.MESSAGE_MAX_BYTES);
       const { payload: _, envelopes, ...rest } = body;
+      const { signature, client_message_id, payload, envelopes: all } = body;
+      if (signature !== undefined)
+        await checkSignature(db, device_id, {
+          conversation_id: id,
+          client_message_id,
+          payload,
+          envelopes: all,
+          signature,
+        });
       const answer = await gateway.call(
         {
           kind: 'send',

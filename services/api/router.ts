@@ -1,7 +1,8 @@
 /** From the table of routes and a handler for each to Koa's router. */
 import Router from '@koa/router';
 import Type, { type TSchema } from 'typebox';
-import type { Identity, Tokens } from '../../shared/auth/tokens.ts';
+import type { Limits } from '../../shared/auth/limits.ts';
+import type { Identity } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import {
@@ -15,8 +16,8 @@ import {
 import { Id } from '../../shared/contract/scalars.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { readBody } from './body.ts';
+import { type Browser, REFRESH_COOKIE } from './entering.ts';
 import type { State } from './http.ts';
-import { Limiter } from './limit.ts';
 
 export interface Asked<N extends RouteName> {
   /** What stands for `{id}` in the path; empty for a path without one. */
@@ -25,8 +26,11 @@ export interface Asked<N extends RouteName> {
   query: QueryOf<N>;
   me: (typeof ROUTES)[N]['auth'] extends 'device' ? Identity : undefined;
   idempotency_key: string | undefined;
+  /** Address of the client. */
+  ip: string;
+  browser: Browser;
 }
-export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N>>;
+export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N> & { cookies?: string[] }>;
 export type Handlers = { [N in RouteName]: Handler<N> };
 
 const IDEMPOTENCY_KEY = /^[!-~]{1,255}$/;
@@ -51,22 +55,28 @@ function numbers(query: Record<string, unknown>, schema: TSchema): Record<string
 }
 
 /** @throws when a route has no handler, or a handler no route. */
-export function createRouter(handlers: Handlers, tokens: Tokens, config: Config): Router<State> {
+export function createRouter(
+  handlers: Handlers,
+  identify: (token: string) => Promise<Identity>,
+  limits: Limits,
+  config: Config,
+): Router<State> {
   const router = new Router<State>();
-  const limiter = new Limiter(config.AUTH_RATE_LIMIT_MAX_REQUESTS, config.AUTH_RATE_LIMIT_WINDOW_SECONDS);
   const stray = Object.keys(handlers).filter((name) => !Object.hasOwn(ROUTES, name));
   if (stray.length) throw new Error(`handlers without a route: ${stray.join(', ')}`);
 
   for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
-    const handler = handlers[name] as ((asked: unknown) => Promise<{ status: number; data: unknown }>) | undefined;
+    const handler = handlers[name] as
+      | ((asked: unknown) => Promise<{ status: number; data: unknown; cookies?: string[] }>)
+      | undefined;
     if (!handler) throw new Error(`route ${name} has no handler`);
     const checkBody = route.body && checker(route.body, 'body');
     const checkQuery = route.query && checker(route.query, 'query');
 
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
-      if (route.guarded) limiter.take(ctx.ip);
-      const me = route.auth === 'device' ? await tokens.verify(bearer(ctx.get('authorization'))) : undefined;
+      if (route.guarded) await limits.call(ctx.ip);
+      const me = route.auth === 'device' ? await identify(bearer(ctx.get('authorization'))) : undefined;
       if (me) ctx.state.user_id = me.user_id;
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(numbers(ctx.query, route.query!)) : checkNothing(ctx.query);
@@ -74,7 +84,22 @@ export function createRouter(handlers: Handlers, tokens: Tokens, config: Config)
       const key = ctx.get('idempotency-key') || undefined;
       if (key && !IDEMPOTENCY_KEY.test(key))
         throw new ApiError('invalid_request', 'Idempotency-Key is 1 to 255 printable characters');
-      const { status, data } = await handler({ id, body, query, me, idempotency_key: key });
+      const browser: Browser = {
+        refresh_token: ctx.cookies.get(REFRESH_COOKIE),
+        csrf_token: ctx.get('x-csrf-token'),
+        origin: ctx.get('origin'),
+        host: ctx.host,
+      };
+      const { status, data, cookies } = await handler({
+        id,
+        body,
+        query,
+        me,
+        idempotency_key: key,
+        ip: ctx.ip,
+        browser,
+      });
+      if (cookies) ctx.set('set-cookie', cookies);
       ctx.status = status;
       ctx.body = route.bare ? data : { data };
     });

@@ -101,6 +101,7 @@ async function standings(db: Database, identities: Identity[]): Promise<Standing
     `select d.id is not null and s.id is not null as good, c.cursor, c.updated_at as since
      from unnest($1::uuid[], $2::uuid[], $3::uuid[]) with ordinality as k(user_id, device_id, session_id, n)
      left join devices d on d.id = k.device_id and d.user_id = k.user_id and d.deleted_at is null
+       and exists (select 1 from users u where u.id = k.user_id and u.deleted_at is null and u.suspended_at is null)
      left join sessions s on s.id = k.session_id and s.device_id = k.device_id and s.revoked_at is null
      left join device_cursors c on c.device_id = k.device_id
      order by k.n`,

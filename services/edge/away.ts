@@ -6,6 +6,7 @@
 
 import { shardOf } from '../../shared/ids.ts';
 import { placeOf } from '../../shared/pipeline/lineage.ts';
+import { Recent } from './batched.ts';
 import type { Edge } from './edge.ts';
 import type { Place } from './replay.ts';
 
@@ -18,6 +19,7 @@ const TICK_MS = 100;
 const PER_TICK = 20;
 /** More than these wait in vain: their durables are made when they come back. */
 const MAX_WISHES = 200_000;
+const KEPT_GONE = 20_000;
 
 export class Away {
   readonly #edge: Edge;
@@ -27,6 +29,9 @@ export class Away {
   readonly #makes = new Map<string, Wish>();
   readonly #working = new Map<string, Promise<void>>();
 
+  /** Devices that were deleted of late: they get no durable any more. */
+  readonly #gone = new Recent<string, true>(KEPT_GONE);
+
   constructor(edge: Edge) {
     this.#edge = edge;
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
@@ -35,7 +40,7 @@ export class Away {
   /** The socket has closed. */
   left({ user_id, device_id }: Place, cursor: number): void {
     this.#drops.delete(device_id);
-    if (cursor < 0 || this.#makes.size >= MAX_WISHES) return;
+    if (cursor < 0 || this.#makes.size >= MAX_WISHES || this.#gone.get(device_id)) return;
     this.#makes.delete(device_id);
     this.#makes.set(device_id, { user_id, device_id, cursor, due: Date.now() + this.#edge.config.AWAY_GRACE_MS });
   }
@@ -52,6 +57,14 @@ export class Away {
     this.#makes.delete(device_id);
     this.#drops.delete(device_id);
     await this.#working.get(device_id);
+  }
+
+  /** The device was deleted. Whoever deleted it drops its durable; one that is being made here is dropped here. */
+  removed(place: Place): void {
+    this.#gone.set(place.device_id, true);
+    this.#makes.delete(place.device_id);
+    this.#drops.delete(place.device_id);
+    void this.#working.get(place.device_id)?.then(() => this.back(place));
   }
 
   close(): void {

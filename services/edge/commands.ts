@@ -3,6 +3,7 @@
  * typed `error` that echoes `id`, and the socket lives on unless it goes on and on.
  */
 import type { Waiter } from '../../nats/gateway.ts';
+import { checkSignature } from '../../shared/auth/signatures.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import {
   CLIENT_FRAMES,
@@ -47,7 +48,7 @@ export class Commands {
 
   constructor(edge: Edge) {
     this.#edge = edge;
-    this.#recipients = new Recipients(edge.db);
+    this.#recipients = new Recipients(edge.db, edge.config);
     const handlers: Handlers = {
       'message.send': (session, frame) => this.#send(session, frame),
       'inbox.ack': (session, { cursor }: InboxAck) => void session.inbox.ack(cursor),
@@ -115,10 +116,22 @@ export class Commands {
         details: { field: 'to' },
       });
     const body = sealed(frame, this.#edge.config.MESSAGE_MAX_BYTES);
+    if (frame.signature !== undefined || session.busy)
+      return session.inTurn(() => this.#sendChecked(session, frame, body));
     if (conversation_id !== undefined) return this.#submit(session, frame, body, conversation_id, undefined);
-    const person = this.#recipients.person(to!);
+    const person = this.#recipients.person(to!, session.user_id);
     if (typeof person !== 'string') return person.then((id) => this.#toPerson(session, frame, body, id));
     return this.#toPerson(session, frame, body, person);
+  }
+
+  /** What comes after a signed message waits for its check, so that the order stays. */
+  async #sendChecked(session: Session, frame: MessageSend, body: Buffer): Promise<void> {
+    const { to, signature } = frame;
+    const person = to && (await this.#recipients.person(to, session.user_id));
+    const conversation_id = frame.conversation_id ?? this.#recipients.direct(session.user_id, person!);
+    if (signature !== undefined)
+      await checkSignature(this.#edge.db, session.device_id, { ...frame, conversation_id, signature });
+    this.#submit(session, frame, body, conversation_id, person);
   }
 
   #toPerson(session: Session, frame: MessageSend, body: Buffer, person: string): undefined {
@@ -132,7 +145,7 @@ export class Commands {
     conversation_id: string,
     to: string | undefined,
   ): undefined {
-    const { id, client_message_id, envelopes, attachments, reply_to, expires_in_sec } = frame;
+    const { id, client_message_id, envelopes, attachments, reply_to, expires_in_sec, signature } = frame;
     this.#edge.gateway.submit(
       {
         kind: 'send',
@@ -145,6 +158,7 @@ export class Commands {
         attachments,
         reply_to,
         expires_in_sec,
+        signature,
       },
       body,
       new Sending(session, this.#statuses, echo(id), client_message_id, (error) => this.#refuse(session, frame, error)),

@@ -30,6 +30,12 @@ export class Cursors {
     return this.#dirty.get(device) ?? this.#writing.get(device);
   }
 
+  /** The device was deleted. */
+  forget(device: string): void {
+    this.#dirty.delete(device);
+    this.#writing.delete(device);
+  }
+
   /** Resolves when everything known so far is written, or could not be. */
   async flush(): Promise<void> {
     await this.#flushing;

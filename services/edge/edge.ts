@@ -2,6 +2,7 @@
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import type { Gateway } from '../../nats/gateway.ts';
+import type { Revocations } from '../../shared/auth/revocations.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
 import type { Metrics } from '../../shared/metrics.ts';
@@ -26,6 +27,7 @@ export interface Edge {
   delivered: Delivered;
   away: Away;
   people: People;
+  revocations: Revocations;
   /** Open sockets by device: one each. */
   sessions: Map<string, Session>;
   /** Sessions that are not simply live: looked after by the clock. */

@@ -3,9 +3,12 @@
  * core subscription per connected person, what was missed from the device's durable consumer.
  */
 import { Gateway } from '../../nats/gateway.ts';
+import { subject } from '../../nats/topology.ts';
+import { watchRevocations } from '../../shared/auth/revocations.ts';
 import { CLOSE } from '../../shared/contract/frames.ts';
 import { shardOf } from '../../shared/ids.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import { Away } from './away.ts';
 import { startClock } from './clock.ts';
 import { Cursors } from './cursors.ts';
@@ -45,6 +48,26 @@ async function open(context: Context): Promise<Service> {
   edge.replay = new Replay(nc, config, edge.shards);
   edge.people = new People(edge);
   edge.away = new Away(edge);
+  edge.revocations = await watchRevocations({
+    nc,
+    db,
+    log,
+    config,
+    onEnded({ session_id, device_id }) {
+      const session = edge.sessions.get(device_id);
+      if (session?.session_id === session_id) session.end(CLOSE.unauthenticated, 'this session has ended');
+    },
+  });
+  nc.subscribe(subject.people('*'), {
+    callback: (error, message) => {
+      if (error || message.data.length === 0) return;
+      const user_id = message.subject.slice(subject.people('').length);
+      for (const device_id of decodePersonEvent(message.string()).removed ?? []) {
+        edge.away.removed({ user_id, device_id });
+        edge.cursors.forget(device_id);
+      }
+    },
+  });
   const clock = startClock(edge);
   const server = await listen(edge, context);
 
@@ -74,13 +97,18 @@ async function open(context: Context): Promise<Service> {
     edge.shards.close();
     server.close();
     edge.gateway.close();
+    await edge.revocations.close();
     await edge.cursors.close();
     await nc.drain();
   }
 
   return {
     ready: () =>
-      !connected ? 'not connected to NATS' : edge.shards.ready || 'waits for fanout to say which cursors are valid',
+      !connected
+        ? 'not connected to NATS'
+        : !edge.revocations.known
+          ? 'which sessions ended is not known yet'
+          : edge.shards.ready || 'waits for fanout to say which cursors are valid',
     addresses: { edge: `ws://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${server.port}/v1/ws` },
     close,
   };

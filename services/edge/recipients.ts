@@ -1,4 +1,6 @@
 /** Whom `to` names, and the direct conversation with that person. */
+import { type Limits, openLimits } from '../../shared/auth/limits.ts';
+import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { MessageSend } from '../../shared/contract/frames.ts';
 import type { Database } from '../../shared/db/database.ts';
@@ -12,7 +14,10 @@ export class Recipients {
   readonly #numbers = new Recent<string, string>(KEPT);
   readonly #find: (number: string) => Promise<string | undefined>;
 
-  constructor(db: Database) {
+  readonly #limits: Limits;
+
+  constructor(db: Database, config: Config) {
+    this.#limits = openLimits(db, config);
     this.#find = batched(async (numbers: string[]) => {
       const rows = await db.query<{ number: string; id: string }>(
         'select number, id from users where number = any($1) and deleted_at is null',
@@ -24,13 +29,13 @@ export class Recipients {
   }
 
   /** The person's id; a promise only where a number has to be looked up. @throws {ApiError} */
-  person({ user_id, number }: NonNullable<MessageSend['to']>): string | Promise<string> {
+  person({ user_id, number }: NonNullable<MessageSend['to']>, asks: string): string | Promise<string> {
     if ((user_id === undefined) === (number === undefined))
       throw new ApiError('invalid_request', 'message.send: to has exactly one of user_id and number', {
         details: { field: 'to' },
       });
     if (user_id !== undefined) return user_id;
-    return this.#numbers.get(number!) ?? this.#look(number!);
+    return this.#numbers.get(number!) ?? this.#look(number!, asks);
   }
 
   direct(a: string, b: string): string {
@@ -43,7 +48,8 @@ export class Recipients {
     return id;
   }
 
-  async #look(number: string): Promise<string> {
+  async #look(number: string, asks: string): Promise<string> {
+    await this.#limits.find(asks);
     const id = await this.#find(number);
     if (id === undefined) throw new ApiError('not_found', 'there is no such person');
     this.#numbers.set(number, id);

@@ -103,6 +103,8 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       const { device_id, user_id, connection_id } = session;
       edge.sessions.get(device_id)?.end(CLOSE.replaced, 'a newer connection of this device');
       edge.sessions.set(device_id, session);
+      // Ended between the check and now.
+      if (edge.revocations.has(session.session_id)) return session.end(CLOSE.unauthenticated, 'this session has ended');
       edge.people.join(session);
       edge.people.signal(user_id, { t: 'replaced', device_id, connection_id });
       const known = edge.cursors.get(device_id);

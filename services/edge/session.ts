@@ -37,6 +37,7 @@ export class Session {
   readonly connection_id: string;
   readonly user_id: string;
   readonly device_id: string;
+  readonly session_id: string;
   readonly ip: string;
   /** `device_id` as bytes. */
   readonly device: Buffer;
@@ -57,16 +58,41 @@ export class Session {
   /** Length of what is in `#out`; a burst within one turn must not outgrow the limit either. */
   #outBytes = 0;
   #refused = 0;
+  #turn: Promise<void> | undefined;
 
-  constructor(edge: Edge, socket: Socket, connection_id: string, { user_id, device_id }: Identity, ip: string) {
+  constructor(
+    edge: Edge,
+    socket: Socket,
+    connection_id: string,
+    { user_id, device_id, session_id }: Identity,
+    ip: string,
+  ) {
     this.edge = edge;
     this.#socket = socket;
     this.connection_id = connection_id;
     this.user_id = user_id;
     this.device_id = device_id;
     this.device = uuidBytes(device_id);
+    this.session_id = session_id;
     this.ip = ip;
     this.inbox = new Inbox(this);
+  }
+
+  /** Something of this socket is being checked. */
+  get busy(): boolean {
+    return this.#turn !== undefined;
+  }
+
+  /** After everything that was given before. */
+  inTurn(task: () => Promise<void>): Promise<void> {
+    const mine = (this.#turn ?? Promise.resolve()).then(task);
+    const turn = mine
+      .catch(() => {})
+      .finally(() => {
+        if (this.#turn === turn) this.#turn = undefined;
+      });
+    this.#turn = turn;
+    return mine;
   }
 
   get full(): boolean {

@@ -8,6 +8,9 @@ export interface Secrets {
   broker: string;
   nats: string;
   postgres: string;
+  /** 32 bytes each in base64, see PERSONAL_KEYS and PERSONAL_INDEX_KEYS. */
+  personal: string;
+  personal_index: string;
 }
 
 /** Takes the directory for this process; throws naming the owner when another living process has it. */
@@ -70,13 +73,22 @@ function startOf(pid: number): string {
   }
 }
 
-/** The secrets of this directory, made at the first start; the file has mode 600. */
+/** The secrets of this directory, made at the first start; what a newer version wants is added. The file has mode 600. */
 export function secretsOf(dir: string): Secrets {
   mkdirSync(dir, { recursive: true });
   const path = join(dir, 'secrets.json');
-  if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8')) as Secrets;
+  const known: Partial<Secrets> = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
   const secret = (): string => randomBytes(24).toString('base64url');
-  const secrets: Secrets = { broker: randomBytes(6).toString('hex'), nats: secret(), postgres: secret() };
+  const key = (): string => randomBytes(32).toString('base64');
+  const secrets: Secrets = {
+    broker: randomBytes(6).toString('hex'),
+    nats: secret(),
+    postgres: secret(),
+    personal: key(),
+    personal_index: key(),
+    ...known,
+  };
+  if (Object.keys(known).length === Object.keys(secrets).length) return secrets;
   const temporary = `${path}.${process.pid}`;
   writeFileSync(temporary, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 });
   chmodSync(temporary, 0o600);

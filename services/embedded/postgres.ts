@@ -1,5 +1,5 @@
 /** The embedded database: a real Postgres on loopback. */
-import { chownSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import type { Config } from '../../shared/config/index.ts';
@@ -67,7 +67,7 @@ async function startAt(
     log,
     ...as(place),
   });
-  const url = `postgres://${USER}:${secrets.postgres}@127.0.0.1:${port}/${USER}`;
+  const url = urlOf(secrets, port);
   try {
     const ask = async (): Promise<true> => {
       if (!child.alive()) throw new Hopeless('it ended');
@@ -87,6 +87,17 @@ async function startAt(
     await child.stop('SIGQUIT', 5_000);
     throw new Error(`Postgres (${place.bin}) did not start: ${(error as Error).message}\n${tail(log)}`);
   }
+}
+
+const urlOf = ({ postgres }: Secrets, port: number): string =>
+  `postgres://${USER}:${postgres}@127.0.0.1:${port}/${USER}`;
+
+/** Address of the database that runs in `dir` now. @throws when none does. */
+export function postgresUrl(dir: string, secrets: Secrets): string {
+  const elsewhere = join(dir, 'elsewhere');
+  const data = existsSync(elsewhere) ? join(readFileSync(elsewhere, 'utf8').trim(), 'data') : join(dir, 'data');
+  const port = Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[3]);
+  return urlOf(secrets, port);
 }
 
 /** Looks whether the server that answers is the one of this directory; makes the database at the first start. */

@@ -76,7 +76,11 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
 
   try {
     const secrets = secretsOf(dir);
-    let config: Config = asked;
+    let config: Config = {
+      ...asked,
+      PERSONAL_KEYS: keysOr(asked, 'PERSONAL_KEYS', secrets.personal),
+      PERSONAL_INDEX_KEYS: keysOr(asked, 'PERSONAL_INDEX_KEYS', secrets.personal_index),
+    };
     if (!asked.DATABASE_URL) {
       say(`database: starting Postgres in ${join(dir, 'postgres')}`);
       const keeper = await kept<Engine>('postgres', (previous) =>
@@ -133,6 +137,19 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
 }
 
 function engineEnv(config: Config): Record<string, string> {
-  const { NATS_URL, NATS_SECRET, DATABASE_URL } = config;
-  return { NATS_URL: NATS_URL!, DATABASE_URL: DATABASE_URL!, ...(NATS_SECRET ? { NATS_SECRET } : {}) };
+  const { NATS_URL, NATS_SECRET, DATABASE_URL, PERSONAL_KEYS, PERSONAL_INDEX_KEYS } = config;
+  return {
+    NATS_URL: NATS_URL!,
+    DATABASE_URL: DATABASE_URL!,
+    PERSONAL_KEYS: PERSONAL_KEYS.join(','),
+    PERSONAL_INDEX_KEYS: PERSONAL_INDEX_KEYS.join(','),
+    ...(NATS_SECRET ? { NATS_SECRET } : {}),
+  };
+}
+
+/** What is encrypted must outlive a directory: production brings its own keys. */
+function keysOr(asked: Config, name: 'PERSONAL_KEYS' | 'PERSONAL_INDEX_KEYS', generated: string): string[] {
+  if (asked[name].length) return asked[name];
+  if (asked.NODE_ENV === 'production') throw new Error(`NODE_ENV=production refuses a generated ${name}`);
+  return [generated];
 }

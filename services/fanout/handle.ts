@@ -3,12 +3,25 @@ import type { Outgoing } from '../../nats/publish.ts';
 import { subject } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
-import type { ConversationRecord, LogRecord, MessageRecord, ReadRecord } from '../../shared/pipeline/entry.ts';
+import type {
+  ConversationRecord,
+  LogRecord,
+  MessageRecord,
+  NoticeRecord,
+  ReadRecord,
+} from '../../shared/pipeline/entry.ts';
 import { encodeItem, type ItemHead, WANTS_DELIVERED } from '../../shared/pipeline/item.ts';
 
 export interface Shape {
   INBOX_SHARDS: number;
   STATUS_MAX_MEMBERS: number;
+}
+export interface Recipients {
+  membersOf(conversation: string): readonly string[];
+  /** Everybody who shares a conversation with the person, and the person. */
+  partnersOf(user: string): readonly string[];
+  /** The device was deleted. */
+  isGone(device: string): boolean;
 }
 const END = Buffer.from('}}');
 const text = (value: unknown): string => JSON.stringify(value);
@@ -20,24 +33,25 @@ export class Items {
   readonly counts = new Map<string, number>();
   readonly #shape: Shape;
   readonly #bases: number[];
-  readonly #membersOf: (conversation: string) => readonly string[];
+  readonly #recipients: Recipients;
 
   /** `bases`: the cursor base of each shard. */
-  constructor(shape: Shape, bases: number[], membersOf: (conversation: string) => readonly string[]) {
+  constructor(shape: Shape, bases: number[], recipients: Recipients) {
     this.#shape = shape;
     this.#bases = bases;
-    this.#membersOf = membersOf;
+    this.#recipients = recipients;
     this.shards = bases.map(() => []);
   }
 
   add({ meta, head, body }: LogRecord): void {
     if (meta.kind === 'message') this.#message(meta, head, body);
     else if (meta.kind === 'conversation') this.#conversation(meta);
-    else this.#read(meta);
+    else if (meta.kind === 'read') this.#read(meta);
+    else this.#notice(meta);
   }
 
   #message(meta: MessageRecord, head: Buffer, body: Buffer): void {
-    const members = meta.pair ?? this.#membersOf(meta.conversation_id);
+    const members = meta.pair ?? this.#recipients.membersOf(meta.conversation_id);
     const prefix: ItemHead = {
       flags: members.length <= this.#shape.STATUS_MAX_MEMBERS ? WANTS_DELIVERED : 0,
       base: 0,
@@ -52,7 +66,8 @@ export class Items {
     if (meta.envelopes) {
       const literals = unpackEnvelopes(body);
       meta.envelopes.forEach(({ device_id, user_id }, i) => {
-        if (device_id !== meta.device_id) this.#put([user_id], device_id, prefix, [head, literals[i]!, END]);
+        if (device_id !== meta.device_id && !this.#recipients.isGone(device_id))
+          this.#put([user_id], device_id, prefix, [head, literals[i]!, END]);
       });
       return;
     }
@@ -76,10 +91,28 @@ export class Items {
     const { conversation_id, seq, user_id, device_id } = meta;
     const rest = Buffer.from(text({ conversation_id, seq, user_id, device_id }).slice(1));
     this.#put([user_id], 'all', this.#plain(meta, 'receipt.read'), [rest]);
-    const members = meta.pair ?? this.#membersOf(conversation_id);
+    const members = meta.pair ?? this.#recipients.membersOf(conversation_id);
     if (members.length > this.#shape.STATUS_MAX_MEMBERS) return;
     const others = members.filter((user) => user !== user_id);
     this.#put(others, 'all', this.#plain(meta, 'message.status'), [Buffer.from('"status":"read",'), rest]);
+  }
+
+  /** What concerns a person and no conversation. */
+  #notice({ user_id, device_id, type, audience, fields }: NoticeRecord): void {
+    const head = {
+      flags: 0,
+      base: 0,
+      expires_at: 0,
+      seq: 0,
+      device_id,
+      user_id,
+      conversation_id: '',
+      message_id: '',
+      type,
+    };
+    const rest = [Buffer.from(text(fields).slice(1))];
+    if (audience === 'partners') this.#put(this.#recipients.partnersOf(user_id), 'all', head, rest);
+    else if (!this.#recipients.isGone(audience.device_id)) this.#put([user_id], audience.device_id, head, rest);
   }
 
   #plain({ seq, device_id, user_id, conversation_id }: ConversationRecord | ReadRecord, type: string): ItemHead {

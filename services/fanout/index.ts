@@ -13,6 +13,7 @@ import { Items } from './handle.ts';
 import { Lives } from './lives.ts';
 import { Members } from './members.ts';
 import { Quota } from './quota.ts';
+import { Removed } from './removed.ts';
 
 const WINDOW = 64;
 const MARK_MS = 1_000;
@@ -23,6 +24,7 @@ async function open(context: Context): Promise<Service> {
   const specs = streams(config).find((stream) => stream.config.name === LOG)!.consumers;
   const writes = new Publisher(nc);
   const lives = new Lives(nc, config, log);
+  const removed = new Removed(nc, config);
   const quota = new Quota(nc, config, db.query, log);
   await quota.open();
   // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
@@ -64,7 +66,11 @@ async function open(context: Context): Promise<Service> {
         const bases = await lives.bases();
         const records = batch.flatMap(({ value }) => value);
         await members.load(records);
-        const items = new Items(config, bases, (conversation) => members.of(conversation));
+        const items = new Items(config, bases, {
+          membersOf: (conversation) => members.of(conversation),
+          partnersOf: (user) => members.partnersOf(user),
+          isGone: (device) => removed.has(device),
+        });
         for (const record of records) items.add(record);
         try {
           await Promise.all(items.shards.filter((shard) => shard.length).map((shard) => writes.write(shard)));
@@ -73,6 +79,7 @@ async function open(context: Context): Promise<Service> {
           if (error instanceof PublishError) throw new Retake(`inbox: ${error.message}`);
           throw error;
         }
+        await removed.purge(records);
         unmarked.set(partition, { entry: batch.at(-1)!.seq, server });
         quota.count(items.counts);
         tell(batch);

@@ -1,4 +1,7 @@
-/** Who gets what happens in a group: the members, from the log where it told, else from the projection. */
+/**
+ * Who gets what happens: the members of a group, from the log where it told, else from the projection; and the partners
+ * of a person whose devices changed.
+ */
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { Query } from '../../shared/db/database.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
@@ -8,6 +11,7 @@ const KEPT = 20_000;
 export class Members {
   readonly #query: Query;
   readonly #of = new Map<string, string[]>();
+  readonly #partners = new Map<string, string[]>();
 
   constructor(query: Query) {
     this.#query = query;
@@ -19,6 +23,7 @@ export class Members {
 
   /** Makes sure that every group these records speak of is known; one query for all that is not. */
   async load(records: LogRecord[]): Promise<void> {
+    await this.#loadPartners(records);
     const unknown = new Set<string>();
     for (const { meta } of records) {
       if (meta.kind === 'conversation')
@@ -26,7 +31,8 @@ export class Members {
           meta.conversation_id,
           meta.members.map(([user]) => user),
         );
-      else if (!meta.pair && !this.#of.has(meta.conversation_id)) unknown.add(meta.conversation_id);
+      else if (meta.kind !== 'notice' && !meta.pair && !this.#of.has(meta.conversation_id))
+        unknown.add(meta.conversation_id);
     }
     for (const id of unknown) if (this.#of.has(id)) unknown.delete(id);
     if (!unknown.size) return;
@@ -42,6 +48,25 @@ export class Members {
 
   of(conversationId: string): readonly string[] {
     return this.#of.get(conversationId)!;
+  }
+
+  /** Known for the people of the last `load`. */
+  partnersOf(user: string): readonly string[] {
+    return this.#partners.get(user) ?? [user];
+  }
+
+  async #loadPartners(records: LogRecord[]): Promise<void> {
+    const users = new Set<string>();
+    for (const { meta } of records) if (meta.kind === 'notice' && meta.audience === 'partners') users.add(meta.user_id);
+    this.#partners.clear();
+    if (!users.size) return;
+    const rows = await this.#query<{ id: string; users: string[] }>(
+      `select m.user_id as id, array_agg(distinct o.user_id)::text[] as users
+       from members m join members o on o.conversation_id = m.conversation_id and o.left_seq is null
+       where m.user_id = any($1::uuid[]) and m.left_seq is null group by 1`,
+      [[...users]],
+    );
+    for (const { id, users } of rows) this.#partners.set(id, users);
   }
 
   #keep(id: string, users: string[]): void {

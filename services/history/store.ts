@@ -22,7 +22,7 @@ export function sort(records: LogRecord[], into: Rows): void {
           members: meta.pair!.map((user) => [user, 'member']),
         });
     } else if (meta.kind === 'conversation') into.conversations.push(meta);
-    else into.reads.push(meta);
+    else if (meta.kind === 'read') into.reads.push(meta);
   }
 }
 
@@ -85,8 +85,8 @@ async function insertConversations(query: Query, partition: number, records: Con
 async function insertMessages(query: Query, records: Rows['messages']): Promise<void> {
   const date = (ms: number | undefined): Date | null => (ms === undefined ? null : new Date(ms));
   await query(
-    `insert into messages (id, conversation_id, seq, sender_id, sender_device_id, client_message_id, payload, envelopes, attachments, reply_to, sent_at, expires_at)
-     select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::json[], $8::json[], $9::json[], $10::uuid[], $11::timestamptz[], $12::timestamptz[])
+    `insert into messages (id, conversation_id, seq, sender_id, sender_device_id, client_message_id, payload, envelopes, attachments, reply_to, sent_at, expires_at, signature)
+     select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::json[], $8::json[], $9::json[], $10::uuid[], $11::timestamptz[], $12::timestamptz[], $13::text[])
      on conflict do nothing`,
     [
       records.map(({ meta }) => meta.id),
@@ -101,6 +101,7 @@ async function insertMessages(query: Query, records: Rows['messages']): Promise<
       records.map(({ meta }) => meta.reply_to ?? null),
       records.map(({ meta }) => date(meta.at)),
       records.map(({ meta }) => date(meta.expires_at)),
+      records.map(({ meta }) => meta.signature ?? null),
     ],
   );
   const last = new Map<string, MessageRecord>();

@@ -9,13 +9,15 @@ import {
   type CreateCommand,
   type DirectCommand,
   type Incoming,
+  type NoticeCommand,
   type ReadCommand,
   type SendCommand,
   unpackEnvelopes,
 } from '../../shared/pipeline/commands.ts';
 import { EntryWriter, type LogMeta, type MessageRecord } from '../../shared/pipeline/entry.ts';
+import { checkDevices } from './devices.ts';
 import type { Memory, Partition } from './memory.ts';
-import { type Accepted, type Conversation, sentKey } from './store.ts';
+import { type Accepted, type Conversation, type Person, sentKey } from './store.ts';
 
 export interface Decision {
   tag: number;
@@ -75,6 +77,8 @@ export class Decider {
         return this.#create(command);
       case 'direct':
         return this.#direct(command);
+      case 'notice':
+        return this.#notice(command, gateway, tag);
     }
   }
 
@@ -116,11 +120,12 @@ export class Decider {
       tag,
       pair,
       opens: known ? undefined : true,
-      self: (this.#memory.people.get(user_id)?.devices ?? 2) > 1 || undefined,
+      self: (this.#memory.people.get(user_id)?.devices.length ?? 2) > 1 || undefined,
       envelopes,
       attachments: command.attachments,
       reply_to: command.reply_to,
       expires_at: expires,
+      signature: command.signature,
     };
     this.entry.add(meta, this.#head(meta), body);
     return [id, conversation.id, seq, 0];
@@ -132,6 +137,7 @@ export class Decider {
     if (meta.attachments) text += `,"attachments":${JSON.stringify(meta.attachments)}`;
     if (meta.reply_to) text += `,"reply_to":"${meta.reply_to}"`;
     if (meta.expires_at) text += `,"expires_at":"${new Date(meta.expires_at).toISOString()}"`;
+    if (meta.signature) text += `,"signature":"${meta.signature}"`;
     return Buffer.from(`${text},"sent_at":"${this.#nowText}","payload":`);
   }
 
@@ -169,22 +175,30 @@ export class Decider {
     };
   }
 
+  /** Whose device each envelope is for, provided that they are the right ones. */
   #envelopes(
-    command: SendCommand,
-    conversation: Conversation,
+    { user_id, device_id: sender, envelopes }: SendCommand,
+    { members }: Conversation,
     body: Uint8Array,
   ): NonNullable<MessageRecord['envelopes']> {
-    const extra: string[] = [];
-    const out = command.envelopes!.map(({ device_id }) => {
-      const owner = this.#memory.owners.get(device_id);
-      if (!owner || !conversation.members.has(owner)) extra.push(device_id);
-      return { device_id, user_id: owner ?? '' };
-    });
-    if (extra.length)
-      refuse('device_mismatch', 'some envelopes are for devices that are not in this conversation', { extra });
-    if (unpackEnvelopes(body).length !== out.length)
+    const people = [...members.keys()].map((user): [string, Person | undefined] => [
+      user,
+      this.#memory.people.get(user),
+    ]);
+    const owners = checkDevices(envelopes!, people, { user_id, device_id: sender });
+    if (unpackEnvelopes(body).length !== envelopes!.length)
       refuse('invalid_request', 'envelopes: one payload for each device');
-    return out;
+    return envelopes!.map(({ device_id }) => ({ device_id, user_id: owners.get(device_id)! }));
+  }
+
+  #notice(
+    { conversation_id, user_id, device_id, type, audience, fields, removed }: NoticeCommand,
+    gateway: string,
+    tag: number,
+  ): NonNullable<Decision['answer']> {
+    const about = { conversation_id, seq: 0, user_id, device_id, at: this.#now, gateway, tag };
+    this.#add({ kind: 'notice', ...about, type, audience, fields, removed });
+    return ['', conversation_id, 0, 0];
   }
 
   #read({ conversation_id, user_id, device_id, seq }: ReadCommand): NonNullable<Decision['answer']> {

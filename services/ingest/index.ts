@@ -29,10 +29,7 @@ async function open(context: Context): Promise<Service> {
   const ingress = streams(config).find(({ config: { name } }) => name === INGRESS)!;
 
   nc.subscribe('people.*', {
-    callback: (_, message) => {
-      memory.people.delete(message.subject.slice('people.'.length));
-      memory.owners.clear();
-    },
+    callback: (_, message) => memory.forget(message.subject.slice('people.'.length)),
   });
   nc.subscribe('projected.*', {
     callback: (_, message) =>
@@ -198,24 +195,15 @@ class Ingest {
   async #load(incoming: [Incoming, string][]): Promise<void> {
     const conversations = new Set<string>();
     const people = new Set<string>();
-    const devices = new Set<string>();
     for (const [{ command }] of incoming) {
       conversations.add(command.conversation_id);
-      if (command.kind === 'send') {
-        people.add(command.user_id);
-        for (const { device_id } of command.envelopes ?? [])
-          if (!this.#memory.owners.has(device_id)) devices.add(device_id);
-      }
+      if (command.kind === 'send') people.add(command.user_id);
       if ('to' in command && command.to) people.add(command.to);
       if (command.kind === 'create') for (const user of command.member_ids) people.add(user);
     }
     const [existing] = await Promise.all([
       this.#memory.loadPeople(this.#store, people),
       this.#partition.load(this.#store, conversations),
-      devices.size &&
-        this.#store.owners([...devices]).then((found) => {
-          for (const [device, owner] of found) this.#memory.owners.set(device, owner);
-        }),
     ]);
     this.#decider.people = existing;
     const doubtful: [string, string][] = [];
@@ -227,6 +215,15 @@ class Ingest {
         doubtful.push([command.user_id, command.client_message_id]);
     }
     this.#decider.old = doubtful.length ? await this.#store.accepted(doubtful) : new Map();
+    // Who seals for each device is held against the devices of all members. Last, so that nothing is awaited any more.
+    const members = new Set<string>();
+    for (const [{ command }] of incoming) {
+      if (command.kind !== 'send' || !command.envelopes) continue;
+      const { to, user_id, conversation_id } = command;
+      const known = this.#partition.conversations.get(conversation_id)?.members.keys();
+      for (const user of known ?? (to ? [user_id, to] : [])) members.add(user);
+    }
+    if (members.size) await this.#memory.loadPeople(this.#store, members);
   }
 }
 

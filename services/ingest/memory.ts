@@ -13,6 +13,7 @@ interface Seen extends Accepted {
 const KEPT_CONVERSATIONS = 50_000;
 const KEPT_PEOPLE = 100_000;
 const SWEEP = 64;
+const TRIES = 5;
 
 /** Removes the oldest that may go; looks at a few each time, so that no call takes long. */
 function forget<K, V>(map: Map<K, V>, keep: number, mayGo: (value: V, key: K) => boolean): void {
@@ -26,12 +27,13 @@ function forget<K, V>(map: Map<K, V>, keep: number, mayGo: (value: V, key: K) =>
 
 export class Memory {
   readonly people = new Map<string, Person>();
-  readonly owners = new Map<string, string>();
   readonly seen = new Map<string, Seen>();
   /** Users whose inbox is full, as the bucket `full` says. */
   readonly full = new Set<string>();
   readonly #projected = new Map<number, number>();
   readonly #window: number;
+  /** Look-ups under way, and who was changed meanwhile. */
+  readonly #loads = new Set<{ stale: Set<string>; all: boolean }>();
 
   constructor(window: number) {
     this.#window = window;
@@ -65,17 +67,35 @@ export class Memory {
     for (const [key, seen] of this.seen) if (seen.partition === partition) this.seen.delete(key);
     this.#projected.delete(partition);
     this.people.clear();
-    this.owners.clear();
+    for (const load of this.#loads) load.all = true;
   }
 
-  /** Those of them who exist. Said apart from `people`, which another partition's take-over may clear at any time. */
-  async loadPeople(store: Store, ids: Set<string>): Promise<ReadonlySet<string>> {
-    const unknown = [...ids].filter((id) => !this.people.has(id));
-    if (!unknown.length) return ids;
-    const found = await store.people(unknown);
-    for (const [id, person] of found) if (!this.people.has(id)) this.people.set(id, person);
-    forget(this.people, KEPT_PEOPLE, () => true);
-    const missing = new Set(unknown.filter((id) => !found.has(id)));
+  /** What is known of a person is out of date. */
+  forget(user: string): void {
+    this.people.delete(user);
+    for (const load of this.#loads) load.stale.add(user);
+  }
+
+  /**
+   * Those of them who exist. Said apart from `people`, which another partition's take-over may clear at any time. People
+   * who were changed while Postgres was answering are asked for again, and so are those who had to make room for others.
+   */
+  async loadPeople(store: Store, ids: ReadonlySet<string>): Promise<ReadonlySet<string>> {
+    const missing = new Set<string>();
+    for (let tries = 0; tries < TRIES; tries++) {
+      const unknown = [...ids].filter((id) => !this.people.has(id) && !missing.has(id));
+      if (!unknown.length) break;
+      const load = { stale: new Set<string>(), all: false };
+      this.#loads.add(load);
+      const found = await store.people(unknown).finally(() => this.#loads.delete(load));
+      for (const id of unknown) {
+        if (load.all || load.stale.has(id)) continue;
+        const person = found.get(id);
+        if (!person) missing.add(id);
+        else if (!this.people.has(id)) this.people.set(id, person);
+      }
+      forget(this.people, KEPT_PEOPLE, () => true);
+    }
     return missing.size ? new Set([...ids].filter((id) => !missing.has(id))) : ids;
   }
 }

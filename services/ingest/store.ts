@@ -11,8 +11,14 @@ export interface Conversation {
   entry: number;
   read: Map<string, number>;
 }
+export interface PersonsDevice {
+  id: string;
+  registration_id: number | null;
+  /** It has published a key, so who seals for each device seals for it. */
+  keyed: boolean;
+}
 export interface Person {
-  devices: number;
+  devices: PersonsDevice[];
   /** Bytewise greatest client_message_id that this person ever had accepted; a greater one is new for certain. */
   greatest: string;
 }
@@ -27,7 +33,6 @@ export interface Store {
   conversations(ids: string[]): Promise<Conversation[]>;
   people(ids: string[]): Promise<Map<string, Person>>;
   accepted(keys: [user: string, client_message_id: string][]): Promise<Map<string, Accepted>>;
-  owners(devices: string[]): Promise<Map<string, string>>;
 }
 
 export const sentKey = (user: string, clientMessageId: string): string => `${user} ${clientMessageId}`;
@@ -52,9 +57,11 @@ export function openStore({ query }: Database): Store {
       return rows.map((row) => ({ ...row, members: new Map(row.members), entry: 0, read: new Map() }));
     },
     async people(ids) {
-      const rows = await query<{ id: string; devices: number; greatest: string | null }>(
+      const rows = await query<{ id: string; devices: PersonsDevice[]; greatest: string | null }>(
         `select u.id,
-           (select count(*)::int from devices d where d.user_id = u.id and d.deleted_at is null) as devices,
+           (select coalesce(json_agg(json_build_object('id', d.id, 'registration_id', d.registration_id,
+               'keyed', d.identity_key is not null)), '[]') from devices d
+             where d.user_id = u.id and d.deleted_at is null) as devices,
            (select max(m.client_message_id) from messages m where m.sender_id = u.id) as greatest
          from users u where u.id = any($1::uuid[]) and u.deleted_at is null`,
         [ids],
@@ -80,13 +87,6 @@ export function openStore({ query }: Database): Store {
           { message_id: row.id, conversation_id: row.conversation_id, seq: row.seq },
         ]),
       );
-    },
-    async owners(devices) {
-      const rows = await query<{ id: string; user_id: string }>(
-        'select id, user_id from devices where id = any($1::uuid[]) and deleted_at is null',
-        [devices],
-      );
-      return new Map(rows.map((row) => [row.id, row.user_id]));
     },
   };
 }

@@ -80,6 +80,14 @@ export const SETTINGS = {
   HTTP_REQUEST_TIMEOUT_SEC: count(30, 'How long a client may take to send its request, seconds.', 1),
   HTTP_TRUST_PROXY: flag(false, 'Take client addresses from X-Forwarded-For (behind a proxy that sets it).'),
   READ_YOUR_WRITES_MS: count(2_000, 'How long creating a conversation waits to see it in the projection.'),
+  // Keys
+  PREKEYS_MAX: count(2_000, 'One-time keys that a device may have waiting, of all kinds together.', 1),
+  PREKEYS_LOW: count(10, 'One-time keys of a kind at which their device is told to add more.'),
+  PREKEYS_LOW_AGAIN_SEC: count(3_600, 'How long after that it is not told again, seconds.'),
+  PREKEY_MEMORY_DAYS: count(90, 'How long a key that was handed out is remembered, so that it is not taken again.', 1),
+  KEY_CLAIMS_MAX: count(120, 'Claims of the keys of one person by another, per window.', 1),
+  KEY_CLAIMS_WINDOW_SEC: count(3_600, 'Length of that window, seconds.', 1),
+  KEY_BACKUP_MAX_BYTES: count(262_144, 'Largest encrypted backup of keys, bytes of UTF-8.', 1),
   // Messages
   MESSAGE_MAX_BYTES: count(65_536, 'Longest payload, bytes of UTF-8.', 1),
   GROUP_MAX_MEMBERS: count(1_000, 'Members of a group.', 2),
@@ -102,14 +110,54 @@ export const SETTINGS = {
   // Accounts
   ACCESS_TOKEN_EXPIRE_MINUTES: count(15, 'Life of an access token.', 1),
   REFRESH_TOKEN_EXPIRE_DAYS: count(30, 'Life of a refresh token.', 1),
-  AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Register, log-in and refresh calls per address and window.', 1),
+  AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Calls of the routes below /v1/auth per address and window.', 1),
   AUTH_RATE_LIMIT_WINDOW_SECONDS: count(60, 'Length of that window, seconds.', 1),
+  AUTH_LOCK_MAX_FAILURES: count(10, 'Wrong passwords or codes for one identifier from one address before a lock.', 1),
+  AUTH_LOCK_MAX_FAILURES_IN_ALL: count(
+    100,
+    'Wrong passwords or codes for one identifier from anywhere before a lock.',
+    1,
+  ),
+  AUTH_LOCK_WINDOW_SECONDS: count(900, 'Wrong ones are counted for so long, seconds.', 1),
+  AUTH_LOCK_SECONDS: count(900, 'Length of a lock, seconds.', 1),
+  LOOKUP_MAX_REQUESTS: count(300, 'Look-ups of people by number, phone or email per person and window.', 1),
+  LOOKUP_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
+  AUTH_VERIFICATION: choice<'off' | 'email' | 'phone'>(
+    'off',
+    ['off', 'email', 'phone'],
+    'What a new account must prove before it can be used.',
+  ),
+  SMTP_URL: optional('Mail server for codes, e.g. smtps://user:password@mail.example.org.'),
+  MAIL_FROM: text('Sealwire <no-reply@localhost>', 'Sender of those mails.'),
+  SMS_WEBHOOK_URL: optional('Provider of text messages for codes: POST {"to", "text"} as JSON, answered by 2xx.'),
+  SMS_WEBHOOK_TOKEN: optional('Sent there as Authorization: Bearer.'),
+  DELIVERY_TIMEOUT_MS: count(10_000, 'How long mail server and provider may take.', 100),
+  OTP_DEV_CODE: {
+    ...optional('Every code is this one, and need not be sent; for development, refused in production.'),
+    parse: (t: string, name: string) => (/^\d{6}$/.test(t) ? t : fail(name, 'six digits')),
+  },
+  CODE_TTL_SEC: count(300, 'Life of a code, seconds.', 1),
+  CODE_MAX_TRIES: count(5, 'Tries at a code.', 1),
+  CODE_MAX_SENT: count(5, 'Codes sent to one email address or phone per window.', 1),
+  CODE_MAX_SENT_PER_IP: count(50, 'Codes asked for from one address per window.', 1),
+  CODE_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
+  PERSONAL_KEYS: list(
+    'Keys that encrypt phones, emails, names and birthdates at rest, 32 bytes each in base64; the first one writes. Generated in the embedded default.',
+  ),
+  PERSONAL_INDEX_KEYS: list('Keys of the blind index by which those are found, likewise; others than PERSONAL_KEYS.'),
   REFRESH_RETRY_SEC: count(10, 'How long a used refresh token may be shown again because the reply was lost, seconds.'),
+  REVOCATION_POLL_MS: count(
+    5_000,
+    'How often a process asks Postgres for ended sessions of which it may have missed the event.',
+    100,
+  ),
   TOKEN_CACHE_SIZE: count(20_000, 'Verified access tokens that a process remembers.', 1),
   ARGON2_MEMORY_KIB: count(19_456, 'Memory of a password hash (Argon2id), KiB.', 8),
   ARGON2_PASSES: count(2, 'Passes of a password hash over that memory.', 1),
+  PASSWORD_QUEUE_MAX: count(500, 'Passwords waiting to be hashed; more are refused as unavailable.', 1),
   PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters.', 1),
   TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
+  COOKIE_SECURE: flag(true, 'Cookies of browsers come over https only (and from localhost).'),
   CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
 } as const satisfies Record<string, Setting<unknown>>;
 
@@ -125,6 +173,10 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   out.DATA_DIR = resolve(String(out.DATA_DIR));
   const config = Object.freeze(out) as Config;
   if (config.NODE_ENV === 'production') refuseUnsafe(config);
+  const [channel, url] =
+    config.AUTH_VERIFICATION === 'email' ? ['SMTP_URL', config.SMTP_URL] : ['SMS_WEBHOOK_URL', config.SMS_WEBHOOK_URL];
+  if (config.AUTH_VERIFICATION !== 'off' && !url && config.OTP_DEV_CODE === undefined)
+    throw new Error(`AUTH_VERIFICATION=${config.AUTH_VERIFICATION} needs ${channel}`);
   return config;
 }
 
@@ -134,6 +186,8 @@ function refuseUnsafe(config: Config): void {
     config.WS_ALLOW_QUERY_TOKEN && 'WS_ALLOW_QUERY_TOKEN=true',
     config.CORS_ORIGINS.includes('*') && 'CORS_ORIGINS=*',
     config.NATS_URL && !config.NATS_SECRET && 'a generated NATS_SECRET',
+    config.OTP_DEV_CODE !== undefined && 'OTP_DEV_CODE',
+    !config.COOKIE_SECURE && 'COOKIE_SECURE=false',
   ].filter(Boolean);
   if (wrong.length) throw new Error(`NODE_ENV=production refuses ${wrong.join(', ')}`);
 }

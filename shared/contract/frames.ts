@@ -11,6 +11,7 @@ import {
   Message,
   Payload,
   Seq,
+  Signature,
   Time,
 } from './scalars.ts';
 import { checker } from './validate.ts';
@@ -30,6 +31,7 @@ export const SendBody = {
   attachments: Type.Optional(Type.Array(MediaRef, { maxItems: 32 })),
   reply_to: Type.Optional(Id),
   expires_in_sec: Type.Optional(Type.Integer({ minimum: 1, maximum: 366 * 86_400 })),
+  signature: Type.Optional(Signature),
 };
 
 export const MessageSend = Type.Object(
@@ -185,6 +187,22 @@ export const MemberChanged = Type.Object({
   change: Type.Union([Type.Literal('added'), Type.Literal('removed')]),
   by: Id,
 });
+/** A conversation partner's devices or keys changed, or my own. `n`: its place in the person's key log. */
+export const DeviceChanged = Type.Object({
+  type: Type.Literal('device.changed'),
+  cursor: Cursor,
+  user_id: Id,
+  device_id: Id,
+  change: Type.Union([Type.Literal('added'), Type.Literal('changed'), Type.Literal('removed')]),
+  n: Type.Integer(),
+});
+/** This device has few one-time keys of a kind left. */
+export const KeysLow = Type.Object({
+  type: Type.Literal('keys.low'),
+  cursor: Cursor,
+  kind: Type.String(),
+  count: Type.Integer(),
+});
 export const InboxEmpty = Type.Object({ type: Type.Literal('inbox.empty'), cursor: Cursor });
 export const InboxGap = Type.Object({
   type: Type.Literal('inbox.gap'),
@@ -213,6 +231,8 @@ export type ServerFrame =
   | Static<typeof ReceiptReadEvent>
   | Static<typeof ConversationUpdated>
   | Static<typeof MemberChanged>
+  | Static<typeof DeviceChanged>
+  | Static<typeof KeysLow>
   | Static<typeof InboxEmpty>
   | InboxGap
   | Static<typeof Draining>;

@@ -1,43 +1,13 @@
 /** The HTTP API, once: the router, the checks, the documents and the tests are made from this table. */
 import Type, { type Static, type TSchema } from 'typebox';
+import { ACCOUNT_ROUTES } from './account-routes.ts';
 import { SendBody } from './frames.ts';
-import {
-  DirectBody,
-  LoggedIn,
-  LoginBody,
-  Pong,
-  PutKeysBody,
-  RefreshBody,
-  RegisterBody,
-  Ticket,
-  TokenPair,
-} from './people.ts';
-import { Conversation, Device, Id, Member, Message, Seq, User } from './scalars.ts';
+import { KEY_ROUTES } from './key-routes.ts';
+import { DirectBody, Pong } from './people.ts';
+import { listOf, page, type Route, strict } from './route.ts';
+import { Conversation, Id, Member, Message, Seq, User } from './scalars.ts';
 
-const strict = { additionalProperties: false } as const;
-
-export interface Route {
-  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  /** `{id}` stands for an Id. */
-  path: string;
-  about: string;
-  /** `device`: a bearer token. */
-  auth: 'none' | 'device';
-  /** Counted against AUTH_RATE_LIMIT_*. */
-  guarded?: boolean;
-  body?: TSchema;
-  query?: TSchema;
-  /** Per status; wrapped in `data` unless `bare`. */
-  reply: Readonly<Record<number, TSchema>>;
-  bare?: boolean;
-}
-
-const page = {
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-  cursor: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
-};
-const listOf = <T extends TSchema>(item: T) =>
-  Type.Object({ items: Type.Array(item), next_cursor: Type.Union([Type.String(), Type.Null()]) });
+export type { Route };
 
 const Queued = Type.Object({ message_id: Id, seq: Seq, status: Type.Literal('queued') });
 
@@ -49,72 +19,9 @@ export const ROUTES = {
     auth: 'none',
     reply: { 200: Pong },
   },
-  register: {
-    method: 'POST',
-    path: '/v1/auth/register',
-    about: 'A new account with its first device, and its identity key if given.',
-    auth: 'none',
-    guarded: true,
-    body: RegisterBody,
-    reply: { 201: LoggedIn },
-  },
-  login: {
-    method: 'POST',
-    path: '/v1/auth/login',
-    about: 'Log in by phone, email, username or number. A known device.id is used again.',
-    auth: 'none',
-    guarded: true,
-    body: LoginBody,
-    reply: { 200: LoggedIn },
-  },
-  refresh: {
-    method: 'POST',
-    path: '/v1/auth/refresh',
-    about: 'A new pair of tokens; the old refresh token is used up.',
-    auth: 'none',
-    guarded: true,
-    body: RefreshBody,
-    reply: { 200: TokenPair },
-  },
-  jwks: {
-    method: 'GET',
-    path: '/.well-known/jwks.json',
-    about: 'Keys that verify access tokens (RFC 7517).',
-    auth: 'none',
-    bare: true,
-    reply: { 200: Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }) },
-  },
-  publicKey: {
-    method: 'GET',
-    path: '/v1/public_key',
-    about: 'The key that signs access tokens now, as PEM.',
-    auth: 'none',
-    reply: { 200: Type.Object({ public_key: Type.String() }) },
-  },
+  ...ACCOUNT_ROUTES,
   me: { method: 'GET', path: '/v1/users/me', about: 'My account.', auth: 'device', reply: { 200: User } },
-  devices: {
-    method: 'GET',
-    path: '/v1/users/{id}/devices',
-    about: 'The devices of a person with their identity keys.',
-    auth: 'device',
-    query: Type.Object(page, strict),
-    reply: { 200: listOf(Device) },
-  },
-  putKeys: {
-    method: 'PUT',
-    path: '/v1/devices/me/keys',
-    about: 'Publish or replace the identity key of this device.',
-    auth: 'device',
-    body: PutKeysBody,
-    reply: { 200: Device },
-  },
-  ticket: {
-    method: 'POST',
-    path: '/v1/ws/tickets',
-    about: 'A single-use ticket for opening a socket from a browser.',
-    auth: 'device',
-    reply: { 201: Ticket },
-  },
+  ...KEY_ROUTES,
   direct: {
     method: 'POST',
     path: '/v1/conversations/direct',

@@ -13,6 +13,8 @@ export const AccountNumber = Type.String({ pattern: '^[0-9]{8}$' });
 export const ClientMessageId = Type.String({ minLength: 1, maxLength: 64, pattern: '^[!-~]+$' });
 /** Sealed bytes as text; never parsed, logged or indexed. Its limit in bytes is `MESSAGE_MAX_BYTES`. */
 export const Payload = Type.String({ minLength: 1 });
+/** Ed25519 by the sending device's signing key, 64 bytes as base64, over the text of `signed.ts`. */
+export const Signature = Type.String({ pattern: '^[A-Za-z0-9+/]{86}==$' });
 export const Seq = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 /** A place in a device's inbox: strictly increasing, opaque, fits a double exactly. */
 export const Cursor = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
@@ -56,6 +58,8 @@ export const Device = Type.Object({
   created_at: Time,
   last_seen: Type.Union([Time, Type.Null()]),
   identity_key: Type.Optional(Type.String()),
+  signing_key: Type.Optional(Type.String()),
+  registration_id: Type.Optional(Type.Integer()),
 });
 export type Device = Static<typeof Device>;
 
@@ -78,6 +82,8 @@ export const Message = Type.Object({
   deleted_at: Type.Optional(Time),
   expires_at: Type.Optional(Time),
   sent_at: Time,
+  /** Checked by the server. With envelopes it covers all of them, so that a reader, who has one, can't check it again. */
+  signature: Type.Optional(Signature),
   payload: Type.Optional(Payload),
 });
 export type Message = Static<typeof Message>;

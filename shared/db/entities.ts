@@ -17,12 +17,14 @@ export const User = defineEntity({
     number: p.string().length(8).unique(),
     password_hash: p.text().nullable(),
     username: p.text().nullable(),
-    name: p.text().nullable(),
+    /** Sealed, see shared/auth/sealer.ts. */
+    name_sealed: p.blob().nullable(),
     bio: p.text().nullable(),
-    birthdate: p.text().nullable(),
+    birthdate_sealed: p.blob().nullable(),
     avatar_url: p.text().nullable(),
     created_at: p.datetime(3).defaultRaw('now()'),
     last_seen: p.datetime(3).nullable(),
+    suspended_at: p.datetime(3).nullable(),
     deleted_at: p.datetime(3).nullable(),
   },
 });
@@ -34,7 +36,9 @@ export const Identifier = defineEntity({
   tableName: 'identifiers',
   properties: {
     kind: p.enum(['phone', 'email', 'username'] as const).primary(),
-    value: p.text().primary(),
+    /** Blind index of the value. */
+    lookup: p.blob().primary(),
+    sealed: p.blob(),
     user_id: p.uuid().index(),
     verified_at: p.datetime(3).nullable(),
   },
@@ -51,6 +55,7 @@ export const Device = defineEntity({
     platform: p.text(),
     push: p.json<PushTarget>().nullable(),
     identity_key: p.text().nullable(),
+    signing_key: p.text().nullable(),
     registration_id: p.integer().nullable(),
     created_at: p.datetime(3).defaultRaw('now()'),
     last_seen: p.datetime(3).nullable(),
@@ -67,6 +72,7 @@ export const Session = defineEntity({
     id: p.uuid().primary(),
     user_id: p.uuid().index(),
     device_id: p.uuid().index(),
+    ip: p.string().columnType('inet').nullable(),
     created_at: p.datetime(3).defaultRaw('now()'),
     last_used_at: p.datetime(3).nullable(),
     revoked_at: p.datetime(3).nullable(),

@@ -16,6 +16,7 @@ interface Row {
   edited_at: Date | null;
   deleted_at: Date | null;
   expires_at: Date | null;
+  signature: string | null;
 }
 export interface Reader {
   user_id: string;
@@ -28,7 +29,7 @@ export interface Reader {
  * writes it: `->>` fails on escapes that JSON allows and Postgres can't decode.
  */
 const COLUMNS = `m.id, m.seq, m.sender_id, m.sender_device_id, m.client_message_id, m.attachments, m.reply_to,
-  m.sent_at, m.edited_at, m.deleted_at, m.expires_at,
+  m.sent_at, m.edited_at, m.deleted_at, m.expires_at, m.signature,
   case when m.deleted_at is not null then null when m.envelopes is null then m.payload else
     (select e from json_array_elements(m.envelopes) e where starts_with(e::text, '{"device_id":"' || $2 || '"') limit 1)
   end as payload`;
@@ -51,6 +52,7 @@ function toMessage(conversation_id: string, row: Row): Message {
     ...(row.deleted_at && { deleted_at: row.deleted_at.toISOString() }),
     ...(row.expires_at && { expires_at: row.expires_at.toISOString() }),
     sent_at: row.sent_at.toISOString(),
+    ...(row.signature && { signature: row.signature }),
     ...(row.payload !== null && { payload: typeof row.payload === 'string' ? row.payload : row.payload.payload }),
   };
 }

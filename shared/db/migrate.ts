@@ -3,9 +3,15 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { openOrm, type Pool } from './database.ts';
 import { Start } from './migrations/0001_start.ts';
+import { Accounts } from './migrations/0002_accounts.ts';
+import { Keys } from './migrations/0003_keys.ts';
 
 /** In order of application; a released one is never changed. */
-const MIGRATIONS = [{ name: '0001_start', class: Start }];
+const MIGRATIONS = [
+  { name: '0001_start', class: Start },
+  { name: '0002_accounts', class: Accounts },
+  { name: '0003_keys', class: Keys },
+];
 /** Any number that nothing else in this database locks. */
 const MIGRATION_LOCK = 7_325_909_201;
 

@@ -23,6 +23,8 @@ export interface SendCommand extends Author {
   attachments?: MediaRef[] | undefined;
   reply_to?: string | undefined;
   expires_in_sec?: number | undefined;
+  /** Checked already. */
+  signature?: string | undefined;
 }
 export interface CreateCommand extends Author {
   kind: 'create';
@@ -42,7 +44,20 @@ export interface ReadCommand extends Author {
   conversation_id: string;
   seq: number;
 }
-export type Command = SendCommand | CreateCommand | DirectCommand | ReadCommand;
+/** Something about a person that others are to hear: an inbox item outside of conversations. */
+export interface NoticeCommand extends Author {
+  kind: 'notice';
+  /** The person's id, so that what is said of a person keeps its order. */
+  conversation_id: string;
+  type: 'device.changed' | 'keys.low';
+  /** Everybody who shares a conversation with the person, and the person's other devices; or one device of the person. */
+  audience: 'partners' | { device_id: string };
+  /** What the frame says beside type and cursor. */
+  fields: Record<string, unknown>;
+  /** A device that is no more: its queue and durable consumer go. */
+  removed?: string | undefined;
+}
+export type Command = SendCommand | CreateCommand | DirectCommand | ReadCommand | NoticeCommand;
 
 /** What ingest says once the record is durable. `message_id` is empty for commands that make no message. */
 export interface Answer {

@@ -4,6 +4,7 @@
  * so that a frame is made by joining bytes. With envelopes `body` is as in commands.ts and one literal is joined.
  */
 import type { ConversationType, MediaRef, Role } from '../contract/scalars.ts';
+import type { NoticeCommand } from './commands.ts';
 
 interface Recorded {
   conversation_id: string;
@@ -31,6 +32,7 @@ export interface MessageRecord extends Recorded {
   attachments?: MediaRef[] | undefined;
   reply_to?: string | undefined;
   expires_at?: number | undefined;
+  signature?: string | undefined;
 }
 /** A conversation begins, empty. */
 export interface ConversationRecord extends Recorded {
@@ -44,7 +46,11 @@ export interface ReadRecord extends Recorded {
   kind: 'read';
   pair?: [string, string] | undefined;
 }
-export type LogMeta = MessageRecord | ConversationRecord | ReadRecord;
+/** As the command of that name; it belongs to no conversation. */
+export interface NoticeRecord extends Recorded, Pick<NoticeCommand, 'type' | 'audience' | 'fields' | 'removed'> {
+  kind: 'notice';
+}
+export type LogMeta = MessageRecord | ConversationRecord | ReadRecord | NoticeRecord;
 export interface LogRecord {
   meta: LogMeta;
   head: Buffer;

@@ -76,3 +76,74 @@ test('keys outlive the process by export and import', async (t) => {
   t.is(await again.identityKey(), await ben!.identityKey());
   t.deepEqual(await again.open(request), new Uint8Array([1, 2, 3]));
 });
+
+/** As `sealed`, to a one-time key of Ben's. */
+async function sealedToPrekey(plaintext: Uint8Array, to = ben!): Promise<OpenRequest> {
+  const { one_time } = await to.prekeys.make(1);
+  const result = await anna!.seal({
+    conversation_id: CONVERSATION,
+    client_message_id: 'c1',
+    sender_device_id: 'anna',
+    recipients: [{ device_id: 'ben', identity_key: await to.identityKey(), prekey: one_time[0]! }],
+    plaintext,
+  });
+  const payload = 'envelopes' in result ? result.envelopes[0]!.payload : '';
+  const message = {
+    conversation_id: CONVERSATION,
+    client_message_id: 'c1',
+    sender_device_id: 'anna',
+    payload,
+  } as OpenRequest['message'];
+  return { message, device_id: 'ben', sender_identity_key: await anna!.identityKey() };
+}
+
+test('[K03] to a one-time key: opens on its device alone, bound to everything as without one', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.uint8Array({ maxLength: 500 }), async (plaintext) => {
+      const request = await sealedToPrekey(plaintext);
+      t.true(request.message.payload.startsWith('2.'));
+      t.deepEqual(await ben!.open(request), new Uint8Array(plaintext));
+      await t.throwsAsync(carl!.open(request));
+    }),
+    { numRuns: 30 },
+  );
+  const request = await sealedToPrekey(new Uint8Array([1]));
+  const { message } = request;
+  await t.throwsAsync(ben!.open({ ...request, sender_identity_key: await carl!.identityKey() }));
+  await t.throwsAsync(ben!.open({ ...request, device_id: 'carl' }));
+  for (const field of ['conversation_id', 'client_message_id', 'sender_device_id'] as const)
+    await t.throwsAsync(ben!.open({ ...request, message: { ...message, [field]: 'other' } }), undefined, field);
+  const [, id, body] = message.payload.split('.');
+  const other = (await ben!.prekeys.make(1)).one_time[0]!.key_id;
+  for (const payload of [`2.${other}.${body}`, `1.${body}`, `2.${id}.${body!.slice(0, -8)}AAAAAAA=`])
+    await t.throwsAsync(ben!.open({ ...request, message: { ...message, payload } }));
+});
+
+test('[K03] neither the one-time key nor the identity key alone opens it; once thrown away, nothing does', async (t) => {
+  const dora = await HpkeCrypto.generate({ keep_ms: 0 });
+  const request = await sealedToPrekey(new Uint8Array([7]), dora);
+  const before = await dora.export();
+  t.deepEqual(await dora.open(request), new Uint8Array([7]));
+  // The identity key was stolen later, the one-time key had served.
+  await new Promise((resolve) => setTimeout(resolve, 2));
+  await dora.prekeys.make(1);
+  const stolen = await HpkeCrypto.import(await dora.export());
+  await t.throwsAsync(stolen.open(request), { message: /not on this device/ });
+  // The one-time key was stolen, the identity key not.
+  const { privateKey, publicKey } = await carl!.export();
+  const thief = await HpkeCrypto.import({ ...before, privateKey, publicKey });
+  t.true(thief.prekeys.has(request.message.payload.split('.')[1]!));
+  await t.throwsAsync(thief.open(request));
+});
+
+test('[K03] one-time keys outlive the process, and are safe before they are published', async (t) => {
+  const dora = await HpkeCrypto.generate();
+  let kept = await dora.export();
+  dora.onchange = (keys) => {
+    kept = JSON.parse(JSON.stringify(keys));
+  };
+  const request = await sealedToPrekey(new Uint8Array([9]), dora);
+  const again = await HpkeCrypto.import(kept);
+  t.is(again.registrationId(), dora.registrationId());
+  t.deepEqual(await again.open(request), new Uint8Array([9]));
+});

@@ -31,6 +31,7 @@ const DEFAULTS: Partial<Config> = {
   PARTITIONS: 2,
   INBOX_SHARDS: 2,
   AUTH_RATE_LIMIT_MAX_REQUESTS: 100_000,
+  CODE_MAX_SENT_PER_IP: 100_000,
 };
 
 export interface Addresses {
@@ -94,6 +95,8 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     NATS_URL: broker.url,
     NATS_SECRET: secrets.nats,
     DATABASE_URL: postgres.url,
+    PERSONAL_KEYS: [secrets.personal],
+    PERSONAL_INDEX_KEYS: [secrets.personal_index],
   });
   await migrate(config).catch(abandon);
 

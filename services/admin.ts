@@ -1,0 +1,101 @@
+/** `npm run admin -- <command>`: what operators do to a running system, or to one whose database is up. */
+import { accessSync } from 'node:fs';
+import { join } from 'node:path';
+import { rotateSigningKey } from '../shared/auth/keys.ts';
+import { openSealer } from '../shared/auth/sealer.ts';
+import { endSessions } from '../shared/auth/sessions.ts';
+import { type Config, readConfig } from '../shared/config/index.ts';
+import { type Database, openDatabase } from '../shared/db/database.ts';
+import { resealPeople } from '../shared/db/personal.ts';
+import { type Secrets, secretsOf } from './embedded/data-dir.ts';
+import { postgresUrl } from './embedded/postgres.ts';
+
+const HELP = `npm run admin -- rotate-keys         a new key signs access tokens; those signed before stay good until they expire
+npm run admin -- reencrypt           personal fields and their index under the first of PERSONAL_KEYS and PERSONAL_INDEX_KEYS
+npm run admin -- suspend <number>    nobody logs in to this account, its sessions end within REVOCATION_POLL_MS
+npm run admin -- reinstate <number>  undoes that
+
+Works on DATABASE_URL, or on what npm start runs in DATA_DIR.
+`;
+
+type Command = (db: Database, config: Config, argument: string | undefined) => Promise<string>;
+
+const COMMANDS: Record<string, Command> = {
+  async 'rotate-keys'(db) {
+    await rotateSigningKey(db);
+    return 'a new key signs from now on';
+  },
+  async reencrypt(db, config) {
+    const { fields, unreadable } = await resealPeople(db, openSealer(config));
+    const done = `${fields} fields were encrypted or indexed anew`;
+    if (unreadable) throw new Error(`${done}; ${unreadable} rows are under keys that PERSONAL_KEYS lacks`);
+    return done;
+  },
+  async suspend(db, _config, number) {
+    const ended = await db.transaction(async (query) => {
+      const id = await mark(query, number, 'now()');
+      return await endSessions(query, id, 'suspended');
+    });
+    return `suspended; ${ended.length} sessions ended`;
+  },
+  async reinstate(db, _config, number) {
+    await mark(db.query, number, 'null');
+    return 'may log in again';
+  },
+};
+
+async function mark(query: Database['query'], number: string | undefined, at: 'now()' | 'null'): Promise<string> {
+  const [row] = await query<{ id: string }>(
+    `update users set suspended_at = ${at} where number = $1 and deleted_at is null returning id`,
+    [number ?? ''],
+  );
+  if (!row) throw new Error('no account has that number');
+  return row.id;
+}
+
+/** With the address and the keys of what runs in DATA_DIR, where they are not given. */
+function withEmbedded(config: Config): Config {
+  let secrets: Secrets | undefined;
+  const own = (): Secrets => {
+    // Where nothing ever ran there are no secrets, and none shall be made.
+    if (!secrets) accessSync(join(config.DATA_DIR, 'secrets.json'));
+    secrets ??= secretsOf(config.DATA_DIR);
+    return secrets;
+  };
+  try {
+    return {
+      ...config,
+      DATABASE_URL: config.DATABASE_URL ?? postgresUrl(join(config.DATA_DIR, 'postgres'), own()),
+      PERSONAL_KEYS: config.PERSONAL_KEYS.length ? config.PERSONAL_KEYS : [own().personal],
+      PERSONAL_INDEX_KEYS: config.PERSONAL_INDEX_KEYS.length ? config.PERSONAL_INDEX_KEYS : [own().personal_index],
+    };
+  } catch (cause) {
+    throw new Error(`nothing runs in ${config.DATA_DIR}: set DATA_DIR, or DATABASE_URL and the PERSONAL keys`, {
+      cause,
+    });
+  }
+}
+
+/** Runs one command and returns what to print. @throws with what is wrong */
+export async function admin(words: string[], given: Config): Promise<string> {
+  const [name, argument] = words;
+  if (name === undefined || name.startsWith('-')) return HELP;
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (!command) throw new Error(`${name}: no such command\n${HELP}`);
+  const config = withEmbedded(given);
+  const db = await openDatabase(config);
+  try {
+    return `${await command(db, config, argument)}\n`;
+  } finally {
+    await db.close();
+  }
+}
+
+if (import.meta.main) {
+  try {
+    process.stdout.write(await admin(process.argv.slice(2), readConfig()));
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exitCode = 1;
+  }
+}

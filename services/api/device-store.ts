@@ -1,0 +1,61 @@
+/** Devices of one person as they stand in Postgres. */
+import { endSessions } from '../../shared/auth/sessions.ts';
+import type { MyDevice, PatchDeviceBody } from '../../shared/contract/keys.ts';
+import type { Query } from '../../shared/db/database.ts';
+import type { Device as DeviceRow } from '../../shared/db/entities.ts';
+import type { Ended } from '../../shared/pipeline/person-event.ts';
+import { toDevice } from './accounts.ts';
+
+export type MyDeviceRow = DeviceRow;
+
+export const toMyDevice = (row: MyDeviceRow, current: string): MyDevice => ({
+  ...toDevice(row),
+  current: row.id === current,
+  ...(row.push && { push_provider: row.push.provider }),
+});
+
+export function readMyDevices(
+  query: Query,
+  user_id: string,
+  after: string | undefined,
+  limit: number,
+): Promise<MyDeviceRow[]> {
+  return query<MyDeviceRow>(
+    `select * from devices where user_id = $1 and deleted_at is null and ($2::uuid is null or id > $2)
+     order by id limit $3`,
+    [user_id, after ?? null, limit],
+  );
+}
+
+export async function patchDevice(
+  query: Query,
+  user_id: string,
+  id: string,
+  { name, platform, push }: PatchDeviceBody,
+): Promise<MyDeviceRow | undefined> {
+  const [row] = await query<MyDeviceRow>(
+    `update devices set name = coalesce($3, name), platform = coalesce($4, platform),
+       push = case when $5 then $6::jsonb else push end
+     where id = $1 and user_id = $2 and deleted_at is null returning *`,
+    [id, user_id, name ?? null, platform ?? null, push !== undefined, push ? JSON.stringify(push) : null],
+  );
+  return row;
+}
+
+/**
+ * Takes away a device with all that is its own, inside a transaction; its queue goes when fanout hears of it.
+ * @returns the sessions that ended by that; undefined when the person has no such device.
+ */
+export async function removeDevice(query: Query, user_id: string, id: string): Promise<Ended[] | undefined> {
+  const [row] = await query(
+    `update devices set deleted_at = now(), push = null, identity_key = null, signing_key = null, registration_id = null
+     where id = $1 and user_id = $2 and deleted_at is null returning id`,
+    [id, user_id],
+  );
+  if (!row) return undefined;
+  const ended = await endSessions(query, user_id, 'device', { device: id });
+  await query('delete from refresh_tokens r using sessions s where s.id = r.session_id and s.device_id = $1', [id]);
+  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors'])
+    await query(`delete from ${table} where device_id = $1`, [id]);
+  return ended;
+}

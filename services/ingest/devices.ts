@@ -1,0 +1,44 @@
+/** Whether somebody who seals for each device has the right ones (K05). */
+import { ApiError } from '../../shared/contract/errors.ts';
+import type { SendCommand } from '../../shared/pipeline/commands.ts';
+import type { Person } from './store.ts';
+
+/**
+ * Every device that has published a key needs an envelope, but for the sending one; others may have one.
+ * @returns the owner of each device.
+ * @throws {ApiError} `device_mismatch` or, when nothing but registration ids differ, `device_stale`; `details` is the
+ * exact difference, `{missing, extra, stale}` as device ids, and `user_ids` whose devices the sender has to ask for again.
+ */
+export function checkDevices(
+  envelopes: NonNullable<SendCommand['envelopes']>,
+  people: [user: string, person: Person | undefined][],
+  sender: { user_id: string; device_id: string },
+): Map<string, string> {
+  const given = new Map(envelopes.map((one) => [one.device_id, one]));
+  const owners = new Map<string, string>();
+  const missing: string[] = [];
+  const stale: string[] = [];
+  const users = new Set<string>();
+  for (const [user, person] of people) {
+    for (const { id, registration_id, keyed } of person?.devices ?? []) {
+      const envelope = given.get(id);
+      if (envelope) {
+        owners.set(id, user);
+        if (envelope.registration_id === undefined || envelope.registration_id === registration_id) continue;
+        stale.push(id);
+      } else if (keyed && id !== sender.device_id) missing.push(id);
+      else continue;
+      users.add(user);
+    }
+  }
+  const extra = owners.size < given.size ? [...given.keys()].filter((id) => !owners.has(id)) : [];
+  if (missing.length || extra.length)
+    throw new ApiError('device_mismatch', 'the envelopes are not those of the devices in this conversation', {
+      details: { missing, extra, stale, user_ids: [...users] },
+    });
+  if (stale.length)
+    throw new ApiError('device_stale', 'some devices have made their keys anew', {
+      details: { missing, extra, stale, user_ids: [...users] },
+    });
+  return owners;
+}

@@ -1,0 +1,102 @@
+/** How often somebody may try, counted in Postgres: for all processes, also after a restart. */
+import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import { RateLimiterPostgres, type RateLimiterRes } from 'rate-limiter-flexible';
+import type { Config } from '../config/index.ts';
+import { ApiError } from '../contract/errors.ts';
+import type { Database } from '../db/database.ts';
+
+export interface Limits {
+  /** One call of a guarded route. @throws {ApiError} `rate_limited` */
+  call(ip: string): Promise<void>;
+  /**
+   * Before a password or code is compared: a try, which counts as wrong until `right` is called. `who` is a blind index.
+   * @throws {ApiError} `rate_limited`: locked, with the time left. The same whether there is such an account or not.
+   */
+  guess(who: Buffer, ip: string): Promise<{ right(): Promise<void> }>;
+  /** A code is to be sent to `who`. @throws {ApiError} `rate_limited` */
+  send(who: Buffer, ip: string): Promise<void>;
+  /** Somebody looks for a person by number, phone or email. @throws {ApiError} `rate_limited` */
+  find(user_id: string): Promise<void>;
+  /** Somebody claims the one-time keys of `of`. @throws {ApiError} `rate_limited` */
+  claim(user_id: string, of: string): Promise<void>;
+}
+
+/** An IPv6 customer has a /64; an IPv4 address may come mapped into IPv6. */
+export function addressKey(ip: string): string {
+  const v4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1];
+  if (v4 || !isIPv6(ip)) return v4 ?? ip;
+  const [head = '', tail] = ip.split('%')[0]!.split('::');
+  const front = head ? head.split(':') : [];
+  const back = tail ? tail.split(':') : [];
+  const zeros = tail === undefined ? [] : Array<string>(Math.max(0, 8 - front.length - back.length)).fill('0');
+  return [...front, ...zeros, ...back]
+    .slice(0, 4)
+    .map((part) => Number.parseInt(part, 16).toString(16))
+    .join(':');
+}
+
+export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits {
+  const store = {
+    storeClient: {
+      query: async ({ text, values }: { text: string; values: unknown[] }) => ({ rows: await db.query(text, values) }),
+    },
+    storeType: 'client',
+    tableName: 'rate_limits',
+    tableCreated: true,
+    clearExpiredByTimeout: false,
+  };
+  const limiter = (keyPrefix: string, points: number, duration: number, blockDuration = 0) =>
+    new RateLimiterPostgres({ ...store, keyPrefix, points, duration, blockDuration });
+  const { AUTH_RATE_LIMIT_MAX_REQUESTS, AUTH_LOCK_WINDOW_SECONDS: window, AUTH_LOCK_SECONDS: lock } = config;
+  const calls = new RateLimiterPostgres({
+    ...store,
+    keyPrefix: 'call',
+    points: AUTH_RATE_LIMIT_MAX_REQUESTS,
+    duration: config.AUTH_RATE_LIMIT_WINDOW_SECONDS,
+    // Who is over the limit costs nothing more until the window ends.
+    inMemoryBlockOnConsumed: AUTH_RATE_LIMIT_MAX_REQUESTS + 1,
+  });
+  const guesses = limiter('guess', config.AUTH_LOCK_MAX_FAILURES, window, lock);
+  const guessesInAll = limiter('guessall', config.AUTH_LOCK_MAX_FAILURES_IN_ALL, window, lock);
+  const sends = limiter('send', config.CODE_MAX_SENT, config.CODE_WINDOW_SECONDS);
+  const sendsByAddress = limiter('sendip', config.CODE_MAX_SENT_PER_IP, config.CODE_WINDOW_SECONDS);
+  const finds = limiter('find', config.LOOKUP_MAX_REQUESTS, config.LOOKUP_WINDOW_SECONDS);
+  const claims = limiter('claim', config.KEY_CLAIMS_MAX, config.KEY_CLAIMS_WINDOW_SEC);
+
+  // Addresses and identifiers are not kept readable.
+  const key = (...parts: (string | Buffer)[]): string => {
+    const hash = createHash('sha256');
+    for (const part of parts) hash.update(part).update('\0');
+    return hash.digest('base64url');
+  };
+  async function take(from: RateLimiterPostgres, of: string, what: string): Promise<void> {
+    try {
+      await from.consume(of);
+    } catch (error) {
+      if (error instanceof Error) throw error;
+      throw new ApiError('rate_limited', what, { retry_after_ms: Math.max(1, (error as RateLimiterRes).msBeforeNext) });
+    }
+  }
+
+  return {
+    call: (ip) => take(calls, key(addressKey(ip)), 'too many requests from this address'),
+    async guess(who, ip) {
+      const [here, all] = [key(who, addressKey(ip)), key(who)];
+      const what = 'too many wrong tries; wait before the next one';
+      await take(guesses, here, what);
+      await take(guessesInAll, all, what);
+      return {
+        async right() {
+          await Promise.all([guesses.delete(here), guessesInAll.reward(all, 1)]);
+        },
+      };
+    },
+    async send(who, ip) {
+      await take(sendsByAddress, key(addressKey(ip)), 'too many codes were asked for from this address');
+      await take(sends, key(who), 'too many codes were sent; wait before asking for another one');
+    },
+    find: (user_id) => take(finds, key(user_id), 'too many look-ups of people'),
+    claim: (user_id, of) => take(claims, key(user_id, of), 'too many claims of this person’s keys'),
+  };
+}

@@ -1,0 +1,56 @@
+/** `npm run admin`. */
+import test from 'ava';
+import { admin } from '../../services/admin.ts';
+import { secretsOf } from '../../services/embedded/data-dir.ts';
+import { postgresUrl } from '../../services/embedded/postgres.ts';
+import { until } from '../edge/devices.ts';
+import { type Env, startEnv } from '../env/index.ts';
+import { Api, QUICK } from './http.ts';
+
+let env: Env;
+let api: Api;
+test.before(async () => {
+  env = await startEnv({ ...QUICK, REVOCATION_POLL_MS: 100 });
+  api = new Api((await env.start('api')).apiUrl);
+});
+test.after.always(() => env.stop());
+
+test('[A08] rotating the key logs nobody out: old tokens stay good, new ones are signed by the new key', async (t) => {
+  const person = await api.register();
+  const before = (await api.ask('jwks')).data.keys;
+  t.regex(await admin(['rotate-keys'], env.config), /new key/);
+  t.is((await api.ask('me', { token: person.access_token })).status, 200);
+  const other = await env.spawn('api');
+  const elsewhere = new Api(other.apiUrl);
+  const next = await elsewhere.ask('refresh', { body: { refresh_token: person.refresh_token } });
+  const kid = (token: string) => JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()).kid as string;
+  t.not(kid(next.data.access_token), kid(person.access_token));
+  const keys = (await elsewhere.ask('jwks')).data.keys.map((key) => key.kid);
+  t.true(keys.includes(before[0]!.kid) && keys.includes(kid(next.data.access_token)));
+  await until(async () => (await api.ask('me', { token: next.data.access_token })).status === 200);
+  await other.stop();
+});
+
+test('[A06] a suspended account is out and stays out until it is reinstated', async (t) => {
+  const { user, access_token, refresh_token } = await api.register();
+  t.is(await admin(['suspend', user.number], env.config), 'suspended; 1 sessions ended\n');
+  await until(async () => (await api.ask('me', { token: access_token })).status === 401);
+  t.is((await api.ask('refresh', { body: { refresh_token } })).status, 401);
+  const login = () =>
+    api.ask('login', { body: { identifier: user.number, password: 'correct horse', device: { name: 'phone' } } });
+  t.is((await login()).error?.code, 'forbidden');
+  await admin(['reinstate', user.number], env.config);
+  t.is((await login()).status, 200);
+  await t.throwsAsync(admin(['suspend', '00000000'], env.config), { message: /no account/ });
+});
+
+test('[O01] the command finds what runs in DATA_DIR, and says so where nothing does', async (t) => {
+  t.is(postgresUrl(`${env.dir}/postgres`, secretsOf(env.dir)), env.config.DATABASE_URL!);
+  const { DATABASE_URL: _, ...rest } = env.config;
+  t.regex(await admin(['reencrypt'], { ...rest, DATABASE_URL: undefined, PERSONAL_KEYS: [] }), /^0 fields/);
+  await t.throwsAsync(admin(['reencrypt'], { ...rest, DATABASE_URL: undefined, DATA_DIR: `${env.dir}/none` }), {
+    message: /nothing runs in/,
+  });
+  t.regex(await admin([], env.config), /rotate-keys/);
+  await t.throwsAsync(admin(['destroy'], env.config), { message: /no such command/ });
+});

@@ -1,0 +1,156 @@
+/** A new password, and the end of an account. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { Session } from '../../client/index.ts';
+import { consumer, inboxStream } from '../../nats/topology.ts';
+import type { LoggedIn } from '../../shared/contract/people.ts';
+import { shardOf } from '../../shared/ids.ts';
+import { Phone, Raw, until } from '../edge/devices.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Api, QUICK } from './http.ts';
+
+let env: Env;
+let api: Api;
+let at: Addresses;
+test.before(async () => {
+  env = await startEnv({ ...QUICK, AWAY_GRACE_MS: 50, OTP_DEV_CODE: '123456' });
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+  api = new Api(at.apiUrl);
+});
+test.after.always(() => env.stop());
+
+const password = 'correct horse';
+const login = (identifier: string, pw: string) =>
+  api.ask('login', { body: { identifier, password: pw, device: { name: 'tablet' } } });
+const session = (who: LoggedIn): Session => new Session({ api: api.url, ...who });
+
+test('[A11] a new password wants the old one, and ends all other sessions', async (t) => {
+  const me = await api.register();
+  const tablet = (await login(me.user.number, password)).data;
+  const socket = await Raw.open(at, session(tablet));
+  const change = (old_password: string, new_password = 'battery staple') =>
+    api.ask('changePassword', { token: me.access_token, body: { old_password, new_password } });
+  t.is((await change('wrong horse')).error?.code, 'forbidden');
+  t.is((await change(password, 'short')).error?.code, 'invalid_request');
+  t.is((await change(password)).data.revoked, 1);
+  t.is(await socket.closed(), 4401);
+  t.is((await api.ask('me', { token: tablet.access_token })).status, 401);
+  t.is((await api.ask('refresh', { body: { refresh_token: me.refresh_token } })).status, 200);
+  t.is((await login(me.user.number, password)).error?.code, 'unauthenticated');
+  t.is((await login(me.user.number, 'battery staple')).status, 200);
+});
+
+test('[A11] of a hundred changes at once one wins, or a lock ends the guessing', async (t) => {
+  const me = await api.register();
+  const all = await Promise.all(
+    Array.from({ length: 100 }, (_, i) =>
+      api.ask('changePassword', {
+        token: me.access_token,
+        body: { old_password: password, new_password: `battery staple ${i}` },
+      }),
+    ),
+  );
+  const won = all.flatMap(({ status }, i) => (status === 200 ? [i] : []));
+  t.is(won.length, 1);
+  t.true(
+    all.every(({ status, error }) => status === 200 || ['conflict', 'forbidden', 'rate_limited'].includes(error!.code)),
+  );
+  t.is((await login(me.user.number, `battery staple ${won[0]}`)).status, 200);
+});
+
+test('[A11] who came in by a code sets a first password without an old one', async (t) => {
+  const email = 'first.password@example.org';
+  await api.ask('otpRequest', { body: { email } });
+  const { data } = await api.ask('otpVerify', { body: { email, code: '123456', device: { name: 'phone' } } });
+  const body = { new_password: 'battery staple' };
+  t.is((await api.ask('changePassword', { token: data.access_token, body })).status, 200);
+  t.is((await login(email, 'battery staple')).status, 200);
+  t.is((await api.ask('changePassword', { token: data.access_token, body })).error?.code, 'forbidden');
+});
+
+test('[A11] deleting the account takes devices, inbox, keys and names at once and the contents of its messages', async (t) => {
+  const names = { email: 'leaver@example.org', username: 'leaver', name: 'Leaver' };
+  const me = await api.register({ ...names, keys: { identity_key: 'S0VZ' } });
+  const friend = await api.register();
+  const [phone, theirs] = [new Phone(session(me), at.edgeUrl), new Phone(session(friend), at.edgeUrl)];
+  await Promise.all([phone.up(), theirs.up()]);
+  const { conversation_id } = await phone.send(theirs, 'from who leaves');
+  await theirs.send(phone, 'to who leaves');
+  await phone.device.close();
+  await theirs.send(phone, 'waits in the inbox');
+  await env.settle();
+  const js = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(me.user.id, env.config.INBOX_SHARDS));
+  const waiting = async (): Promise<number> => {
+    const { state } = await js.streams.info(stream, { subjects_filter: `inbox.*.${me.user.id}.>` });
+    return Object.keys(state.subjects ?? {}).length;
+  };
+  const durable = () =>
+    js.consumers.info(stream, consumer.device(me.device.id)).then(
+      () => true,
+      () => false,
+    );
+  await until(durable);
+  t.true((await waiting()) > 0);
+  const socket = await Raw.open(at, session(me));
+
+  t.is(
+    (await api.ask('deleteMe', { token: me.access_token, body: { password: 'wrong horse' } })).error?.code,
+    'forbidden',
+  );
+  t.is((await api.ask('deleteMe', { token: me.access_token, body: {} })).error?.code, 'forbidden');
+  t.is((await api.ask('deleteMe', { token: me.access_token, body: { password } })).status, 200);
+  t.is(await socket.closed(), 4401);
+  t.is((await api.ask('me', { token: me.access_token })).status, 401);
+  t.is((await api.ask('refresh', { body: { refresh_token: me.refresh_token } })).status, 401);
+  for (const identifier of ['leaver', names.email, me.user.number])
+    t.is((await login(identifier, password)).error?.code, 'unauthenticated');
+  t.is((await api.ask('devices', { id: me.user.id, token: friend.access_token })).error?.code, 'not_found');
+  const direct = await api.ask('direct', { token: friend.access_token, body: { number: me.user.number } });
+  t.is(direct.error?.code, 'not_found');
+
+  await until(async () => (await waiting()) === 0 && !(await durable()));
+  const history = async () => {
+    const query = { after_seq: 0 };
+    const { data } = await api.ask('history', { id: conversation_id, token: friend.access_token, query });
+    return 'items' in data ? data.items : [];
+  };
+  await until(async () => (await history()).some(({ deleted_at }) => deleted_at));
+  t.deepEqual(
+    (await history()).map(({ payload, deleted_at }) => [payload, deleted_at !== undefined]),
+    [
+      [undefined, true],
+      ['to who leaves', false],
+      ['waits in the inbox', false],
+    ],
+  );
+  const rows = await env.db.query<{ row: string }>(
+    `select u::text as row from users u where id = $1 union all select d::text from devices d where user_id = $1
+     union all select i::text from identifiers i where user_id = $1`,
+    [me.user.id],
+  );
+  for (const text of ['leaver', 'S0VZ', 'phone'])
+    t.false(
+      rows.some(({ row }) => row.includes(text)),
+      text,
+    );
+  const next = await api.register({ ...names });
+  t.not(next.user.id, me.user.id, 'the names are free again');
+  await theirs.device.close();
+});
+
+test('[A11] what could not be erased at once is erased after a restart', async (t) => {
+  const me = await api.register();
+  const friend = await api.register();
+  const sent = await api.ask('direct', { token: me.access_token, body: { user_id: friend.user.id } });
+  const body = { client_message_id: 'last-words', payload: 'c2VhbGVk' };
+  await api.ask('send', { id: sent.data.id, token: me.access_token, body });
+  await env.settle();
+  // As if the process had been killed between the two.
+  await env.db.query('update users set deleted_at = now() where id = $1', [me.user.id]);
+  const other = await env.spawn('api');
+  const left = () => env.db.query('select 1 from messages where sender_id = $1 and payload is not null', [me.user.id]);
+  await until(async () => (await left()).length === 0);
+  t.pass();
+  await other.stop();
+});

@@ -1,0 +1,150 @@
+/** Limits and lock-outs: exact under concurrency, the same for accounts that are not there, shared and lasting. */
+import { randomBytes } from 'node:crypto';
+import test from 'ava';
+import { addressKey, openLimits } from '../../shared/auth/limits.ts';
+import type { ApiError } from '../../shared/contract/errors.ts';
+import { account, Raw } from '../edge/devices.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Api, QUICK } from './http.ts';
+
+let env: Env;
+let api: Api;
+let at: Addresses;
+test.before(async () => {
+  env = await startEnv({ ...QUICK, HTTP_TRUST_PROXY: true, AUTH_LOCK_SECONDS: 600, LOOKUP_MAX_REQUESTS: 5 });
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+  api = new Api(at.apiUrl);
+});
+test.after.always(() => env.stop());
+
+const password = 'correct horse';
+const login = (identifier: string, pw: string, ip = '192.0.2.1', on = api) =>
+  on.ask('login', {
+    body: { identifier, password: pw, device: { name: 'phone' } },
+    headers: { 'x-forwarded-for': `203.0.113.9, ${ip}` },
+  });
+const times = <T>(n: number, what: (i: number) => Promise<T>): Promise<T[]> =>
+  Promise.all(Array.from({ length: n }, (_, i) => what(i)));
+const codes = (all: { error: { code: string } | undefined }[]): Record<string, number> => {
+  const out: Record<string, number> = {};
+  for (const { error } of all) out[error?.code ?? 'good'] = (out[error?.code ?? 'good'] ?? 0) + 1;
+  return out;
+};
+
+test('[A10] of a hundred wrong passwords at once ten are looked at; then even the right one is refused, and told for how long', async (t) => {
+  const { user } = await api.register();
+  const all = await times(100, () => login(user.number, 'wrong horse'));
+  t.deepEqual(codes(all), { unauthenticated: 10, rate_limited: 90 });
+  const locked = await login(user.number, password);
+  t.is(locked.error?.code, 'rate_limited');
+  const wait = locked.error!.retry_after_ms!;
+  t.true(wait > 590_000 && wait <= 600_000, String(wait));
+  t.is(Number(locked.headers.get('retry-after')), Math.ceil(wait / 1000));
+  t.is((await login(user.number, password, '192.0.2.2')).status, 200, 'its owner at another address is not locked out');
+});
+
+test('[A10] an account that is not there is locked just the same', async (t) => {
+  const all = await times(30, () => login('never_registered', 'wrong horse', '192.0.2.3'));
+  t.deepEqual(codes(all), { unauthenticated: 10, rate_limited: 20 });
+  const nonsense = await times(30, () => login('@@ @@', 'wrong horse', '192.0.2.3'));
+  t.deepEqual(codes(nonsense), { unauthenticated: 10, rate_limited: 20 });
+});
+
+test('[A10] a lock holds in every API process and after a restart', async (t) => {
+  const { user } = await api.register();
+  const other = await env.spawn('api');
+  const elsewhere = new Api(other.apiUrl);
+  const all = [
+    ...(await times(6, () => login(user.number, 'wrong horse', '192.0.2.4'))),
+    ...(await times(6, () => login(user.number, 'wrong horse', '192.0.2.4', elsewhere))),
+  ];
+  t.deepEqual(codes(all), { unauthenticated: 10, rate_limited: 2 });
+  await other.kill9();
+  await other.restart();
+  t.is((await login(user.number, password, '192.0.2.4', elsewhere)).error?.code, 'rate_limited');
+  await other.stop();
+});
+
+test('[A10] many addresses together do not get more tries at one account', async (t) => {
+  const { user } = await api.register();
+  const all = await times(150, (i) => login(user.number, 'wrong horse', `198.51.100.${i}`));
+  t.deepEqual(codes(all), { unauthenticated: 100, rate_limited: 50 });
+});
+
+test('[A10] who logs in rightly is never locked, and starts again from nothing', async (t) => {
+  const { user } = await api.register();
+  for (let round = 0; round < 3; round++) {
+    t.deepEqual(codes(await times(9, () => login(user.number, 'wrong', '192.0.2.6'))), { unauthenticated: 9 });
+    t.is((await login(user.number, password, '192.0.2.6')).status, 200);
+  }
+});
+
+test('[A10] neighbours in one IPv6 network count as one, and a client cannot choose its address', async (t) => {
+  const { user } = await api.register();
+  await times(10, (i) => login(user.number, 'wrong', `2001:db8:1:2::${i}`));
+  t.is((await login(user.number, password, '2001:db8:1:2:ffff::1')).error?.code, 'rate_limited');
+  t.is((await login(user.number, password, '2001:db8:1:3::1')).status, 200);
+  const mine = await api.ask('login', {
+    body: { identifier: user.number, password, device: { name: 'phone' } },
+    headers: { 'x-forwarded-for': '8.8.8.8, 2001:db8:1:2::77' },
+  });
+  t.is(mine.error?.code, 'rate_limited');
+  t.is(addressKey('::ffff:192.0.2.1'), '192.0.2.1');
+  t.is(addressKey('2001:DB8::1'), '2001:db8:0:0');
+  t.is(addressKey('::1'), '0:0:0:0');
+});
+
+test('[A10] the limit of calls per address is exact over processes', async (t) => {
+  const config = { ...env.config, AUTH_RATE_LIMIT_MAX_REQUESTS: 40 };
+  const [one, two] = [openLimits(env.db, config), openLimits(env.db, config)];
+  const outcomes = await times(100, (i) =>
+    (i % 2 ? one : two).call('192.0.2.44').then(
+      () => 'good',
+      ({ code }: ApiError) => code,
+    ),
+  );
+  t.is(outcomes.filter((one) => one === 'good').length, 40);
+});
+
+test('[A10] a limit that has run out is over after its window', async (t) => {
+  const limits = openLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SECONDS: 1 });
+  const who = randomBytes(36);
+  await limits.send(who, '192.0.2.5');
+  const error = await t.throwsAsync<ApiError>(limits.send(who, '192.0.2.5') as Promise<never>);
+  t.is(error?.code, 'rate_limited');
+  const until = Date.now() + error!.retry_after_ms!;
+  for (;;) {
+    const again = await limits.send(who, '192.0.2.5').then(
+      () => true,
+      () => false,
+    );
+    if (again) break;
+    t.true(Date.now() < until + 1_000, 'it never ends');
+  }
+  t.true(Date.now() >= until - 5);
+});
+
+test('[A10] look-ups of people by number, phone or email have a budget, over HTTP and the socket alike', async (t) => {
+  const me = await api.register();
+  const ask = (body: object) => api.ask('direct', { token: me.access_token, body });
+  const guesses = await times(10, (i) => ask({ number: String(20_000_000 + i) }));
+  t.deepEqual(codes(guesses), { not_found: 5, rate_limited: 5 });
+  t.is((await ask({ phone: '+15550100999' })).error?.code, 'rate_limited');
+  const friend = await api.register();
+  t.is((await ask({ user_id: friend.user.id })).status, 201, 'who knows the id asks nobody');
+
+  const socket = await Raw.open(at, await account(at));
+  for (let i = 0; i < 8; i++)
+    socket.say({
+      type: 'message.send',
+      id: String(i),
+      to: { number: String(30_000_000 + i) },
+      client_message_id: String(i),
+      payload: 'x',
+    });
+  await socket.until('error', 8);
+  const told = socket.of('error').map(({ code }) => code);
+  t.is(told.filter((code) => code === 'not_found').length, 5);
+  t.is(told.filter((code) => code === 'rate_limited').length, 3);
+  socket.socket.terminate();
+});

@@ -1,0 +1,199 @@
+/** Logging in by one-time code. */
+import test from 'ava';
+import { openSealer } from '../../shared/auth/sealer.ts';
+import { readConfig } from '../../shared/config/index.ts';
+import { type Env, startEnv } from '../env/index.ts';
+import { Api, QUICK } from './http.ts';
+import { codeIn, type Mailbox, startMail, startPhones, wrongFor } from './mailbox.ts';
+
+let env: Env;
+let api: Api;
+let mail: Mailbox;
+let phones: Mailbox;
+test.before(async () => {
+  [mail, phones] = await Promise.all([startMail(), startPhones('sms secret')]);
+  env = await startEnv({
+    ...QUICK,
+    SMTP_URL: mail.url,
+    SMS_WEBHOOK_URL: phones.url,
+    SMS_WEBHOOK_TOKEN: 'sms secret',
+  });
+  api = new Api((await env.start('api')).apiUrl);
+});
+test.after.always(async () => {
+  await env.stop();
+  await Promise.all([mail.close(), phones.close()]);
+});
+
+const device = { name: 'phone', platform: 'ios' };
+const password = 'correct horse';
+const request = (to: object) => api.ask('otpRequest', { body: to });
+const enter = (to: object, code: string, more: object = {}) =>
+  api.ask('otpVerify', { body: { ...to, code, device, ...more } });
+let people = 400;
+const newPhone = (): string => `+1555010${String(people++).padStart(4, '0')}`;
+async function enterByPhone(phone: string) {
+  const seen = phones.letters.filter((one) => one.to === phone).length;
+  await request({ phone });
+  return await enter({ phone }, codeIn(await phones.next(phone, seen)));
+}
+
+test('[A04] the first log-in by code makes the account, later ones find it', async (t) => {
+  const phone = newPhone();
+  const asked = await request({ phone });
+  t.is(asked.status, 202);
+  t.deepEqual(asked.data, { status: 'code_sent', expires_in_sec: 300 });
+  const first = await enter({ phone }, codeIn(await phones.next(phone)), { name: 'Newcomer' });
+  t.is(first.status, 201);
+  t.is(first.data.user.name, 'Newcomer');
+  t.is(first.data.device.platform, 'ios');
+  const second = await enterByPhone(phone);
+  t.is(second.status, 200);
+  t.is(second.data.user.id, first.data.user.id);
+  t.not(second.data.device.id, first.data.device.id);
+  await request({ phone });
+  const again = await enter({ phone }, codeIn(await phones.next(phone, 2)), { device: { id: first.data.device.id } });
+  t.is(again.data.device.id, first.data.device.id);
+  const { error } = await api.ask('login', { body: { identifier: phone, password: 'anything', device } });
+  t.is(error?.code, 'unauthenticated', 'there is no password to guess');
+});
+
+test('[A04] by email, in whatever case it is written', async (t) => {
+  await request({ email: 'Eve@Example.ORG' });
+  const { data, status } = await enter({ email: 'eve@example.org' }, codeIn(await mail.next('eve@example.org')));
+  t.is(status, 201);
+  t.is((await api.ask('me', { token: data.access_token })).status, 200);
+});
+
+test('[A04] wrong, used, replaced, expired and much-tried codes are refused', async (t) => {
+  const phone = newPhone();
+  await request({ phone });
+  const first = codeIn(await phones.next(phone));
+  t.is((await enter({ phone }, wrongFor(first))).error?.code, 'code_invalid');
+  await request({ phone });
+  const second = codeIn(await phones.next(phone, 1));
+  if (first !== second) t.is((await enter({ phone }, first)).error?.code, 'code_invalid');
+  t.is((await enter({ phone }, second)).status, 201);
+  t.is((await enter({ phone }, second)).error?.code, 'code_invalid');
+
+  const expired = newPhone();
+  await request({ phone: expired });
+  await env.db.query('update codes set expires_at = now() where lookup = $1', [
+    openSealer(env.config).lookup('phone', expired),
+  ]);
+  t.is((await enter({ phone: expired }, codeIn(await phones.next(expired)))).error?.code, 'code_invalid');
+
+  const tried = newPhone();
+  await request({ phone: tried });
+  const code = codeIn(await phones.next(tried));
+  for (let i = 0; i < 5; i++) t.is((await enter({ phone: tried }, wrongFor(code))).error?.code, 'code_invalid');
+  t.is((await enter({ phone: tried }, code)).error?.code, 'code_invalid');
+  t.is((await enter({ phone: newPhone() }, '000000')).error?.code, 'code_invalid');
+});
+
+test('[A04] a hundred who enter one code at once make one account and one session', async (t) => {
+  const phone = newPhone();
+  await request({ phone });
+  const code = codeIn(await phones.next(phone));
+  const all = await Promise.all(Array.from({ length: 100 }, () => enter({ phone }, code)));
+  t.is(all.filter(({ status }) => status === 201).length, 1);
+  t.true(all.every(({ status, error }) => status === 201 || ['code_invalid', 'rate_limited'].includes(error!.code)));
+});
+
+test('[A04] a hundred people log in by code at once', async (t) => {
+  const all = await Promise.all(
+    Array.from({ length: 100 }, async () => {
+      const phone = newPhone();
+      return [(await enterByPhone(phone)).status, (await enterByPhone(phone)).status];
+    }),
+  );
+  t.deepEqual(new Set(all.flat()), new Set([201, 200]));
+});
+
+test('[A10] a flood of wrong codes locks the address, whatever new codes are asked for', async (t) => {
+  const phone = newPhone();
+  const outcomes: (string | undefined)[] = [];
+  for (let round = 0; round < 3; round++) {
+    await request({ phone });
+    const code = codeIn(await phones.next(phone, round));
+    for (let i = 0; i < 4; i++) outcomes.push((await enter({ phone }, wrongFor(code))).error?.code);
+  }
+  t.deepEqual(outcomes.slice(0, 10), Array(10).fill('code_invalid'));
+  t.deepEqual(outcomes.slice(10), ['rate_limited', 'rate_limited']);
+  const locked = await enter({ phone }, codeIn(await phones.next(phone)));
+  t.is(locked.error?.code, 'rate_limited');
+  t.true(locked.error!.retry_after_ms! > 0);
+});
+
+test('[A04] an address that was registered without proof goes to who proves it: password and sessions of before end', async (t) => {
+  const phone = newPhone();
+  const squatter = await api.register({ phone, email: 'squatter@example.org', username: 'squatter' });
+  const owner = await enterByPhone(phone);
+  t.is(owner.status, 200);
+  t.is(owner.data.user.id, squatter.user.id);
+  t.is((await api.ask('me', { token: squatter.access_token })).status, 401);
+  for (const identifier of [phone, 'squatter', 'squatter@example.org'])
+    t.is((await api.ask('login', { body: { identifier, password, device } })).error?.code, 'unauthenticated');
+  await request({ email: 'squatter@example.org' });
+  const back = await enter({ email: 'squatter@example.org' }, codeIn(await mail.next('squatter@example.org')));
+  t.is(back.status, 201, 'the address of the squatter is no way in any more');
+  t.is((await enterByPhone(phone)).data.user.id, owner.data.user.id);
+});
+
+test('[A04] where somebody has proved another address, the account is theirs and the unproved one leaves it', async (t) => {
+  const phone = newPhone();
+  const mixed = await api.register({ phone, email: 'mixed@example.org' });
+  await request({ email: 'mixed@example.org' });
+  t.is(
+    (await enter({ email: 'mixed@example.org' }, codeIn(await mail.next('mixed@example.org')))).data.user.id,
+    mixed.user.id,
+  );
+  const owner = await enterByPhone(phone);
+  t.is(owner.status, 201);
+  t.not(owner.data.user.id, mixed.user.id);
+});
+
+test('[A04] bad input is refused by name', async (t) => {
+  const cases = [
+    {},
+    { phone: newPhone(), email: 'a@example.org' },
+    { phone: '0555' },
+    { email: 'nobody' },
+    { username: 'x' },
+  ];
+  for (const body of cases) t.is((await request(body)).error?.code, 'invalid_request', JSON.stringify(body));
+  const phone = newPhone();
+  for (const code of ['12345', '1234567', 'abcdef', '１２３４５６', ''])
+    t.is((await enter({ phone }, code)).error?.code, 'invalid_request');
+});
+
+test('[A03] a suspended account gets in by no way', async (t) => {
+  const phone = newPhone();
+  const { data } = await enterByPhone(phone);
+  const person = await api.register();
+  await env.db.query('update users set suspended_at = now() where id = any($1::uuid[])', [
+    [data.user.id, person.user.id],
+  ]);
+  t.is((await enterByPhone(phone)).error?.code, 'forbidden');
+  const login = (pw: string) => api.ask('login', { body: { identifier: person.user.number, password: pw, device } });
+  t.is((await login(password)).error?.code, 'forbidden');
+  t.is((await login('wrong horse')).error?.code, 'unauthenticated', 'only its owner is told');
+  t.is((await api.ask('refresh', { body: { refresh_token: person.refresh_token } })).status, 401);
+});
+
+test('[A04] the fixed development code needs no provider; production refuses to start with it', async (t) => {
+  t.throws(() => readConfig({ NODE_ENV: 'production', OTP_DEV_CODE: '123456' }), {
+    message: /production refuses .*OTP_DEV_CODE/,
+  });
+  t.throws(() => readConfig({ OTP_DEV_CODE: 'letmein' }), { message: /OTP_DEV_CODE must be six digits/ });
+  const dev = await env.spawn('api', { OTP_DEV_CODE: '123456', SMTP_URL: '', SMS_WEBHOOK_URL: '' });
+  const there = new Api(dev.apiUrl);
+  const phone = newPhone();
+  t.is((await there.ask('otpRequest', { body: { phone } })).status, 202);
+  t.is((await there.ask('otpVerify', { body: { phone, code: '123457', device } })).error?.code, 'code_invalid');
+  t.is((await there.ask('otpVerify', { body: { phone, code: '123456', device } })).status, 201);
+  await dev.stop();
+  const none = await env.spawn('api', { SMTP_URL: '', SMS_WEBHOOK_URL: '' });
+  t.is((await new Api(none.apiUrl).ask('otpRequest', { body: { phone } })).error?.code, 'forbidden');
+  await none.stop();
+});

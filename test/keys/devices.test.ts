@@ -1,0 +1,169 @@
+/** Devices of a person: managed over HTTP, felt over the socket and in the broker. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import type { Session } from '../../client/index.ts';
+import { consumer, inboxStream, subject } from '../../nats/topology.ts';
+import { shardOf, uuid7 } from '../../shared/ids.ts';
+import { Api, QUICK } from '../api/http.ts';
+import { account, another, Phone, Raw, until } from '../edge/devices.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+
+let env: Env;
+let at: Addresses;
+let api: Api;
+test.before(async () => {
+  env = await startEnv({ ...QUICK, AWAY_GRACE_MS: 50 });
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+  api = new Api(at.apiUrl);
+});
+test.after.always(() => env?.stop());
+
+const token = (session: Session) => ({ token: session.access_token });
+const publish = (session: Session, body: object) => api.ask('putKeys', { ...token(session), body });
+
+test('[K01] list, rename, platform and push target of my devices; nobody else’s', async (t) => {
+  const [alice, bob] = [await account(at), await account(at)];
+  const tablet = await another(alice);
+  const list = async () => (await api.ask('myDevices', token(alice))).data.items;
+  t.deepEqual(
+    (await list()).map(({ id, name, current }) => [id, name, current]),
+    [
+      [alice.device.id, 'first', true],
+      [tablet.device.id, 'another', false],
+    ],
+  );
+  const patch = (id: string, body: object, who = alice) => api.ask('patchDevice', { ...token(who), id, body });
+  const push = { provider: 'webpush', token: 'https://push.example/x' };
+  const renamed = await patch(tablet.device.id, { name: 'Küche', platform: 'ipados', push });
+  t.like(renamed.data, { id: tablet.device.id, name: 'Küche', platform: 'ipados', push_provider: 'webpush' });
+  t.false(JSON.stringify(renamed.data).includes('push.example'), 'the target is a secret');
+  t.is((await patch(tablet.device.id, { push: null })).data.push_provider, undefined);
+  t.like((await list())[1], { name: 'Küche', platform: 'ipados' });
+  t.is((await patch(tablet.device.id, { name: 'mine' }, bob)).error?.code, 'not_found');
+  t.is((await patch(uuid7(), { name: 'x' })).error?.code, 'not_found');
+  for (const body of [{}, { name: '' }, { name: 'x'.repeat(129) }, { push: { provider: 'x' } }, { id: uuid7() }])
+    t.is((await patch(tablet.device.id, body)).error?.code, 'invalid_request', JSON.stringify(body).slice(0, 40));
+  const one = await api.ask('myDevices', { ...token(alice), query: { limit: 1 } });
+  const rest = await api.ask('myDevices', { ...token(alice), query: { limit: 1, cursor: one.data.next_cursor! } });
+  t.deepEqual(
+    [...one.data.items, ...rest.data.items].map(({ id }) => id),
+    [alice.device.id, tablet.device.id],
+  );
+});
+
+test('[K01] deleting a device takes sessions, keys, push target, socket, queue and durable with it', async (t) => {
+  const [alice, bob] = [await account(at), await account(at)];
+  const lost = await another(bob);
+  await publish(bob, { identity_key: 'Ym9i' });
+  await publish(lost, { identity_key: 'bG9zdA==' });
+  await api.ask('prekeys', { ...token(lost), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
+  await api.ask('patchDevice', { ...token(lost), id: lost.device.id, body: { push: { provider: 'p', token: 'q' } } });
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user.id, env.config.INBOX_SHARDS));
+  const queue = subject.inbox(bob.user.id, lost.device.id, env.config.INBOX_SHARDS);
+  const queued = async () =>
+    Object.values((await jsm.streams.info(stream, { subjects_filter: queue })).state.subjects ?? {})[0] ?? 0;
+  const durable = () =>
+    jsm.consumers.info(stream, consumer.device(lost.device.id)).then(
+      () => true,
+      () => false,
+    );
+
+  const phone = await new Phone(alice, at.edgeUrl).up();
+  const { conversation_id } = await phone.device.send({ to: { user_id: bob.user.id }, payload: 'hello' });
+  const seal = (devices: Session[]) =>
+    phone.device.send({
+      conversation_id,
+      envelopes: devices.map(({ device }) => ({ device_id: device.id, payload: device.id })),
+    });
+  // It was there once, and is away with items waiting.
+  const before = await new Phone(lost, at.edgeUrl).up();
+  await before.device.close();
+  await seal([bob, lost]);
+  await until(async () => (await queued()) === 1 && (await durable()));
+  const socket = await Raw.open(at, lost);
+
+  const gone = await api.ask('deleteDevice', { ...token(bob), id: lost.device.id });
+  t.is(gone.status, 200);
+  t.is(await queued(), 0);
+  t.is(await socket.closed(), 4401);
+  const heard = socket.got.length;
+
+  t.is((await api.ask('me', token(lost))).error?.code, 'unauthenticated');
+  t.is((await api.ask('refresh', { body: { refresh_token: lost.refresh_token! } })).error?.code, 'unauthenticated');
+  const refused = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${lost.access_token}` });
+  await refused.closed();
+  t.deepEqual(refused.got, []);
+  const error = await t.throwsAsync(seal([bob, lost]), { message: /devices/ });
+  t.like(error, { code: 'device_mismatch', details: { missing: [], extra: [lost.device.id], stale: [] } });
+  await seal([bob]);
+  await env.settle();
+  t.is(await queued(), 0);
+  await until(async () => !(await durable()));
+  t.is(socket.got.length, heard);
+  const claimed = await api.ask('claimKeys', { ...token(alice), id: bob.user.id, body: {} });
+  t.deepEqual(
+    claimed.data.devices.map(({ device_id }) => device_id),
+    [bob.device.id],
+  );
+  t.deepEqual(
+    (await api.ask('devices', { ...token(alice), id: bob.user.id })).data.items.map(({ id }) => id),
+    [bob.device.id],
+  );
+  const [row] = await env.db.query(
+    `select push, identity_key, (select count(*)::int from prekeys where device_id = d.id) as prekeys,
+       (select count(*)::int from sessions where device_id = d.id and revoked_at is null) as sessions,
+       (select count(*)::int from device_cursors where device_id = d.id) as cursors
+     from devices d where id = $1`,
+    [lost.device.id],
+  );
+  t.deepEqual(row, { push: null, identity_key: null, prekeys: 0, sessions: 0, cursors: 0 });
+  t.is((await api.ask('deleteDevice', { ...token(bob), id: lost.device.id })).error?.code, 'not_found');
+  await phone.device.close();
+});
+
+test('[K01] a message on its way while its device is deleted is never delivered after the answer', async (t) => {
+  const [alice, bob] = [await account(at), await account(at)];
+  const lost = await another(bob);
+  const [phone, target] = await Promise.all([new Phone(alice, at.edgeUrl).up(), Raw.open(at, lost)]);
+  let on = true;
+  const sending = (async () => {
+    for (let i = 0; on; i++) await phone.device.send({ to: { user_id: bob.user.id }, payload: `p${i}` });
+  })();
+  await target.until('message.created', 20);
+  await api.ask('deleteDevice', { ...token(bob), id: lost.device.id });
+  await target.closed();
+  const last = target.of('message.created').length;
+  await phone.send(new Phone(bob, at.edgeUrl), 'after');
+  on = false;
+  await sending;
+  t.is(target.of('message.created').length, last);
+  t.is(target.code, 4401);
+  await phone.device.close();
+});
+
+test('[K01] the device that asks may delete itself: that is logging out for good', async (t) => {
+  const bob = await account(at);
+  t.is((await api.ask('deleteDevice', { ...token(bob), id: bob.device.id })).status, 200);
+  t.is((await api.ask('me', token(bob))).error?.code, 'unauthenticated');
+});
+
+test('[K02] keys are published, replaced and read; one key a person works without any registration id', async (t) => {
+  const [alice, bob] = [await account(at), await account(at)];
+  const read = async () => (await api.ask('devices', { ...token(alice), id: bob.user.id })).data.items[0]!;
+  t.is((await read()).identity_key, undefined);
+  const signing_key = Buffer.alloc(32, 7).toString('base64');
+  const first = await publish(bob, { identity_key: 'b25l', registration_id: 5, signing_key });
+  t.like(first.data, { identity_key: 'b25l', registration_id: 5, signing_key });
+  t.like(await read(), { identity_key: 'b25l', registration_id: 5, signing_key });
+  t.is((await publish(bob, { identity_key: 'b25l' })).data.registration_id, 5, 'the same key keeps its registration');
+  await api.ask('prekeys', { ...token(bob), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
+  const second = await publish(bob, { identity_key: 'dHdv' });
+  t.not(second.data.registration_id, 5);
+  t.is(second.data.signing_key, undefined);
+  t.is((await api.ask('keyCount', token(bob))).data.count, 0, 'prekeys of the old identity are taken back');
+  for (const body of [{}, { identity_key: '' }, { identity_key: 'ü' }, { identity_key: 'x', signing_key: 'short' }])
+    t.is((await publish(bob, body)).error?.code, 'invalid_request');
+  const carol = await api.register({ keys: { identity_key: 'Y2Fyb2w=' } });
+  t.is(typeof carol.device.registration_id, 'number');
+});

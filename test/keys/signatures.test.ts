@@ -1,0 +1,137 @@
+/** Signed messages: checked by the server, handed on, checked again by who gets them. */
+import test from 'ava';
+import fc from 'fast-check';
+import { Ed25519Signer, HpkeCrypto, type Session, verifySignature } from '../../client/index.ts';
+import { signedText } from '../../shared/contract/signed.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { Api, QUICK } from '../api/http.ts';
+import { listen, person } from '../client/people.ts';
+import { account, Raw } from '../edge/devices.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+
+let env: Env;
+let at: Addresses;
+let api: Api;
+test.before(async () => {
+  env = await startEnv(QUICK);
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+  api = new Api(at.apiUrl);
+});
+test.after.always(() => env?.stop());
+
+const token = (session: Session) => ({ token: session.access_token });
+async function signing(): Promise<{ session: Session; signer: Ed25519Signer }> {
+  const [session, signer] = [await account(at), await Ed25519Signer.generate()];
+  const body = { identity_key: 'a2V5', signing_key: await signer.publicKey() };
+  await api.ask('putKeys', { ...token(session), body });
+  return { session, signer };
+}
+const direct = async (from: Session, to: Session) =>
+  (await api.ask('direct', { ...token(from), body: { user_id: to.user.id } })).data.id;
+
+test('[K07] a good signature is handed on over HTTP, socket and history; the reader checks it again', async (t) => {
+  const [{ session, signer }, bob] = [await signing(), await account(at)];
+  const conversation_id = await direct(session, bob);
+  const [a, b] = [await Raw.open(at, session), await Raw.open(at, bob)];
+  const message = (payload: string) => ({ client_message_id: uuid7(), payload });
+  const one = message('c2VhbGVk');
+  const signature = await signer.sign({ conversation_id, ...one });
+  t.is((await api.ask('send', { ...token(session), id: conversation_id, body: { ...one, signature } })).status, 202);
+  const two = message('"\\ 🦭');
+  const second = await signer.sign({ conversation_id, ...two });
+  a.say({ type: 'message.send', id: '2', to: { user_id: bob.user.id }, ...two, signature: second });
+  await a.until('ack');
+  const got = (await b.until('message.created', 2)).message as Parameters<typeof verifySignature>[0];
+  t.is(got.signature, second);
+  const key = await signer.publicKey();
+  t.true(await verifySignature(got, key));
+  t.false(await verifySignature({ ...got, payload: 'other' }, key));
+  await env.settle();
+  const { data } = await api.ask('history', { ...token(bob), id: conversation_id, query: { after_seq: 0 } });
+  t.deepEqual('items' in data && data.items.map((item) => item.signature), [signature, second]);
+  for (const raw of [a, b]) raw.socket.close();
+});
+
+test('[K07] one that is bad, another’s, of another place or without a published key is refused', async (t) => {
+  const [{ session, signer }, bob] = [await signing(), await account(at)];
+  const id = await direct(session, bob);
+  const body = { client_message_id: uuid7(), payload: 'c2VhbGVk' };
+  const send = async (who: Session, more: object) =>
+    (await api.ask('send', { ...token(who), id, body: { ...body, ...more } })).error;
+  const good = await signer.sign({ conversation_id: id, ...body });
+  const bad = [
+    await (await Ed25519Signer.generate()).sign({ conversation_id: id, ...body }),
+    await signer.sign({ conversation_id: uuid7(), ...body }),
+    await signer.sign({ conversation_id: id, ...body, client_message_id: 'other' }),
+    await signer.sign({ conversation_id: id, ...body, payload: 'other' }),
+    `${good.startsWith('A') ? 'B' : 'A'}${good.slice(1)}`,
+    'short',
+    `${'A'.repeat(86)}==`,
+  ];
+  for (const signature of bad) {
+    const error = await send(session, { signature });
+    t.is(error?.code, 'invalid_request');
+    t.like(error?.details, { field: 'signature' });
+  }
+  t.is((await send(bob, { signature: good }))?.code, 'invalid_request');
+  const raw = await Raw.open(at, session);
+  raw.say({ type: 'message.send', id: 'm', conversation_id: id, ...body, signature: bad[0] });
+  t.like(await raw.until('error'), { id: 'm', code: 'invalid_request', details: { field: 'signature' } });
+  t.is(await send(session, { signature: good }), undefined);
+  raw.socket.close();
+});
+
+test('[K07] signed and unsigned messages of one socket keep their order', async (t) => {
+  const [{ session, signer }, bob] = [await signing(), await account(at)];
+  const conversation_id = await direct(session, bob);
+  const [a, b] = [await Raw.open(at, session), await Raw.open(at, bob)];
+  const payloads = Array.from({ length: 60 }, (_, i) => `p${i}`);
+  const frames = await Promise.all(
+    payloads.map(async (payload, i) => {
+      const body = { conversation_id, client_message_id: uuid7(), payload };
+      return { type: 'message.send', ...body, ...(i % 3 === 0 && { signature: await signer.sign(body) }) };
+    }),
+  );
+  for (const frame of frames) a.say(frame);
+  await b.until('message.created', payloads.length);
+  t.deepEqual(
+    b.of('message.created').map(({ message }) => (message as { payload: string }).payload),
+    payloads,
+  );
+  for (const raw of [a, b]) raw.socket.close();
+});
+
+test('[K07] the library signs what it seals, and publishes the key', async (t) => {
+  const [anna, ben] = [await person(at), await person(at)];
+  const signer = await Ed25519Signer.import(await (await Ed25519Signer.generate()).export());
+  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate(), signer });
+  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  await Promise.all([phone.device.connect(), laptop.device.connect()]);
+  const seen = laptop.device.next('message');
+  await phone.device.send({ to: { user_id: ben.session.user.id }, plaintext: 'signed' });
+  t.regex((await seen).message.signature ?? '', /^[A-Za-z0-9+/]{86}==$/);
+  t.deepEqual(await laptop.until(1), ['signed']);
+  const [device] = (await api.ask('devices', { ...token(ben.session), id: anna.session.user.id })).data.items;
+  t.is(device!.signing_key, await signer.publicKey());
+  await Promise.all([phone, laptop].map(({ device: one }) => one.close()));
+});
+
+test('[K07] no two messages have the same signed text', (t) => {
+  // Device ids are ids; the rest is whatever a client likes.
+  const id = fc.constantFrom('d1', 'd2');
+  const text = fc
+    .array(fc.constantFrom('\n', 'd1', 'd2', ' ', '1', '3', 'é'), { minLength: 1, maxLength: 6 })
+    .map((all) => all.join(''));
+  const envelopes = fc.uniqueArray(fc.record({ device_id: id, payload: text }), {
+    selector: (one) => one.device_id,
+    minLength: 1,
+  });
+  const about = { conversation_id: id, client_message_id: id };
+  const message = fc.oneof(fc.record({ ...about, payload: text }), fc.record({ ...about, envelopes }));
+  fc.assert(
+    fc.property(message, message, (a, b) => {
+      t.is(signedText(a) === signedText(b), JSON.stringify(a) === JSON.stringify(b));
+    }),
+    { numRuns: 5_000 },
+  );
+});
