@@ -22,6 +22,8 @@ const ENC_BYTES = 32;
 const PAD_BYTES = 64;
 /** How long a one-time key is kept after its first use: so long history can be opened again. */
 const KEEP_MS = 30 * 86_400_000;
+/** Imported keys that are kept; one-time keys come and go. */
+const IMPORTED = 10_000;
 /** Says which construction a payload is of: to the identity key alone, or to a prekey and it. */
 const IDENTITY = '1.';
 const PREKEY = '2.';
@@ -177,6 +179,7 @@ export class HpkeCrypto implements Crypto {
     if (key === undefined) {
       key = Promise.resolve().then(() => suite.kem.deserializePublicKey(fromBase64(public_key).buffer));
       key.catch(() => this.#imported.delete(public_key));
+      if (this.#imported.size >= IMPORTED) this.#imported.clear();
       this.#imported.set(public_key, key);
     }
     return key;

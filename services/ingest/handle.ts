@@ -39,8 +39,8 @@ export class Decider {
   readonly #limits: Limits;
   /** Found in Postgres for this batch: sends that were accepted long ago. */
   old = new Map<string, Accepted>();
-  /** Of those whom this batch names, the ones who exist. */
-  people: ReadonlySet<string> = new Set();
+  /** Whom this batch is about, as far as they exist. */
+  people: ReadonlyMap<string, Person> = new Map();
   entry = new EntryWriter();
   #now = 0;
   #nowText = '';
@@ -120,7 +120,7 @@ export class Decider {
       tag,
       pair,
       opens: known ? undefined : true,
-      self: (this.#memory.people.get(user_id)?.devices.length ?? 2) > 1 || undefined,
+      self: (this.people.get(user_id)?.devices.length ?? 2) > 1 || undefined,
       envelopes,
       attachments: command.attachments,
       reply_to: command.reply_to,
@@ -181,10 +181,7 @@ export class Decider {
     { members }: Conversation,
     body: Uint8Array,
   ): NonNullable<MessageRecord['envelopes']> {
-    const people = [...members.keys()].map((user): [string, Person | undefined] => [
-      user,
-      this.#memory.people.get(user),
-    ]);
+    const people = [...members.keys()].map((user): [string, Person | undefined] => [user, this.people.get(user)]);
     const owners = checkDevices(envelopes!, people, { user_id, device_id: sender });
     if (unpackEnvelopes(body).length !== envelopes!.length)
       refuse('invalid_request', 'envelopes: one payload for each device');

@@ -201,11 +201,7 @@ class Ingest {
       if ('to' in command && command.to) people.add(command.to);
       if (command.kind === 'create') for (const user of command.member_ids) people.add(user);
     }
-    const [existing] = await Promise.all([
-      this.#memory.loadPeople(this.#store, people),
-      this.#partition.load(this.#store, conversations),
-    ]);
-    this.#decider.people = existing;
+    await Promise.all([this.#memory.loadPeople(this.#store, people), this.#partition.load(this.#store, conversations)]);
     const doubtful: [string, string][] = [];
     for (const [{ command }] of incoming) {
       if (command.kind !== 'send' || this.#memory.seen.has(sentKey(command.user_id, command.client_message_id)))
@@ -215,15 +211,13 @@ class Ingest {
         doubtful.push([command.user_id, command.client_message_id]);
     }
     this.#decider.old = doubtful.length ? await this.#store.accepted(doubtful) : new Map();
-    // Who seals for each device is held against the devices of all members. Last, so that nothing is awaited any more.
-    const members = new Set<string>();
+    // Who seals for each device is held against the devices of all members. Last, so that they are as they are now.
     for (const [{ command }] of incoming) {
       if (command.kind !== 'send' || !command.envelopes) continue;
-      const { to, user_id, conversation_id } = command;
-      const known = this.#partition.conversations.get(conversation_id)?.members.keys();
-      for (const user of known ?? (to ? [user_id, to] : [])) members.add(user);
+      const members = this.#partition.conversations.get(command.conversation_id)?.members.keys();
+      for (const user of members ?? []) people.add(user);
     }
-    if (members.size) await this.#memory.loadPeople(this.#store, members);
+    this.#decider.people = await this.#memory.loadPeople(this.#store, people);
   }
 }
 

@@ -77,26 +77,32 @@ export class Memory {
   }
 
   /**
-   * Those of them who exist. Said apart from `people`, which another partition's take-over may clear at any time. People
-   * who were changed while Postgres was answering are asked for again, and so are those who had to make room for others.
+   * Those of them who exist, as they are now: `people` itself may be cleared by another partition's take-over at any time.
+   * Who was changed while Postgres was answering is asked for again.
    */
-  async loadPeople(store: Store, ids: ReadonlySet<string>): Promise<ReadonlySet<string>> {
-    const missing = new Set<string>();
-    for (let tries = 0; tries < TRIES; tries++) {
-      const unknown = [...ids].filter((id) => !this.people.has(id) && !missing.has(id));
-      if (!unknown.length) break;
+  async loadPeople(store: Store, ids: ReadonlySet<string>): Promise<ReadonlyMap<string, Person>> {
+    const loaded = new Map<string, Person>();
+    let unknown = [...ids].filter((id) => {
+      const person = this.people.get(id);
+      if (person) loaded.set(id, person);
+      return !person;
+    });
+    for (let tries = 0; unknown.length && tries < TRIES; tries++) {
       const load = { stale: new Set<string>(), all: false };
       this.#loads.add(load);
       const found = await store.people(unknown).finally(() => this.#loads.delete(load));
+      const again: string[] = [];
       for (const id of unknown) {
-        if (load.all || load.stale.has(id)) continue;
         const person = found.get(id);
-        if (!person) missing.add(id);
-        else if (!this.people.has(id)) this.people.set(id, person);
+        if (person) loaded.set(id, person);
+        else loaded.delete(id);
+        if (load.all || load.stale.has(id)) again.push(id);
+        else if (person && !this.people.has(id)) this.people.set(id, person);
       }
+      unknown = again;
       forget(this.people, KEPT_PEOPLE, () => true);
     }
-    return missing.size ? new Set([...ids].filter((id) => !missing.has(id))) : ids;
+    return loaded;
   }
 }
 
