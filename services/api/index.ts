@@ -84,7 +84,7 @@ async function open(context: Context): Promise<Service> {
         limits,
         sealer,
         entering: enter,
-        announce: devicesChanged,
+        changed: (user_id, event) => void announcer.changed(user_id, event),
         gone: () => eraser.soon(),
       }),
       ...devices({ db, accounts, announcer }),

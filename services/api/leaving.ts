@@ -2,10 +2,11 @@
 import type { Limits } from '../../shared/auth/limits.ts';
 import type { Passwords } from '../../shared/auth/passwords.ts';
 import type { Sealer } from '../../shared/auth/sealer.ts';
-import { type Announce, endSessions } from '../../shared/auth/sessions.ts';
+import { endSessions } from '../../shared/auth/sessions.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
+import type { PersonEvent } from '../../shared/pipeline/person-event.ts';
 import { type Entering, signedOut } from './entering.ts';
 import type { Handlers } from './router.ts';
 import { checkPassword } from './ways-in.ts';
@@ -17,7 +18,8 @@ interface Deps {
   limits: Limits;
   sealer: Sealer;
   entering: Entering;
-  announce: Announce;
+  /** Tells all processes which sessions ended and which devices are gone. */
+  changed(user_id: string, event: PersonEvent): void;
   /** The account is gone; what it leaves behind can be erased. */
   gone(): void;
 }
@@ -39,7 +41,7 @@ const FAREWELL = [
 ];
 
 export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe'> {
-  const { config, db, passwords, limits, sealer, entering, announce, gone } = deps;
+  const { config, db, passwords, limits, sealer, entering, changed, gone } = deps;
 
   /** @throws {ApiError} `forbidden` unless it is the password, or there is none. @returns the hash it was checked with */
   async function confirm(user_id: string, password: string | undefined, ip: string): Promise<string | null> {
@@ -56,8 +58,13 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
     return row.password_hash;
   }
 
-  async function erase(query: Query, user_id: string): Promise<void> {
+  /** @returns the devices that it had */
+  async function erase(query: Query, user_id: string): Promise<string[]> {
+    const devices = await query<{ id: string }>('select id from devices where user_id = $1 and deleted_at is null', [
+      user_id,
+    ]);
     for (const statement of FAREWELL) await query(statement, [user_id]);
+    return devices.map(({ id }) => id);
   }
 
   return {
@@ -73,20 +80,20 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
         if (!changed.length) throw new ApiError('conflict', 'the password was changed at the same time');
         return await endSessions(query, me.user_id, 'password', { except: me.session_id });
       });
-      if (ended.length) announce(me.user_id, ended);
+      if (ended.length) changed(me.user_id, { ended });
       return { status: 200, data: { revoked: ended.length } };
     },
 
     async deleteMe({ me, body, ip }) {
       await confirm(me.user_id, body.password, ip);
-      const ended = await db.transaction(async (query) => {
-        const sessions = await endSessions(query, me.user_id, 'account');
-        await erase(query, me.user_id);
-        return sessions;
+      const event = await db.transaction(async (query) => {
+        const ended = await endSessions(query, me.user_id, 'account');
+        const removed = await erase(query, me.user_id);
+        return { ended, removed };
       });
-      announce(me.user_id, ended);
+      changed(me.user_id, event);
       gone();
-      return { status: 200, data: { revoked: ended.length }, cookies: entering.forget() };
+      return { status: 200, data: { revoked: event.ended.length }, cookies: entering.forget() };
     },
   };
 }

@@ -35,8 +35,8 @@ test('[M06] W3: devices that were away get all that waited, once and in order', 
 });
 
 test('what is asked wrongly is refused with what is wrong', (t) => {
-  t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, idle' });
-  t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, idle' });
+  t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, idle, login' });
+  t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, idle, login' });
   t.throws(() => readOptions(['W1', '--devices', '3']), { message: '--devices must be even' });
   t.throws(() => readOptions(['W1', '--seconds', '-1']), { message: /seconds/ });
   t.throws(() => readOptions(['W1', '--profile', 'quick']), { message: '--profile must be durable, fast or both' });
