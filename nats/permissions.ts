@@ -2,7 +2,7 @@
 
 import type { Config } from '../shared/config/index.ts';
 import type { ServiceName } from '../shared/lifecycle.ts';
-import { consumer, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG } from './topology.ts';
+import { consumer, EVENTS, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG } from './topology.ts';
 
 export interface Permissions {
   publish: string[];
@@ -48,6 +48,7 @@ export function permissions(
       publish: [
         'ingress.*',
         'live.*.*.signal',
+        'presence',
         '$JS.API.STREAM.INFO.*',
         ...onInboxes(
           '$JS.API.DIRECT.GET.{}',
@@ -64,7 +65,7 @@ export function permissions(
       subscribe: ['reply.*', 'live.>', ...own('edge')],
     },
     api: {
-      publish: ['ingress.*', 'people.*', '$JS.API.STREAM.INFO.*'],
+      publish: ['ingress.*', 'people.*', 'webhooks.wake', '$JS.API.STREAM.INFO.*'],
       subscribe: ['reply.*', 'projected.*', ...own('api')],
     },
     ingest: {
@@ -119,6 +120,30 @@ export function permissions(
         '$JS.API.DIRECT.GET.LOG.>',
       ],
       subscribe: own('history'),
+    },
+    events: {
+      publish: [
+        'events.>',
+        'dead.events',
+        ...durables(consumer.events),
+        '$JS.API.STREAM.INFO.LOG',
+        '$JS.API.DIRECT.GET.LOG',
+        '$JS.API.DIRECT.GET.LOG.>',
+        '$JS.API.DIRECT.GET.EVENTS',
+        '$JS.API.DIRECT.GET.EVENTS.>',
+      ],
+      subscribe: own('events'),
+    },
+    webhook: {
+      publish: [
+        'dead.webhook',
+        ...pull(EVENTS, consumer.webhook),
+        `$JS.API.CONSUMER.CREATE.EVENTS.${consumer.webhook}.>`,
+        '$JS.API.STREAM.INFO.EVENTS',
+        '$JS.API.DIRECT.GET.EVENTS',
+        '$JS.API.DIRECT.GET.EVENTS.>',
+      ],
+      subscribe: ['webhooks.wake', ...own('webhook')],
     },
   };
 }

@@ -48,6 +48,19 @@ export function createMetrics() {
       buckets: SECONDS,
       ...at,
     }),
+    webhookAttempts: new Counter({
+      name: 'sealwire_webhook_attempts_total',
+      help: 'Attempts to deliver an event',
+      labelNames: ['outcome', 'reason'],
+      ...at,
+    }),
+    webhookSeconds: new Histogram({
+      name: 'sealwire_webhook_seconds',
+      help: 'Time that an attempt took',
+      labelNames: ['outcome'],
+      buckets: SECONDS,
+      ...at,
+    }),
     dead: new Counter({
       name: 'sealwire_dead_letters_total',
       help: 'Dead letters',

@@ -5,6 +5,7 @@ import Koa from 'koa';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
 import { openPasswords } from '../../shared/auth/passwords.ts';
+import { openServiceTokens } from '../../shared/auth/service-tokens.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
@@ -17,12 +18,17 @@ import { people } from './people.ts';
 import { watchProjection } from './projection.ts';
 import { createRouter } from './router.ts';
 import { sweepExpired } from './sweep.ts';
+import { webhooks } from './webhooks.ts';
 
 async function open(context: Context): Promise<Service> {
   const { config, db, log } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
   const tokens = openTokens(db, config);
+  const serviceTokens = openServiceTokens(db, config);
+  const wakeWebhooks = (): void => {
+    if (!nc.isClosed()) nc.publish(subject.webhooks);
+  };
   const accounts = openAccounts(db);
   const devicesChanged = (user_id: string): void => {
     if (!nc.isClosed()) nc.publish(subject.people(user_id));
@@ -41,8 +47,9 @@ async function open(context: Context): Promise<Service> {
       }),
       ...conversations({ config, db, gateway, accounts, projection }),
       ...messages({ config, db, gateway }),
+      ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
     },
-    tokens,
+    { tokens, serviceTokens },
     config,
   );
 

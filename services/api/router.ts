@@ -1,6 +1,8 @@
 /** From the table of routes and a handler for each to Koa's router. */
 import Router from '@koa/router';
+import type { ParameterizedContext } from 'koa';
 import Type, { type TSchema } from 'typebox';
+import type { ServiceIdentity, ServiceTokens } from '../../shared/auth/service-tokens.ts';
 import type { Identity, Tokens } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -18,16 +20,23 @@ import { readBody } from './body.ts';
 import type { State } from './http.ts';
 import { Limiter } from './limit.ts';
 
+interface Caller {
+  device: Identity;
+  service: ServiceIdentity;
+  none: undefined;
+}
 export interface Asked<N extends RouteName> {
   /** What stands for `{id}` in the path; empty for a path without one. */
   id: string;
   body: BodyOf<N>;
   query: QueryOf<N>;
-  me: (typeof ROUTES)[N]['auth'] extends 'device' ? Identity : undefined;
+  me: Caller[(typeof ROUTES)[N]['auth']];
   idempotency_key: string | undefined;
 }
 export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N>>;
 export type Handlers = { [N in RouteName]: Handler<N> };
+
+type Ctx = ParameterizedContext<State>;
 
 const IDEMPOTENCY_KEY = /^[!-~]{1,255}$/;
 const checkParams = checker(Type.Object({ id: Type.Optional(Id) }), 'path');
@@ -51,11 +60,24 @@ function numbers(query: Record<string, unknown>, schema: TSchema): Record<string
 }
 
 /** @throws when a route has no handler, or a handler no route. */
-export function createRouter(handlers: Handlers, tokens: Tokens, config: Config): Router<State> {
+export function createRouter(
+  handlers: Handlers,
+  { tokens, serviceTokens }: { tokens: Tokens; serviceTokens: ServiceTokens },
+  config: Config,
+): Router<State> {
   const router = new Router<State>();
   const limiter = new Limiter(config.AUTH_RATE_LIMIT_MAX_REQUESTS, config.AUTH_RATE_LIMIT_WINDOW_SECONDS);
   const stray = Object.keys(handlers).filter((name) => !Object.hasOwn(ROUTES, name));
   if (stray.length) throw new Error(`handlers without a route: ${stray.join(', ')}`);
+
+  async function caller(route: Route, ctx: Ctx): Promise<Identity | ServiceIdentity | undefined> {
+    if (route.auth === 'none') return undefined;
+    const token = bearer(ctx.get('authorization'));
+    if (route.auth === 'service') return serviceTokens.verify(token, route.scope ?? 'admin');
+    const me = await tokens.verify(token);
+    ctx.state.user_id = me.user_id;
+    return me;
+  }
 
   for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
     const handler = handlers[name] as ((asked: unknown) => Promise<{ status: number; data: unknown }>) | undefined;
@@ -66,8 +88,7 @@ export function createRouter(handlers: Handlers, tokens: Tokens, config: Config)
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
       if (route.guarded) limiter.take(ctx.ip);
-      const me = route.auth === 'device' ? await tokens.verify(bearer(ctx.get('authorization'))) : undefined;
-      if (me) ctx.state.user_id = me.user_id;
+      const me = await caller(route, ctx);
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(numbers(ctx.query, route.query!)) : checkNothing(ctx.query);
       const body = checkBody?.(await readBody(ctx.req, config.HTTP_MAX_BODY_BYTES));

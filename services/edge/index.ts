@@ -24,6 +24,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('edge');
+  const cursors = new Cursors(db, log);
   const edge = {
     config,
     log,
@@ -31,8 +32,8 @@ async function open(context: Context): Promise<Service> {
     db,
     nc,
     gateway: new Gateway(nc, config),
-    cursors: new Cursors(db, log),
-    delivered: new Delivered(nc, config),
+    cursors,
+    delivered: new Delivered(nc, config, cursors),
     sessions: new Map(),
     restless: new Set(),
     tally: { in: 0, out: 0, backfill: 0, gap: 0 },

@@ -23,6 +23,12 @@ const flag = (value: boolean, doc: string): Setting<boolean> => ({
   parse: (t, name) => (t === 'true' ? true : t === 'false' ? false : fail(name, 'true or false')),
   doc,
 });
+const counts = (value: number[], doc: string): Setting<number[]> => ({
+  default: value,
+  parse: (t, name) =>
+    /^\d+(,\d+)*$/.test(t) ? t.split(',').map(Number) : fail(name, 'whole numbers with commas between them'),
+  doc,
+});
 const choice = <T extends string>(value: T, of: readonly T[], doc: string): Setting<T> => ({
   default: value,
   parse: (t, name) => (of.includes(t as T) ? (t as T) : fail(name, of.join(' or '))),
@@ -111,6 +117,32 @@ export const SETTINGS = {
   PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters.', 1),
   TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
   CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
+  // Events and webhooks
+  EVENTS_RETENTION_DAYS: count(7, 'How long EVENTS keeps what happened, for workers and for `recover`.', 1),
+  DELIVERED_EVENTS: flag(true, 'Make chat.message.delivered events, cumulative per device and conversation.'),
+  ADMIN_TOKEN: optional('A service token for /v1/admin and /v1/webhooks; else one follows from NATS_SECRET.'),
+  WEBHOOK_SECRETS_KEYS: list(
+    'Keys (32 bytes, base64) that seal endpoint secrets: the first seals, all open; else one follows from NATS_SECRET.',
+  ),
+  CHAT_WEBHOOK_ENDPOINTS_JSON: optional(
+    'Endpoints from the environment: a JSON array of {url, secret, event_types?, …}.',
+  ),
+  WEBHOOK_ALLOW_CIDRS: list('Private addresses that webhooks may reach all the same, e.g. 10.1.0.0/16.'),
+  WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Endpoints in all.', 1),
+  WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
+  WEBHOOK_TIMEOUT_SECS: count(15, 'How long an attempt may take from dialling to the end of the reply, seconds.', 1),
+  WEBHOOK_RESPONSE_MAX_BYTES: count(65_536, 'What is read of a reply, bytes; of it 1 KiB is kept.', 1),
+  WEBHOOK_RETRY_SCHEDULE_SECS: counts(
+    [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400],
+    'Pauses before each attempt, seconds; after the last one a delivery is a dead letter.',
+  ),
+  WEBHOOK_RETRY_JITTER_PERCENT: count(20, 'How far a pause may be off its schedule, either way.'),
+  WEBHOOK_RETRY_AFTER_MAX_SECS: count(86_400, 'The longest Retry-After that is heeded, seconds.'),
+  WEBHOOK_DISABLE_AFTER_DAYS: count(5, 'After so long with nothing but failures an endpoint is disabled.', 1),
+  WEBHOOK_CONCURRENCY: count(1_024, 'Attempts under way in one process.', 2),
+  WEBHOOK_ENDPOINT_CONCURRENCY: count(8, 'Attempts under way to one endpoint, per process; 1 while it fails.', 1),
+  WEBHOOK_SECRET_OVERLAP_HOURS: count(24, 'How long the old secret signs too after a rotation.'),
+  WEBHOOK_LOG_DAYS: count(30, 'How long deliveries and their attempts are kept once they are over.', 1),
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type Config = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };

@@ -12,32 +12,11 @@ import {
   Ticket,
   TokenPair,
 } from './people.ts';
+import { listOf, page, type Route, strict } from './route.ts';
 import { Conversation, Device, Id, Member, Message, Seq, User } from './scalars.ts';
+import { WEBHOOK_ROUTES } from './webhook-routes.ts';
 
-const strict = { additionalProperties: false } as const;
-
-export interface Route {
-  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  /** `{id}` stands for an Id. */
-  path: string;
-  about: string;
-  /** `device`: a bearer token. */
-  auth: 'none' | 'device';
-  /** Counted against AUTH_RATE_LIMIT_*. */
-  guarded?: boolean;
-  body?: TSchema;
-  query?: TSchema;
-  /** Per status; wrapped in `data` unless `bare`. */
-  reply: Readonly<Record<number, TSchema>>;
-  bare?: boolean;
-}
-
-const page = {
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-  cursor: Type.Optional(Type.String({ minLength: 1, maxLength: 256 })),
-};
-const listOf = <T extends TSchema>(item: T) =>
-  Type.Object({ items: Type.Array(item), next_cursor: Type.Union([Type.String(), Type.Null()]) });
+export type { Route };
 
 const Queued = Type.Object({ message_id: Id, seq: Seq, status: Type.Literal('queued') });
 
@@ -207,6 +186,7 @@ export const ROUTES = {
       ]),
     },
   },
+  ...WEBHOOK_ROUTES,
 } as const satisfies Record<string, Route>;
 
 export type RouteName = keyof typeof ROUTES;

@@ -3,9 +3,13 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { openOrm, type Pool } from './database.ts';
 import { Start } from './migrations/0001_start.ts';
+import { Webhooks } from './migrations/0004_webhooks.ts';
 
 /** In order of application; a released one is never changed. */
-const MIGRATIONS = [{ name: '0001_start', class: Start }];
+const MIGRATIONS = [
+  { name: '0001_start', class: Start },
+  { name: '0004_webhooks', class: Webhooks },
+];
 /** Any number that nothing else in this database locks. */
 const MIGRATION_LOCK = 7_325_909_201;
 
