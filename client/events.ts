@@ -23,6 +23,8 @@ export type DeviceEvents = {
   'receipt.read': FrameOf<'receipt.read'>;
   'conversation.updated': FrameOf<'conversation.updated'>;
   'member.changed': FrameOf<'member.changed'>;
+  /** A payment request was put into a conversation, or went forward. It may come twice; a state never goes back. */
+  payment: FrameOf<'payment.updated'>;
   /** Any durable item that this library has no name for yet. */
   item: ServerFrame;
   /** Every frame of the server, before anything else sees it. */

@@ -2,7 +2,7 @@
 
 import type { Config } from '../shared/config/index.ts';
 import type { ServiceName } from '../shared/lifecycle.ts';
-import { consumer, EVENTS, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG } from './topology.ts';
+import { consumer, EVENTS, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG, PAYMENTS } from './topology.ts';
 
 export interface Permissions {
   publish: string[];
@@ -65,7 +65,7 @@ export function permissions(
       subscribe: ['reply.*', 'live.>', ...own('edge')],
     },
     api: {
-      publish: ['ingress.*', 'people.*', 'webhooks.wake', '$JS.API.STREAM.INFO.*'],
+      publish: ['ingress.*', 'people.*', 'webhooks.wake', 'payments.>', '$JS.API.STREAM.INFO.*'],
       subscribe: ['reply.*', 'projected.*', ...own('api')],
     },
     ingest: {
@@ -133,6 +133,23 @@ export function permissions(
         '$JS.API.DIRECT.GET.EVENTS.>',
       ],
       subscribe: own('events'),
+    },
+    'payments-webhook': {
+      publish: [
+        'ingress.*',
+        'dead.payments-webhook',
+        ...pull(PAYMENTS, consumer.payments),
+        `$JS.API.CONSUMER.CREATE.PAYMENTS.${consumer.payments}.>`,
+      ],
+      subscribe: ['reply.*', ...own('payments-webhook')],
+    },
+    push: {
+      publish: [
+        ...onInboxes('$JS.API.DIRECT.GET.{}', '$JS.API.DIRECT.GET.{}.>'),
+        ...kvRead(LINEAGE_BUCKET),
+        '$JS.API.STREAM.INFO.*',
+      ],
+      subscribe: ['live.>', 'presence', ...own('push')],
     },
     webhook: {
       publish: [

@@ -13,6 +13,7 @@ const DAY = 86_400 * SEC;
 export const INGRESS = 'INGRESS';
 export const LOG = 'LOG';
 export const EVENTS = 'EVENTS';
+export const PAYMENTS = 'PAYMENTS';
 export const DEAD = 'DEAD';
 export const inboxStream = (shard: number): string => `INBOX_${pad(shard)}`;
 /** KV bucket: per shard, which stretches of the inbox stream which cursors belong to. */
@@ -41,8 +42,10 @@ export const subject = {
   event: (type: string) => `events.${type}`,
   eventsOf: (partition: number) => `events.log.${partition}`,
   /** Core: devices came and left. */
+  presence: 'presence',
   /** Core: there may be something to deliver at once. */
   webhooks: 'webhooks.wake',
+  payment: (type: string) => `payments.${type}`,
   dead: (stage: string) => `dead.${stage}`,
 } as const;
 
@@ -52,6 +55,7 @@ export const consumer = {
   history: (partition: number) => `history_${partition}`,
   events: (partition: number) => `events_${partition}`,
   webhook: 'webhook',
+  payments: 'payments-webhook',
   device: (deviceId: string) => `device_${deviceId}`,
 } as const;
 /** The priority group of every pinned consumer: exactly one client of it is served at a time. */
@@ -174,6 +178,28 @@ export function streams(config: Config): StreamSpec[] {
       },
       consumers: [
         pinned(consumer.webhook, 'events.>', 'Makes deliveries of events; one active client.', { ack_policy: 'all' }),
+      ],
+    },
+    {
+      config: {
+        name: PAYMENTS,
+        description: 'Payment events that were acknowledged to their sender; applied to requests and conversations.',
+        subjects: ['payments.>'],
+        retention: 'limits',
+        storage: 'file',
+        discard: 'new',
+        max_age: config.PAYMENTS_RETENTION_DAYS * DAY,
+        max_bytes: config.PAYMENTS_MAX_BYTES,
+        max_consumers: 100,
+        num_replicas: replicas,
+        allow_direct: true,
+        // Postgres knows repeats for ever; this spares it those that come at once.
+        duplicate_window: 600 * SEC,
+      },
+      consumers: [
+        pinned(consumer.payments, 'payments.>', 'Applies payment events in their order; one active client.', {
+          ack_policy: 'all',
+        }),
       ],
     },
     {

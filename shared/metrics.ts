@@ -39,6 +39,12 @@ export function createMetrics() {
       labelNames: ['stage', 'partition'],
       ...at,
     }),
+    payments: new Counter({
+      name: 'sealwire_payment_webhooks_total',
+      help: 'Payment events that were sent to us',
+      labelNames: ['outcome'],
+      ...at,
+    }),
     sockets: new Gauge({ name: 'sealwire_sockets', help: 'Open sockets', ...at }),
     closed: new Counter({ name: 'sealwire_sockets_closed_total', help: 'Sockets closed', labelNames: ['code'], ...at }),
     http: new Histogram({

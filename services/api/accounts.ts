@@ -87,6 +87,7 @@ export function openAccounts(db: Database): Accounts {
         keys?.registration_id ?? null,
       ],
     );
+    if (device.push) await query('insert into push_states (device_id, next_at) values ($1, now())', [id]);
     return id;
   }
 

@@ -14,14 +14,17 @@ import { openAccounts } from './accounts.ts';
 import { conversations } from './conversations.ts';
 import { cors, outermost, type State } from './http.ts';
 import { messages } from './messages.ts';
+import { payments } from './payments.ts';
+import { paymentsInbound } from './payments-inbound.ts';
 import { people } from './people.ts';
 import { watchProjection } from './projection.ts';
+import { push } from './push.ts';
 import { createRouter } from './router.ts';
 import { sweepExpired } from './sweep.ts';
 import { webhooks } from './webhooks.ts';
 
 async function open(context: Context): Promise<Service> {
-  const { config, db, log } = context;
+  const { config, db, log, metrics } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
   const tokens = openTokens(db, config);
@@ -48,6 +51,9 @@ async function open(context: Context): Promise<Service> {
       ...conversations({ config, db, gateway, accounts, projection }),
       ...messages({ config, db, gateway }),
       ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
+      ...payments({ config, db, nc, gateway, projection }),
+      ...paymentsInbound({ config, db, nc, metrics }),
+      ...push({ config, db }),
     },
     { tokens, serviceTokens },
     config,

@@ -16,10 +16,15 @@ import {
 } from '../../shared/contract/routes.ts';
 import { Id } from '../../shared/contract/scalars.ts';
 import { checker } from '../../shared/contract/validate.ts';
-import { readBody } from './body.ts';
+import { readBody, readBytes } from './body.ts';
 import type { State } from './http.ts';
 import { Limiter } from './limit.ts';
 
+export interface Raw {
+  header(name: string): string;
+  /** @throws {ApiError} `too_large` */
+  body(limit: number): Promise<Buffer>;
+}
 interface Caller {
   device: Identity;
   service: ServiceIdentity;
@@ -31,6 +36,8 @@ export interface Asked<N extends RouteName> {
   body: BodyOf<N>;
   query: QueryOf<N>;
   me: Caller[(typeof ROUTES)[N]['auth']];
+  /** Of a raw route: the headers, and the body's bytes up to a limit. */
+  raw: (typeof ROUTES)[N] extends { raw: true } ? Raw : undefined;
   idempotency_key: string | undefined;
 }
 export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N>>;
@@ -92,10 +99,14 @@ export function createRouter(
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(numbers(ctx.query, route.query!)) : checkNothing(ctx.query);
       const body = checkBody?.(await readBody(ctx.req, config.HTTP_MAX_BODY_BYTES));
+      const raw = route.raw && {
+        header: (header: string) => ctx.get(header),
+        body: (limit: number) => readBytes(ctx.req, limit),
+      };
       const key = ctx.get('idempotency-key') || undefined;
       if (key && !IDEMPOTENCY_KEY.test(key))
         throw new ApiError('invalid_request', 'Idempotency-Key is 1 to 255 printable characters');
-      const { status, data } = await handler({ id, body, query, me, idempotency_key: key });
+      const { status, data } = await handler({ id, body, query, me, raw, idempotency_key: key });
       ctx.status = status;
       ctx.body = route.bare ? data : { data };
     });

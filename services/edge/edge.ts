@@ -9,6 +9,7 @@ import type { Away } from './away.ts';
 import type { Cursors } from './cursors.ts';
 import type { Delivered } from './delivered.ts';
 import type { People } from './people.ts';
+import type { Presence } from './presence.ts';
 import type { Replay } from './replay.ts';
 import type { Session } from './session.ts';
 import type { Shards } from './shards.ts';
@@ -26,6 +27,7 @@ export interface Edge {
   delivered: Delivered;
   away: Away;
   people: People;
+  presence: Presence;
   /** Open sockets by device: one each. */
   sessions: Map<string, Session>;
   /** Sessions that are not simply live: looked after by the clock. */

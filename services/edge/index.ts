@@ -12,6 +12,7 @@ import { Cursors } from './cursors.ts';
 import { Delivered } from './delivered.ts';
 import type { Edge } from './edge.ts';
 import { People } from './people.ts';
+import { Presence } from './presence.ts';
 import { Replay } from './replay.ts';
 import { listen } from './server.ts';
 import { Shards } from './shards.ts';
@@ -46,6 +47,7 @@ async function open(context: Context): Promise<Service> {
   edge.replay = new Replay(nc, config, edge.shards);
   edge.people = new People(edge);
   edge.away = new Away(edge);
+  edge.presence = new Presence(edge);
   const clock = startClock(edge);
   const server = await listen(edge, context);
 
@@ -62,6 +64,7 @@ async function open(context: Context): Promise<Service> {
 
   async function close(): Promise<void> {
     edge.draining = true;
+    const gone = [...edge.sessions.keys()];
     server.stopListening();
     const spread = Math.min(SPREAD_MS.most, Math.max(SPREAD_MS.least, edge.sessions.size * SPREAD_MS.each));
     for (const session of edge.sessions.values())
@@ -73,6 +76,8 @@ async function open(context: Context): Promise<Service> {
     clock.stop();
     edge.away.close();
     edge.shards.close();
+    for (const device of gone) edge.presence.gone(device);
+    await edge.presence.close();
     server.close();
     edge.gateway.close();
     await edge.cursors.close();

@@ -3,7 +3,13 @@ import type { Outgoing } from '../../nats/publish.ts';
 import { subject } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
-import type { ConversationRecord, LogRecord, MessageRecord, ReadRecord } from '../../shared/pipeline/entry.ts';
+import type {
+  ConversationRecord,
+  LogRecord,
+  MessageRecord,
+  PaymentRecord,
+  ReadRecord,
+} from '../../shared/pipeline/entry.ts';
 import { encodeItem, type ItemHead, WANTS_DELIVERED } from '../../shared/pipeline/item.ts';
 
 export interface Shape {
@@ -33,6 +39,7 @@ export class Items {
   add({ meta, head, body }: LogRecord): void {
     if (meta.kind === 'message') this.#message(meta, head, body);
     else if (meta.kind === 'conversation') this.#conversation(meta);
+    else if (meta.kind === 'payment') this.#payment(meta);
     else this.#read(meta);
   }
 
@@ -82,7 +89,16 @@ export class Items {
     this.#put(others, 'all', this.#plain(meta, 'message.status'), [Buffer.from('"status":"read",'), rest]);
   }
 
-  #plain({ seq, device_id, user_id, conversation_id }: ConversationRecord | ReadRecord, type: string): ItemHead {
+  #payment(meta: PaymentRecord): void {
+    const { request_id, conversation_id, state, transfer_id, seq, at } = meta;
+    const updated_at = new Date(at).toISOString();
+    const frame = `"payment":${text({ request_id, conversation_id, state, transfer_id, seq, updated_at })}}`;
+    const to = meta.pair ?? this.#membersOf(conversation_id);
+    this.#put(to, 'all', this.#plain(meta, 'payment.updated'), [Buffer.from(frame)]);
+  }
+
+  #plain(meta: ConversationRecord | ReadRecord | PaymentRecord, type: string): ItemHead {
+    const { seq, device_id, user_id, conversation_id } = meta;
     return { flags: 0, base: 0, expires_at: 0, seq, device_id, user_id, conversation_id, message_id: '', type };
   }
 

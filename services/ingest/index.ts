@@ -13,7 +13,7 @@ import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle
 import { decodeCommands, type Incoming, type Reply } from '../../shared/pipeline/commands.ts';
 import { Decider, type Decision } from './handle.ts';
 import { Memory, Partition } from './memory.ts';
-import { openStore, type Store, sentKey } from './store.ts';
+import { openStore, paymentKey, type Store, sentKey } from './store.ts';
 
 type Batch = ReturnType<typeof decodeCommands>;
 /** An entry is closed when it has grown to this, well below the broker's max_payload. */
@@ -168,6 +168,10 @@ class Ingest {
       const { command } = incoming[i]![0];
       const conversation = conversations.get(command.conversation_id);
       if (conversation?.entry === Number.POSITIVE_INFINITY) conversation.entry = head;
+      if (command.kind === 'payment') {
+        const payment = this.#partition.payments.get(paymentKey(command.conversation_id, command.request_id));
+        if (payment?.entry === Number.POSITIVE_INFINITY) payment.entry = head;
+      }
       if (command.kind !== 'send') continue;
       const seen = this.#memory.seen.get(sentKey(command.user_id, command.client_message_id));
       if (seen?.entry === Number.POSITIVE_INFINITY && seen.partition === this.#partition.number) seen.entry = head;
@@ -199,6 +203,7 @@ class Ingest {
     const conversations = new Set<string>();
     const people = new Set<string>();
     const devices = new Set<string>();
+    const payments: [string, string][] = [];
     for (const [{ command }] of incoming) {
       conversations.add(command.conversation_id);
       if (command.kind === 'send') {
@@ -206,12 +211,14 @@ class Ingest {
         for (const { device_id } of command.envelopes ?? [])
           if (!this.#memory.owners.has(device_id)) devices.add(device_id);
       }
+      if (command.kind === 'payment') payments.push([command.conversation_id, command.request_id]);
       if ('to' in command && command.to) people.add(command.to);
       if (command.kind === 'create') for (const user of command.member_ids) people.add(user);
     }
     const [existing] = await Promise.all([
       this.#memory.loadPeople(this.#store, people),
       this.#partition.load(this.#store, conversations),
+      payments.length && this.#partition.loadPayments(this.#store, payments),
       devices.size &&
         this.#store.owners([...devices]).then((found) => {
           for (const [device, owner] of found) this.#memory.owners.set(device, owner);
@@ -227,6 +234,7 @@ class Ingest {
         doubtful.push([command.user_id, command.client_message_id]);
     }
     this.#decider.old = doubtful.length ? await this.#store.accepted(doubtful) : new Map();
+    await this.#memory.loadPeople(this.#store, people);
   }
 }
 

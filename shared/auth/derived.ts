@@ -11,3 +11,12 @@ export function derivedKey({ NATS_SECRET }: Pick<Config, 'NATS_SECRET'>, purpose
 /** The token that makes the first service tokens: ADMIN_TOKEN, or what follows from the secret. */
 export const adminToken = (config: Pick<Config, 'ADMIN_TOKEN' | 'NATS_SECRET'>): string =>
   config.ADMIN_TOKEN || `swt_${derivedKey(config, 'admin token').toString('base64url')}`;
+
+/** What payment events are signed with; undefined in production until PAYMENTS_WEBHOOK_SECRET is set. */
+export function paymentsSecret(
+  config: Pick<Config, 'PAYMENTS_WEBHOOK_SECRET' | 'NATS_SECRET' | 'NODE_ENV'>,
+): string | undefined {
+  if (config.PAYMENTS_WEBHOOK_SECRET) return config.PAYMENTS_WEBHOOK_SECRET;
+  if (config.NODE_ENV === 'production' || !config.NATS_SECRET) return undefined;
+  return derivedKey(config, 'payments webhook secret').toString('hex');
+}

@@ -103,6 +103,7 @@ export const SETTINGS = {
   WS_ALLOW_QUERY_TOKEN: flag(false, 'Accept ?access_token= and ?token= (they end up in logs of proxies).'),
   WS_ALLOWED_ORIGINS: list('Origins that browsers may connect from; empty: same host only.'),
   AWAY_GRACE_MS: count(5_000, 'How long after its socket closed a device gets a durable consumer.'),
+  PRESENCE_LEASE_MS: count(20_000, 'An edge silent for so long counts as gone, and its devices as away.', 1_000),
   AWAY_CONSUMER_IDLE_DAYS: count(7, 'A durable nobody pulled from for so long is dropped; the cursor stays.', 1),
   INBOX_MAX_CONSUMERS: count(200_000, 'Durable consumers per inbox shard.', 1),
   // Accounts
@@ -143,6 +144,38 @@ export const SETTINGS = {
   WEBHOOK_ENDPOINT_CONCURRENCY: count(8, 'Attempts under way to one endpoint, per process; 1 while it fails.', 1),
   WEBHOOK_SECRET_OVERLAP_HOURS: count(24, 'How long the old secret signs too after a rotation.'),
   WEBHOOK_LOG_DAYS: count(30, 'How long deliveries and their attempts are kept once they are over.', 1),
+  // Payments
+  PAYMENTS_WEBHOOK_SECRET: optional(
+    'Signs what POST /payments/webhooks takes; outside production one follows from NATS_SECRET. Without any: 404.',
+  ),
+  PAYMENTS_MAX_BODY_BYTES: count(65_536, 'Largest payment event, bytes.', 1),
+  PAYMENTS_WINDOW_SEC: count(300, 'How far X-Webhook-Ts may be off our clock, either way, seconds.', 1),
+  PAYMENTS_RETENTION_DAYS: count(30, 'How long PAYMENTS keeps events, applied or not.', 1),
+  PAYMENTS_MAX_BYTES: count(1 << 30, 'Bytes of payment events kept; beyond, senders are told to come again.', 1 << 20),
+  // Push
+  PUSH_DELAY_MS: count(500, 'How long after an item the wake-up goes out; what comes meanwhile is in it.'),
+  PUSH_REPEAT_SEC: count(
+    900,
+    'After so long a device that was woken and did not come is woken again; then after 4 times as long.',
+    1,
+  ),
+  PUSH_MAX_WAKES: count(3, 'Wake-ups of a device until it has been connected again.', 1),
+  PUSH_MAX_TRIES: count(8, 'Attempts at one wake-up while its provider fails.', 1),
+  PUSH_TTL_SEC: count(604_800, 'How long a provider keeps a wake-up for a device out of reach, seconds.'),
+  PUSH_TIMEOUT_MS: count(10_000, 'How long an attempt may take, ms.', 100),
+  PUSH_CONCURRENCY: count(128, 'Attempts under way in one process.', 1),
+  VAPID_SUBJECT: text('mailto:admin@localhost', 'Whom push services may contact about our pushes (mailto: or https:).'),
+  VAPID_PUBLIC_KEY: optional('Application server key (base64url); else one is made and kept in Postgres.'),
+  VAPID_PRIVATE_KEY: optional('The private half of VAPID_PUBLIC_KEY.'),
+  FCM_SERVICE_ACCOUNT_JSON: optional(
+    'Service account of a Firebase project, as JSON or a path to it. Without: no FCM.',
+  ),
+  FCM_URL: text('https://fcm.googleapis.com', 'Where FCM is.'),
+  APNS_KEY: optional('APNs signing key (.p8), as PEM or a path to it. Without: no APNs.'),
+  APNS_KEY_ID: optional('Id of that key.'),
+  APNS_TEAM_ID: optional('Team that it belongs to.'),
+  APNS_TOPIC: optional('Bundle id of the app.'),
+  APNS_URL: text('https://api.push.apple.com', 'Where APNs is; https://api.sandbox.push.apple.com for development.'),
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type Config = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };

@@ -1,5 +1,6 @@
 /** What the outside is told: ids and metadata, never ciphertext, never what people call themselves. */
 import Type, { type Static, type TSchema } from 'typebox';
+import { ExternalId, PaymentState } from './payments.ts';
 import { ConversationType, Id, Role, Seq, Time } from './scalars.ts';
 
 interface EventType {
@@ -98,6 +99,16 @@ export const EVENT_TYPES = {
     about: 'A device is gone.',
     data: Type.Object({ user_id: Id, device_id: Id }),
     example: { user_id: A, device_id: D },
+  },
+  'chat.payment.updated': {
+    about: 'A payment request went forward. One event for each conversation that it stands in, or one without.',
+    data: Type.Object({
+      request_id: ExternalId,
+      state: PaymentState,
+      transfer_id: Type.Optional(ExternalId),
+      conversation_id: Type.Optional(Id),
+    }),
+    example: { request_id: 'PR_1', state: 'accepted', transfer_id: 'TR_1', conversation_id: C },
   },
   'webhook.endpoint.disabled': {
     about: 'Deliveries to an endpoint have stopped: it answered 410 Gone, or nothing but failures for days.',

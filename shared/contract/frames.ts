@@ -1,6 +1,7 @@
 /** The WebSocket protocol `sealwire.v1.json`: every frame, once. Types and validators come from here. */
 import Type, { type Static } from 'typebox';
 import { ERROR_STATUS, type ErrorCode } from './errors.ts';
+import type { PaymentUpdated } from './payments.ts';
 import {
   AccountNumber,
   ClientMessageId,
@@ -213,6 +214,7 @@ export type ServerFrame =
   | Static<typeof ReceiptReadEvent>
   | Static<typeof ConversationUpdated>
   | Static<typeof MemberChanged>
+  | Static<typeof PaymentUpdated>
   | Static<typeof InboxEmpty>
   | InboxGap
   | Static<typeof Draining>;

@@ -1,5 +1,6 @@
 /** Bodies and replies about people: accounts, devices, tokens. */
 import Type, { type Static } from 'typebox';
+import { PushTarget } from './push.ts';
 import { AccountNumber, Device, Id, Time, User } from './scalars.ts';
 
 const strict = { additionalProperties: false } as const;
@@ -10,10 +11,6 @@ export const IdentityKey = Type.String({ minLength: 1, maxLength: 4096, pattern:
 export const RegistrationId = Type.Integer({ minimum: 0, maximum: 0x7fffffff });
 const DeviceName = Type.String({ minLength: 1, maxLength: 128 });
 const Platform = Type.String({ minLength: 1, maxLength: 32 });
-const Push = Type.Object(
-  { provider: Type.String({ minLength: 1, maxLength: 32 }), token: Type.String({ minLength: 1, maxLength: 4096 }) },
-  strict,
-);
 const Keys = Type.Object({ identity_key: IdentityKey, registration_id: Type.Optional(RegistrationId) }, strict);
 
 export const RegisterBody = Type.Object(
@@ -25,7 +22,10 @@ export const RegisterBody = Type.Object(
     name: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     bio: Type.Optional(Type.String({ maxLength: 1024 })),
     birthdate: Type.Optional(Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' })),
-    device: Type.Object({ name: DeviceName, platform: Type.Optional(Platform), push: Type.Optional(Push) }, strict),
+    device: Type.Object(
+      { name: DeviceName, platform: Type.Optional(Platform), push: Type.Optional(PushTarget) },
+      strict,
+    ),
     keys: Type.Optional(Keys),
   },
   strict,

@@ -18,6 +18,8 @@ export interface Route {
   /** Counted against AUTH_RATE_LIMIT_*. */
   guarded?: boolean;
   body?: TSchema;
+  /** The handler gets the body's bytes and the headers as they came, since a signature covers them. */
+  raw?: boolean;
   query?: TSchema;
   /** Per status; wrapped in `data` unless `bare`. */
   reply: Readonly<Record<number, TSchema>>;

@@ -1,6 +1,7 @@
 /** The HTTP API, once: the router, the checks, the documents and the tests are made from this table. */
 import Type, { type Static, type TSchema } from 'typebox';
 import { SendBody } from './frames.ts';
+import { PAYMENT_ROUTES } from './payment-routes.ts';
 import {
   DirectBody,
   LoggedIn,
@@ -12,6 +13,7 @@ import {
   Ticket,
   TokenPair,
 } from './people.ts';
+import { PUSH_ROUTES } from './push.ts';
 import { listOf, page, type Route, strict } from './route.ts';
 import { Conversation, Device, Id, Member, Message, Seq, User } from './scalars.ts';
 import { WEBHOOK_ROUTES } from './webhook-routes.ts';
@@ -186,6 +188,8 @@ export const ROUTES = {
       ]),
     },
   },
+  ...PAYMENT_ROUTES,
+  ...PUSH_ROUTES,
   ...WEBHOOK_ROUTES,
 } as const satisfies Record<string, Route>;
 

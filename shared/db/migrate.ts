@@ -4,11 +4,15 @@ import type { Config } from '../config/index.ts';
 import { openOrm, type Pool } from './database.ts';
 import { Start } from './migrations/0001_start.ts';
 import { Webhooks } from './migrations/0004_webhooks.ts';
+import { Payments } from './migrations/0005_payments.ts';
+import { Push } from './migrations/0006_push.ts';
 
 /** In order of application; a released one is never changed. */
 const MIGRATIONS = [
   { name: '0001_start', class: Start },
   { name: '0004_webhooks', class: Webhooks },
+  { name: '0005_payments', class: Payments },
+  { name: '0006_push', class: Push },
 ];
 /** Any number that nothing else in this database locks. */
 const MIGRATION_LOCK = 7_325_909_201;
