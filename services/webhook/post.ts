@@ -35,7 +35,7 @@ export function openPoster(config: Config, guard: Guard, resolve?: Resolve): Pos
       if (address && !guard(address)) callback(new AddressRefused('the address is not public'), null);
       else dial(options, callback);
     },
-    connections: config.WEBHOOK_ENDPOINT_CONCURRENCY,
+    // As many connections as lanes: endpoints at one address must not wait for each other.
     pipelining: 1,
     keepAliveTimeout: KEEP_ALIVE_MS,
     maxResponseSize: -1,

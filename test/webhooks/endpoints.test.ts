@@ -1,7 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import { createPublicKey, verify } from 'node:crypto';
 import test from 'ava';
 import { Webhook } from 'standardwebhooks';
 import { fromEnvironment } from '../../services/webhook/environment.ts';
+import { paymentsSecret } from '../../shared/auth/derived.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { openGuard } from '../../shared/webhooks/address.ts';
 import { openSealer } from '../../shared/webhooks/secrets.ts';
@@ -274,4 +276,20 @@ test.serial('[W01] there are no more endpoints than allowed', async (t) => {
   const { items } = (await ask('endpoints', { query: { limit: 100 } })).data;
   for (let n = items.length; n < 30; n++) t.is((await ask('createEndpoint', { body: { url: URL } })).status, 201);
   t.is((await ask('createEndpoint', { body: { url: URL } })).error!.code, 'forbidden');
+});
+
+test('[W01] npm run admin -- token prints the token that a running system takes', (t) => {
+  const run = (words: string[], env: Record<string, string>): string =>
+    execFileSync(process.execPath, ['services/admin.ts', ...words], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, ...env },
+      stdio: 'pipe',
+    });
+  t.is(run(['token'], { DATA_DIR: system.env.dir }).trim(), system.admin);
+  t.is(run(['token'], { NATS_SECRET: system.env.config.NATS_SECRET! }).trim(), system.admin);
+  t.is(run(['token'], { ADMIN_TOKEN: 'mine', DATA_DIR: '/nowhere' }).trim(), 'mine');
+  t.throws(() => run(['token'], { DATA_DIR: '/nowhere' }), { message: /nothing ran/ });
+  t.is(run(['payments-secret'], { DATA_DIR: system.env.dir }).trim(), paymentsSecret(system.env.config)!);
+  t.throws(() => run(['payments-secret'], { NATS_SECRET: 'x', NODE_ENV: 'production' }), { message: /PAYMENTS_/ });
+  t.regex(run(['--help'], {}), /token/);
 });

@@ -54,9 +54,12 @@ export class Receiver {
     });
   }
 
-  static async start(behave: Behaviour = (_, response) => void response.writeHead(204).end()): Promise<Receiver> {
+  static async start(
+    behave: Behaviour = (_, response) => void response.writeHead(204).end(),
+    port = 0,
+  ): Promise<Receiver> {
     const one = new Receiver(behave);
-    await new Promise<void>((resolve) => one.#server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => one.#server.listen(port, '127.0.0.1', resolve));
     return one;
   }
 

@@ -6,7 +6,7 @@ import type { Config } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
 import type { BodyOf } from '../../shared/contract/routes.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import type { Service } from '../../shared/lifecycle.ts';
+import type { Service, ServiceName } from '../../shared/lifecycle.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { Api, QUICK } from '../api/http.ts';
@@ -42,10 +42,13 @@ export class System {
     this.admin = adminToken(env.config);
   }
 
-  /** Everything but `webhook`. */
-  static async start(overrides: Partial<Config> = {}): Promise<System> {
+  /** Everything but `webhook`, unless said otherwise. */
+  static async start(
+    overrides: Partial<Config> = {},
+    services: ServiceName[] = ['events', 'history', 'fanout', 'ingest', 'api'],
+  ): Promise<System> {
     const env = await startEnv({ ...WHERE, ...overrides });
-    const { apiUrl } = await env.start('events', 'history', 'fanout', 'ingest', 'api');
+    const { apiUrl } = await env.start(...services);
     return new System(env, new Api(apiUrl));
   }
 
