@@ -16,8 +16,8 @@ import { type Profile, type System, startSystem } from './system.ts';
 const ENDPOINTS = 100;
 const DEAD = 10;
 const SLOW = 10;
+/** Events a second. */
 const RATE = 200;
-const BACKLOG = 10_000;
 const DRIFT = 0.1;
 
 interface Latency {
@@ -116,17 +116,21 @@ function made(conversation_id: string, at: number): Event {
   return event('chat.message.created', at, message_id, data, conversation_id);
 }
 
+/** Of so many events, taken in turns, those for the first `some` endpoints. */
+const share = (events: number, some: number): number =>
+  Math.floor(events / ENDPOINTS) * some + Math.min(some, Math.ceil(events % ENDPOINTS));
+
 type Tell = (events: Event[]) => Promise<void>;
 
 /** Open loop: each event at its time, whatever became of those before. */
-async function offer(tell: Tell, conversations: string[], seconds: number): Promise<void> {
+async function offer(tell: Tell, conversations: string[], rate: number, seconds: number): Promise<void> {
   const begun = Date.now();
   let next = 0;
-  while (next < seconds * RATE) {
-    const due = Math.min(seconds * RATE, Math.floor(((Date.now() - begun) / 1_000) * RATE));
+  while (next < seconds * rate) {
+    const due = Math.min(seconds * rate, Math.floor(((Date.now() - begun) / 1_000) * rate));
     const batch: Event[] = [];
     for (; next < due; next++)
-      batch.push(made(conversations[next % conversations.length]!, begun + (next / RATE) * 1_000));
+      batch.push(made(conversations[next % conversations.length]!, begun + (next / rate) * 1_000));
     if (batch.length) void tell(batch);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
@@ -149,14 +153,15 @@ async function run(
   const tell: Tell = async (events) =>
     void (await nc.request('events.bench', encodeEvents(events), { timeout: 30_000 }));
   const wrong: string[] = [];
+  const rate = options.rate || RATE;
   try {
     const phase = async (conversations: string[], healthy: number): Promise<Latency> => {
       // Connections and plans are warm.
-      await offer(tell, conversations, 2);
-      await receivers.until((2 * RATE * healthy) / ENDPOINTS, 10_000);
+      await offer(tell, conversations, rate, 2);
+      await receivers.until(share(2 * rate, healthy), 10_000);
       await receivers.take();
-      await offer(tell, conversations, options.seconds);
-      const expected = Math.floor((options.seconds * RATE * healthy) / ENDPOINTS);
+      await offer(tell, conversations, rate, options.seconds);
+      const expected = share(options.seconds * rate, healthy);
       await receivers.until(expected, 20_000);
       const result = latency(await receivers.take());
       if (result.delivered !== expected) wrong.push(`${result.delivered} of ${expected} deliveries came`);
@@ -172,13 +177,17 @@ async function run(
     const before = cpuTimes(system.processes);
     const begun = performance.now();
     const now = Date.now();
-    for (let i = 0; i < BACKLOG; i += 500)
-      await tell(Array.from({ length: 500 }, (_, j) => made(healthy[(i + j) % healthy.length]!, now)));
-    await receivers.until(BACKLOG, 120_000);
+    for (let i = 0; i < options.backlog; i += 500)
+      await tell(
+        Array.from({ length: Math.min(500, options.backlog - i) }, (_, j) =>
+          made(healthy[(i + j) % healthy.length]!, now),
+        ),
+      );
+    await receivers.until(options.backlog, 120_000);
     const ms = performance.now() - begun;
     const drained = (await receivers.take()).length;
-    if (drained !== BACKLOG) wrong.push(`${drained} of ${BACKLOG} deliveries came`);
-    const cpu_us = cpuPer(before, cpuTimes(system.processes), BACKLOG);
+    if (drained !== options.backlog) wrong.push(`${drained} of ${options.backlog} deliveries came`);
+    const cpu_us = cpuPer(before, cpuTimes(system.processes), options.backlog);
     const drained_per_sec = Math.round((drained / ms) * 1_000);
     options.say(`${profile}: ${drained_per_sec} deliveries/s`);
     const p99_ratio = Math.round((beside_bad.p99 / Math.max(1, clean.p99)) * 100) / 100;
@@ -214,7 +223,7 @@ export async function w7(options: Options): Promise<W7Result> {
       endpoints: ENDPOINTS,
       dead: DEAD,
       slow: SLOW,
-      rate: RATE,
+      rate: options.rate || RATE,
       ceilings,
       runs,
       drift: Math.round(drift * 1_000) / 1_000,

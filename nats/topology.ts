@@ -136,6 +136,8 @@ export function streams(config: Config): StreamSpec[] {
         }),
         pinned(consumer.events(p), subject.log(p), `Tells EVENTS what partition ${p} says; one active client.`, {
           ack_policy: 'all',
+          // EVENTS knows the position, as Postgres does for history.
+          mem_storage: true,
         }),
       ]),
     },

@@ -6,12 +6,13 @@ import type { Context } from '../../shared/lifecycle.ts';
 import type { AddressBook } from './book.ts';
 import { type Claimed, claim, release } from './claims.ts';
 import { Lanes } from './lanes.ts';
-import type { Poster } from './post.ts';
+import { CUT, type Poster } from './post.ts';
 import { type Result, record } from './record.ts';
 
 const POLL_MS = 200;
 /** From the end of an attempt's time until what it held is due again. */
 const CLAIM_MARGIN_MS = 5_000;
+const GRACE_MS = 2_000;
 const AGENT = 'Sealwire-Webhooks/1';
 
 export class Dispatcher {
@@ -45,12 +46,15 @@ export class Dispatcher {
     this.#wake();
   }
 
-  /** Lets attempts under way end and writes them down. */
+  /** Gives attempts under way a moment to end, and writes them down; those that are cut off are due at once. */
   async close(): Promise<void> {
     this.#stop.abort();
     this.wake();
     await this.#loop;
-    await Promise.all(this.#attempts);
+    const ended = Promise.all(this.#attempts);
+    await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, GRACE_MS))]);
+    await this.#poster.close();
+    await ended;
     await this.#recording;
   }
 
@@ -121,6 +125,10 @@ export class Dispatcher {
           at,
         )
       : { delivered: false, error: 'endpoint_gone' };
+    if (this.#stop.signal.aborted && outcome.error === CUT) {
+      // Else it is due when the claim ends.
+      return await release(this.#context.db.query, [claimed]).catch(() => {});
+    }
     await new Promise<void>((resolve) => {
       this.#add({ claimed, outcome, at, duration_ms: performance.now() - begun }, resolve);
     });

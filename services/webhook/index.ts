@@ -84,7 +84,6 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
       clearInterval(timer);
       await writer.close();
       await Promise.all([dispatcher.close(), chores]);
-      await poster.close();
       await nc.drain();
     },
   };

@@ -15,11 +15,14 @@ export interface Outcome {
   retry_after_ms?: number;
 }
 
+/** The error of attempts that `close` put an end to. */
+export const CUT = 'UND_ERR_DESTROYED';
 const KEPT_BYTES = 1_024;
 const KEEP_ALIVE_MS = 30_000;
 
 export interface Poster {
   post(url: string, headers: Record<string, string>, body: string, now: number): Promise<Outcome>;
+  /** Ends what is under way. */
   close(): Promise<void>;
 }
 

@@ -253,3 +253,22 @@ test.serial('[W07] two senders at once: each event once, a rate and an order kep
   );
   await second.stop();
 });
+
+test.serial('[W04] a stop waits a moment for attempts; what it cuts off is due at once and no failure', async (t) => {
+  await webhook.stop();
+  const patient = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SECS: 60 });
+  const { conversation, say } = await system.pair();
+  const receiver = await Receiver.start(() => {});
+  const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation });
+  await say();
+  await receiver.count(1);
+  const begun = performance.now();
+  await patient.stop();
+  t.true(performance.now() - begun < 8_000);
+  const { data } = await system.api.ask('deliveries', { token: system.admin, id: endpoint.id });
+  t.like(data.items[0], { status: 'pending', attempts: 0 });
+  t.is(data.items[0]!.next_at, undefined);
+  receiver.behave(well);
+  await webhook.restart();
+  await receiver.count(2);
+});
