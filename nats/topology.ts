@@ -45,7 +45,8 @@ export const subject = {
   presence: 'presence',
   /** Core: there may be something to deliver at once. */
   webhooks: 'webhooks.wake',
-  payment: (type: string) => `payments.${type}`,
+  /** Payment events, one message a group. */
+  payments: 'payments.events',
   dead: (stage: string) => `dead.${stage}`,
 } as const;
 
@@ -195,8 +196,8 @@ export function streams(config: Config): StreamSpec[] {
         max_consumers: 100,
         num_replicas: replicas,
         allow_direct: true,
-        // Postgres knows repeats for ever; this spares it those that come at once.
-        duplicate_window: 600 * SEC,
+        // Postgres knows repeats, for ever.
+        duplicate_window: SEC,
       },
       consumers: [
         pinned(consumer.payments, 'payments.>', 'Applies payment events in their order; one active client.', {

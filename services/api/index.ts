@@ -14,6 +14,7 @@ import { openAccounts } from './accounts.ts';
 import { conversations } from './conversations.ts';
 import { cors, outermost, type State } from './http.ts';
 import { messages } from './messages.ts';
+import { PaymentQueue } from './payment-queue.ts';
 import { payments } from './payments.ts';
 import { paymentsInbound } from './payments-inbound.ts';
 import { people } from './people.ts';
@@ -36,6 +37,7 @@ async function open(context: Context): Promise<Service> {
   const devicesChanged = (user_id: string): void => {
     if (!nc.isClosed()) nc.publish(subject.people(user_id));
   };
+  const queue = new PaymentQueue(nc, db);
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {
@@ -51,8 +53,8 @@ async function open(context: Context): Promise<Service> {
       ...conversations({ config, db, gateway, accounts, projection }),
       ...messages({ config, db, gateway }),
       ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
-      ...payments({ config, db, nc, gateway, projection }),
-      ...paymentsInbound({ config, db, nc, metrics }),
+      ...payments({ config, db, queue, gateway, projection }),
+      ...paymentsInbound({ config, queue, metrics }),
       ...push({ config, db }),
     },
     { tokens, serviceTokens },

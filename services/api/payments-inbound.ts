@@ -1,23 +1,20 @@
-/** The payments service's events: verified, put into PAYMENTS, and only then acknowledged. */
+/** The payments service's events: verified, queued into PAYMENTS, and only then acknowledged. */
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { headers, type NatsConnection } from 'nats';
-import { subject } from '../../nats/topology.ts';
 import { paymentsSecret } from '../../shared/auth/derived.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { parseJson } from '../../shared/contract/json.ts';
 import { isPaymentEvent, type PaymentEventType, PaymentWebhook } from '../../shared/contract/payments.ts';
 import { checker } from '../../shared/contract/validate.ts';
-import type { Database } from '../../shared/db/database.ts';
 import type { Metrics } from '../../shared/metrics.ts';
 import { isOutage } from '../../shared/outage.ts';
-import { dedupeKey, messageId, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
+import { dedupeKey } from '../../shared/pipeline/payments.ts';
+import type { PaymentQueue } from './payment-queue.ts';
 import type { Handlers, Raw } from './router.ts';
 
 export interface PaymentDeps {
   config: Config;
-  db: Database;
-  nc: NatsConnection;
+  queue: PaymentQueue;
   metrics: Metrics;
 }
 type Outcome =
@@ -33,7 +30,6 @@ type Outcome =
 
 const checkBody = checker(PaymentWebhook, 'body');
 const utf8 = new TextDecoder('utf-8', { fatal: true });
-const ACK_TIMEOUT_MS = 5_000;
 
 class Refused extends ApiError {
   readonly outcome: Outcome;
@@ -75,7 +71,7 @@ function read(event: string, bytes: Buffer): { type: PaymentEventType; body: Pay
   return { type: event, body };
 }
 
-export function paymentsInbound({ config, db, nc, metrics }: PaymentDeps): Pick<Handlers, 'paymentsWebhook'> {
+export function paymentsInbound({ config, queue, metrics }: PaymentDeps): Pick<Handlers, 'paymentsWebhook'> {
   const secret = paymentsSecret(config);
 
   async function receive(raw: Raw): Promise<boolean> {
@@ -86,9 +82,8 @@ export function paymentsInbound({ config, db, nc, metrics }: PaymentDeps): Pick<
     verify(signed, bytes, { secret, windowSec: config.PAYMENTS_WINDOW_SEC, now: Date.now() });
     const { type, body } = read(event, bytes);
     const key = dedupeKey(type, body.id, bytes);
-    if (await known(db, key)) return true;
     const { id: request_id, transfer_id, conversation_id } = body.data;
-    return await enqueue(nc, { key, type, request_id, transfer_id, conversation_id, received_at: Date.now() });
+    return await queue.add({ key, type, request_id, transfer_id, conversation_id, received_at: Date.now() });
   }
 
   return {
@@ -109,26 +104,4 @@ function outcomeOf(error: unknown): Outcome {
   if (error instanceof Refused) return error.outcome;
   if (error instanceof ApiError && error.code === 'too_large') return 'too_large';
   return isOutage(error) ? 'unavailable' : 'invalid';
-}
-
-/** Without Postgres it goes into the stream all the same: the worker drops what it knows. */
-async function known(db: Database, key: string): Promise<boolean> {
-  try {
-    return (await db.query('select 1 from payment_events where dedupe_key = $1', [key])).length > 0;
-  } catch (error) {
-    if (isOutage(error)) return false;
-    throw error;
-  }
-}
-
-/** Resolves once the event is durable; true when the broker had it already. */
-export async function enqueue(nc: NatsConnection, payment: ReceivedPayment): Promise<boolean> {
-  const about = headers();
-  if (!payment.replay) about.set('Nats-Msg-Id', messageId(payment.key));
-  const to = subject.payment(payment.type);
-  const stored = await nc.request(to, JSON.stringify(payment), { headers: about, timeout: ACK_TIMEOUT_MS });
-  const { error, duplicate } = stored.json<{ error?: { description: string }; duplicate?: boolean }>();
-  if (error)
-    throw new ApiError('unavailable', 'the event could not be stored; send it again', { retry_after_ms: 5_000 });
-  return duplicate === true;
 }

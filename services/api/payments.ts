@@ -1,5 +1,4 @@
 /** Payment requests in conversations, for people; payment events, for operators. */
-import type { NatsConnection } from 'nats';
 import type { Gateway } from '../../nats/gateway.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -8,15 +7,15 @@ import type { Database } from '../../shared/db/database.ts';
 import { mustHaveBeenMember } from '../../shared/db/history.ts';
 import { partitionOf } from '../../shared/ids.ts';
 import { decodeCursor, decodeTextCursor, encodeCursor, encodeTextCursor } from './paging.ts';
+import type { PaymentQueue } from './payment-queue.ts';
 import { listEvents, listPayments, place, readPayment, readRequest, toEvent } from './payment-store.ts';
-import { enqueue } from './payments-inbound.ts';
 import type { Projection } from './projection.ts';
 import type { Handlers } from './router.ts';
 
 export interface PaymentDeps {
   config: Config;
   db: Database;
-  nc: NatsConnection;
+  queue: PaymentQueue;
   gateway: Gateway;
   projection: Projection;
 }
@@ -24,7 +23,7 @@ export interface PaymentDeps {
 export function payments(
   deps: PaymentDeps,
 ): Pick<Handlers, 'attachPayment' | 'payments' | 'paymentEvents' | 'replayPayment'> {
-  const { config, db, nc, gateway, projection } = deps;
+  const { config, db, queue, gateway, projection } = deps;
   type Now = { state: PaymentState; transfer_id?: string | undefined };
 
   return {
@@ -68,7 +67,7 @@ export function payments(
       const [found] = await listEvents(db, { id, limit: 1 });
       if (!found) throw new ApiError('not_found', 'there is no such payment event');
       const { dedupe_key: key, type, request_id } = found;
-      await enqueue(nc, { key, type, request_id, received_at: found.received_at.getTime(), replay: true });
+      await queue.add({ key, type, request_id, received_at: found.received_at.getTime(), replay: true });
       return { status: 202, data: toEvent(found) };
     },
   };

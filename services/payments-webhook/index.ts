@@ -9,7 +9,7 @@ import { consumer, PAYMENTS, streams } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { PaymentState } from '../../shared/contract/payments.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { decodePayment, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
+import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
 import { record, told } from './store.ts';
 
 const WINDOW = 256;
@@ -40,8 +40,8 @@ async function open(context: Context): Promise<Service> {
     }
   }
 
-  async function handle(batch: Delivered<ReceivedPayment>[]): Promise<void> {
-    const events = batch.map(({ value }) => value);
+  async function handle(batch: Delivered<ReceivedPayment[]>[]): Promise<void> {
+    const events = batch.flatMap(({ value }) => value);
     const { untold, requests, conversations } = await record(db, events);
     const replayed = new Set(events.flatMap(({ replay, request_id }) => (replay ? [request_id] : [])));
     const placed = new Set(events.flatMap(({ conversation_id, request_id }) => (conversation_id ? [request_id] : [])));
@@ -59,11 +59,11 @@ async function open(context: Context): Promise<Service> {
     }
     await settled(work);
     if (untold.length) await told(db, [...untold.map(({ key }) => key)]);
-    metrics.records.inc({ stage: 'payments-webhook', outcome: 'ok' }, batch.length);
-    metrics.batch.observe({ stage: 'payments-webhook' }, batch.length);
+    metrics.records.inc({ stage: 'payments-webhook', outcome: 'ok' }, events.length);
+    metrics.batch.observe({ stage: 'payments-webhook' }, events.length);
   }
 
-  const writer = new Writer<ReceivedPayment>(nc, {
+  const writer = new Writer<ReceivedPayment[]>(nc, {
     stage: 'payments-webhook',
     partition: 0,
     stream: PAYMENTS,
@@ -71,7 +71,7 @@ async function open(context: Context): Promise<Service> {
     window: WINDOW,
     log,
     metrics,
-    decode: decodePayment,
+    decode: decodePayments,
     takeOver: async () => undefined,
     handle,
   });

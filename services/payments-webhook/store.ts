@@ -119,20 +119,15 @@ async function write(query: Query, applied: Applied[], requests: Map<string, Req
 
 /** For webhooks: one event a step and conversation. */
 async function publish(query: Query, applied: Applied[], conversations: Map<string, string[]>): Promise<void> {
-  for (const { event, state, moved } of applied) {
-    if (!moved) continue;
+  const events = applied.flatMap(({ event, state, moved }) => {
+    if (!moved) return [];
     const { request_id, transfer_id, received_at } = event;
     const data = { request_id, state, ...(transfer_id === undefined ? {} : { transfer_id }) };
-    const type = 'chat.payment.updated' as const;
-    const at = new Date(received_at);
+    const one = { type: 'chat.payment.updated' as const, at: new Date(received_at), data };
     const of = conversations.get(request_id);
-    if (of)
-      await tell(
-        query,
-        ...of.map((conversation_id) => ({ type, at, conversation_id, data: { ...data, conversation_id } })),
-      );
-    else await tell(query, { type, at, data });
-  }
+    return of?.map((conversation_id) => ({ ...one, conversation_id, data: { ...data, conversation_id } })) ?? [one];
+  });
+  await tell(query, ...events);
 }
 
 /** Their effect stands in the log. */

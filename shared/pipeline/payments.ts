@@ -1,4 +1,4 @@
-/** A payment event on its way from the api to the worker: what the signed body said, without what concerns nobody here. */
+/** Payment events on their way from the api to the worker: what signed bodies said, without what concerns nobody here. */
 import { createHash } from 'node:crypto';
 import type { PaymentEventType } from '../contract/payments.ts';
 
@@ -20,12 +20,16 @@ export function dedupeKey(type: string, id: string | undefined, body: Uint8Array
   return `sha256:${createHash('sha256').update(`${type}\n`).update(body).digest('hex')}`;
 }
 
-/** For the broker's short memory: a key may hold what a header must not. */
-export const messageId = (key: string): string => createHash('sha256').update(key).digest('hex');
+/** One message of PAYMENTS: an event a line. */
+export const encodePayments = (payments: ReceivedPayment[]): Buffer =>
+  Buffer.from(payments.map((one) => JSON.stringify(one)).join('\n'));
 
 /** @throws on what the api did not write: a dead letter. */
-export function decodePayment(data: Uint8Array): ReceivedPayment {
-  const value = JSON.parse(Buffer.from(data).toString()) as ReceivedPayment;
-  if (typeof value.key !== 'string' || typeof value.request_id !== 'string') throw new Error('no payment event');
-  return value;
+export function decodePayments(data: Uint8Array): ReceivedPayment[] {
+  const text = Buffer.from(data.buffer, data.byteOffset, data.length).toString();
+  return text.split('\n').map((line) => {
+    const value = JSON.parse(line) as ReceivedPayment;
+    if (typeof value.key !== 'string' || typeof value.request_id !== 'string') throw new Error('no payment event');
+    return value;
+  });
 }

@@ -15,6 +15,7 @@ import {
 } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
+import { encodePayments } from '../../shared/pipeline/payments.ts';
 import { Api, type Got, QUICK } from '../api/http.ts';
 import { account, another, Phone, until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
@@ -161,6 +162,35 @@ test('[P03] late and backward events change nothing; the payments service may na
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
+test('[P03] a request that goes forward while it is put into conversations ends the same everywhere', async (t) => {
+  const couples = await Promise.all([couple(), couple()]);
+  const requests = Array.from({ length: 15 }, () => id('PR'));
+  await Promise.all(
+    requests.flatMap((request) => [
+      send(at.apiUrl, change('accept', request)),
+      ...couples.map(({ anna, conversation_id }) =>
+        api.ask('attachPayment', {
+          id: conversation_id,
+          token: anna.device.session.access_token,
+          body: { request_id: request },
+        }),
+      ),
+      send(at.apiUrl, change('cancel', request)),
+    ]),
+  );
+  await env.settle();
+  for (const { anna, ben } of couples) {
+    await anna.send(ben, 'last');
+    await until(() => ben.payloads.includes('last'));
+    for (const request of requests) {
+      const ranks = ben.payments.filter(({ request_id }) => request_id === request).map(({ state }) => rankOf(state));
+      t.is(ranks.at(-1), rankOf('accepted'));
+      t.deepEqual(ranks, [...new Set(ranks)].sort());
+    }
+    await Promise.all([anna, ben].map(({ device }) => device.close()));
+  }
+});
+
 test('[P03] only members put a request into a conversation, and only they see it', async (t) => {
   const { anna, ben, conversation_id } = await couple();
   const stranger = await api.register();
@@ -197,8 +227,13 @@ test('[P02] the same event 100 times at once, and again after everything was for
   t.true((await send(at.apiUrl, event)).data.duplicate, 'Postgres knows it for ever');
   // A repeat that passed the broker's short memory and the early look.
   const nc = await env.nats('api');
-  const again = { key: `id:${event.id}`, type: event.type, request_id: request, received_at: Date.now() };
-  for (let i = 0; i < 20; i++) await nc.request(subject.payment(event.type), JSON.stringify(again));
+  const again = {
+    key: `id:${event.id}`,
+    type: event.type as 'requests.accept',
+    request_id: request,
+    received_at: Date.now(),
+  };
+  for (let i = 0; i < 20; i++) await nc.request(subject.payments, encodePayments([again, again]));
   await env.settle();
   await anna.send(ben, 'last');
   await until(() => ben.payloads.includes('last'));
@@ -227,7 +262,7 @@ test.serial('[P02] the worker killed again and again loses no event and tells no
         t.is((await send(at.apiUrl, change(to, request, { conversation_id }, `${to}_${request}`))).status, 202);
     }
   })();
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 3; i++) {
     const seen = ben.payments.length;
     await until(() => ben.payments.length > seen || ben.payments.length >= 100);
     await worker.kill9();
