@@ -3,7 +3,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import fc from 'fast-check';
 import { directBatch } from '../../nats/log.ts';
-import { EVENTS, subject } from '../../nats/topology.ts';
+import { DEAD, EVENTS, subject } from '../../nats/topology.ts';
 import { apply, type Request } from '../../services/payments-webhook/handle.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import {
@@ -119,6 +119,7 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
 
   const back = await Payee.up(tablet.device.session);
   t.deepEqual(back.states(request), ['pending', 'accepted'], 'a device that was away gets all of it');
+  await env.settle();
   const listed = await api.ask('payments', { id: conversation_id, token: ben.device.session.access_token });
   t.deepEqual(listed.data.items, [ben.payments.at(-1)!]);
   t.deepEqual(
@@ -280,6 +281,40 @@ test.serial('[P02] the worker killed again and again loses no event and tells no
     );
   }
   await Promise.all([anna, ben].map(({ device }) => device.close()));
+});
+
+test.serial('[P02] a worker that was frozen and comes back as a second one tells nothing twice', async (t) => {
+  const { anna, ben, conversation_id } = await couple();
+  const requests = Array.from({ length: 20 }, () => id('PR'));
+  const send20 = (to: string) =>
+    Promise.all(requests.map((request) => send(at.apiUrl, change(to, request, { conversation_id }))));
+  const second = await env.spawn('payments-webhook');
+  await send20('create');
+  await env.settle();
+  worker.signal('SIGSTOP');
+  await send20('decline');
+  await until(() => requests.every((request) => ben.states(request).length === 2), 30_000);
+  worker.signal('SIGCONT');
+  await send20('accept');
+  await until(() => requests.every((request) => ben.states(request).includes('accepted')), 30_000);
+  await env.settle();
+  await anna.send(ben, 'last');
+  await until(() => ben.payloads.includes('last'));
+  for (const request of requests) t.deepEqual(ben.states(request), ['pending', 'declined', 'accepted']);
+  await second.stop();
+  await Promise.all([anna, ben].map(({ device }) => device.close()));
+});
+
+test.serial('[P02] what no api wrote is a dead letter, and the rest goes on', async (t) => {
+  const nc = await env.nats('api');
+  await nc.request(subject.payments, 'no event');
+  const request = id('PR');
+  await send(at.apiUrl, change('create', request));
+  await env.settle();
+  t.is((await env.db.query('select 1 from payment_requests where request_id = $1', [request])).length, 1);
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const dead = await jsm.streams.getMessage(DEAD, { last_by_subj: subject.dead('payments-webhook') });
+  t.is(dead?.string(), 'no event');
 });
 
 test.serial('[P02] what was acknowledged survives the broker, and is taken while Postgres is away', async (t) => {
