@@ -7,6 +7,7 @@ import { showIdle, showW1, showW2, showW3 } from './show.ts';
 import { w1 } from './w1.ts';
 import { w2 } from './w2.ts';
 import { w3 } from './w3.ts';
+import { showW7, w7 } from './w7.ts';
 
 interface Outcome {
   result: object & { void?: boolean };
@@ -35,6 +36,10 @@ async function measure(options: NonNullable<ReturnType<typeof readOptions>>): Pr
     case 'login': {
       const result = await login(options);
       return { result, text: showLogin(result), wrong: result.wrong };
+    }
+    case 'W7': {
+      const result = await w7(options);
+      return { result, text: showW7(result), wrong: result.runs.flatMap((run) => run.wrong) };
     }
     case 'idle': {
       const result = await idle(options);

@@ -7,6 +7,7 @@ export const HELP = `npm run bench -- <what> [options]
   W1    messages a second from device to device, against a bare relay of the same frames
   W2    latency at 25, 50 and 75 % of what W1 reaches, against a raw publish and a raw round trip
   W3    draining a backlog: one device with many items, many devices with some, live traffic beside
+  W7    webhooks: arrival at healthy endpoints beside dead and slow ones, a backlog drained, against bare signed POSTs
   idle  memory of an idle socket, against a bare one
   login what a log-in costs, and what a flood of wrong ones does to delivery
 
@@ -16,8 +17,8 @@ export const HELP = `npm run bench -- <what> [options]
   --runs N         rounds; profiles take turns in each             (1)
   --size N         bytes of a payload                              (256)
   --inflight N     W1 W2: messages on their way at once            (1000)
-  --rate N         W1, login: offer so many a second instead; W2: 100 %   (W2: what W1 reaches)
-  --backlog N      W3: items in all, for the one and for the many  (100000)
+  --rate N         W1, login: offer so many a second instead; W2: 100 %   (W2: what W1 reaches; W7: 200)
+  --backlog N      W3: items in all, for the one and for the many  (100000; W7: 10000)
   --live-rate N    W3: messages a second between others meanwhile  (500)
   --cpu-prof DIR   every service process writes a CPU profile there
   --json           only the JSON line
@@ -26,7 +27,7 @@ Engines, services and load run on this machine, on loopback, in a temporary dire
 Ceilings are measured in the same run; where they drift by more than 10 % the run says VOID: the machine was not quiet.
 `;
 
-export type What = 'W1' | 'W2' | 'W3' | 'idle' | 'login';
+export type What = 'W1' | 'W2' | 'W3' | 'W7' | 'idle' | 'login';
 
 export interface Options {
   what: What;
@@ -45,8 +46,8 @@ export interface Options {
   say(line: string): void;
 }
 
-const WHAT = ['W1', 'W2', 'W3', 'idle', 'login'];
-const DEVICES: Record<What, number> = { W1: 200, W2: 200, W3: 1_000, idle: 2_000, login: 40 };
+const WHAT = ['W1', 'W2', 'W3', 'W7', 'idle', 'login'];
+const DEVICES: Record<What, number> = { W1: 200, W2: 200, W3: 1_000, W7: 2, idle: 2_000, login: 40 };
 
 /** @returns undefined when help was asked for. @throws with what is wrong. */
 export function readOptions(args: string[]): Options | undefined {
@@ -64,7 +65,7 @@ export function readOptions(args: string[]): Options | undefined {
       size: text('256'),
       inflight: text('1000'),
       rate: text('0'),
-      backlog: text('100000'),
+      backlog: { type: 'string' },
       'live-rate': text('500'),
       'cpu-prof': { type: 'string' },
     },
@@ -90,7 +91,7 @@ export function readOptions(args: string[]): Options | undefined {
     size: number('size', values.size, 8),
     inflight: number('inflight', values.inflight, 1),
     rate: number('rate', values.rate, 0),
-    backlog: number('backlog', values.backlog, 1),
+    backlog: number('backlog', values.backlog ?? (what === 'W7' ? '10000' : '100000'), 1),
     liveRate: number('live-rate', values['live-rate'], 1),
     cpuProf: values['cpu-prof'],
     json: values.json,

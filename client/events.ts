@@ -27,6 +27,8 @@ export type DeviceEvents = {
   'device.changed': FrameOf<'device.changed'>;
   /** One-time keys ran low; with crypto they are being added. */
   'keys.low': FrameOf<'keys.low'>;
+  /** A payment request was put into a conversation, or went forward. It may come twice; a state never goes back. */
+  payment: FrameOf<'payment.updated'>;
   /** Any durable item that this library has no name for yet. */
   item: ServerFrame;
   /** Every frame of the server, before anything else sees it. */

@@ -71,6 +71,8 @@ export function itemHandler({
         return emit('receipt.read', item);
       case 'conversation.updated':
         return emit('conversation.updated', item);
+      case 'payment.updated':
+        return emit('payment', item);
       default:
         return emit('item', item);
     }

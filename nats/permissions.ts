@@ -2,7 +2,7 @@
 
 import type { Config } from '../shared/config/index.ts';
 import type { ServiceName } from '../shared/lifecycle.ts';
-import { consumer, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG } from './topology.ts';
+import { consumer, EVENTS, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG, PAYMENTS } from './topology.ts';
 
 export interface Permissions {
   publish: string[];
@@ -48,6 +48,7 @@ export function permissions(
       publish: [
         'ingress.*',
         'live.*.*.signal',
+        'presence',
         '$JS.API.STREAM.INFO.*',
         ...onInboxes(
           '$JS.API.DIRECT.GET.{}',
@@ -67,6 +68,8 @@ export function permissions(
       publish: [
         'ingress.*',
         'people.*',
+        'webhooks.wake',
+        'payments.>',
         '$JS.API.STREAM.INFO.*',
         // Of people and devices that are gone.
         ...onInboxes('$JS.API.STREAM.PURGE.{}', '$JS.API.CONSUMER.DELETE.{}.*'),
@@ -127,6 +130,47 @@ export function permissions(
         '$JS.API.DIRECT.GET.LOG.>',
       ],
       subscribe: own('history'),
+    },
+    events: {
+      publish: [
+        'events.>',
+        'dead.events',
+        ...durables(consumer.events),
+        '$JS.API.STREAM.INFO.LOG',
+        '$JS.API.DIRECT.GET.LOG',
+        '$JS.API.DIRECT.GET.LOG.>',
+        '$JS.API.DIRECT.GET.EVENTS',
+        '$JS.API.DIRECT.GET.EVENTS.>',
+      ],
+      subscribe: own('events'),
+    },
+    'payments-webhook': {
+      publish: [
+        'ingress.*',
+        'dead.payments-webhook',
+        ...pull(PAYMENTS, consumer.payments),
+        `$JS.API.CONSUMER.CREATE.PAYMENTS.${consumer.payments}.>`,
+      ],
+      subscribe: ['reply.*', ...own('payments-webhook')],
+    },
+    push: {
+      publish: [
+        ...onInboxes('$JS.API.DIRECT.GET.{}', '$JS.API.DIRECT.GET.{}.>'),
+        ...kvRead(LINEAGE_BUCKET),
+        '$JS.API.STREAM.INFO.*',
+      ],
+      subscribe: ['live.>', 'presence', ...own('push')],
+    },
+    webhook: {
+      publish: [
+        'dead.webhook',
+        ...pull(EVENTS, consumer.webhook),
+        `$JS.API.CONSUMER.CREATE.EVENTS.${consumer.webhook}.>`,
+        '$JS.API.STREAM.INFO.EVENTS',
+        '$JS.API.DIRECT.GET.EVENTS',
+        '$JS.API.DIRECT.GET.EVENTS.>',
+      ],
+      subscribe: ['webhooks.wake', ...own('webhook')],
     },
   };
 }

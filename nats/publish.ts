@@ -79,9 +79,20 @@ export class Publisher {
    * the durable profile); rejects with PublishError when it may or may not have it.
    */
   append(partition: number, after: number, entry: Uint8Array): Promise<number> {
-    const expect = headers();
-    expect.set('Nats-Expected-Last-Subject-Sequence', String(after));
-    return this.#one(subject.log(partition), entry, expect);
+    return this.follow(subject.log(partition), after, entry);
+  }
+
+  /** The same for any subject, with headers; rejects when its last message is another one than `after`. */
+  follow(to: string, after: number, data: Uint8Array, about: MsgHdrs = headers()): Promise<number> {
+    about.set('Nats-Expected-Last-Subject-Sequence', String(after));
+    return this.#one(to, data, about);
+  }
+
+  /** One message; the broker drops a repetition of `id` within the stream's window. */
+  once(to: string, id: string, data: Uint8Array): Promise<number> {
+    const about = headers();
+    about.set('Nats-Msg-Id', id);
+    return this.#one(to, data, about);
   }
 
   /**

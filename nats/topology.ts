@@ -12,6 +12,8 @@ const DAY = 86_400 * SEC;
 
 export const INGRESS = 'INGRESS';
 export const LOG = 'LOG';
+export const EVENTS = 'EVENTS';
+export const PAYMENTS = 'PAYMENTS';
 export const DEAD = 'DEAD';
 export const inboxStream = (shard: number): string => `INBOX_${pad(shard)}`;
 /** KV bucket: per shard, which stretches of the inbox stream which cursors belong to. */
@@ -36,6 +38,15 @@ export const subject = {
   /** Core: what is republished from the inbox, and signals between edges about one user. */
   live: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.>`,
   signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.signal`,
+  /** What happened, of one type; and everything that an entry of a partition of the log made happen. */
+  event: (type: string) => `events.${type}`,
+  eventsOf: (partition: number) => `events.log.${partition}`,
+  /** Core: devices came and left. */
+  presence: 'presence',
+  /** Core: there may be something to deliver at once. */
+  webhooks: 'webhooks.wake',
+  /** Payment events, one message a group. */
+  payments: 'payments.events',
   dead: (stage: string) => `dead.${stage}`,
 } as const;
 
@@ -43,6 +54,9 @@ export const consumer = {
   ingest: (partition: number) => `ingest_${partition}`,
   fanout: (partition: number) => `fanout_${partition}`,
   history: (partition: number) => `history_${partition}`,
+  events: (partition: number) => `events_${partition}`,
+  webhook: 'webhook',
+  payments: 'payments-webhook',
   device: (deviceId: string) => `device_${deviceId}`,
 } as const;
 /** The priority group of every pinned consumer: exactly one client of it is served at a time. */
@@ -121,6 +135,11 @@ export function streams(config: Config): StreamSpec[] {
           // Postgres knows the position; on disk the broker would write it ten times a second, each time with an fsync.
           mem_storage: true,
         }),
+        pinned(consumer.events(p), subject.log(p), `Tells EVENTS what partition ${p} says; one active client.`, {
+          ack_policy: 'all',
+          // EVENTS knows the position, as Postgres does for history.
+          mem_storage: true,
+        }),
       ]),
     },
     ...range(config.INBOX_SHARDS).map((shard) => ({
@@ -146,6 +165,46 @@ export function streams(config: Config): StreamSpec[] {
       },
       consumers: [],
     })),
+    {
+      config: {
+        name: EVENTS,
+        description: 'What happened, for the outside; never ciphertext. One message is one or more lines of JSON.',
+        subjects: ['events.>'],
+        retention: 'limits',
+        storage: 'file',
+        discard: 'old',
+        max_age: config.EVENTS_RETENTION_DAYS * DAY,
+        max_consumers: 100,
+        num_replicas: replicas,
+        allow_direct: true,
+        duplicate_window: 120 * SEC,
+      },
+      consumers: [
+        pinned(consumer.webhook, 'events.>', 'Makes deliveries of events; one active client.', { ack_policy: 'all' }),
+      ],
+    },
+    {
+      config: {
+        name: PAYMENTS,
+        description: 'Payment events that were acknowledged to their sender; applied to requests and conversations.',
+        subjects: ['payments.>'],
+        retention: 'limits',
+        storage: 'file',
+        discard: 'new',
+        max_age: config.PAYMENTS_RETENTION_DAYS * DAY,
+        max_bytes: config.PAYMENTS_MAX_BYTES,
+        max_consumers: 100,
+        num_replicas: replicas,
+        allow_direct: true,
+        // Postgres knows repeats, for ever.
+        duplicate_window: SEC,
+      },
+      consumers: [
+        pinned(consumer.payments, 'payments.>', 'Applies payment events in their order; one active client.', {
+          ack_policy: 'all',
+        }),
+      ],
+    },
     {
       config: {
         name: DEAD,

@@ -7,6 +7,7 @@ import { endSessions } from '../shared/auth/sessions.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { resealPeople } from '../shared/db/personal.ts';
+import { paymentsSecretOf, tokenOf } from './embedded/admin-token.ts';
 import { type Secrets, secretsOf } from './embedded/data-dir.ts';
 import { postgresUrl } from './embedded/postgres.ts';
 
@@ -15,8 +16,16 @@ npm run admin -- reencrypt           personal fields and their index under the f
 npm run admin -- suspend <number>    nobody logs in to this account, its sessions end within REVOCATION_POLL_MS
 npm run admin -- reinstate <number>  undoes that
 
-Works on DATABASE_URL, or on what npm start runs in DATA_DIR.
+On DATABASE_URL, or on what npm start runs in DATA_DIR.
+
+npm run --silent admin -- token            the service token that makes the others (POST /v1/admin/tokens)
+npm run --silent admin -- payments-secret  what payment events are signed with, unless PAYMENTS_WEBHOOK_SECRET says
+
+Of ADMIN_TOKEN or NATS_SECRET, or of what npm start runs in DATA_DIR.
 `;
+
+/** What follows from the configuration alone. */
+const DERIVED: Record<string, (config: Config) => string> = { token: tokenOf, 'payments-secret': paymentsSecretOf };
 
 type Command = (db: Database, config: Config, argument: string | undefined) => Promise<string>;
 
@@ -80,6 +89,8 @@ function withEmbedded(config: Config): Config {
 export async function admin(words: string[], given: Config): Promise<string> {
   const [name, argument] = words;
   if (name === undefined || name.startsWith('-')) return HELP;
+  const derived = Object.hasOwn(DERIVED, name) ? DERIVED[name] : undefined;
+  if (derived) return `${derived(given)}\n`;
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw new Error(`${name}: no such command\n${HELP}`);
   const config = withEmbedded(given);

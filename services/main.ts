@@ -10,6 +10,10 @@ import { startOps } from '../shared/ops.ts';
 
 /** In the order in which they open; they close the other way round, so that clients are let go first. */
 const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {
+  webhook: () => import('./webhook/index.ts'),
+  push: () => import('./push/index.ts'),
+  'payments-webhook': () => import('./payments-webhook/index.ts'),
+  events: () => import('./events/index.ts'),
   history: () => import('./history/index.ts'),
   fanout: () => import('./fanout/index.ts'),
   ingest: () => import('./ingest/index.ts'),

@@ -5,7 +5,16 @@ import type { Config } from './config/index.ts';
 import type { Database } from './db/database.ts';
 import type { Metrics } from './metrics.ts';
 
-export type ServiceName = 'edge' | 'api' | 'ingest' | 'fanout' | 'history';
+export type ServiceName =
+  | 'edge'
+  | 'api'
+  | 'ingest'
+  | 'fanout'
+  | 'history'
+  | 'events'
+  | 'webhook'
+  | 'payments-webhook'
+  | 'push';
 
 export interface Context {
   config: Config;

@@ -31,7 +31,7 @@ async function demo(stay: boolean): Promise<void> {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
   });
   try {
-    chapter('Starting a broker, a database and five services');
+    chapter('Starting a broker, a database and all services');
     tree = await startAll({
       env: {
         DATA_DIR: dir,

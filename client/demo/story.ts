@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Tree } from '../../services/embedded/tree.ts';
 import { Device, HpkeCrypto, type Incoming, login, register } from '../index.ts';
 import { openLook } from './look.ts';
+import { tellPayment } from './payment.ts';
 import { aside, chapter, check, line } from './say.ts';
 
 const text = ({ plaintext, error }: Incoming): string =>
@@ -88,6 +89,9 @@ export async function tell({ addresses, config }: Tree, tag: string): Promise<vo
     await Promise.all([drained, onBack.until(missed.length)]);
     for (const told of onBack.texts) line(`tablet: "${told}"`);
     check(onBack.texts.join() === missed.join(), 'everything missed, once each, in order; then live again');
+
+    chapter('A payment');
+    await tellPayment({ config, asks: phone, pays: laptop, conversation_id: first.conversation_id, tag });
 
     chapter('What the servers know');
     const { messages } = await back.history(first.conversation_id, { after_seq: 0 });

@@ -112,6 +112,7 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
         keys ? (keys.registration_id ?? newRegistrationId()) : null,
       ],
     );
+    if (device.push) await query('insert into push_states (device_id, next_at) values ($1, now())', [id]);
     return id;
   }
 

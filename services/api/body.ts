@@ -15,8 +15,23 @@ export async function readBody(request: IncomingMessage, limit: number): Promise
   if (length === '0' || (length === undefined && request.headers['transfer-encoding'] === undefined)) return {};
   if (!JSON_TYPE.test(type ?? '')) throw new ApiError('unsupported_media', 'content-type must be application/json');
   if (encoding && encoding !== 'identity') throw new ApiError('unsupported_media', 'content-encoding is not supported');
+  const bytes = await readBytes(request, limit);
+  let text: string;
+  try {
+    text = utf8.decode(bytes);
+  } catch {
+    throw new ApiError('invalid_request', 'the body is not UTF-8');
+  }
+  return text === '' ? {} : parseJson(text);
+}
+
+/**
+ * The body as it came.
+ * @throws {ApiError} `too_large`
+ */
+export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
   const tooLarge = (): ApiError => new ApiError('too_large', `a body may have ${limit} bytes`, { details: { limit } });
-  if (Number(length) > limit) throw tooLarge();
+  if (Number(request.headers['content-length']) > limit) throw tooLarge();
   const chunks: Buffer[] = [];
   let size = 0;
   // The request must outlive a refusal, or the answer could not be sent.
@@ -25,11 +40,5 @@ export async function readBody(request: IncomingMessage, limit: number): Promise
     if (size > limit) throw tooLarge();
     chunks.push(chunk);
   }
-  let text: string;
-  try {
-    text = utf8.decode(Buffer.concat(chunks, size));
-  } catch {
-    throw new ApiError('invalid_request', 'the body is not UTF-8');
-  }
-  return text === '' ? {} : parseJson(text);
+  return Buffer.concat(chunks, size);
 }

@@ -31,13 +31,12 @@ export async function patchDevice(
   query: Query,
   user_id: string,
   id: string,
-  { name, platform, push }: PatchDeviceBody,
+  { name, platform }: PatchDeviceBody,
 ): Promise<MyDeviceRow | undefined> {
   const [row] = await query<MyDeviceRow>(
-    `update devices set name = coalesce($3, name), platform = coalesce($4, platform),
-       push = case when $5 then $6::jsonb else push end
+    `update devices set name = coalesce($3, name), platform = coalesce($4, platform)
      where id = $1 and user_id = $2 and deleted_at is null returning *`,
-    [id, user_id, name ?? null, platform ?? null, push !== undefined, push ? JSON.stringify(push) : null],
+    [id, user_id, name ?? null, platform ?? null],
   );
   return row;
 }
@@ -55,7 +54,7 @@ export async function removeDevice(query: Query, user_id: string, id: string): P
   if (!row) return undefined;
   const ended = await endSessions(query, user_id, 'device', { device: id });
   await query('delete from refresh_tokens r using sessions s where s.id = r.session_id and s.device_id = $1', [id]);
-  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors'])
+  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors', 'push_states'])
     await query(`delete from ${table} where device_id = $1`, [id]);
   return ended;
 }

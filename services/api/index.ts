@@ -8,6 +8,7 @@ import { openLimits } from '../../shared/auth/limits.ts';
 import { openPasswords } from '../../shared/auth/passwords.ts';
 import { watchRevocations } from '../../shared/auth/revocations.ts';
 import { openSealer } from '../../shared/auth/sealer.ts';
+import { openServiceTokens } from '../../shared/auth/service-tokens.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
@@ -26,15 +27,20 @@ import { cors, outermost, type State } from './http.ts';
 import { keys } from './keys.ts';
 import { leaving } from './leaving.ts';
 import { messages } from './messages.ts';
+import { PaymentQueue } from './payment-queue.ts';
+import { payments } from './payments.ts';
+import { paymentsInbound } from './payments-inbound.ts';
 import { people } from './people.ts';
 import { watchProjection } from './projection.ts';
+import { push } from './push.ts';
 import { createRouter } from './router.ts';
 import { sessionRoutes } from './sessions.ts';
 import { sweepExpired } from './sweep.ts';
 import { waysIn } from './ways-in.ts';
+import { webhooks } from './webhooks.ts';
 
 async function open(context: Context): Promise<Service> {
-  const { config, db, log } = context;
+  const { config, db, log, metrics } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
   const revocations = await watchRevocations({ nc, db, log, config });
@@ -58,6 +64,11 @@ async function open(context: Context): Promise<Service> {
   const courier = openCourier(config);
   const eraser = startEraser(db, nc, config, log);
   const sweep = sweepExpired(db, log, config);
+  const serviceTokens = openServiceTokens(db, config);
+  const wakeWebhooks = (): void => {
+    if (!nc.isClosed()) nc.publish(subject.webhooks);
+  };
+  const queue = new PaymentQueue(nc, db);
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {
@@ -90,11 +101,18 @@ async function open(context: Context): Promise<Service> {
       ...devices({ db, accounts, announcer }),
       ...keys({ config, db, accounts, announcer, limits }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
+      ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
+      ...payments({ config, db, queue, gateway, projection }),
+      ...paymentsInbound({ config, queue, metrics }),
+      ...push({ config, db }),
     },
-    async (token) => {
-      const identity = await tokens.verify(token);
-      revocations.refuse(identity.session_id);
-      return identity;
+    {
+      async device(token) {
+        const identity = await tokens.verify(token);
+        revocations.refuse(identity.session_id);
+        return identity;
+      },
+      service: serviceTokens.verify,
     },
     limits,
     config,

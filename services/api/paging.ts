@@ -30,3 +30,12 @@ export function decodeSeqCursor(cursor: string): { after_seq?: number; before_se
   if (!direction || !Number.isSafeInteger(Number(seq))) throw wrong();
   return direction === 'after' ? { after_seq: Number(seq) } : { before_seq: Number(seq) };
 }
+
+/** A list by a text of somebody else's: after that text. */
+export const encodeTextCursor = (text: string): string => Buffer.from(text).toString('base64url');
+
+export function decodeTextCursor(cursor: string): string {
+  const text = Buffer.from(cursor, 'base64url').toString('latin1');
+  if (!/^[!-~]{1,128}$/.test(text)) throw wrong();
+  return text;
+}

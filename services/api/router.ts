@@ -1,7 +1,9 @@
 /** From the table of routes and a handler for each to Koa's router. */
 import Router from '@koa/router';
+import type { ParameterizedContext } from 'koa';
 import Type, { type TSchema } from 'typebox';
 import type { Limits } from '../../shared/auth/limits.ts';
+import type { ServiceIdentity, ServiceTokens } from '../../shared/auth/service-tokens.ts';
 import type { Identity } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -15,16 +17,28 @@ import {
 } from '../../shared/contract/routes.ts';
 import { Id } from '../../shared/contract/scalars.ts';
 import { checker } from '../../shared/contract/validate.ts';
-import { readBody } from './body.ts';
+import { readBody, readBytes } from './body.ts';
 import { type Browser, REFRESH_COOKIE } from './entering.ts';
 import type { State } from './http.ts';
 
+export interface Raw {
+  header(name: string): string;
+  /** @throws {ApiError} `too_large` */
+  body(limit: number): Promise<Buffer>;
+}
+interface Caller {
+  device: Identity;
+  service: ServiceIdentity;
+  none: undefined;
+}
 export interface Asked<N extends RouteName> {
   /** What stands for `{id}` in the path; empty for a path without one. */
   id: string;
   body: BodyOf<N>;
   query: QueryOf<N>;
-  me: (typeof ROUTES)[N]['auth'] extends 'device' ? Identity : undefined;
+  me: Caller[(typeof ROUTES)[N]['auth']];
+  /** Of a raw route: the headers, and the body's bytes up to a limit. */
+  raw: (typeof ROUTES)[N] extends { raw: true } ? Raw : undefined;
   idempotency_key: string | undefined;
   /** Address of the client. */
   ip: string;
@@ -32,6 +46,8 @@ export interface Asked<N extends RouteName> {
 }
 export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N> & { cookies?: string[] }>;
 export type Handlers = { [N in RouteName]: Handler<N> };
+
+type Ctx = ParameterizedContext<State>;
 
 const IDEMPOTENCY_KEY = /^[!-~]{1,255}$/;
 const checkParams = checker(Type.Object({ id: Type.Optional(Id) }), 'path');
@@ -54,16 +70,26 @@ function numbers(query: Record<string, unknown>, schema: TSchema): Record<string
   );
 }
 
+/** Who a bearer token is of. @throws {ApiError} `unauthenticated`, `forbidden` */
+export interface Identify {
+  device(token: string): Promise<Identity>;
+  service: ServiceTokens['verify'];
+}
+
 /** @throws when a route has no handler, or a handler no route. */
-export function createRouter(
-  handlers: Handlers,
-  identify: (token: string) => Promise<Identity>,
-  limits: Limits,
-  config: Config,
-): Router<State> {
+export function createRouter(handlers: Handlers, identify: Identify, limits: Limits, config: Config): Router<State> {
   const router = new Router<State>();
   const stray = Object.keys(handlers).filter((name) => !Object.hasOwn(ROUTES, name));
   if (stray.length) throw new Error(`handlers without a route: ${stray.join(', ')}`);
+
+  async function caller(route: Route, ctx: Ctx): Promise<Identity | ServiceIdentity | undefined> {
+    if (route.auth === 'none') return undefined;
+    const token = bearer(ctx.get('authorization'));
+    if (route.auth === 'service') return identify.service(token, route.scope ?? 'admin');
+    const me = await identify.device(token);
+    ctx.state.user_id = me.user_id;
+    return me;
+  }
 
   for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
     const handler = handlers[name] as
@@ -76,11 +102,14 @@ export function createRouter(
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
       if (route.guarded) await limits.call(ctx.ip);
-      const me = route.auth === 'device' ? await identify(bearer(ctx.get('authorization'))) : undefined;
-      if (me) ctx.state.user_id = me.user_id;
+      const me = await caller(route, ctx);
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(numbers(ctx.query, route.query!)) : checkNothing(ctx.query);
       const body = checkBody?.(await readBody(ctx.req, config.HTTP_MAX_BODY_BYTES));
+      const raw = route.raw && {
+        header: (header: string) => ctx.get(header),
+        body: (limit: number) => readBytes(ctx.req, limit),
+      };
       const key = ctx.get('idempotency-key') || undefined;
       if (key && !IDEMPOTENCY_KEY.test(key))
         throw new ApiError('invalid_request', 'Idempotency-Key is 1 to 255 printable characters');
@@ -95,6 +124,7 @@ export function createRouter(
         body,
         query,
         me,
+        raw,
         idempotency_key: key,
         ip: ctx.ip,
         browser,

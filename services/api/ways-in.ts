@@ -14,6 +14,7 @@ import type { Codes, Provable } from './codes.ts';
 import type { Courier } from './courier.ts';
 import type { Entering } from './entering.ts';
 import { type IdentifierKind, normalise, recognise } from './identifiers.ts';
+import { targetOf } from './push-target.ts';
 import type { Handlers } from './router.ts';
 
 export interface WaysInDeps {
@@ -119,6 +120,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       const { password, phone: _phone, email: _email, username: _username, cookie, ...rest } = body;
       const names = namesOf(body);
       checkPassword(password, config);
+      if (body.device.push) targetOf(body.device.push, config);
       const id = uuid7();
       if (!verifies) {
         const hash = await passwords.hash(password);

@@ -1,9 +1,31 @@
-/** How far each device has got, written behind: the newest of each device, in one statement. Cursors never go back. */
+/**
+ * How far each device has got, written behind: the newest of each device, in one statement. Cursors never go back. What
+ * that makes known to be delivered is told by the same statement, so a device that acknowledges again tells it again.
+ */
 import type { Logger } from 'pino';
 import type { Database } from '../../shared/db/database.ts';
+import { derivedId, uuid7Time } from '../../shared/ids.ts';
+import { item } from '../../shared/pipeline/item.ts';
 
 const EVERY_MS = 500;
 const AT_ONCE = 1_000;
+const TYPE = 'chat.message.delivered';
+const HEAD_BYTES = 91;
+
+interface Note {
+  user_id: string;
+  device_id: string;
+  /** Prefix of the newest item. */
+  about: Buffer;
+}
+const CURSORS = `insert into device_cursors (device_id, cursor, updated_at)
+  select k.device_id, k.cursor, now() from unnest($1::uuid[], $2::bigint[]) as k(device_id, cursor)
+  on conflict (device_id) do update
+    set cursor = greatest(device_cursors.cursor, excluded.cursor), updated_at = excluded.updated_at`;
+const WITH_EVENTS = `with moved as (${CURSORS})
+  insert into event_outbox (id, type, conversation_id, data)
+  select id, '${TYPE}', conversation_id, data
+  from unnest($3::uuid[], $4::uuid[], $5::json[]) as e(id, conversation_id, data)`;
 
 export class Cursors {
   readonly #db: Database;
@@ -11,6 +33,8 @@ export class Cursors {
   readonly #timer: NodeJS.Timeout;
   #dirty = new Map<string, number>();
   #writing = new Map<string, number>();
+  /** By conversation, sender and device. */
+  #notes = new Map<string, Note>();
   #flushing: Promise<void> | undefined;
 
   constructor(db: Database, log: Logger) {
@@ -23,6 +47,14 @@ export class Cursors {
     const known = this.#dirty.get(device);
     if (known === undefined || known < cursor) this.#dirty.set(device, cursor);
     if (this.#dirty.size === AT_ONCE) void this.flush();
+  }
+
+  /** With the next cursor of the device its user has what `about` is the prefix of, and all before it from that sender. */
+  note(user_id: string, device_id: string, about: Buffer): void {
+    if (item.userId(about) === user_id) return;
+    const key = about.toString('latin1', 42, 58) + about.toString('latin1', 74, 90) + device_id;
+    // A copy: the item lies in a large buffer of the connection.
+    this.#notes.set(key, { user_id, device_id, about: Buffer.from(about.subarray(0, HEAD_BYTES)) });
   }
 
   /** What is not written yet; it counts more than what the database says. */
@@ -54,20 +86,36 @@ export class Cursors {
   async #write(): Promise<void> {
     this.#writing = this.#dirty;
     this.#dirty = new Map();
+    const notes = this.#notes;
+    this.#notes = new Map();
     // Every edge locks rows in the same order.
     const devices = [...this.#writing.keys()].sort();
     try {
-      await this.#db.query(
-        `insert into device_cursors (device_id, cursor, updated_at)
-         select k.device_id, k.cursor, now() from unnest($1::uuid[], $2::bigint[]) as k(device_id, cursor)
-         on conflict (device_id) do update
-           set cursor = greatest(device_cursors.cursor, excluded.cursor), updated_at = excluded.updated_at`,
-        [devices, devices.map((device) => this.#writing.get(device))],
-      );
+      const cursors = devices.map((device) => this.#writing.get(device));
+      if (notes.size) await this.#db.query(WITH_EVENTS, [devices, cursors, ...columns([...notes.values()])]);
+      else await this.#db.query(CURSORS, [devices, cursors]);
     } catch (error) {
       for (const [device, cursor] of this.#writing) this.set(device, cursor);
+      for (const [key, note] of notes) if (!this.#notes.has(key)) this.#notes.set(key, note);
       this.#log.warn({ unit: 'cursors', devices: devices.length, reason: String(error) }, 'cursors kept for later');
     }
     this.#writing = new Map();
   }
+}
+
+/** The same message to the same device is the same event, however often it is acknowledged. */
+function columns(notes: Note[]): [ids: string[], conversations: string[], data: string[]] {
+  const told = notes.map(({ user_id, device_id, about }) => ({
+    message_id: item.messageId(about),
+    conversation_id: item.conversationId(about),
+    seq: item.seq(about),
+    sender_id: item.userId(about),
+    user_id,
+    device_id,
+  }));
+  return [
+    told.map((one) => derivedId(uuid7Time(one.message_id), `${TYPE} ${one.message_id} ${one.device_id}`)),
+    told.map((one) => one.conversation_id),
+    told.map((one) => JSON.stringify(one)),
+  ];
 }

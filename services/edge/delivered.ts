@@ -1,11 +1,12 @@
 /**
  * `delivered` for senders: cumulative per conversation, sender and device, gathered over a turn and published to the
- * sender's live sockets, wherever they are. Never stored: `read` is what lasts.
+ * sender's live sockets, wherever they are. What lasts is the event that is written with the device's cursor.
  */
 import type { NatsConnection } from 'nats';
 import { subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { item } from '../../shared/pipeline/item.ts';
+import type { Cursors } from './cursors.ts';
 
 /** So begins the signal; the rest is that of the frame. */
 export const DELIVERED = Buffer.from('{"t":"delivered",');
@@ -14,10 +15,12 @@ const FRAME = Buffer.from('{"type":"message.status","status":"delivered",');
 export class Delivered {
   readonly #nc: NatsConnection;
   readonly #config: Config;
+  readonly #cursors: Cursors;
   #found = new Map<string, { about: Buffer; user_id: string; device_id: string }>();
 
-  constructor(nc: NatsConnection, config: Config) {
+  constructor(nc: NatsConnection, config: Config, cursors: Cursors) {
     this.#nc = nc;
+    this.#cursors = cursors;
     this.#config = config;
   }
 
@@ -29,6 +32,7 @@ export class Delivered {
       user_id,
       device_id,
     });
+    if (this.#config.DELIVERED_EVENTS) this.#cursors.note(user_id, device_id, about);
   }
 
   #publish(): void {

@@ -10,6 +10,7 @@ import type { Away } from './away.ts';
 import type { Cursors } from './cursors.ts';
 import type { Delivered } from './delivered.ts';
 import type { People } from './people.ts';
+import type { Presence } from './presence.ts';
 import type { Replay } from './replay.ts';
 import type { Session } from './session.ts';
 import type { Shards } from './shards.ts';
@@ -28,6 +29,7 @@ export interface Edge {
   away: Away;
   people: People;
   revocations: Revocations;
+  presence: Presence;
   /** Open sockets by device: one each. */
   sessions: Map<string, Session>;
   /** Sessions that are not simply live: looked after by the clock. */

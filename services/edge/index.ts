@@ -15,6 +15,7 @@ import { Cursors } from './cursors.ts';
 import { Delivered } from './delivered.ts';
 import type { Edge } from './edge.ts';
 import { People } from './people.ts';
+import { Presence } from './presence.ts';
 import { Replay } from './replay.ts';
 import { listen } from './server.ts';
 import { Shards } from './shards.ts';
@@ -27,6 +28,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('edge');
+  const cursors = new Cursors(db, log);
   const edge = {
     config,
     log,
@@ -34,8 +36,8 @@ async function open(context: Context): Promise<Service> {
     db,
     nc,
     gateway: new Gateway(nc, config),
-    cursors: new Cursors(db, log),
-    delivered: new Delivered(nc, config),
+    cursors,
+    delivered: new Delivered(nc, config, cursors),
     sessions: new Map(),
     restless: new Set(),
     tally: { in: 0, out: 0, backfill: 0, gap: 0 },
@@ -68,6 +70,7 @@ async function open(context: Context): Promise<Service> {
       }
     },
   });
+  edge.presence = new Presence(edge);
   const clock = startClock(edge);
   const server = await listen(edge, context);
 
@@ -84,6 +87,7 @@ async function open(context: Context): Promise<Service> {
 
   async function close(): Promise<void> {
     edge.draining = true;
+    const gone = [...edge.sessions.keys()];
     server.stopListening();
     const spread = Math.min(SPREAD_MS.most, Math.max(SPREAD_MS.least, edge.sessions.size * SPREAD_MS.each));
     for (const session of edge.sessions.values())
@@ -95,6 +99,8 @@ async function open(context: Context): Promise<Service> {
     clock.stop();
     edge.away.close();
     edge.shards.close();
+    for (const device of gone) edge.presence.gone(device);
+    await edge.presence.close();
     server.close();
     edge.gateway.close();
     await edge.revocations.close();

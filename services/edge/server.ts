@@ -105,6 +105,7 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       edge.sessions.set(device_id, session);
       // Ended between the check and now.
       if (edge.revocations.has(session.session_id)) return session.end(CLOSE.unauthenticated, 'this session has ended');
+      edge.presence.here(device_id);
       edge.people.join(session);
       edge.people.signal(user_id, { t: 'replaced', device_id, connection_id });
       const known = edge.cursors.get(device_id);
@@ -134,7 +135,10 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       metrics.closed.inc({ code: String(code) });
       if (edge.sessions.get(session.device_id) === session) {
         edge.sessions.delete(session.device_id);
-        if (!edge.draining) edge.away.left(session, acked);
+        if (!edge.draining) {
+          edge.away.left(session, acked);
+          edge.presence.gone(session.device_id);
+        }
       }
       const { connection_id: connection, user_id, device_id, opened, taken, said } = session;
       log.info({

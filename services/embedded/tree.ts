@@ -11,8 +11,12 @@ import { startNats } from './nats.ts';
 import { startPostgres } from './postgres.ts';
 import { type ServiceProcess, startServices } from './service-process.ts';
 
-/** Which services share a process. The edge has one to itself, so that nothing delays its sockets. */
-export const GROUPS: ServiceName[][] = [['edge'], ['api', 'ingest', 'fanout', 'history']];
+/** Which services share a process. Nothing delays the edge's sockets, and no webhook the messages. */
+export const GROUPS: ServiceName[][] = [
+  ['edge'],
+  ['api', 'ingest', 'fanout', 'history'],
+  ['events', 'webhook', 'payments-webhook', 'push'],
+];
 
 export interface TreeOptions {
   /** Variables as in the environment, over those of this process. */

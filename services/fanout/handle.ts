@@ -8,6 +8,7 @@ import type {
   LogRecord,
   MessageRecord,
   NoticeRecord,
+  PaymentRecord,
   ReadRecord,
 } from '../../shared/pipeline/entry.ts';
 import { encodeItem, type ItemHead, WANTS_DELIVERED } from '../../shared/pipeline/item.ts';
@@ -46,6 +47,7 @@ export class Items {
   add({ meta, head, body }: LogRecord): void {
     if (meta.kind === 'message') this.#message(meta, head, body);
     else if (meta.kind === 'conversation') this.#conversation(meta);
+    else if (meta.kind === 'payment') this.#payment(meta);
     else if (meta.kind === 'read') this.#read(meta);
     else this.#notice(meta);
   }
@@ -115,7 +117,16 @@ export class Items {
     else if (!this.#recipients.isGone(audience.device_id)) this.#put([user_id], audience.device_id, head, rest);
   }
 
-  #plain({ seq, device_id, user_id, conversation_id }: ConversationRecord | ReadRecord, type: string): ItemHead {
+  #payment(meta: PaymentRecord): void {
+    const { request_id, conversation_id, state, transfer_id, seq, at } = meta;
+    const updated_at = new Date(at).toISOString();
+    const frame = `"payment":${text({ request_id, conversation_id, state, transfer_id, seq, updated_at })}}`;
+    const to = meta.pair ?? this.#recipients.membersOf(conversation_id);
+    this.#put(to, 'all', this.#plain(meta, 'payment.updated'), [Buffer.from(frame)]);
+  }
+
+  #plain(meta: ConversationRecord | ReadRecord | PaymentRecord, type: string): ItemHead {
+    const { seq, device_id, user_id, conversation_id } = meta;
     return { flags: 0, base: 0, expires_at: 0, seq, device_id, user_id, conversation_id, message_id: '', type };
   }
 

@@ -7,7 +7,7 @@ import { logHead } from '../../nats/log.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
-import { Moved, type Position, type Rows, readPosition, sort, write } from './store.ts';
+import { Moved, noRows, type Position, type Rows, readPosition, sort, write } from './store.ts';
 
 const WINDOW = 128;
 /**
@@ -39,7 +39,7 @@ async function open(context: Context): Promise<Service> {
         if (position.stream === created && position.entry_seq <= head) return position.entry_seq + 1;
         // The log was made anew or went back: what it holds now has not been read yet.
         const start = { entry_seq: 0, stream: created };
-        await write(db, partition, position, start, { messages: [], conversations: [], reads: [] });
+        await write(db, partition, position, start, noRows());
         log.warn({ stage: 'history', partition, was: position.entry_seq, head }, 'the log began anew');
         position = start;
         return 1;
@@ -48,7 +48,7 @@ async function open(context: Context): Promise<Service> {
         const entries = batch.filter(({ seq }) => seq > position.entry_seq);
         if (!entries.length) return;
         const begun = performance.now();
-        const rows: Rows = { messages: [], conversations: [], reads: [] };
+        const rows = noRows();
         for (const { value } of entries) sort(value, rows);
         const to = { entry_seq: entries.at(-1)!.seq, stream: position.stream };
         try {
@@ -77,7 +77,7 @@ async function open(context: Context): Promise<Service> {
 function count(metrics: Context['metrics'], entries: Delivered<LogRecord[]>[], rows: Rows): void {
   metrics.records.inc(
     { stage: 'history', outcome: 'ok' },
-    rows.messages.length + rows.conversations.length + rows.reads.length,
+    rows.messages.length + rows.conversations.length + rows.reads.length + rows.payments.length,
   );
   metrics.batch.observe(
     { stage: 'history' },

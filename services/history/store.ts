@@ -1,13 +1,22 @@
 /** What history writes: one transaction for everything that was waiting, guarded by the position it continues. */
+import { rankOf } from '../../shared/contract/payments.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
-import type { ConversationRecord, LogRecord, MessageRecord, ReadRecord } from '../../shared/pipeline/entry.ts';
+import type {
+  ConversationRecord,
+  LogRecord,
+  MessageRecord,
+  PaymentRecord,
+  ReadRecord,
+} from '../../shared/pipeline/entry.ts';
 
 export interface Rows {
   messages: { meta: MessageRecord; body: Buffer }[];
   conversations: ConversationRecord[];
   reads: ReadRecord[];
+  payments: PaymentRecord[];
 }
+export const noRows = (): Rows => ({ messages: [], conversations: [], reads: [], payments: [] });
 
 export function sort(records: LogRecord[], into: Rows): void {
   for (const { meta, body } of records) {
@@ -23,6 +32,7 @@ export function sort(records: LogRecord[], into: Rows): void {
         });
     } else if (meta.kind === 'conversation') into.conversations.push(meta);
     else if (meta.kind === 'read') into.reads.push(meta);
+    else if (meta.kind === 'payment') into.payments.push(meta);
   }
 }
 
@@ -55,6 +65,7 @@ export function write(db: Database, partition: number, from: Position, to: Posit
     if (rows.conversations.length) await insertConversations(query, partition, rows.conversations);
     if (rows.messages.length) await insertMessages(query, rows.messages);
     if (rows.reads.length) await moveReads(query, rows.reads);
+    if (rows.payments.length) await movePayments(query, rows.payments);
   });
 }
 
@@ -133,5 +144,25 @@ async function moveReads(query: Query, records: ReadRecord[]): Promise<void> {
     `update members m set read_seq = greatest(m.read_seq, r.seq)
      from unnest($1::uuid[], $2::uuid[], $3::bigint[]) as r(c, u, seq) where m.conversation_id = r.c and m.user_id = r.u`,
     [reads.map((r) => r.conversation_id), reads.map((r) => r.user_id), reads.map((r) => r.seq)],
+  );
+}
+
+/** The log has them in order and only forward: the last one of each counts. */
+async function movePayments(query: Query, records: PaymentRecord[]): Promise<void> {
+  const last = [...new Map(records.map((r) => [`${r.conversation_id} ${r.request_id}`, r])).values()];
+  await query(
+    `insert into conversation_payments as p (conversation_id, request_id, state, rank, transfer_id, seq, updated_at)
+     select * from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::bigint[], $7::timestamptz[])
+     on conflict (conversation_id, request_id) do update set state = excluded.state, rank = excluded.rank,
+       transfer_id = excluded.transfer_id, seq = excluded.seq, updated_at = excluded.updated_at`,
+    [
+      last.map((r) => r.conversation_id),
+      last.map((r) => r.request_id),
+      last.map((r) => r.state),
+      last.map((r) => rankOf(r.state)),
+      last.map((r) => r.transfer_id ?? null),
+      last.map((r) => r.seq),
+      last.map((r) => new Date(r.at)),
+    ],
   );
 }

@@ -3,6 +3,7 @@
  * nothing here waits, so commands of a batch are decided in their order.
  */
 import { ApiError, type ErrorCode } from '../../shared/contract/errors.ts';
+import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import {
   type Command,
@@ -10,6 +11,7 @@ import {
   type DirectCommand,
   type Incoming,
   type NoticeCommand,
+  type PaymentCommand,
   type ReadCommand,
   type SendCommand,
   unpackEnvelopes,
@@ -17,7 +19,7 @@ import {
 import { EntryWriter, type LogMeta, type MessageRecord } from '../../shared/pipeline/entry.ts';
 import { checkDevices } from './devices.ts';
 import type { Memory, Partition } from './memory.ts';
-import { type Accepted, type Conversation, type Person, sentKey } from './store.ts';
+import { type Accepted, type Conversation, type Person, paymentKey, sentKey } from './store.ts';
 
 export interface Decision {
   tag: number;
@@ -79,6 +81,8 @@ export class Decider {
         return this.#direct(command);
       case 'notice':
         return this.#notice(command, gateway, tag);
+      case 'payment':
+        return this.#payment(command);
     }
   }
 
@@ -208,6 +212,28 @@ export class Decider {
     conversation.entry = Number.POSITIVE_INFINITY;
     const pair = conversation.type === 'direct' ? ([...conversation.members.keys()] as [string, string]) : undefined;
     this.#add({ kind: 'read', conversation_id, seq, user_id, device_id, at: this.#now, pair });
+    return ['', conversation_id, seq, 0];
+  }
+
+  /** A payment goes only forward in a conversation; what it has heard before is answered, not recorded. */
+  #payment(command: PaymentCommand): NonNullable<Decision['answer']> {
+    const { conversation_id, user_id, device_id, request_id, state, transfer_id, again } = command;
+    const conversation =
+      this.#partition.conversations.get(conversation_id) ?? refuse('not_found', 'there is no such conversation');
+    if (user_id && !conversation.members.has(user_id))
+      refuse('not_member', 'only members may put a payment into this conversation');
+    const { payments } = this.#partition;
+    const key = paymentKey(conversation_id, request_id);
+    const rank = rankOf(state);
+    const known = payments.get(key)?.rank ?? 0;
+    const seq = conversation.last_seq;
+    if (rank < known || (rank === known && !again)) return ['', conversation_id, seq, 1];
+    payments.set(key, { rank, entry: Number.POSITIVE_INFINITY });
+    const pair = conversation.type === 'direct' ? ([...conversation.members.keys()] as [string, string]) : undefined;
+    this.#add({
+      ...{ kind: 'payment', conversation_id, seq, user_id, device_id, at: this.#now },
+      ...{ pair, request_id, state, transfer_id },
+    });
     return ['', conversation_id, seq, 0];
   }
 

@@ -13,7 +13,7 @@ import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle
 import { decodeCommands, type Incoming, type Reply } from '../../shared/pipeline/commands.ts';
 import { Decider, type Decision } from './handle.ts';
 import { Memory, Partition } from './memory.ts';
-import { openStore, type Store, sentKey } from './store.ts';
+import { openStore, paymentKey, type Store, sentKey } from './store.ts';
 
 type Batch = ReturnType<typeof decodeCommands>;
 /** An entry is closed when it has grown to this, well below the broker's max_payload. */
@@ -165,6 +165,10 @@ class Ingest {
       const { command } = incoming[i]![0];
       const conversation = conversations.get(command.conversation_id);
       if (conversation?.entry === Number.POSITIVE_INFINITY) conversation.entry = head;
+      if (command.kind === 'payment') {
+        const payment = this.#partition.payments.get(paymentKey(command.conversation_id, command.request_id));
+        if (payment?.entry === Number.POSITIVE_INFINITY) payment.entry = head;
+      }
       if (command.kind !== 'send') continue;
       const seen = this.#memory.seen.get(sentKey(command.user_id, command.client_message_id));
       if (seen?.entry === Number.POSITIVE_INFINITY && seen.partition === this.#partition.number) seen.entry = head;
@@ -195,13 +199,19 @@ class Ingest {
   async #load(incoming: [Incoming, string][]): Promise<void> {
     const conversations = new Set<string>();
     const people = new Set<string>();
+    const payments: [string, string][] = [];
     for (const [{ command }] of incoming) {
       conversations.add(command.conversation_id);
       if (command.kind === 'send') people.add(command.user_id);
+      if (command.kind === 'payment') payments.push([command.conversation_id, command.request_id]);
       if ('to' in command && command.to) people.add(command.to);
       if (command.kind === 'create') for (const user of command.member_ids) people.add(user);
     }
-    await Promise.all([this.#memory.loadPeople(this.#store, people), this.#partition.load(this.#store, conversations)]);
+    await Promise.all([
+      this.#memory.loadPeople(this.#store, people),
+      this.#partition.load(this.#store, conversations),
+      payments.length && this.#partition.loadPayments(this.#store, payments),
+    ]);
     const doubtful: [string, string][] = [];
     for (const [{ command }] of incoming) {
       if (command.kind !== 'send' || this.#memory.seen.has(sentKey(command.user_id, command.client_message_id)))

@@ -2,14 +2,21 @@
  * What this process remembers between batches. Conversations belong to a partition; people, devices and the window of
  * accepted client ids are shared by all partitions of the process. Nothing that Postgres does not hold yet is forgotten.
  */
+import { rankOf } from '../../shared/contract/payments.ts';
 import { decodeEntry, type LogMeta } from '../../shared/pipeline/entry.ts';
-import { type Accepted, type Conversation, type Person, type Store, sentKey } from './store.ts';
+import { type Accepted, type Conversation, type Person, paymentKey, type Store, sentKey } from './store.ts';
 
 interface Seen extends Accepted {
   partition: number;
   /** Entry of the log that holds it; Infinity while its append is in flight. */
   entry: number;
 }
+/** How far a payment request has come in a conversation; 0: it does not stand there. */
+interface KnownPayment {
+  rank: number;
+  entry: number;
+}
+const KEPT_PAYMENTS = 20_000;
 const KEPT_CONVERSATIONS = 50_000;
 const KEPT_PEOPLE = 100_000;
 const SWEEP = 64;
@@ -109,6 +116,7 @@ export class Memory {
 export class Partition {
   readonly number: number;
   readonly conversations = new Map<string, Conversation>();
+  readonly payments = new Map<string, KnownPayment>();
   /** Sequence of the last entry of this partition: what the next append must follow. */
   head = 0;
   #tail = new Map<string, LogMeta[]>();
@@ -122,6 +130,7 @@ export class Partition {
 
   reset(head: number, position: number): void {
     this.conversations.clear();
+    this.payments.clear();
     this.#tail = new Map();
     this.head = head;
     this.#tailEnd = head;
@@ -158,6 +167,21 @@ export class Partition {
       if (conversation) this.conversations.set(id, conversation);
     }
     forget(this.conversations, KEPT_CONVERSATIONS, (c) => c.entry <= this.#memory.projected(this.number));
+  }
+
+  async loadPayments(store: Store, asked: [conversation: string, request: string][]): Promise<void> {
+    const unknown = asked.filter(([c, r]) => !this.payments.has(paymentKey(c, r)));
+    if (!unknown.length) return;
+    if (this.#memory.projected(this.number) >= this.#tailEnd) this.#tail.clear();
+    const found = await store.payments(unknown);
+    for (const [conversation, request] of unknown) {
+      const key = paymentKey(conversation, request);
+      let rank = found.get(key) ?? 0;
+      for (const meta of this.#tail.get(conversation) ?? [])
+        if (meta.kind === 'payment' && meta.request_id === request) rank = Math.max(rank, rankOf(meta.state));
+      this.payments.set(key, { rank, entry: this.head });
+    }
+    forget(this.payments, KEPT_PAYMENTS, ({ entry }) => entry <= this.#memory.projected(this.number));
   }
 
   #overlay(conversation: Conversation | undefined, tail: LogMeta[]): Conversation | undefined {

@@ -33,8 +33,11 @@ export interface Store {
   conversations(ids: string[]): Promise<Conversation[]>;
   people(ids: string[]): Promise<Map<string, Person>>;
   accepted(keys: [user: string, client_message_id: string][]): Promise<Map<string, Accepted>>;
+  /** Ranks by `paymentKey`, of those that stand in their conversation. */
+  payments(keys: [conversation: string, request: string][]): Promise<Map<string, number>>;
 }
 
+export const paymentKey = (conversation: string, request: string): string => `${conversation} ${request}`;
 export const sentKey = (user: string, clientMessageId: string): string => `${user} ${clientMessageId}`;
 
 export function openStore({ query }: Database): Store {
@@ -87,6 +90,15 @@ export function openStore({ query }: Database): Store {
           { message_id: row.id, conversation_id: row.conversation_id, seq: row.seq },
         ]),
       );
+    },
+    async payments(keys) {
+      const rows = await query<{ conversation_id: string; request_id: string; rank: number }>(
+        `select p.conversation_id, p.request_id, p.rank
+         from unnest($1::uuid[], $2::text[]) as k(c, r)
+         join conversation_payments p on p.conversation_id = k.c and p.request_id = k.r collate "C"`,
+        [keys.map(([conversation]) => conversation), keys.map(([, request]) => request)],
+      );
+      return new Map(rows.map((row) => [paymentKey(row.conversation_id, row.request_id), row.rank]));
     },
   };
 }

@@ -23,6 +23,12 @@ const flag = (value: boolean, doc: string): Setting<boolean> => ({
   parse: (t, name) => (t === 'true' ? true : t === 'false' ? false : fail(name, 'true or false')),
   doc,
 });
+const counts = (value: number[], doc: string): Setting<number[]> => ({
+  default: value,
+  parse: (t, name) =>
+    /^\d+(,\d+)*$/.test(t) ? t.split(',').map(Number) : fail(name, 'whole numbers with commas between them'),
+  doc,
+});
 const choice = <T extends string>(value: T, of: readonly T[], doc: string): Setting<T> => ({
   default: value,
   parse: (t, name) => (of.includes(t as T) ? (t as T) : fail(name, of.join(' or '))),
@@ -105,6 +111,7 @@ export const SETTINGS = {
   WS_ALLOW_QUERY_TOKEN: flag(false, 'Accept ?access_token= and ?token= (they end up in logs of proxies).'),
   WS_ALLOWED_ORIGINS: list('Origins that browsers may connect from; empty: same host only.'),
   AWAY_GRACE_MS: count(5_000, 'How long after its socket closed a device gets a durable consumer.'),
+  PRESENCE_LEASE_MS: count(20_000, 'An edge silent for so long counts as gone, and its devices as away.', 1_000),
   AWAY_CONSUMER_IDLE_DAYS: count(7, 'A durable nobody pulled from for so long is dropped; the cursor stays.', 1),
   INBOX_MAX_CONSUMERS: count(200_000, 'Durable consumers per inbox shard.', 1),
   // Accounts
@@ -159,6 +166,64 @@ export const SETTINGS = {
   TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
   COOKIE_SECURE: flag(true, 'Cookies of browsers come over https only (and from localhost).'),
   CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
+  // Events and webhooks
+  EVENTS_RETENTION_DAYS: count(7, 'How long EVENTS keeps what happened, for workers and for `recover`.', 1),
+  DELIVERED_EVENTS: flag(true, 'Make chat.message.delivered events, cumulative per device and conversation.'),
+  ADMIN_TOKEN: optional('A service token for /v1/admin and /v1/webhooks; else one follows from NATS_SECRET.'),
+  WEBHOOK_SECRETS_KEYS: list(
+    'Keys (32 bytes, base64) that seal endpoint secrets: the first seals, all open; else one follows from NATS_SECRET.',
+  ),
+  CHAT_WEBHOOK_ENDPOINTS_JSON: optional(
+    'Endpoints from the environment: a JSON array of {url, secret, event_types?, …}.',
+  ),
+  WEBHOOK_ALLOW_CIDRS: list('Private addresses that webhooks may reach all the same, e.g. 10.1.0.0/16.'),
+  WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Endpoints in all.', 1),
+  WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
+  WEBHOOK_TIMEOUT_SECS: count(15, 'How long an attempt may take from dialling to the end of the reply, seconds.', 1),
+  WEBHOOK_RESPONSE_MAX_BYTES: count(65_536, 'What is read of a reply, bytes; of it 1 KiB is kept.', 1),
+  WEBHOOK_RETRY_SCHEDULE_SECS: counts(
+    [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400],
+    'Pauses before each attempt, seconds; after the last one a delivery is a dead letter.',
+  ),
+  WEBHOOK_RETRY_JITTER_PERCENT: count(20, 'How far a pause may be off its schedule, either way.'),
+  WEBHOOK_RETRY_AFTER_MAX_SECS: count(86_400, 'The longest Retry-After that is heeded, seconds.'),
+  WEBHOOK_DISABLE_AFTER_DAYS: count(5, 'After so long with nothing but failures an endpoint is disabled.', 1),
+  WEBHOOK_CONCURRENCY: count(1_024, 'Attempts under way in one process.', 2),
+  WEBHOOK_ENDPOINT_CONCURRENCY: count(8, 'Attempts under way to one endpoint, per process; 1 while it fails.', 1),
+  WEBHOOK_SECRET_OVERLAP_HOURS: count(24, 'How long the old secret signs too after a rotation.'),
+  WEBHOOK_LOG_DAYS: count(30, 'How long deliveries and their attempts are kept once they are over.', 1),
+  // Payments
+  PAYMENTS_WEBHOOK_SECRET: optional(
+    'Signs what POST /payments/webhooks takes; outside production one follows from NATS_SECRET. Without any: 404.',
+  ),
+  PAYMENTS_MAX_BODY_BYTES: count(65_536, 'Largest payment event, bytes.', 1),
+  PAYMENTS_WINDOW_SEC: count(300, 'How far X-Webhook-Ts may be off our clock, either way, seconds.', 1),
+  PAYMENTS_RETENTION_DAYS: count(30, 'How long PAYMENTS keeps events, applied or not.', 1),
+  PAYMENTS_MAX_BYTES: count(1 << 30, 'Bytes of payment events kept; beyond, senders are told to come again.', 1 << 20),
+  // Push
+  PUSH_DELAY_MS: count(500, 'How long after an item the wake-up goes out; what comes meanwhile is in it.'),
+  PUSH_REPEAT_SEC: count(
+    900,
+    'After so long a device that was woken and did not come is woken again; then after 4 times as long.',
+    1,
+  ),
+  PUSH_MAX_WAKES: count(3, 'Wake-ups of a device until it has been connected again.', 1),
+  PUSH_MAX_TRIES: count(8, 'Attempts at one wake-up while its provider fails.', 1),
+  PUSH_TTL_SEC: count(604_800, 'How long a provider keeps a wake-up for a device out of reach, seconds.'),
+  PUSH_TIMEOUT_MS: count(10_000, 'How long an attempt may take, ms.', 100),
+  PUSH_CONCURRENCY: count(128, 'Attempts under way in one process.', 1),
+  VAPID_SUBJECT: text('mailto:admin@localhost', 'Whom push services may contact about our pushes (mailto: or https:).'),
+  VAPID_PUBLIC_KEY: optional('Application server key (base64url); else one is made and kept in Postgres.'),
+  VAPID_PRIVATE_KEY: optional('The private half of VAPID_PUBLIC_KEY.'),
+  FCM_SERVICE_ACCOUNT_JSON: optional(
+    'Service account of a Firebase project, as JSON or a path to it. Without: no FCM.',
+  ),
+  FCM_URL: text('https://fcm.googleapis.com', 'Where FCM is.'),
+  APNS_KEY: optional('APNs signing key (.p8), as PEM or a path to it. Without: no APNs.'),
+  APNS_KEY_ID: optional('Id of that key.'),
+  APNS_TEAM_ID: optional('Team that it belongs to.'),
+  APNS_TOPIC: optional('Bundle id of the app.'),
+  APNS_URL: text('https://api.push.apple.com', 'Where APNs is; https://api.sandbox.push.apple.com for development.'),
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type Config = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };

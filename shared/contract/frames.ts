@@ -1,6 +1,7 @@
 /** The WebSocket protocol `sealwire.v1.json`: every frame, once. Types and validators come from here. */
 import Type, { type Static } from 'typebox';
 import { ERROR_STATUS, type ErrorCode } from './errors.ts';
+import type { PaymentUpdated } from './payments.ts';
 import {
   AccountNumber,
   ClientMessageId,
@@ -233,6 +234,7 @@ export type ServerFrame =
   | Static<typeof MemberChanged>
   | Static<typeof DeviceChanged>
   | Static<typeof KeysLow>
+  | Static<typeof PaymentUpdated>
   | Static<typeof InboxEmpty>
   | InboxGap
   | Static<typeof Draining>;

@@ -21,16 +21,10 @@ export type Keys = Static<typeof Keys>;
 
 export const DeviceName = Type.String({ minLength: 1, maxLength: 128 });
 export const Platform = Type.String({ minLength: 1, maxLength: 32 });
-export const Push = Type.Object(
-  { provider: Type.String({ minLength: 1, maxLength: 32 }), token: Type.String({ minLength: 1, maxLength: 4096 }) },
-  strict,
-);
-/** `push: null` takes the push target away. */
 export const PatchDeviceBody = Type.Object(
   {
     name: Type.Optional(DeviceName),
     platform: Type.Optional(Platform),
-    push: Type.Optional(Type.Union([Push, Type.Null()])),
   },
   { ...strict, minProperties: 1 },
 );

@@ -1,6 +1,7 @@
 /** Bodies and replies about people: accounts, devices, tokens. */
 import Type, { type Static, type TSchema } from 'typebox';
-import { DeviceName, Keys, Platform, Push } from './keys.ts';
+import { DeviceName, Keys, Platform } from './keys.ts';
+import { PushTarget } from './push.ts';
 import { AccountNumber, Device, Id, Time, User } from './scalars.ts';
 
 const strict = { additionalProperties: false } as const;
@@ -26,7 +27,10 @@ export const RegisterBody = Type.Object(
     name: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     bio: Type.Optional(Type.String({ maxLength: 1024 })),
     birthdate: Type.Optional(Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' })),
-    device: Type.Object({ name: DeviceName, platform: Type.Optional(Platform), push: Type.Optional(Push) }, strict),
+    device: Type.Object(
+      { name: DeviceName, platform: Type.Optional(Platform), push: Type.Optional(PushTarget) },
+      strict,
+    ),
     keys: Type.Optional(Keys),
     cookie: Type.Optional(Cookie),
   },

@@ -3,16 +3,23 @@ import Type, { type TSchema } from 'typebox';
 
 export const strict = { additionalProperties: false } as const;
 
+/** What a service token may do; `admin` may everything. */
+export const SCOPES = ['admin', 'webhooks', 'payments'] as const;
+export type Scope = (typeof SCOPES)[number];
+
 export interface Route {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** `{id}` stands for an Id. */
   path: string;
   about: string;
-  /** `device`: a bearer token. */
-  auth: 'none' | 'device';
+  /** `device`: a bearer token. `service`: a service token with that scope, for what people don't do. */
+  auth: 'none' | 'device' | 'service';
+  scope?: Scope;
   /** Counted against AUTH_RATE_LIMIT_*. */
   guarded?: boolean;
   body?: TSchema;
+  /** The handler gets the body's bytes and the headers as they came, since a signature covers them. */
+  raw?: boolean;
   query?: TSchema;
   /** Per status; wrapped in `data` unless `bare`. */
   reply: Readonly<Record<number, TSchema>>;

@@ -3,9 +3,12 @@ import Type, { type Static, type TSchema } from 'typebox';
 import { ACCOUNT_ROUTES } from './account-routes.ts';
 import { SendBody } from './frames.ts';
 import { KEY_ROUTES } from './key-routes.ts';
+import { PAYMENT_ROUTES } from './payment-routes.ts';
 import { DirectBody, Pong } from './people.ts';
+import { PUSH_ROUTES } from './push.ts';
 import { listOf, page, type Route, strict } from './route.ts';
 import { Conversation, Id, Member, Message, Seq, User } from './scalars.ts';
+import { WEBHOOK_ROUTES } from './webhook-routes.ts';
 
 export type { Route };
 
@@ -114,6 +117,9 @@ export const ROUTES = {
       ]),
     },
   },
+  ...PAYMENT_ROUTES,
+  ...PUSH_ROUTES,
+  ...WEBHOOK_ROUTES,
 } as const satisfies Record<string, Route>;
 
 export type RouteName = keyof typeof ROUTES;

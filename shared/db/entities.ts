@@ -2,12 +2,9 @@
  * People: the rows that requests read and write one at a time, as MikroORM entities. What the pipeline writes in
  * batches (conversations, members, messages, cursors) is raw SQL; its tables stand in `migrations/`.
  */
-import { defineEntity, type InferEntity, p } from '@mikro-orm/core';
 
-export interface PushTarget {
-  provider: string;
-  token: string;
-}
+import { defineEntity, type InferEntity, p } from '@mikro-orm/core';
+import type { PushTarget } from '../contract/push.ts';
 
 export const User = defineEntity({
   name: 'User',

@@ -5,12 +5,18 @@ import { openOrm, type Pool } from './database.ts';
 import { Start } from './migrations/0001_start.ts';
 import { Accounts } from './migrations/0002_accounts.ts';
 import { Keys } from './migrations/0003_keys.ts';
+import { Webhooks } from './migrations/0004_webhooks.ts';
+import { Payments } from './migrations/0005_payments.ts';
+import { Push } from './migrations/0006_push.ts';
 
 /** In order of application; a released one is never changed. */
 const MIGRATIONS = [
   { name: '0001_start', class: Start },
   { name: '0002_accounts', class: Accounts },
   { name: '0003_keys', class: Keys },
+  { name: '0004_webhooks', class: Webhooks },
+  { name: '0005_payments', class: Payments },
+  { name: '0006_push', class: Push },
 ];
 /** Any number that nothing else in this database locks. */
 const MIGRATION_LOCK = 7_325_909_201;

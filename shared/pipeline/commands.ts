@@ -6,6 +6,7 @@
  * or with envelopes `[u32 len][literal]` for each device in meta's order: bytes that nobody on the way parses.
  */
 import type { ErrorBody } from '../contract/errors.ts';
+import type { PaymentState } from '../contract/payments.ts';
 import type { MediaRef } from '../contract/scalars.ts';
 
 interface Author {
@@ -57,7 +58,17 @@ export interface NoticeCommand extends Author {
   /** A device that is no more: its queue and durable consumer go. */
   removed?: string | undefined;
 }
-export type Command = SendCommand | CreateCommand | DirectCommand | ReadCommand | NoticeCommand;
+/** A payment request stands in a conversation with this state. `user_id` and `device_id` are empty where no person asks. */
+export interface PaymentCommand extends Author {
+  kind: 'payment';
+  conversation_id: string;
+  request_id: string;
+  state: PaymentState;
+  transfer_id?: string | undefined;
+  /** Say it once more where the conversation knows it already. */
+  again?: true | undefined;
+}
+export type Command = SendCommand | CreateCommand | DirectCommand | ReadCommand | NoticeCommand | PaymentCommand;
 
 /** What ingest says once the record is durable. `message_id` is empty for commands that make no message. */
 export interface Answer {

@@ -3,6 +3,7 @@
  * For a message `head` is the reader's JSON object up to and including `"payload":`, and `body` the payload's literal,
  * so that a frame is made by joining bytes. With envelopes `body` is as in commands.ts and one literal is joined.
  */
+import type { PaymentState } from '../contract/payments.ts';
 import type { ConversationType, MediaRef, Role } from '../contract/scalars.ts';
 import type { NoticeCommand } from './commands.ts';
 
@@ -50,7 +51,15 @@ export interface ReadRecord extends Recorded {
 export interface NoticeRecord extends Recorded, Pick<NoticeCommand, 'type' | 'audience' | 'fields' | 'removed'> {
   kind: 'notice';
 }
-export type LogMeta = MessageRecord | ConversationRecord | ReadRecord | NoticeRecord;
+/** Stands at the seq that the conversation had; the author is empty where no person asked. */
+export interface PaymentRecord extends Recorded {
+  kind: 'payment';
+  pair?: [string, string] | undefined;
+  request_id: string;
+  state: PaymentState;
+  transfer_id?: string | undefined;
+}
+export type LogMeta = MessageRecord | ConversationRecord | ReadRecord | NoticeRecord | PaymentRecord;
 export interface LogRecord {
   meta: LogMeta;
   head: Buffer;

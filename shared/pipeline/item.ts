@@ -79,6 +79,7 @@ export const item = {
   seq: (data: Buffer): number => data.readDoubleLE(18),
   /** `device` as 16 bytes. */
   isFromDevice: (data: Buffer, device: Buffer): boolean => data.compare(device, 0, 16, 26, 42) === 0,
+  type: (data: Buffer): string => data.toString('latin1', PREFIX, PREFIX + data[90]!),
   conversationId: (data: Buffer): string => uuidText(data, 42),
   messageId: (data: Buffer): string => uuidText(data, 58),
   userId: (data: Buffer): string => uuidText(data, 74),

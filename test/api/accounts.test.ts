@@ -21,7 +21,7 @@ test('[A01] registering gives an account, its number, the first device with its 
       username: 'Ada',
       password,
       name: 'Ada L.',
-      device: { ...device, push: { provider: 'apns', token: 'abc' } },
+      device: { ...device, push: { provider: 'apns', token: '00aa11bb' } },
       keys: { identity_key: 'S0FZ', registration_id: 7 },
     },
   });

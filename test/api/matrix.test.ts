@@ -1,9 +1,12 @@
 /** Route × caller × ownership, from the table of routes: a route that has no row in matrix.ts fails here. */
 import test from 'ava';
 import { importJWK, type JWK, SignJWT } from 'jose';
+import { adminToken } from '../../shared/auth/derived.ts';
 import { endSessions } from '../../shared/auth/sessions.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
+import { SCOPES, type Scope } from '../../shared/contract/route.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/routes.ts';
+import { uuid7 } from '../../shared/ids.ts';
 import { encodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -13,6 +16,10 @@ let env: Env;
 let api: Api;
 /** Nobody who may: each is refused by every route that is not open. */
 const refused: Record<string, { token?: string; code: string }> = {};
+/** As much, where a service token is asked for. */
+const refusedServices: typeof refused = {};
+/** A good one of each scope. */
+const scoped: Record<string, { id: string; token: string }> = {};
 
 test.before(async () => {
   env = await startEnv(QUICK);
@@ -50,54 +57,86 @@ test.before(async () => {
     'a revoked device': { token: await end(lost!, 'device'), code },
     'an inactive person': { token: await end(inactive!, 'suspended'), code },
     'a deleted person': { token: await end(deleted!, 'account'), code },
+    'a service': { token: adminToken(env.config), code },
+  });
+
+  const newToken = async (...scopes: Scope[]) =>
+    (await api.ask('createToken', { token: adminToken(env.config), body: { name: 'matrix', scopes } })).data;
+  for (const scope of SCOPES) scoped[scope] = await newToken(scope);
+  const [past, gone] = [await newToken('admin'), await newToken('admin')];
+  await env.db.query("update service_tokens set expires_at = now() - interval '1 second' where id = $1", [past.id]);
+  await api.ask('deleteToken', { token: adminToken(env.config), id: gone.id });
+  const person = await api.register();
+  Object.assign(refusedServices, {
+    'no token': { code },
+    'no such token': { token: 'swt_madeup', code },
+    'an expired one': { token: past.token, code },
+    'a deleted one': { token: gone.token, code },
+    'a device': { token: person.access_token, code },
   });
 });
 test.after.always(() => env.stop());
 
-const asks = async (name: RouteName, world: World) => {
+const world = (): Promise<World> => makeWorld(api, adminToken(env.config));
+const asks = async (name: RouteName, made: World) => {
   const row = ROWS[name];
-  return 'open' in row ? {} : ((await row.ask?.(world, api)) ?? {});
+  return 'open' in row ? {} : ((await row.ask?.(made, api)) ?? {});
 };
+/** With ids that look right and an empty body: who may not is refused before anything is read. */
+const blind = ({ body }: Route) => ({ id: uuid7(), ...(body && { body: {} }) });
+const callable = (Object.entries(ROUTES) as [RouteName, Route][]).filter(([, { auth }]) => auth !== 'none');
 
 test('[A06] [A07] every route has a row, and every row a route', (t) => {
   t.deepEqual(Object.keys(ROWS).sort(), Object.keys(ROUTES).sort());
-  for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][])
-    t.is('open' in ROWS[name], route.auth === 'none', `${name}: is it open?`);
+  for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
+    const row = ROWS[name];
+    t.is('open' in row, route.auth === 'none', `${name}: is it open?`);
+    t.is('open' in row ? undefined : row.service, route.scope, `${name}: whose is it?`);
+  }
 });
 
-for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
-  if (route.auth === 'none') continue;
-
+for (const [name, route] of callable) {
   test(`[A06] ${route.method} ${route.path} refuses who has no good token`, async (t) => {
-    // With ids that look right and an empty body: refused before anything is read.
-    const { member } = await makeWorld(api);
-    for (const [who, { token, code }] of Object.entries(refused)) {
-      const got = await api.ask(name, {
-        id: member.user.id,
-        ...(token && { token }),
-        body: route.body ? {} : undefined,
-      });
+    for (const [who, { token, code }] of Object.entries(route.auth === 'service' ? refusedServices : refused)) {
+      const got = await api.ask(name, { ...blind(route), ...(token && { token }) });
       t.is(got.error?.code, code as never, who);
     }
   });
+}
+
+for (const [name, route] of callable) {
+  const row = ROWS[name];
+  if ('open' in row || row.service) continue;
 
   test(`[A07] ${route.method} ${route.path} serves its owner and nobody else`, async (t) => {
-    const row = ROWS[name];
-    if ('open' in row) return t.fail('a route that wants a token has a row that says open');
     const callers = [
       ['stranger', row.stranger],
       ['member', row.member ?? row.stranger],
     ] as const;
     for (const [who, expected] of callers) {
       if (expected === 'self') continue;
-      const world = await makeWorld(api);
-      const token = (who === 'member' ? world.member : await api.register()).access_token;
-      const got = await api.ask(name, { ...(await asks(name, world)), token });
+      const made = await world();
+      const token = (who === 'member' ? made.member : await api.register()).access_token;
+      const got = await api.ask(name, { ...(await asks(name, made)), token });
       if (expected === 'may') t.true(got.status < 300 || got.error?.code === 'invalid_request', `${who} ${got.status}`);
       else t.is(got.error?.code, expected, who);
     }
-    const world = await makeWorld(api);
-    const own = await api.ask(name, { ...(await asks(name, world)), token: world.owner.access_token });
+    const made = await world();
+    const own = await api.ask(name, { ...(await asks(name, made)), token: made.owner.access_token });
     t.true(own.status < 300, `owner ${own.status} ${own.error?.message}`);
+  });
+}
+
+for (const [name, route] of callable) {
+  const row = ROWS[name];
+  if ('open' in row || !row.service) continue;
+
+  test(`[A07] ${route.method} ${route.path} serves tokens of ${row.service} and no others`, async (t) => {
+    const made = await world();
+    for (const [scope, { token }] of Object.entries(scoped)) {
+      const may = scope === row.service || scope === 'admin';
+      const got = await api.ask(name, { ...(may ? await asks(name, made) : blind(route)), token });
+      t.is(got.error?.code, may ? row.answer : 'forbidden', `${scope}: ${got.error?.message}`);
+    }
   });
 }

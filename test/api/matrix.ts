@@ -2,6 +2,7 @@
 import { strict as assert } from 'node:assert';
 import type { ErrorCode } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { Scope } from '../../shared/contract/route.ts';
 import type { RouteName } from '../../shared/contract/routes.ts';
 import type { Api, Ask } from './http.ts';
 
@@ -11,6 +12,8 @@ export interface World {
   /** Member of the owner's group and partner of the owner's direct conversation. */
   member: LoggedIn;
   group: string;
+  /** A service token that may do everything. */
+  admin: string;
 }
 
 /** What somebody else gets who asks for the owner's thing. */
@@ -26,6 +29,15 @@ export type Row =
   /** Without a token. */
   | { open: true }
   | {
+      /** For service tokens of this scope, and for nobody's device. */
+      service: Scope;
+      /** A call that succeeds with one, */
+      ask?: (world: World, api: Api) => Ask | Promise<Ask>;
+      /** or gets this. */
+      answer?: ErrorCode;
+    }
+  | {
+      service?: never;
       /** A call that succeeds for the owner. */
       ask?: (world: World, api: Api) => Ask | Promise<Ask>;
       stranger: Other;
@@ -49,6 +61,20 @@ const withBackup = async ({ owner }: World, api: Api): Promise<Ask> => {
   await api.ask('putBackup', { token: owner.access_token, body: { data: 'c2VhbGVk' } });
   return {};
 };
+
+const service = (ask: Ask = {}): Row => ({ service: 'webhooks', ask: () => ask });
+const endpointOf = async ({ admin }: World, api: Api): Promise<string> => {
+  const body = { url: 'https://matrix.example.com/hook' };
+  const { data, error } = await api.ask('createEndpoint', { token: admin, body });
+  assert.equal(error, undefined);
+  return data.id;
+};
+const onEndpoint = (body?: unknown, answer?: ErrorCode): Row => ({
+  service: 'webhooks',
+  ask: async (world, api) => ({ id: await endpointOf(world, api), ...(body !== undefined && { body }) }),
+  ...(answer && { answer }),
+});
+const EPOCH = '1970-01-01T00:00:00.000Z';
 
 export const ROWS: Record<RouteName, Row> = {
   ping: open,
@@ -99,14 +125,54 @@ export const ROWS: Record<RouteName, Row> = {
   send: inGroup({ body: { client_message_id: 'matrix', payload: 'c2VhbGVk' } }),
   read: inGroup({ body: { seq: 0 } }),
   history: inGroup(),
+
+  putPush: {
+    ask: ({ owner }) => ({ id: owner.device.id, body: { provider: 'none' } }),
+    stranger: 'not_found',
+    member: 'not_found',
+  },
+  getPush: { ask: ({ owner }) => ({ id: owner.device.id }), stranger: 'not_found', member: 'not_found' },
+  pushKey: self,
+
+  // Signed, not signed in: test/payments.
+  paymentsWebhook: open,
+  attachPayment: inGroup({ body: { request_id: 'matrix' } }),
+  payments: inGroup(),
+  paymentEvents: { service: 'payments' },
+  replayPayment: { service: 'payments', ask: ({ group }) => ({ id: group }), answer: 'not_found' },
+
+  eventTypes: service(),
+  endpoints: service(),
+  createEndpoint: service({ body: { url: 'https://matrix.example.com/hook' } }),
+  endpoint: onEndpoint(),
+  changeEndpoint: onEndpoint({ enabled: false }),
+  deleteEndpoint: onEndpoint(),
+  rotateSecret: onEndpoint({}),
+  deliveries: onEndpoint(),
+  attempts: onEndpoint(),
+  resend: onEndpoint({ event_id: '00000000-0000-7000-8000-000000000000' }, 'not_found'),
+  redrive: onEndpoint({}),
+  recover: onEndpoint({ since: EPOCH }),
+  testEndpoint: onEndpoint({}),
+  stats: onEndpoint(),
+
+  createToken: { service: 'admin', ask: () => ({ body: { name: 'matrix', scopes: ['payments'] } }) },
+  tokens: { service: 'admin' },
+  deleteToken: {
+    service: 'admin',
+    ask: async ({ admin }, api) => {
+      const body = { name: 'matrix', scopes: ['payments'] };
+      return { id: (await api.ask('createToken', { token: admin, body })).data.id };
+    },
+  },
 };
 
-export async function makeWorld(api: Api): Promise<World> {
+export async function makeWorld(api: Api, admin: string): Promise<World> {
   const [owner, member] = await Promise.all([api.register(), api.register()]);
   const group = await api.ask('create', {
     token: owner.access_token,
     body: { type: 'group', name: 'ours', member_ids: [member.user.id] },
   });
   assert.equal(group.status, 201, group.error?.message);
-  return { owner, member, group: group.data.id };
+  return { owner, member, group: group.data.id, admin };
 }

@@ -34,9 +34,19 @@ test('[M06] W3: devices that were away get all that waited, once and in order', 
   t.is(run!.many.items_each, 20);
 });
 
+test('[W07] W7: healthy endpoints get everything, beside others that are dead or slow', async (t) => {
+  const result = (await bench(
+    ...['W7', '--seconds', '0.5', '--rate', '100', '--backlog', '300', '--profile', 'fast'],
+  )) as unknown as { runs: { wrong: string[]; beside_bad: { delivered: number }; drained_per_sec: number }[] };
+  const [run] = result.runs;
+  t.deepEqual(run!.wrong, []);
+  t.is(run!.beside_bad.delivered, 50);
+  t.true(run!.drained_per_sec > 0);
+});
+
 test('what is asked wrongly is refused with what is wrong', (t) => {
-  t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, idle, login' });
-  t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, idle, login' });
+  t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, W7, idle, login' });
+  t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, W7, idle, login' });
   t.throws(() => readOptions(['W1', '--devices', '3']), { message: '--devices must be even' });
   t.throws(() => readOptions(['W1', '--seconds', '-1']), { message: /seconds/ });
   t.throws(() => readOptions(['W1', '--profile', 'quick']), { message: '--profile must be durable, fast or both' });

@@ -8,7 +8,7 @@ const demo = (...words: string[]) => run(process.execPath, ['client/demo/main.ts
 test('[O08] [O01] npm run demo tells the main job to its end', async (t) => {
   const { stdout, stderr } = await demo();
   t.is(stderr, '');
-  t.is(stdout.match(/✔/g)?.length, 8);
+  t.is(stdout.match(/✔/g)?.length, 9);
   t.regex(stdout, /nats consumer report INBOX_\d\d/);
 });
 

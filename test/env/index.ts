@@ -104,6 +104,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   const connections: NatsConnection[] = [];
   const running: { services: ServiceName[]; handle: Running }[] = [];
   const spawned: Spawned[] = [];
+  const started = new Set<string>();
   const nats = async (user: NatsUser): Promise<NatsConnection> => {
     const nc = await connectNats(config, user);
     connections.push(nc);
@@ -120,6 +121,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     nats,
     /** Runs services in this process, all in one context, and returns where they listen. */
     async start(...services: ServiceName[]): Promise<Addresses> {
+      for (const name of services) started.add(name);
       const handle = await runServices(services, config);
       running.push({ services, handle });
       return addressesOf(handle.addresses);
@@ -135,6 +137,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     async spawn(services: ServiceName | ServiceName[], more: Partial<Config> = {}): Promise<Spawned> {
       const env = { PATH: process.env.PATH, ...toEnv({ ...config, ...more }) };
       const names = [services].flat();
+      for (const name of names) started.add(name);
       const options = { services: names, env, log: logDir ? join(logDir, `${names.join('+')}.log`) : 'inherit' };
       let now: ServiceProcess = await startServices(options);
       const one: Spawned = {
@@ -159,7 +162,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
       return one;
     },
     /** Resolves once no consumer of topology has anything pending or unacknowledged. */
-    settle: (timeoutMs = 20_000) => settle(config, timeoutMs),
+    settle: (timeoutMs = 20_000) => settle(config, timeoutMs, started),
     /** Closes everything, engines last, removes the directory. Throws when something was left over. */
     async stop(): Promise<void> {
       for (const one of spawned) await one.stop();

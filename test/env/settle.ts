@@ -3,14 +3,19 @@ import { connectNats } from '../../nats/connect.ts';
 import { streams } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
-/** Resolves once every consumer of topology has seen and acknowledged everything, in one look at all of them. */
-export async function settle(config: Config, timeoutMs: number): Promise<void> {
+/**
+ * Resolves once every consumer of topology has seen and acknowledged everything, in one look at all of them. Those of
+ * services that were never `started` are left out; a durable's name begins with its service.
+ */
+export async function settle(config: Config, timeoutMs: number, started: ReadonlySet<string>): Promise<void> {
   const nc = await connectNats(config, 'admin');
   try {
     const jsm = await jetstreamManager(nc);
     const deadline = Date.now() + timeoutMs;
     const durables = streams(config).flatMap((spec) =>
-      spec.consumers.map((one) => [spec.config.name, one.durable_name] as const),
+      spec.consumers
+        .filter(({ durable_name }) => started.has(durable_name.split('_')[0]!))
+        .map((one) => [spec.config.name, one.durable_name] as const),
     );
     let quiet = 0;
     for (;;) {

@@ -33,15 +33,19 @@ test('[K01] list, rename, platform and push target of my devices; nobody else’
     ],
   );
   const patch = (id: string, body: object, who = alice) => api.ask('patchDevice', { ...token(who), id, body });
-  const push = { provider: 'webpush', token: 'https://push.example/x' };
-  const renamed = await patch(tablet.device.id, { name: 'Küche', platform: 'ipados', push });
-  t.like(renamed.data, { id: tablet.device.id, name: 'Küche', platform: 'ipados', push_provider: 'webpush' });
+  const target = { provider: 'unifiedpush', endpoint: 'https://push.example/x' };
+  const wake = (body: object, who = alice) => api.ask('putPush', { ...token(who), id: tablet.device.id, body });
+  t.is((await wake(target)).status, 200);
+  t.is((await wake(target, bob)).error?.code, 'not_found');
+  const renamed = await patch(tablet.device.id, { name: 'Küche', platform: 'ipados' });
+  t.like(renamed.data, { id: tablet.device.id, name: 'Küche', platform: 'ipados', push_provider: 'unifiedpush' });
   t.false(JSON.stringify(renamed.data).includes('push.example'), 'the target is a secret');
-  t.is((await patch(tablet.device.id, { push: null })).data.push_provider, undefined);
+  await wake({ provider: 'none' });
+  t.is((await list())[1]!.push_provider, undefined);
   t.like((await list())[1], { name: 'Küche', platform: 'ipados' });
   t.is((await patch(tablet.device.id, { name: 'mine' }, bob)).error?.code, 'not_found');
   t.is((await patch(uuid7(), { name: 'x' })).error?.code, 'not_found');
-  for (const body of [{}, { name: '' }, { name: 'x'.repeat(129) }, { push: { provider: 'x' } }, { id: uuid7() }])
+  for (const body of [{}, { name: '' }, { name: 'x'.repeat(129) }, { push: target }, { id: uuid7() }])
     t.is((await patch(tablet.device.id, body)).error?.code, 'invalid_request', JSON.stringify(body).slice(0, 40));
   const one = await api.ask('myDevices', { ...token(alice), query: { limit: 1 } });
   const rest = await api.ask('myDevices', { ...token(alice), query: { limit: 1, cursor: one.data.next_cursor! } });
@@ -57,7 +61,7 @@ test('[K01] deleting a device takes sessions, keys, push target, socket, queue a
   await publish(bob, { identity_key: 'Ym9i' });
   await publish(lost, { identity_key: 'bG9zdA==' });
   await api.ask('prekeys', { ...token(lost), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
-  await api.ask('patchDevice', { ...token(lost), id: lost.device.id, body: { push: { provider: 'p', token: 'q' } } });
+  await api.ask('putPush', { ...token(lost), id: lost.device.id, body: { provider: 'fcm', token: 'q' } });
   const jsm = await jetstreamManager(await env.nats('admin'));
   const stream = inboxStream(shardOf(bob.user.id, env.config.INBOX_SHARDS));
   const queue = subject.inbox(bob.user.id, lost.device.id, env.config.INBOX_SHARDS);

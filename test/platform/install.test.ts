@@ -18,7 +18,7 @@ test('[O01] the platform packages stay optional, and npm on Node 20 does not dro
 
 test('[O02] docker-compose.yml runs every service in a container of its own', (t) => {
   const compose = readFileSync(new URL('../../docker-compose.yml', import.meta.url), 'utf8');
-  const commands = [...compose.matchAll(/'services\/main\.ts', '(\w+)'\]/g)].map(([, name]) => name);
+  const commands = [...compose.matchAll(/'services\/main\.ts', '([\w-]+)'\]/g)].map(([, name]) => name);
   t.deepEqual(commands.sort(), [...SERVICE_NAMES].sort());
   for (const word of ['NATS_URL', 'NATS_SECRET', 'DATABASE_URL', 'nats/conf.ts', 'nats/provision.ts'])
     t.true(compose.includes(word), word);

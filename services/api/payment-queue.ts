@@ -1,0 +1,89 @@
+/**
+ * Payment events on their way into PAYMENTS: what arrives while one group is being looked up and appended is the next group.
+ * One look-up and one append (one fsync, in the durable profile) for all of a group; a lone event goes alone and at once.
+ */
+import type { NatsConnection } from 'nats';
+import { subject } from '../../nats/topology.ts';
+import { ApiError } from '../../shared/contract/errors.ts';
+import type { Database } from '../../shared/db/database.ts';
+import { isOutage } from '../../shared/outage.ts';
+import { encodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
+
+interface Waiting {
+  payment: ReceivedPayment;
+  resolve(duplicate: boolean): void;
+  reject(error: unknown): void;
+}
+const GROUP = 256;
+const ACK_TIMEOUT_MS = 5_000;
+
+export class PaymentQueue {
+  readonly #nc: NatsConnection;
+  readonly #db: Database;
+  #waiting: Waiting[] = [];
+  #working = false;
+  /** Events that are on their way, by key. */
+  readonly #under = new Map<string, Promise<boolean>>();
+
+  constructor(nc: NatsConnection, db: Database) {
+    this.#nc = nc;
+    this.#db = db;
+  }
+
+  /**
+   * Resolves once the event is durable; true when it was known, or came twice at once.
+   * @throws {ApiError} `unavailable`
+   */
+  async add(payment: ReceivedPayment): Promise<boolean> {
+    const same = payment.replay ? undefined : this.#under.get(payment.key);
+    if (same) {
+      await same;
+      return true;
+    }
+    const done = new Promise<boolean>((resolve, reject) => this.#waiting.push({ payment, resolve, reject }));
+    if (!payment.replay) {
+      this.#under.set(payment.key, done);
+      const forget = (): void => void this.#under.delete(payment.key);
+      done.then(forget, forget);
+    }
+    void this.#work();
+    return await done;
+  }
+
+  async #work(): Promise<void> {
+    if (this.#working) return;
+    this.#working = true;
+    while (this.#waiting.length) {
+      const group = this.#waiting.splice(0, GROUP);
+      try {
+        const known = await this.#known(group);
+        const fresh = group.filter(({ payment }) => payment.replay || !known.has(payment.key));
+        if (fresh.length) await this.#append(fresh.map(({ payment }) => payment));
+        for (const { payment, resolve } of group) resolve(!payment.replay && known.has(payment.key));
+      } catch (error) {
+        for (const { reject } of group) reject(error);
+      }
+    }
+    this.#working = false;
+  }
+
+  /** Without Postgres everything goes into the stream: the worker drops what it knows. */
+  async #known(group: Waiting[]): Promise<Set<string>> {
+    try {
+      const rows = await this.#db.query<{ dedupe_key: string }>(
+        'select dedupe_key from payment_events where dedupe_key = any($1)',
+        [group.map(({ payment }) => payment.key)],
+      );
+      return new Set(rows.map(({ dedupe_key }) => dedupe_key));
+    } catch (error) {
+      if (isOutage(error)) return new Set();
+      throw error;
+    }
+  }
+
+  async #append(payments: ReceivedPayment[]): Promise<void> {
+    const stored = await this.#nc.request(subject.payments, encodePayments(payments), { timeout: ACK_TIMEOUT_MS });
+    if (stored.json<{ error?: unknown }>().error)
+      throw new ApiError('unavailable', 'the event could not be stored; send it again', { retry_after_ms: 5_000 });
+  }
+}

@@ -1,0 +1,125 @@
+import type { Payment, PaymentEvent, PaymentEventType, PaymentState } from '../../shared/contract/payments.ts';
+import type { Database } from '../../shared/db/database.ts';
+
+interface Row {
+  conversation_id: string;
+  request_id: string;
+  state: PaymentState;
+  transfer_id: string | null;
+  seq: number;
+  updated_at: Date;
+}
+const toPayment = ({ transfer_id, updated_at, ...row }: Row): Payment => ({
+  ...row,
+  ...(transfer_id === null ? {} : { transfer_id }),
+  updated_at: updated_at.toISOString(),
+});
+const COLUMNS = 'p.conversation_id, p.request_id, p.state, p.transfer_id, p.seq, p.updated_at';
+
+type Now = { state: PaymentState; transfer_id?: string };
+const PENDING: Now = { state: 'pending' };
+const SELECT = 'select state, transfer_id from payment_requests where request_id = $1';
+const toNow = ({ state, transfer_id }: Pick<Row, 'state' | 'transfer_id'>): Now => ({
+  state,
+  ...(transfer_id === null ? {} : { transfer_id }),
+});
+
+/** Where a request is; `pending` when nothing was heard of it. */
+export async function readRequest(db: Database, request_id: string): Promise<Now> {
+  const [row] = await db.query<Row>(SELECT, [request_id]);
+  return row ? toNow(row) : PENDING;
+}
+
+/** From now on the worker tells that conversation. Returns where the request is at that moment. */
+export function place(db: Database, request_id: string, conversation_id: string, user_id: string): Promise<Now> {
+  return db.transaction(async (query) => {
+    // The worker takes the same lock.
+    await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [request_id]);
+    await query(
+      `insert into payment_attachments (request_id, conversation_id, attached_by) values ($1, $2, $3)
+       on conflict do nothing`,
+      [request_id, conversation_id, user_id],
+    );
+    const [row] = await query<Row>(SELECT, [request_id]);
+    return row ? toNow(row) : PENDING;
+  });
+}
+
+export async function readPayment(
+  db: Database,
+  conversation_id: string,
+  request_id: string,
+): Promise<Payment | undefined> {
+  const [row] = await db.query<Row>(
+    `select ${COLUMNS} from conversation_payments p where p.conversation_id = $1 and p.request_id = $2`,
+    [conversation_id, request_id],
+  );
+  return row && toPayment(row);
+}
+
+/** Those that stand where the person may look: from joining to leaving. */
+export async function listPayments(
+  db: Database,
+  {
+    user_id,
+    conversation_id,
+    after,
+    limit,
+  }: { user_id: string; conversation_id: string; after: string; limit: number },
+): Promise<Payment[]> {
+  const rows = await db.query<Row>(
+    `select ${COLUMNS} from conversation_payments p join members m using (conversation_id)
+     where p.conversation_id = $1 and m.user_id = $2 and p.request_id > $3
+       and p.seq >= m.joined_seq and (m.left_seq is null or p.seq <= m.left_seq)
+     order by p.request_id limit $4`,
+    [conversation_id, user_id, after, limit],
+  );
+  return rows.map(toPayment);
+}
+
+interface EventRow {
+  id: string;
+  dedupe_key: string;
+  type: PaymentEventType;
+  request_id: string;
+  transfer_id: string | null;
+  state: PaymentState;
+  conversation_ids: string[] | null;
+  received_at: Date;
+  applied_at: Date | null;
+}
+
+/** The newest first, before `before`. */
+export async function listEvents(
+  db: Database,
+  where: {
+    id?: string;
+    before?: string | undefined;
+    request_id?: string | undefined;
+    unapplied?: boolean;
+    limit: number;
+  },
+): Promise<EventRow[]> {
+  return await db.query<EventRow>(
+    `select e.id, e.dedupe_key, e.type, e.request_id, e.transfer_id, e.state, e.received_at, e.applied_at,
+       (select array_agg(a.conversation_id)::text[] from payment_attachments a where a.request_id = e.request_id)
+         as conversation_ids
+     from payment_events e
+     where ($1::uuid is null or e.id = $1) and ($2::uuid is null or e.id < $2)
+       and ($3::text is null or e.request_id = $3) and (not $4 or e.applied_at is null)
+     order by e.id desc limit $5`,
+    [where.id ?? null, where.before ?? null, where.request_id ?? null, where.unapplied ?? false, where.limit],
+  );
+}
+
+export function toEvent(row: EventRow): PaymentEvent {
+  const { dedupe_key, transfer_id, conversation_ids, received_at, applied_at, ...rest } = row;
+  return {
+    ...rest,
+    event_id: dedupe_key.startsWith('id:') ? dedupe_key.slice(3) : null,
+    ...(transfer_id === null ? {} : { transfer_id }),
+    conversation_ids: conversation_ids ?? [],
+    received_at: received_at.toISOString(),
+    applied_at: applied_at?.toISOString() ?? null,
+  };
+}

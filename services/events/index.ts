@@ -1,0 +1,95 @@
+/**
+ * events: LOG and the outbox → EVENTS. What a partition's entries made happen is told once and in order: each message
+ * says up to which entry it tells, and is taken only after the one that this worker saw last.
+ */
+import { Retake, Writer } from '../../nats/consume.ts';
+import { logHead } from '../../nats/log.ts';
+import { PublishError, Publisher } from '../../nats/publish.ts';
+import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
+import { type Event, encodeEvents } from '../../shared/pipeline/events.ts';
+import { eventsOf } from './handle.ts';
+import { Outbox } from './outbox.ts';
+import { about, type Place, readPlace } from './store.ts';
+
+const WINDOW = 64;
+/** Messages of a partition are so far apart: each costs the broker an fsync, and webhooks don't feel it. */
+const APART_MS = 25;
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+/** A message is closed when it tells so many events: about 1 MB. */
+const MESSAGE_EVENTS = 2_500;
+
+async function open(context: Context): Promise<Service> {
+  const { config, log, metrics, db } = context;
+  const nc = await context.connect('events');
+  const publisher = new Publisher(nc);
+  const outbox = new Outbox(db, publisher, log);
+  const specs = streams(config).find((stream) => stream.config.name === LOG)!.consumers;
+
+  const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {
+    let place: Place = { told: 0, entry: 0, log: '' };
+    return new Writer<LogRecord[]>(nc, {
+      stage: 'events',
+      partition,
+      stream: LOG,
+      consumer: specs.find(({ durable_name }) => durable_name === consumer.events(partition))!,
+      window: WINDOW,
+      log,
+      metrics,
+      decode: decodeEntry,
+      async takeOver() {
+        const { head, created } = await logHead(nc, partition);
+        const found = await readPlace(nc, partition);
+        const goesOn = found.log === created && found.entry <= head;
+        place = goesOn ? found : { told: found.told, entry: 0, log: created };
+        if (goesOn) return found.entry + 1;
+        // Nothing told yet: from the consumer's own position. Told of another log: this one from its start.
+        return found.log === '' ? undefined : 1;
+      },
+      async handle(batch) {
+        const begun = performance.now();
+        let events: Event[] = [];
+        const close = async (entry: number): Promise<void> => {
+          if (events.length) place.told = await publish(partition, { ...place, entry }, events);
+          place.entry = entry;
+          metrics.records.inc({ stage: 'events', outcome: 'ok' }, events.length);
+          metrics.batch.observe({ stage: 'events' }, events.length);
+          events = [];
+        };
+        const entries = batch.filter(({ seq }) => seq > place.entry);
+        for (const [i, { seq, value }] of entries.entries()) {
+          for (const record of value) events.push(...eventsOf(record));
+          if (events.length >= MESSAGE_EVENTS || i === entries.length - 1) await close(seq);
+        }
+        const rest = APART_MS - (performance.now() - begun);
+        if (rest > 1) await pause(rest);
+      },
+    });
+  });
+
+  async function publish(partition: number, place: Place, events: Event[]): Promise<number> {
+    try {
+      return await publisher.follow(subject.eventsOf(partition), place.told, encodeEvents(events), about(place));
+    } catch (error) {
+      if (error instanceof PublishError) throw new Retake(`EVENTS: ${error.message}`);
+      throw error;
+    }
+  }
+
+  return {
+    ready: () => outbox.trouble ?? writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    close: async () => {
+      await Promise.all([...writers.map((writer) => writer.close()), outbox.close()]);
+      publisher.close();
+      await nc.drain();
+    },
+  };
+}
+
+const definition: ServiceDefinition = {
+  name: 'events',
+  about: 'tells what happened: LOG and the outbox to EVENTS',
+  open,
+};
+export default definition;

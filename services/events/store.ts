@@ -1,0 +1,33 @@
+/** Where telling a partition has come to: it stands in EVENTS itself, beside what was told. */
+import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+import { headers, type MsgHdrs, type NatsConnection } from 'nats';
+import { EVENTS, subject } from '../../nats/topology.ts';
+
+export interface Place {
+  /** Sequence in EVENTS of the partition's last message, 0 before the first. */
+  told: number;
+  /** Entry of LOG up to which it tells, and the creation time of that LOG; '' where nothing was told. */
+  entry: number;
+  log: string;
+}
+
+const ENTRY = 'Sealwire-Entry';
+const STREAM = 'Sealwire-Log';
+
+export function about({ entry, log }: Pick<Place, 'entry' | 'log'>): MsgHdrs {
+  const out = headers();
+  out.set(ENTRY, String(entry));
+  out.set(STREAM, log);
+  return out;
+}
+
+export async function readPlace(nc: NatsConnection, partition: number): Promise<Place> {
+  const manager = await jetstreamManager(nc, { checkAPI: false });
+  try {
+    const last = await manager.direct.getMessage(EVENTS, { last_by_subj: subject.eventsOf(partition) });
+    if (last) return { told: last.seq, entry: Number(last.header.get(ENTRY)), log: last.header.get(STREAM) };
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError && error.code === 10037)) throw error;
+  }
+  return { told: 0, entry: 0, log: '' };
+}

@@ -1,0 +1,69 @@
+/** Web Push: RFC 8030 with RFC 8291 encryption and RFC 8292 signature by the web-push library. UnifiedPush is the same. */
+import { Agent, buildConnector, request } from 'undici';
+import webpush from 'web-push';
+import { vapidKeys } from '../../shared/auth/vapid.ts';
+import type { Config } from '../../shared/config/index.ts';
+import type { Database } from '../../shared/db/database.ts';
+import { AddressRefused, guardedLookup, literal, openGuard } from '../../shared/webhooks/address.ts';
+import type { Sent } from './handle.ts';
+import { reasonOf, retryAfter, type Sender, type TargetOf } from './senders.ts';
+
+/** Newer ones replace it while it waits at the push service. */
+const TOPIC = 'wake';
+const WAKE = '{"type":"wake"}';
+const PER_ORIGIN = 16;
+
+export async function openWebPush(
+  config: Config,
+  db: Database,
+): Promise<Sender<TargetOf<'webpush'> | TargetOf<'unifiedpush'>>> {
+  const keys = await vapidKeys(db, config);
+  const vapidDetails = { subject: config.VAPID_SUBJECT, publicKey: keys.public_key, privateKey: keys.private_key };
+  const { PUSH_TTL_SEC: TTL, PUSH_TIMEOUT_MS: timeout } = config;
+  // People name the endpoint: it leads to the public network or nowhere.
+  const guard = openGuard(config);
+  const dial = buildConnector({
+    timeout,
+    lookup: guardedLookup(guard),
+    autoSelectFamily: true,
+  } as buildConnector.BuildOptions);
+  const dispatcher = new Agent({
+    connect(options, callback) {
+      const address = literal(options.hostname);
+      if (address && !guard(address)) callback(new AddressRefused('the address is not public'), null);
+      else dial(options, callback);
+    },
+    connections: PER_ORIGIN,
+    pipelining: 1,
+  });
+
+  function details({ endpoint, keys }: TargetOf<'unifiedpush'>): {
+    headers: Record<string, string>;
+    body: Buffer | string;
+  } {
+    if (!keys) return { headers: { ttl: String(TTL), urgency: 'high', topic: TOPIC }, body: WAKE };
+    const options = { vapidDetails, TTL, urgency: 'high', topic: TOPIC, contentEncoding: 'aes128gcm' } as const;
+    const made = webpush.generateRequestDetails({ endpoint, keys }, WAKE, options);
+    const headers = Object.entries(made.headers).map(([name, value]) => [name, String(value)]);
+    return { headers: Object.fromEntries(headers), body: made.body! };
+  }
+
+  return {
+    async send(target): Promise<Sent> {
+      try {
+        const { headers, body } = details(target as TargetOf<'unifiedpush'>);
+        const signal = AbortSignal.timeout(timeout);
+        const reply = await request(target.endpoint, { method: 'POST', dispatcher, headers, body, signal });
+        await reply.body.dump({ limit: 65_536, signal });
+        const { statusCode: status } = reply;
+        if (status >= 200 && status < 300) return { is: 'ok' };
+        if (status === 404 || status === 410) return { is: 'dead', reason: `http_${status}` };
+        return { is: 'failed', reason: `http_${status}`, ...retryAfter(reply.headers['retry-after']) };
+      } catch (error) {
+        if (error instanceof AddressRefused) return { is: 'dead', reason: 'address_refused' };
+        return { is: 'failed', reason: reasonOf(error) };
+      }
+    },
+    close: () => dispatcher.destroy(),
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * webhook: EVENTS → deliveries in Postgres → signed POSTs. An event is acknowledged once its deliveries are rows; from
+ * then on Postgres says what is due, and every process of this service takes its share.
+ */
+import { Writer } from '../../nats/consume.ts';
+import { consumer, EVENTS, streams, subject } from '../../nats/topology.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
+import { openGuard, type Resolve } from '../../shared/webhooks/address.ts';
+import { insertDeliveries } from '../../shared/webhooks/deliveries.ts';
+import { openSealer } from '../../shared/webhooks/secrets.ts';
+import { AddressBook, ordersOf } from './book.ts';
+import { Dispatcher } from './dispatch.ts';
+import { fromEnvironment } from './environment.ts';
+import { openPoster } from './post.ts';
+import { recoverStep } from './recover.ts';
+import { sweep } from './sweep.ts';
+
+const WINDOW = 64;
+const CHORES_MS = 1_000;
+const SWEEP_EVERY = 60;
+
+/** What a test may play: the time that pauses are counted in, and how names resolve. */
+export interface World {
+  now?: () => number;
+  resolve?: Resolve;
+}
+
+export async function open(context: Context, { now = Date.now, resolve }: World = {}): Promise<Service> {
+  const { config, log, metrics, db } = context;
+  const sealer = openSealer(config);
+  const guard = openGuard(config);
+  await fromEnvironment(db, sealer, { config, guard });
+  const nc = await context.connect('webhook');
+  const poster = openPoster(config, guard, resolve);
+  const dispatcher = new Dispatcher(context, new AddressBook(db, sealer), poster, now);
+  nc.subscribe(subject.webhooks, { callback: () => dispatcher.wake() });
+  const spec = streams(config)
+    .find((stream) => stream.config.name === EVENTS)!
+    .consumers.find(({ durable_name }) => durable_name === consumer.webhook)!;
+
+  const writer = new Writer<Event[]>(nc, {
+    stage: 'webhook',
+    partition: 0,
+    stream: EVENTS,
+    consumer: spec,
+    window: WINDOW,
+    log,
+    metrics,
+    decode: decodeEvents,
+    takeOver: async () => undefined,
+    async handle(batch) {
+      const events = batch.flatMap(({ value }) => value);
+      const made = await db.transaction(async (query) => {
+        const orders = await ordersOf(query, events);
+        await insertDeliveries(query, orders);
+        return orders.length;
+      });
+      metrics.records.inc({ stage: 'webhook', outcome: 'ok' }, events.length);
+      metrics.batch.observe({ stage: 'webhook' }, events.length);
+      if (made) dispatcher.wake();
+    },
+  });
+
+  let round = 0;
+  let chores: Promise<void> = Promise.resolve();
+  let busy = false;
+  const timer = setInterval(() => {
+    if (busy || nc.isClosed()) return;
+    busy = true;
+    chores = (async () => {
+      while (!nc.isClosed() && (await recoverStep(nc, db, log))) dispatcher.wake();
+      if (round++ % SWEEP_EVERY === 0) await sweep(db, config, now());
+    })()
+      .catch((error: unknown) => log.warn({ unit: 'webhook', reason: String(error) }, 'chores wait'))
+      .finally(() => {
+        busy = false;
+      });
+  }, CHORES_MS).unref();
+
+  return {
+    ready: () => dispatcher.trouble ?? writer.ready(),
+    async close() {
+      clearInterval(timer);
+      await writer.close();
+      await Promise.all([dispatcher.close(), chores]);
+      await nc.drain();
+    },
+  };
+}
+
+const definition: ServiceDefinition = {
+  name: 'webhook',
+  about: 'delivers events to integrations: EVENTS to signed POSTs',
+  open: (context) => open(context),
+};
+export default definition;

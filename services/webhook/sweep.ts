@@ -1,0 +1,32 @@
+/** What is over and old goes; a line whose first was lost goes on. */
+import type { Config } from '../../shared/config/index.ts';
+import type { Database } from '../../shared/db/database.ts';
+import { NOW } from '../../shared/webhooks/deliveries.ts';
+
+const BATCH = 5_000;
+
+/** Deliveries that are over since WEBHOOK_LOG_DAYS, their events and attempts. At most one batch of each; more later. */
+export async function sweep(db: Database, config: Pick<Config, 'WEBHOOK_LOG_DAYS'>, now: number): Promise<void> {
+  const before = new Date(now - config.WEBHOOK_LOG_DAYS * 86_400_000);
+  await db.query(
+    `delete from webhook_deliveries where ctid = any(array(
+       select ctid from webhook_deliveries where status <> 'pending' and finished_at < $1 limit $2))`,
+    [before, BATCH],
+  );
+  await db.query(
+    `delete from webhook_events where id = any(array(
+       select v.id from webhook_events v where v.at < $1
+         and not exists (select 1 from webhook_deliveries d where d.event_id = v.id) limit $2))`,
+    [before, BATCH],
+  );
+  await db.query(
+    'delete from webhook_attempts where id = any(array(select id from webhook_attempts where at < $1 limit $2))',
+    [before, BATCH],
+  );
+  // An endpoint whose order was switched while a delivery ended may leave a line waiting for nobody.
+  await db.query(
+    `update webhook_deliveries d set next_at = '${NOW}' where d.status = 'pending' and d.next_at = 'infinity'
+     and not exists (select 1 from webhook_deliveries p where p.endpoint_id = d.endpoint_id
+       and p.conversation_id = d.conversation_id and p.status = 'pending' and p.seq < d.seq)`,
+  );
+}

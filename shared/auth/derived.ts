@@ -1,0 +1,22 @@
+/** Keys that need no configuration of their own: they follow from NATS_SECRET, which every service of a system has. */
+import { hkdfSync } from 'node:crypto';
+import type { Config } from '../config/index.ts';
+
+/** 32 bytes (HKDF-SHA-256, RFC 5869). @throws when there is no NATS_SECRET. */
+export function derivedKey({ NATS_SECRET }: Pick<Config, 'NATS_SECRET'>, purpose: string): Buffer {
+  if (!NATS_SECRET) throw new Error(`NATS_SECRET is not set, and nothing else says the ${purpose}`);
+  return Buffer.from(hkdfSync('sha256', NATS_SECRET, 'sealwire', purpose, 32));
+}
+
+/** The token that makes the first service tokens: ADMIN_TOKEN, or what follows from the secret. */
+export const adminToken = (config: Pick<Config, 'ADMIN_TOKEN' | 'NATS_SECRET'>): string =>
+  config.ADMIN_TOKEN || `swt_${derivedKey(config, 'admin token').toString('base64url')}`;
+
+/** What payment events are signed with; undefined in production until PAYMENTS_WEBHOOK_SECRET is set. */
+export function paymentsSecret(
+  config: Pick<Config, 'PAYMENTS_WEBHOOK_SECRET' | 'NATS_SECRET' | 'NODE_ENV'>,
+): string | undefined {
+  if (config.PAYMENTS_WEBHOOK_SECRET) return config.PAYMENTS_WEBHOOK_SECRET;
+  if (config.NODE_ENV === 'production' || !config.NATS_SECRET) return undefined;
+  return derivedKey(config, 'payments webhook secret').toString('hex');
+}

@@ -1,0 +1,268 @@
+import test from 'ava';
+import { pauseMs, retryAfterMs } from '../../services/webhook/schedule.ts';
+import { readConfig } from '../../shared/config/index.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { type Behaviour, Receiver } from './receiver.ts';
+import { System } from './system.ts';
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+let system: System;
+test.before(async () => {
+  system = await System.start();
+  await system.send();
+});
+test.after.always(() => system?.stop());
+
+const answer =
+  (status: number, headers: Record<string, string> = {}): Behaviour =>
+  (_, response) =>
+    void response.writeHead(status, headers).end('said so');
+const poke = async (endpoint: { id: string }, type?: string): Promise<string> => {
+  const body = type === undefined ? {} : { event_type: type };
+  const { data } = await system.api.ask('testEndpoint', { token: system.admin, id: endpoint.id, body });
+  return data.event_id;
+};
+const ask = <N extends 'attempts' | 'deliveries' | 'stats' | 'endpoint'>(name: N, id: string, query = {}) =>
+  system.api.ask(name, { token: system.admin, id, query }).then(({ data }) => data);
+const attempted = async (id: string, n: number): Promise<void> =>
+  system.until(async () => {
+    const rows = await system.env.db.query('select 1 from webhook_attempts where endpoint_id = $1', [id]);
+    return rows.length >= n;
+  });
+
+test.serial(
+  '[W04] ten attempts over three days, each when the schedule says, the same id and bytes; then a dead letter',
+  async (t) => {
+    const receiver = await Receiver.start(answer(500));
+    const endpoint = await system.endpoint({ url: receiver.url });
+    const id = await poke(endpoint);
+    await attempted(endpoint.id, 1);
+    const schedule = system.env.config.WEBHOOK_RETRY_SCHEDULE_SECS;
+    for (const [i, sec] of schedule.slice(1).entries()) {
+      system.clock.jump(sec * 1_000 - 4_000);
+      const { items } = await ask('deliveries', endpoint.id);
+      const left = Date.parse(items[0]!.next_at!) - system.clock.now();
+      t.true(left > 0 && left <= 4_000, `attempt ${i + 2} is not due before its time: ${left}`);
+      t.is(receiver.got.length, i + 1);
+      system.clock.jump(4_000);
+      await attempted(endpoint.id, i + 2);
+    }
+    await system.none(endpoint.id);
+    const got = receiver.got;
+    t.is(got.length, 10);
+    t.is(new Set(got.map((one) => one.id)).size, 1);
+    t.is(new Set(got.map((one) => one.body)).size, 1);
+    t.is(new Set(got.map((one) => one.headers['webhook-timestamp'])).size, 10, 'signed anew each time');
+    const { items } = await ask('deliveries', endpoint.id, { status: 'dead' });
+    t.like(items[0], { event_id: id, status: 'dead', attempts: 10, last_status: 500, last_error: 'http_500' });
+    t.true((await ask('endpoint', endpoint.id)).enabled, 'one event is no five days of nothing but failures');
+
+    receiver.behave(answer(200));
+    const { data } = await system.api.ask('redrive', { token: system.admin, id: endpoint.id, body: {} });
+    t.is(data.redriven, 1);
+    const [, ...again] = await receiver.count(11);
+    t.is(again.at(-1)!.id, id);
+    await system.none(endpoint.id);
+    t.like((await ask('deliveries', endpoint.id)).items[0], { status: 'delivered', attempts: 1 });
+    await receiver.stop();
+  },
+);
+
+test('[W04] jitter is at most a fifth either way; Retry-After counts within bounds, in both its forms', (t) => {
+  const config = readConfig({});
+  t.is(pauseMs(config, 1, undefined, 0.5), 5_000);
+  t.is(pauseMs(config, 2, undefined, 0), 240_000);
+  t.is(pauseMs(config, 2, undefined, 1), 360_000);
+  t.is(pauseMs(config, 10, undefined), undefined);
+  t.is(pauseMs(config, 1, 120_000), 120_000);
+  t.is(pauseMs(config, 2, 1_000, 0.5), 300_000, 'never sooner than the schedule');
+  t.is(pauseMs(config, 1, 365 * DAY), DAY, 'nobody keeps us waiting for a year');
+  const now = Date.UTC(2026, 0, 1);
+  t.is(retryAfterMs('120', now), 120_000);
+  t.is(retryAfterMs(new Date(now + 90_000).toUTCString(), now), 90_000);
+  t.is(retryAfterMs(new Date(now - 90_000).toUTCString(), now), 0);
+  for (const odd of ['', '-1', '1.5', 'soon', '99999999999', undefined]) t.is(retryAfterMs(odd, now), undefined);
+});
+
+test.serial('[W04] an endpoint that asks for time gets it', async (t) => {
+  const receiver = await Receiver.start(answer(429, { 'retry-after': '600' }));
+  const endpoint = await system.endpoint({ url: receiver.url });
+  await poke(endpoint);
+  await attempted(endpoint.id, 1);
+  const { items } = await ask('deliveries', endpoint.id);
+  const pause = Date.parse(items[0]!.next_at!) - system.clock.now();
+  t.true(pause > 590_000 && pause <= 600_000, String(pause));
+  receiver.behave(answer(200));
+  system.clock.jump(10 * MINUTE);
+  await receiver.count(2);
+  await receiver.stop();
+});
+
+test.serial('[W04] 410 disables at once and tells; what waits goes on when it is enabled again', async (t) => {
+  const watcher = await Receiver.start();
+  await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
+  const receiver = await Receiver.start(answer(410));
+  const { conversation, say } = await system.pair();
+  const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
+  await say();
+  await say();
+  const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
+  t.is(told!.event.data.reason, 'gone');
+  t.like(await ask('endpoint', endpoint.id), { enabled: false, disabled_reason: 'gone' });
+  await say();
+  await system.env.settle();
+  t.is(receiver.got.length, 1, 'nothing more was sent');
+  receiver.behave(answer(200));
+  const since = new Date(Date.now() - HOUR).toISOString();
+  const recover = (): Promise<{ status: number }> =>
+    system.api.ask('recover', { token: system.admin, id: endpoint.id, body: { since } });
+  t.is((await recover()).status, 409);
+  await system.api.ask('changeEndpoint', { token: system.admin, id: endpoint.id, body: { enabled: true } });
+  await receiver.count(2);
+  t.is(receiver.got.at(-1)!.event.data.seq, 2, 'what waited');
+  t.is((await recover()).status, 202);
+  const got = await receiver.count(4 + 3);
+  t.deepEqual(
+    got
+      .slice(2)
+      .map(({ event }) => `${event.type} ${event.data.seq ?? ''}`)
+      .sort(),
+    [
+      // From before the endpoint was there.
+      'chat.conversation.created ',
+      'chat.member.added ',
+      'chat.member.added ',
+      'chat.message.created 1',
+      'chat.message.created 3',
+    ],
+    'the dead letter, and what it missed',
+  );
+  await system.until(async () => !(await ask('stats', endpoint.id)).recovering);
+  t.is(new Set(got.map(({ id }) => id)).size, got.length - 1, 'the first one twice, the others once');
+  await Promise.all([receiver.stop(), watcher.stop()]);
+});
+
+test.serial(
+  '[W04] five days of nothing but failures disable, and tell; one success begins the count anew',
+  async (t) => {
+    const watcher = await Receiver.start();
+    await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
+    const receiver = await Receiver.start(answer(503));
+    const endpoint = await system.endpoint({ url: receiver.url });
+    let attempts = 0;
+    const fail = async (): Promise<void> => {
+      await poke(endpoint);
+      await attempted(endpoint.id, ++attempts);
+    };
+    const only = async (): Promise<void> =>
+      // Retries of earlier events would count as attempts too.
+      void (await system.env.db.query(
+        "update webhook_deliveries set status = 'dead', finished_at = now() where endpoint_id = $1",
+        [endpoint.id],
+      ));
+    await fail();
+    await only();
+    system.clock.jump(4.9 * DAY);
+    receiver.behave(answer(200));
+    await fail();
+    await system.none(endpoint.id);
+    t.is((await ask('endpoint', endpoint.id)).failing_since, undefined);
+    receiver.behave(answer(503));
+    await fail();
+    await only();
+    system.clock.jump(4.9 * DAY);
+    await fail();
+    await only();
+    t.true((await ask('endpoint', endpoint.id)).enabled);
+    system.clock.jump(0.2 * DAY);
+    await fail();
+    const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
+    t.is(told!.event.data.reason, 'failing');
+    t.like(await ask('endpoint', endpoint.id), { enabled: false, disabled_reason: 'failing' });
+    await Promise.all([receiver.stop(), watcher.stop()]);
+  },
+);
+
+test.serial('[W05] the log of attempts, resending one event, stats', async (t) => {
+  let status = 500;
+  const receiver = await Receiver.start((_, response) => void response.writeHead(status).end(`said ${status}\0`));
+  const endpoint = await system.endpoint({ url: receiver.url });
+  const id = await poke(endpoint, 'chat.message.created');
+  await attempted(endpoint.id, 1);
+  t.is(receiver.got[0]!.event.type, 'chat.message.created');
+  status = 200;
+  const resend = (event_id: string): Promise<{ status: number }> =>
+    system.api.ask('resend', { token: system.admin, id: endpoint.id, body: { event_id } });
+  t.is((await resend(id)).status, 202);
+  await attempted(endpoint.id, 2);
+  await system.none(endpoint.id);
+  t.is((await resend(id)).status, 202, 'also what was delivered');
+  await attempted(endpoint.id, 3);
+  t.is((await resend(uuid7())).status, 404);
+  t.is(new Set(receiver.got.map((one) => one.id)).size, 1);
+  const { items } = await ask('attempts', endpoint.id, { event_id: id });
+  t.deepEqual(
+    items.map(({ outcome, status: code, attempt, response }) => [outcome, code, attempt, response]),
+    [
+      ['delivered', 200, 1, 'said 200\ufffd'],
+      ['delivered', 200, 2, 'said 200\ufffd'],
+      ['failed', 500, 1, 'said 500\ufffd'],
+    ],
+  );
+  const first = await ask('attempts', endpoint.id, { limit: 2 });
+  const rest = await ask('attempts', endpoint.id, { limit: 2, cursor: first.next_cursor! });
+  t.deepEqual([...first.items, ...rest.items], items);
+  t.is(rest.next_cursor, null);
+  await receiver.stop();
+});
+
+test.serial('[W07] in order within each conversation: one that fails holds up its own and no other', async (t) => {
+  const stuck = new Set<string>();
+  const receiver = await Receiver.start((got, response) => {
+    response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
+  });
+  const endpoint = await system.endpoint({ url: receiver.url, ordered: true, event_types: ['chat.message.created'] });
+  const pairs = await Promise.all([system.pair(), system.pair(), system.pair()]);
+  stuck.add(pairs[0].conversation);
+  for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
+  const seqs = (conversation: string): unknown[] =>
+    receiver.got.filter(({ event }) => event.data.conversation_id === conversation).map(({ event }) => event.data.seq);
+  const all = Array.from({ length: 10 }, (_, i) => i + 1);
+  await receiver.until(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
+  for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
+  t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
+  stuck.clear();
+  system.clock.jump(5_000);
+  await receiver.until(() => seqs(pairs[0].conversation).length === 11);
+  t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
+  await system.none(endpoint.id);
+  await receiver.stop();
+});
+
+test.serial('[W07] endpoints that hang and fail keep their lanes to themselves; a rate is kept', async (t) => {
+  const hangs = await Receiver.start(() => {});
+  const fails = await Receiver.start(answer(500));
+  const good = await Receiver.start();
+  const slow = await Receiver.start();
+  const { conversation, say } = await system.pair();
+  const where = { conversation_id: conversation, event_types: ['chat.message.created' as const] };
+  await system.endpoint({ url: hangs.url, ...where });
+  await system.endpoint({ url: fails.url, ...where });
+  await system.endpoint({ url: good.url, ...where });
+  await system.endpoint({ url: slow.url, ...where, max_per_sec: 20 });
+  for (let i = 0; i < 40; i++) await say();
+  await good.count(40, undefined, 5_000);
+  t.true(hangs.got.length <= 10, 'eight at once, then one at a time');
+  t.true(fails.got.length <= 42);
+  await slow.count(40);
+  const times = slow.got.map(({ at }) => at);
+  for (const [i, at] of times.entries()) {
+    const within = times.filter((other) => other >= at && other < at + 1_000).length;
+    t.true(within <= 24, `${within} within a second from the ${i}th`);
+  }
+  t.true(good.dialled <= 8 && slow.dialled <= 8, 'connections are kept');
+  await Promise.all([hangs, fails, good, slow].map((one) => one.stop()));
+});

@@ -1,0 +1,295 @@
+import { execFileSync } from 'node:child_process';
+import { createPublicKey, verify } from 'node:crypto';
+import test from 'ava';
+import { Webhook } from 'standardwebhooks';
+import { fromEnvironment } from '../../services/webhook/environment.ts';
+import { paymentsSecret } from '../../shared/auth/derived.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { openGuard } from '../../shared/webhooks/address.ts';
+import { openSealer } from '../../shared/webhooks/secrets.ts';
+import type { Api } from '../api/http.ts';
+import { type Got, Receiver } from './receiver.ts';
+import { System } from './system.ts';
+
+let system: System;
+test.before(async () => {
+  system = await System.start({ WEBHOOK_MAX_ENDPOINTS: 30 });
+  await system.send();
+});
+test.after.always(() => system?.stop());
+
+const ask: Api['ask'] = (name, more = {}) => system.api.ask(name, { token: system.admin, ...more });
+const URL = 'https://example.com/hook';
+
+test.serial('[W01] create, read, list, change, disable, enable, delete; the secret is shown once', async (t) => {
+  const made = await ask('createEndpoint', {
+    body: {
+      url: URL,
+      description: 'crm',
+      event_types: ['chat.message.read'],
+      headers: { authorization: 'Bearer xyz' },
+    },
+  });
+  t.is(made.status, 201);
+  const { secret, ...endpoint } = made.data;
+  t.regex(secret!, /^whsec_[A-Za-z0-9+/]{43}=$/);
+  t.like(endpoint, { url: URL, description: 'crm', enabled: true, ordered: false, source: 'api', max_per_sec: null });
+  t.deepEqual(endpoint.header_names, ['authorization']);
+  const id = endpoint.id;
+  const read = await ask('endpoint', { id });
+  t.deepEqual(read.data, endpoint);
+  t.false(JSON.stringify(read.data).includes('xyz'));
+  t.false('secret' in read.data);
+  const list = await ask('endpoints');
+  t.true(list.data.items.some((one) => one.id === id));
+  const changed = await ask('changeEndpoint', {
+    id,
+    body: { event_types: null, headers: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false },
+  });
+  t.like(changed.data, { event_types: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false });
+  t.like(changed.data, { disabled_reason: 'by request', header_names: [] });
+  t.is((await ask('changeEndpoint', { id, body: { enabled: true } })).data.disabled_reason, undefined);
+  t.is((await ask('deleteEndpoint', { id })).status, 200);
+  for (const gone of ['endpoint', 'deleteEndpoint', 'stats', 'deliveries', 'attempts'] as const)
+    t.is((await ask(gone, { id })).status, 404);
+  t.is((await ask('changeEndpoint', { id, body: { enabled: true } })).status, 404);
+});
+
+test.serial('[W01] a repeated call with an Idempotency-Key makes one endpoint', async (t) => {
+  const call = () => ask('createEndpoint', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
+  const all = await Promise.all([call(), call(), call(), call()]);
+  t.is(new Set(all.map(({ data }) => data.id)).size, 1);
+  t.deepEqual(all.map(({ status }) => status).sort(), [200, 200, 200, 201]);
+  t.is(all.filter(({ data }) => data.secret !== undefined).length, 1);
+});
+
+test.serial('[W01] bad input is refused with the field', async (t) => {
+  const bad: [object, RegExp][] = [
+    [{}, /url/],
+    [{ url: 'http://10.0.0.1/' }, /not public/],
+    [{ url: 'http://169.254.169.254/latest/meta-data/' }, /not public/],
+    [{ url: 'https://localhost./' }, /url/],
+    [{ url: `https://example.com/${'x'.repeat(2100)}` }, /url may have 2048/],
+    [{ url: URL, event_types: [] }, /event_types/],
+    [{ url: URL, event_types: ['chat.message.invented'] }, /event_types/],
+    [{ url: URL, conversation_id: 'x' }, /conversation_id/],
+    [{ url: URL, max_per_sec: 0 }, /max_per_sec/],
+    [{ url: URL, secret: 'whsec_short' }, /secret/],
+    [{ url: URL, headers: { 'Webhook-Id': 'mine' } }, /headers/],
+    [{ url: URL, headers: { Host: 'inside' } }, /headers/],
+    [{ url: URL, headers: { 'x-a': 'b\r\nx-c: d' } }, /headers/],
+    [{ url: URL, headers: { 'x a': 'b' } }, /headers/],
+    [{ url: URL, unknown: 1 }, /unknown/],
+  ];
+  // A name of loopback is one that WEBHOOK_ALLOW_CIDRS of these tests would let pass.
+  for (const [body, message] of bad.filter(([body]) => !JSON.stringify(body).includes('localhost'))) {
+    const { status, error } = await ask('createEndpoint', { body });
+    t.is(status, 400, JSON.stringify(body).slice(0, 80));
+    t.regex(error!.message, message);
+  }
+  const { id } = (await ask('createEndpoint', { body: { url: URL } })).data;
+  for (const [body, message] of bad.slice(1).filter(([body]) => !JSON.stringify(body).includes('localhost'))) {
+    const { error } = await ask('changeEndpoint', { id, body });
+    t.regex(error!.message, message);
+  }
+  const late = { since: '2026-01-02T00:00:00Z', until: '2026-01-01T00:00:00Z' };
+  for (const body of [late, { since: 'yesterday' }, {}]) t.is((await ask('recover', { id, body })).status, 400);
+});
+
+test.serial(
+  '[W01] only service tokens with the scope get in; people do not; a token is shown once and can be taken back',
+  async (t) => {
+    const person = await system.api.register();
+    t.is((await ask('endpoints', { token: person.access_token })).status, 401);
+    t.is((await system.api.ask('endpoints')).status, 401);
+    t.is((await ask('endpoints', { token: `${system.admin}x` })).status, 401);
+    const make = async (scopes: string[], more = {}) => {
+      const { data } = await ask('createToken', { body: { name: 'crm', scopes, ...more } });
+      return data;
+    };
+    const [hooks, pay, all] = [
+      await make(['webhooks']),
+      await make(['payments']),
+      await make(['admin'], { expires_in_days: 1 }),
+    ];
+    t.is((await ask('endpoints', { token: hooks.token })).status, 200);
+    t.is((await ask('endpoints', { token: pay.token })).error!.code, 'forbidden');
+    t.is((await ask('endpoints', { token: all.token })).status, 200);
+    t.is((await ask('createToken', { token: hooks.token, body: { name: 'x', scopes: ['admin'] } })).status, 403);
+    const { items } = (await ask('tokens')).data;
+    t.false(items.some((one) => 'token' in one));
+    await system.env.db.query("update service_tokens set expires_at = now() - interval '1 second' where id = $1", [
+      all.id,
+    ]);
+    t.is((await ask('endpoints', { token: all.token })).status, 401);
+    t.is((await ask('deleteToken', { id: hooks.id })).status, 200);
+    t.is((await ask('endpoints', { token: hooks.token })).status, 401);
+    t.is((await ask('deleteToken', { id: hooks.id })).status, 404);
+    const rows = await system.env.db.query("select encode(hash, 'escape') as hash from service_tokens");
+    t.false(JSON.stringify(rows).includes(pay.token.slice(4)));
+  },
+);
+
+test.serial('[W01] filters by type and conversation; custom headers arrive', async (t) => {
+  const receiver = await Receiver.start();
+  const [mine, other] = [await system.pair(), await system.pair()];
+  await system.endpoint({
+    url: receiver.url,
+    event_types: ['chat.message.created'],
+    conversation_id: mine.conversation,
+    headers: { authorization: 'Bearer of-the-integrator', 'X-Tenant': 'seven' },
+  });
+  await other.say();
+  await mine.say();
+  await system.api.ask('read', { token: mine.b.access_token, id: mine.conversation, body: { seq: 1 } });
+  await mine.say();
+  const got = await receiver.count(2);
+  await system.env.settle();
+  t.deepEqual(
+    got.map(({ event }) => [event.type, event.data.conversation_id]),
+    [
+      ['chat.message.created', mine.conversation],
+      ['chat.message.created', mine.conversation],
+    ],
+  );
+  t.like(got[0]!.headers, { authorization: 'Bearer of-the-integrator', 'x-tenant': 'seven' });
+  t.is(got[0]!.headers['content-type'], 'application/json');
+});
+
+const signatures = (got: Got): string[] => String(got.headers['webhook-signature']).split(' ');
+
+test.serial('[W03] a rotated secret: both sign for 24 hours, then the new one alone', async (t) => {
+  const receiver = await Receiver.start();
+  const given = `whsec_${Buffer.alloc(24, 7).toString('base64')}`;
+  const endpoint = await system.endpoint({ url: receiver.url, event_types: ['webhook.test'], secret: given });
+  t.is(endpoint.secret, given);
+  const poke = async (n: number): Promise<Got> => {
+    await ask('testEndpoint', { id: endpoint.id, body: {} });
+    return (await receiver.count(n))[n - 1]!;
+  };
+  const opens = (secret: string, got: Got): boolean => {
+    try {
+      // The library has no clock of its own: the time is the sender's.
+      const now = Date.now;
+      const sent = system.clock.now();
+      Date.now = () => sent;
+      try {
+        new Webhook(secret).verify(got.body, got.headers as Record<string, string>);
+      } finally {
+        Date.now = now;
+      }
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const opensByKey = (whpk: string, got: Got): boolean => {
+    const x = Buffer.from(whpk.slice(5), 'base64').toString('base64url');
+    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+    const content = Buffer.from(`${got.id}.${got.headers['webhook-timestamp']}.${got.body}`);
+    return signatures(got).some(
+      (one) => one.startsWith('v1a,') && verify(null, content, key, Buffer.from(one.slice(4), 'base64')),
+    );
+  };
+  const before = await poke(1);
+  t.true(opens(given, before) && opensByKey(endpoint.public_key, before));
+  const { data: rotated } = await ask('rotateSecret', { id: endpoint.id, body: {} });
+  t.not(rotated.secret, given);
+  t.true(Math.abs(Date.parse(rotated.old_until) - Date.now() - 86_400_000) < 60_000);
+  const during = await poke(2);
+  t.is(signatures(during).length, 4);
+  for (const secret of [given, rotated.secret]) t.true(opens(secret, during));
+  for (const key of [endpoint.public_key, rotated.public_key]) t.true(opensByKey(key, during));
+  system.clock.jump(24 * 3_600_000 + 1_000);
+  const after = await poke(3);
+  t.is(signatures(after).length, 2);
+  t.true(opens(rotated.secret, after) && opensByKey(rotated.public_key, after));
+  t.false(opens(given, after) || opensByKey(endpoint.public_key, after));
+  t.is((await ask('rotateSecret', { id: uuid7(), body: {} })).status, 404);
+});
+
+test.serial(
+  '[W03] secrets and header values are sealed at rest, bound to their row, and open with any of the keys',
+  async (t) => {
+    const endpoint = await system.endpoint({ url: URL, headers: { 'x-key': 'my header value' } });
+    const [row] = await system.env.db.query<{ secret_sealed: Buffer; headers_sealed: Buffer }>(
+      'select secret_sealed, headers_sealed from webhook_endpoints where id = $1',
+      [endpoint.id],
+    );
+    for (const sealed of [row!.secret_sealed, row!.headers_sealed])
+      for (const text of [endpoint.secret.slice(6), 'my header value']) t.false(sealed.includes(text));
+    const [one, two] = [1, 2].map((n) => Buffer.alloc(32, n).toString('base64'));
+    const old = openSealer({ WEBHOOK_SECRETS_KEYS: [one!], NATS_SECRET: undefined });
+    const sealed = old.seal('text', 'a');
+    t.is(openSealer({ WEBHOOK_SECRETS_KEYS: [two!, one!], NATS_SECRET: undefined }).open(sealed, 'a'), 'text');
+    t.throws(() => openSealer({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).open(sealed, 'a'));
+    t.throws(() => old.open(sealed, 'b'));
+    t.throws(() => openSealer({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
+      message: /WEBHOOK_SECRETS_KEYS/,
+    });
+    t.throws(() => openSealer({ WEBHOOK_SECRETS_KEYS: [], NATS_SECRET: undefined }), { message: /NATS_SECRET/ });
+  },
+);
+
+test.serial('[W01] endpoints from the environment come, change and go with the variable', async (t) => {
+  const receiver = await Receiver.start();
+  const secret = `whsec_${Buffer.alloc(24, 9).toString('base64')}`;
+  const list = async () =>
+    (await ask('endpoints', { query: { limit: 100 } })).data.items.filter((one) => one.source === 'environment');
+  const run = async (endpoints: unknown): Promise<void> => {
+    const CHAT_WEBHOOK_ENDPOINTS_JSON = JSON.stringify(endpoints);
+    const worker = await system.env.spawn('webhook', { CHAT_WEBHOOK_ENDPOINTS_JSON });
+    await worker.stop();
+  };
+  await run([{ url: receiver.url, secret, event_types: ['webhook.test'] }]);
+  const [first] = await list();
+  t.like(first, { url: receiver.url, event_types: ['webhook.test'] });
+  await ask('testEndpoint', { id: first!.id, body: {} });
+  const [got] = await receiver.count(1);
+  t.is(
+    signatures(got!)[0],
+    new Webhook(secret).sign(got!.id, new Date(Number(got!.headers['webhook-timestamp']) * 1_000), got!.body),
+  );
+  await run([{ url: receiver.url, secret, ordered: true }]);
+  const again = await list();
+  t.is(again.length, 1);
+  t.like(again[0], { id: first!.id, ordered: true, event_types: null });
+  await run([]);
+  t.deepEqual(await list(), []);
+  const { config } = system.env;
+  for (const wrong of [
+    '{',
+    '[{}]',
+    `[{"url":"http://10.0.0.1/","secret":"${secret}"}]`,
+    '[{"url":"https://example.com/","secret":"x"}]',
+  ])
+    await t.throwsAsync(
+      fromEnvironment(system.env.db, openSealer(config), {
+        config: { ...config, CHAT_WEBHOOK_ENDPOINTS_JSON: wrong },
+        guard: openGuard(config),
+      }),
+      { message: /^CHAT_WEBHOOK_ENDPOINTS_JSON/ },
+    );
+});
+
+test.serial('[W01] there are no more endpoints than allowed', async (t) => {
+  const { items } = (await ask('endpoints', { query: { limit: 100 } })).data;
+  for (let n = items.length; n < 30; n++) t.is((await ask('createEndpoint', { body: { url: URL } })).status, 201);
+  t.is((await ask('createEndpoint', { body: { url: URL } })).error!.code, 'forbidden');
+});
+
+test('[W01] npm run admin -- token prints the token that a running system takes', (t) => {
+  const run = (words: string[], env: Record<string, string>): string =>
+    execFileSync(process.execPath, ['services/admin.ts', ...words], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, ...env },
+      stdio: 'pipe',
+    });
+  t.is(run(['token'], { DATA_DIR: system.env.dir }).trim(), system.admin);
+  t.is(run(['token'], { NATS_SECRET: system.env.config.NATS_SECRET! }).trim(), system.admin);
+  t.is(run(['token'], { ADMIN_TOKEN: 'mine', DATA_DIR: '/nowhere' }).trim(), 'mine');
+  t.throws(() => run(['token'], { DATA_DIR: '/nowhere' }), { message: /nothing ran/ });
+  t.is(run(['payments-secret'], { DATA_DIR: system.env.dir }).trim(), paymentsSecret(system.env.config)!);
+  t.throws(() => run(['payments-secret'], { NATS_SECRET: 'x', NODE_ENV: 'production' }), { message: /PAYMENTS_/ });
+  t.regex(run(['--help'], {}), /token/);
+});

@@ -1,0 +1,142 @@
+import { createPublicKey, verify } from 'node:crypto';
+import test from 'ava';
+import { Webhook } from 'standardwebhooks';
+import { Session } from '../../client/index.ts';
+import { EVENT_TYPES, type EventName } from '../../shared/contract/events.ts';
+import { checker } from '../../shared/contract/validate.ts';
+import { tell } from '../../shared/db/outbox.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { Phone } from '../edge/devices.ts';
+import { type Got, Receiver } from './receiver.ts';
+import { System } from './system.ts';
+
+let system: System;
+test.before(async () => {
+  system = await System.start();
+  await system.send();
+});
+test.after.always(() => system?.stop());
+
+const checks = Object.fromEntries(
+  Object.entries(EVENT_TYPES).map(([type, { data }]) => [type, checker(data, type)]),
+) as Record<EventName, (value: unknown) => unknown>;
+const types = (got: Got[]): string[] => got.map(({ event }) => event.type);
+
+test('[W02] a message, its attachments and its reading are told: ids and metadata, never ciphertext', async (t) => {
+  const receiver = await Receiver.start();
+  const { a, b, conversation } = await system.pair();
+  const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
+  const sealed = 'VEVSUklCTFkgU0VDUkVU';
+  const media = uuid7();
+  const body = {
+    client_message_id: 'my-own-word',
+    payload: sealed,
+    attachments: [{ media_id: media, content_type: 'image/webp', filename: 'passport.webp', size: 5 }],
+  };
+  const { data } = await system.api.ask('send', { token: a.access_token, id: conversation, body });
+  await system.api.ask('read', { token: b.access_token, id: conversation, body: { seq: 1 } });
+  const got = await receiver.count(3);
+  t.deepEqual(types(got), ['chat.message.created', 'chat.attachment.added', 'chat.message.read']);
+  for (const { event, body: raw } of got) {
+    checks[event.type as EventName](event.data);
+    t.deepEqual(Object.keys(event), ['type', 'timestamp', 'data']);
+    for (const secret of [sealed, 'passport', 'my-own-word', 'person_']) t.false(raw.includes(secret));
+  }
+  const [created, attached, read] = got.map(({ event }) => event.data);
+  t.like(created, { message_id: data.message_id, seq: 1, sender_id: a.user.id, attachments_count: 1 });
+  t.like(attached, { message_id: data.message_id, media_id: media, content_type: 'image/webp', size: 5 });
+  t.like(read, { conversation_id: conversation, seq: 1, user_id: b.user.id, device_id: b.device.id });
+  for (const { headers, body: raw } of got) {
+    t.notThrows(() => new Webhook(endpoint.secret).verify(raw, headers as Record<string, string>));
+  }
+  await receiver.stop();
+});
+
+test('[W03] both signatures verify: HMAC by the standardwebhooks library, ed25519 by the public key', async (t) => {
+  const receiver = await Receiver.start();
+  const endpoint = await system.endpoint({ url: receiver.url, event_types: ['webhook.test'] });
+  await system.api.ask('testEndpoint', { token: system.admin, id: endpoint.id, body: {} });
+  const [got] = await receiver.count(1);
+  const headers = got!.headers as Record<string, string>;
+  t.notThrows(() => new Webhook(endpoint.secret).verify(got!.body, headers));
+  t.throws(() => new Webhook(endpoint.secret).verify(`${got!.body} `, headers));
+  const [, v1a] = headers['webhook-signature']!.split(' ');
+  const key = createPublicKey({
+    key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(endpoint.public_key.slice(5), 'base64').toString('base64url') },
+    format: 'jwk',
+  });
+  const content = Buffer.from(`${got!.id}.${headers['webhook-timestamp']}.${got!.body}`);
+  t.true(verify(null, content, key, Buffer.from(v1a!.slice('v1a,'.length), 'base64')));
+  await receiver.stop();
+});
+
+test('[W02] delivered is told once the device has acknowledged and its cursor is durable; not of the sender herself', async (t) => {
+  const receiver = await Receiver.start();
+  const { edgeUrl } = await system.env.start('edge');
+  await system.endpoint({ url: receiver.url, event_types: ['chat.message.delivered'] });
+  const { a, b, conversation, say } = await system.pair();
+  const [tablet, phone] = [a, b].map(
+    ({ user, device, access_token, refresh_token, expires_in_sec }) =>
+      new Phone(
+        new Session({ api: system.api.url, user, device, access_token, refresh_token, expires_in_sec } as never),
+        edgeUrl,
+      ),
+  );
+  await Promise.all([tablet!.up(), phone!.up()]);
+  const message_id = await say();
+  const [got] = await receiver.count(1, ({ event }) => event.data.message_id === message_id);
+  checks['chat.message.delivered'](got!.event.data);
+  t.deepEqual(got!.event.data, {
+    message_id,
+    conversation_id: conversation,
+    seq: 1,
+    sender_id: a.user.id,
+    user_id: b.user.id,
+    device_id: b.device.id,
+  });
+  t.is(receiver.got.length, 1);
+  await Promise.all([tablet!.device.close(), phone!.device.close()]);
+  await receiver.stop();
+});
+
+test('[W02] devices: added, other keys, removed, each told with the change that made it so', async (t) => {
+  const receiver = await Receiver.start();
+  await system.endpoint({
+    url: receiver.url,
+    event_types: ['device.added', 'device.keys_changed', 'device.removed'],
+  });
+  const { user, device, access_token } = await system.api.register();
+  const mine = ({ event }: Got): boolean => event.data.user_id === user.id;
+  await system.api.ask('putKeys', { token: access_token, body: { identity_key: 'a2V5' } });
+  await system.api.ask('putKeys', { token: access_token, body: { identity_key: 'a2V5' } });
+  await receiver.count(2, mine);
+  await system.env.db.query('delete from users where id = $1', [user.id]);
+  const got = await receiver.count(3, mine);
+  t.deepEqual(types(got).sort(), ['device.added', 'device.keys_changed', 'device.removed']);
+  for (const { event } of got) {
+    checks[event.type as EventName](event.data);
+    t.is(event.data.device_id, device.id);
+  }
+  await t.throwsAsync(
+    system.env.db.transaction(async (query) => {
+      await query("insert into users (id, number) values ($1, '12345678')", [uuid7()]);
+      await tell(query, { type: 'webhook.test', data: { endpoint_id: user.id } });
+      throw new Error('rolled back');
+    }),
+  );
+  t.deepEqual(await system.env.db.query("select 1 from event_outbox where type = 'webhook.test'"), []);
+  await receiver.stop();
+});
+
+test('[W02] the catalogue: every type with its schema and an example that fits it', async (t) => {
+  const { data } = await system.api.ask('eventTypes', { token: system.admin });
+  t.deepEqual(
+    data.items.map(({ type }) => type),
+    Object.keys(EVENT_TYPES),
+  );
+  for (const { type, about, example, schema } of data.items) {
+    t.truthy(about);
+    t.is((schema as { type: string }).type, 'object');
+    t.notThrows(() => checks[type as EventName](example));
+  }
+});

@@ -1,0 +1,122 @@
+/** A whole system with webhooks: the sender of deliveries in this process, on a clock that a test may move. */
+import { connectNats } from '../../nats/connect.ts';
+import { open, type World } from '../../services/webhook/index.ts';
+import { adminToken } from '../../shared/auth/derived.ts';
+import type { Config } from '../../shared/config/index.ts';
+import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { BodyOf } from '../../shared/contract/routes.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import type { Service, ServiceName } from '../../shared/lifecycle.ts';
+import { createLog } from '../../shared/log.ts';
+import { createMetrics } from '../../shared/metrics.ts';
+import { Api, QUICK } from '../api/http.ts';
+import { type Env, startEnv } from '../env/index.ts';
+import { Receiver } from './receiver.ts';
+
+const WHERE = {
+  ...QUICK,
+  WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'],
+  WEBHOOK_TIMEOUT_SECS: 1,
+  WEBHOOK_RETRY_JITTER_PERCENT: 0,
+};
+
+/** Time that goes on as usual, and jumps ahead when told to. */
+export class Clock {
+  #ahead = 0;
+  readonly now = (): number => Date.now() + this.#ahead;
+  jump(ms: number): void {
+    this.#ahead += ms;
+  }
+}
+
+export class System {
+  readonly env: Env;
+  readonly api: Api;
+  readonly admin: string;
+  readonly clock = new Clock();
+  #webhook: Service | undefined;
+
+  private constructor(env: Env, api: Api) {
+    this.env = env;
+    this.api = api;
+    this.admin = adminToken(env.config);
+  }
+
+  /** Everything but `webhook`, unless said otherwise. */
+  static async start(
+    overrides: Partial<Config> = {},
+    services: ServiceName[] = ['events', 'history', 'fanout', 'ingest', 'api'],
+  ): Promise<System> {
+    const env = await startEnv({ ...WHERE, ...overrides });
+    const { apiUrl } = await env.start(...services);
+    return new System(env, new Api(apiUrl));
+  }
+
+  /** Runs the sender here. */
+  async send(world: World = {}): Promise<void> {
+    const { config, db } = this.env;
+    const context = {
+      config,
+      db,
+      log: createLog(config),
+      metrics: createMetrics(),
+      services: new Map(),
+      connect: () => connectNats(config, 'webhook'),
+    };
+    this.#webhook = await open(context, { now: this.clock.now, ...world });
+  }
+
+  async pause(): Promise<void> {
+    await this.#webhook?.close();
+    this.#webhook = undefined;
+  }
+
+  async stop(): Promise<void> {
+    await Receiver.stopAll();
+    await this.pause();
+    await this.env.stop();
+  }
+
+  endpoint = async (body: BodyOf<'createEndpoint'>) => {
+    const { data, error } = await this.api.ask('createEndpoint', { token: this.admin, body });
+    if (error) throw new Error(error.message);
+    return { ...data, secret: data.secret! };
+  };
+
+  /** Two people in a conversation of their own. */
+  async pair(): Promise<{
+    a: LoggedIn;
+    b: LoggedIn;
+    conversation: string;
+    say: (payload?: string) => Promise<string>;
+  }> {
+    const [a, b] = [await this.api.register(), await this.api.register()];
+    const { data } = await this.api.ask('direct', { token: a.access_token, body: { user_id: b.user.id } });
+    const conversation = data.id;
+    const say = async (payload = 'c2VhbGVk'): Promise<string> => {
+      const body = { client_message_id: uuid7(), payload };
+      const sent = await this.api.ask('send', { token: a.access_token, id: conversation, body });
+      return sent.data.message_id;
+    };
+    return { a, b, conversation, say };
+  }
+
+  /** Resolves once no delivery of the endpoint is in this state any more. */
+  async none(endpoint_id: string, status = 'pending', timeoutMs = 20_000): Promise<void> {
+    await this.until(async () => {
+      const [row] = await this.env.db.query<{ n: number }>(
+        'select count(*) as n from webhook_deliveries where endpoint_id = $1 and status = $2',
+        [endpoint_id, status],
+      );
+      return row!.n === 0;
+    }, timeoutMs);
+  }
+
+  async until(ready: () => Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (!(await ready())) {
+      if (Date.now() > deadline) throw new Error('it does not come to that');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
