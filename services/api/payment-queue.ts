@@ -15,6 +15,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 const GROUP = 256;
+const LATELY = 10_000;
 const ACK_TIMEOUT_MS = 5_000;
 
 export class PaymentQueue {
@@ -22,8 +23,8 @@ export class PaymentQueue {
   readonly #db: Database;
   #waiting: Waiting[] = [];
   #working = false;
-  /** Events that are on their way, by key. */
-  readonly #under = new Map<string, Promise<boolean>>();
+  /** Events that are on their way or were lately, by key: Postgres hears of them a moment after the sender does. */
+  readonly #lately = new Map<string, Promise<boolean>>();
 
   constructor(nc: NatsConnection, db: Database) {
     this.#nc = nc;
@@ -31,20 +32,20 @@ export class PaymentQueue {
   }
 
   /**
-   * Resolves once the event is durable; true when it was known, or came twice at once.
+   * Resolves once the event is durable; true when it was known, or came twice within a short time.
    * @throws {ApiError} `unavailable`
    */
   async add(payment: ReceivedPayment): Promise<boolean> {
-    const same = payment.replay ? undefined : this.#under.get(payment.key);
+    const same = payment.replay ? undefined : this.#lately.get(payment.key);
     if (same) {
       await same;
       return true;
     }
     const done = new Promise<boolean>((resolve, reject) => this.#waiting.push({ payment, resolve, reject }));
     if (!payment.replay) {
-      this.#under.set(payment.key, done);
-      const forget = (): void => void this.#under.delete(payment.key);
-      done.then(forget, forget);
+      this.#lately.set(payment.key, done);
+      done.catch(() => this.#lately.delete(payment.key));
+      if (this.#lately.size > LATELY) this.#lately.delete(this.#lately.keys().next().value!);
     }
     void this.#work();
     return await done;

@@ -19,12 +19,18 @@ const DOWN = `update device_presence set edge_id = null, since = now()
 const LEASE = `insert into edge_leases (edge_id, seen_at) values ($1, now())
   on conflict (edge_id) do update set seen_at = now() returning xmax = 0 as anew`;
 
+/** A visit may be over before it is written: `came`, and not `here`. It ends an absence all the same. */
+interface Wish {
+  came: boolean;
+  here: boolean;
+}
+
 export class Presence {
   readonly #edge: Edge;
   readonly #id = uuid7();
   readonly #timer: NodeJS.Timeout;
-  /** The last wish for each device: there, or gone. */
-  #wishes = new Map<string, boolean>();
+  /** What is to be written of each device. */
+  #wishes = new Map<string, Wish>();
   #working: Promise<void> | undefined;
   #leased = 0;
   #renewed = 0;
@@ -35,10 +41,10 @@ export class Presence {
   }
 
   here(device_id: string): void {
-    this.#wishes.set(device_id, true);
+    this.#wishes.set(device_id, { came: true, here: true });
   }
   gone(device_id: string): void {
-    this.#wishes.set(device_id, false);
+    this.#wishes.set(device_id, { came: this.#wishes.get(device_id)?.came ?? false, here: false });
   }
 
   flush(): Promise<void> {
@@ -68,15 +74,17 @@ export class Presence {
       this.#renewed = now;
       // Not the first time: what stood there of our devices is not to be trusted.
       if (lease!.anew && this.#leased++ > 0)
-        for (const device of this.#edge.sessions.keys()) if (!this.#wishes.has(device)) this.#wishes.set(device, true);
+        for (const device of this.#edge.sessions.keys()) if (!this.#wishes.has(device)) this.here(device);
     }
     while (this.#wishes.size) {
       const wishes = [...this.#wishes].slice(0, AT_ONCE);
-      const up = wishes.flatMap(([device, here]) => (here ? [device] : [])).sort();
-      const down = wishes.flatMap(([device, here]) => (here ? [] : [device])).sort();
+      const up = wishes.flatMap(([device, { came }]) => (came ? [device] : [])).sort();
+      const down = wishes.flatMap(([device, { here }]) => (here ? [] : [device])).sort();
       if (up.length) await db.query(UP, [this.#id, up]);
+      // Who is told that a device left looks how far it had got.
+      if (down.length) await this.#edge.cursors.flush();
       const left = down.length ? await db.query<{ device_id: string }>(DOWN, [this.#id, down]) : [];
-      for (const [device, here] of wishes) if (this.#wishes.get(device) === here) this.#wishes.delete(device);
+      for (const [device, wish] of wishes) if (this.#wishes.get(device) === wish) this.#wishes.delete(device);
       this.#tell({ up, down: left.map(({ device_id }) => device_id) });
     }
   }

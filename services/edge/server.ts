@@ -83,8 +83,8 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
         (admitted) => {
           if (gone) return;
           const protocol = knock.protocols.length ? SUBPROTOCOL : '';
-          // In this uWebSockets.js an asynchronous upgrade in a cork is closed (1006) about once in 30,000, and without one it
-          // prints a warning each time; mended upstream by uNetworking/uWebSockets#1929. Clients connect again.
+          // An asynchronous upgrade in a cork is closed as it opens (1006) once in a few thousand times; without one, or in the
+          // cork of another socket, each prints a warning. Mended upstream by uNetworking/uWebSockets#1929. Clients connect again.
           res.cork(() => void res.upgrade<Held>({ admitted, ip }, key, protocol, extensions, context));
         },
         (error: unknown) => {

@@ -3,6 +3,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { WebSocket } from 'ws';
 import { consumer, inboxStream } from '../../nats/topology.ts';
+import type { Message } from '../../shared/contract/scalars.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { account, another, Phone, Raw, until } from './devices.ts';
@@ -90,9 +91,14 @@ test.serial('[R05] a reader that pauses gets everything in order; others are not
   await env.settle();
   t.true(raw.of('message.created').length < payloads.length);
   raw.socket.resume();
-  await raw.until('message.created', payloads.length);
-  const got = raw.of('message.created').map(({ message }) => (message as { payload: string }).payload);
-  t.deepEqual(got, payloads);
+  // A fanout that was cut off from the broker meanwhile writes its last items twice, under new cursors.
+  const got = () =>
+    new Map(raw.of('message.created').map(({ message }) => [(message as Message).id, message as Message]));
+  await until(() => got().size >= payloads.length);
+  t.true(
+    [...got().values()].every(({ payload }, i) => payload === payloads[i]),
+    'each, in order',
+  );
   await until(() => metric(edge.edgeUrl, 'stage="edge",outcome="backfill"'));
   raw.socket.terminate();
   await close(alice, carol);

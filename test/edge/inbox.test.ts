@@ -42,6 +42,8 @@ test('[M04] online recipients get it live on all their devices, the sender on it
     t.true(one.cursors.every((cursor, i) => i === 0 || cursor > one.cursors[i - 1]!));
   }
   t.deepEqual(alice.payloads, []);
+  // That somebody else has a new device was waiting for each of them, and is replayed from one.
+  await until(async () => (await durable(bob)) === undefined);
   t.is(await durable(bob), undefined, 'who is live has no durable');
   await Promise.all([alice, alices, bob, bobs].map((one) => one.device.close()));
 });

@@ -104,11 +104,17 @@ test.serial('[W04] an endpoint that asks for time gets it', async (t) => {
 test.serial('[W04] 410 disables at once and tells; what waits goes on when it is enabled again', async (t) => {
   const watcher = await Receiver.start();
   await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
-  const receiver = await Receiver.start(answer(410));
+  const bothWait = Promise.withResolvers<void>();
+  const receiver = await Receiver.start(async (got, response) => {
+    await bothWait.promise;
+    await answer(410)(got, response);
+  });
   const { conversation, say } = await system.pair();
   const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
   await say();
   await say();
+  await system.until(async () => (await ask('stats', endpoint.id)).pending === 2);
+  bothWait.resolve();
   const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
   t.is(told!.event.data.reason, 'gone');
   t.like(await ask('endpoint', endpoint.id), { enabled: false, disabled_reason: 'gone' });
