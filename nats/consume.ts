@@ -13,6 +13,7 @@ import { type ConsumerConfig, jetstreamManager } from '@nats-io/jetstream';
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import { Attempts, type Delivered, type Entry, type Handling, pause } from './attempts.ts';
 import { privateInbox } from './connect.ts';
+import { placeOf } from './place.ts';
 import { HEARTBEAT_MS, Pulls } from './pulls.ts';
 import type { StreamSpec } from './topology.ts';
 
@@ -253,19 +254,4 @@ export class Writer<T> {
   async #watch(): Promise<void> {
     for await (const status of this.#nc.status()) if (status.type === 'reconnect') this.#restart();
   }
-}
-
-/**
- * What the acknowledgement subject of a delivery tells: `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.
- * <delivery sequence>.<ns since 1970>.<pending>`, with a domain, an account and a random part on some servers.
- */
-function placeOf(reply: string): { seq: number; delivery: number; at: number; pending: number } {
-  const token = reply.split('.');
-  const first = token.length === 9 ? 5 : 7;
-  return {
-    seq: Number(token[first]),
-    delivery: Number(token[first + 1]),
-    at: Number(token[first + 2]!.slice(0, -6)),
-    pending: Number(token[first + 3]),
-  };
 }

@@ -3,6 +3,7 @@ import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { openDatabase } from '../shared/db/database.ts';
+import { requireSchema } from '../shared/db/migrate.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../shared/lifecycle.ts';
 import { createLog } from '../shared/log.ts';
 import { createMetrics } from '../shared/metrics.ts';
@@ -58,6 +59,7 @@ export async function runServices(names: ServiceName[], config: Config, readyTim
     await db.close().catch(() => {});
   };
   try {
+    await requireSchema(db);
     for (const name of SERVICE_NAMES.filter((one) => names.includes(one))) {
       const { default: definition } = await SERVICES[name]();
       const service = await definition.open(context);

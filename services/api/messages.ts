@@ -2,11 +2,9 @@
 import type { Gateway } from '../../nats/gateway.ts';
 import { checkSignature } from '../../shared/auth/signatures.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { ApiError } from '../../shared/contract/errors.ts';
-import type { BodyOf } from '../../shared/contract/routes.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { pageByNumber, pageBySeq } from '../../shared/db/history.ts';
-import { packEnvelopes } from '../../shared/pipeline/commands.ts';
+import { sealed } from '../../shared/pipeline/sealed.ts';
 import { decodeSeqCursor, encodeSeqCursor } from './paging.ts';
 import type { Handlers } from './router.ts';
 
@@ -14,28 +12,6 @@ export interface MessageDeps {
   config: Config;
   db: Database;
   gateway: Gateway;
-}
-
-const invalid = (field: string, reason: string): never => {
-  throw new ApiError('invalid_request', `body: ${field} ${reason}`, { details: { field } });
-};
-
-/** The body as the log keeps it. @throws {ApiError} `invalid_request` or `too_large` */
-function sealed({ payload, envelopes }: BodyOf<'send'>, maxBytes: number): Buffer {
-  const literal = (text: string): string => {
-    // UTF-8 takes at most 3 bytes a UTF-16 unit, so most texts need no counting.
-    if (text.length * 3 > maxBytes && Buffer.byteLength(text) > maxBytes)
-      throw new ApiError('too_large', `a payload may have ${maxBytes} bytes`, { details: { limit: maxBytes } });
-    return JSON.stringify(text);
-  };
-  if (payload !== undefined) {
-    if (envelopes) invalid('envelopes', 'and payload exclude each other');
-    return Buffer.from(literal(payload));
-  }
-  if (!envelopes) return invalid('payload', 'is missing');
-  if (new Set(envelopes.map((one) => one.device_id)).size < envelopes.length)
-    invalid('envelopes', 'name a device twice');
-  return packEnvelopes(envelopes.map((one) => literal(one.payload)));
 }
 
 export function messages({ config, db, gateway }: MessageDeps): Pick<Handlers, 'send' | 'read' | 'history'> {

@@ -17,9 +17,9 @@ import {
 } from '../../shared/contract/frames.ts';
 import { pageBySeq } from '../../shared/db/history.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
+import { sealed } from '../../shared/pipeline/sealed.ts';
 import type { Edge } from './edge.ts';
 import { Recipients } from './recipients.ts';
-import { sealed } from './sealed.ts';
 import type { Session } from './session.ts';
 import { SERVER_VERSION } from './welcome.ts';
 

@@ -6,6 +6,7 @@
 import type { ConsumerConfig } from '@nats-io/jetstream';
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from 'nats';
 import { inboxPrefix } from '../../nats/connect.ts';
+import { placeOf } from '../../nats/place.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { shardOf } from '../../shared/ids.ts';
@@ -193,15 +194,13 @@ export class Backfill {
       this.#events.ended(code === 503 || (code === 409 && !/max_?bytes|maxbytes/i.test(about)));
       return;
     }
-    const token = reply.split('.');
-    // $JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<delivery>.<at>.<pending>; some servers add domain, account, nonce.
-    const at = token.length === 9 ? 5 : 7;
+    const { seq, pending } = placeOf(reply);
     const { data } = message;
     this.#events.item({
       data: Buffer.from(data.buffer, data.byteOffset, data.length),
-      seq: Number(token[at]),
+      seq,
       reply,
-      pending: Number(token[at + 3]),
+      pending,
     });
   }
 }

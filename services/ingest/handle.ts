@@ -2,7 +2,7 @@
  * What ingest decides: may this person do that, is it new, and which place it gets. Pure but for the state it is given;
  * nothing here waits, so commands of a batch are decided in their order.
  */
-import { ApiError, type ErrorCode } from '../../shared/contract/errors.ts';
+import { ApiError } from '../../shared/contract/errors.ts';
 import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import {
@@ -17,6 +17,7 @@ import {
   unpackEnvelopes,
 } from '../../shared/pipeline/commands.ts';
 import { EntryWriter, type LogMeta, type MessageRecord } from '../../shared/pipeline/entry.ts';
+import { messageHead, openDirect, openGroup, pairOf, refuse } from './conversation.ts';
 import { checkDevices } from './devices.ts';
 import type { Memory, Partition } from './memory.ts';
 import { type Accepted, type Conversation, type Person, paymentKey, sentKey } from './store.ts';
@@ -30,10 +31,6 @@ export interface Decision {
 export interface Limits {
   GROUP_MAX_MEMBERS: number;
 }
-
-const refuse = (code: ErrorCode, message: string, details?: unknown): never => {
-  throw new ApiError(code, message, details === undefined ? {} : { details });
-};
 
 export class Decider {
   readonly #partition: Partition;
@@ -91,9 +88,9 @@ export class Decider {
     const before = this.#before(user_id, client_message_id);
     if (before) return [before.message_id, before.conversation_id, before.seq, 1];
     const known = this.#partition.conversations.get(command.conversation_id);
-    const conversation = known ?? this.#open(command);
+    const conversation = known ?? openDirect(command, this.people);
     if (!conversation.members.has(user_id)) refuse('not_member', 'only members may write to this conversation');
-    const pair = conversation.type === 'direct' ? ([...conversation.members.keys()] as [string, string]) : undefined;
+    const pair = pairOf(conversation);
     const other = pair?.find((user) => user !== user_id);
     if (other && this.#memory.full.has(other))
       refuse('queue_full', 'the recipient has too much waiting; try again later');
@@ -131,18 +128,8 @@ export class Decider {
       expires_at: expires,
       signature: command.signature,
     };
-    this.entry.add(meta, this.#head(meta), body);
+    this.entry.add(meta, messageHead(meta, this.#nowText), body);
     return [id, conversation.id, seq, 0];
-  }
-
-  /** The reader's object up to the payload, see entry.ts. Ids need no escaping; the client's own id may. */
-  #head(meta: MessageRecord): Buffer {
-    let text = `"message":{"id":"${meta.id}","conversation_id":"${meta.conversation_id}","seq":${meta.seq},"sender_id":"${meta.user_id}","sender_device_id":"${meta.device_id}","client_message_id":${JSON.stringify(meta.client_message_id)}`;
-    if (meta.attachments) text += `,"attachments":${JSON.stringify(meta.attachments)}`;
-    if (meta.reply_to) text += `,"reply_to":"${meta.reply_to}"`;
-    if (meta.expires_at) text += `,"expires_at":"${new Date(meta.expires_at).toISOString()}"`;
-    if (meta.signature) text += `,"signature":"${meta.signature}"`;
-    return Buffer.from(`${text},"sent_at":"${this.#nowText}","payload":`);
   }
 
   #before(user: string, clientMessageId: string): Accepted | undefined {
@@ -154,29 +141,6 @@ export class Decider {
         retry_after_ms: 200,
       });
     return seen ?? this.old.get(key);
-  }
-
-  #open({
-    to,
-    user_id,
-    conversation_id,
-  }: {
-    to?: string | undefined;
-    user_id: string;
-    conversation_id: string;
-  }): Conversation {
-    if (!to) return refuse('not_found', 'there is no such conversation');
-    if (to === user_id) return refuse('invalid_request', 'to: a conversation needs another person');
-    if (!this.people.has(to)) return refuse('not_found', 'there is no such person');
-    const members = new Map([user_id, to].sort().map((user) => [user, 'member' as const]));
-    return {
-      id: conversation_id,
-      type: 'direct',
-      last_seq: 0,
-      members,
-      entry: Number.POSITIVE_INFINITY,
-      read: new Map(),
-    };
   }
 
   /** Whose device each envelope is for, provided that they are the right ones. */
@@ -192,6 +156,10 @@ export class Decider {
     return envelopes!.map(({ device_id }) => ({ device_id, user_id: owners.get(device_id)! }));
   }
 
+  #existing(id: string): Conversation {
+    return this.#partition.conversations.get(id) ?? refuse('not_found', 'there is no such conversation');
+  }
+
   #notice(
     { conversation_id, user_id, device_id, type, audience, fields, removed }: NoticeCommand,
     gateway: string,
@@ -203,14 +171,13 @@ export class Decider {
   }
 
   #read({ conversation_id, user_id, device_id, seq }: ReadCommand): NonNullable<Decision['answer']> {
-    const conversation =
-      this.#partition.conversations.get(conversation_id) ?? refuse('not_found', 'there is no such conversation');
+    const conversation = this.#existing(conversation_id);
     if (!conversation.members.has(user_id)) refuse('not_member', 'only members may read this conversation');
     if (seq > conversation.last_seq) refuse('invalid_request', 'seq: the conversation has not come that far');
     if (seq <= (conversation.read.get(user_id) ?? 0)) return ['', conversation_id, seq, 1];
     conversation.read.set(user_id, seq);
     conversation.entry = Number.POSITIVE_INFINITY;
-    const pair = conversation.type === 'direct' ? ([...conversation.members.keys()] as [string, string]) : undefined;
+    const pair = pairOf(conversation);
     this.#add({ kind: 'read', conversation_id, seq, user_id, device_id, at: this.#now, pair });
     return ['', conversation_id, seq, 0];
   }
@@ -218,8 +185,7 @@ export class Decider {
   /** A payment goes only forward in a conversation; what it has heard before is answered, not recorded. */
   #payment(command: PaymentCommand): NonNullable<Decision['answer']> {
     const { conversation_id, user_id, device_id, request_id, state, transfer_id, again } = command;
-    const conversation =
-      this.#partition.conversations.get(conversation_id) ?? refuse('not_found', 'there is no such conversation');
+    const conversation = this.#existing(conversation_id);
     if (user_id && !conversation.members.has(user_id))
       refuse('not_member', 'only members may put a payment into this conversation');
     const { payments } = this.#partition;
@@ -229,7 +195,7 @@ export class Decider {
     const seq = conversation.last_seq;
     if (rank < known || (rank === known && !again)) return ['', conversation_id, seq, 1];
     payments.set(key, { rank, entry: Number.POSITIVE_INFINITY });
-    const pair = conversation.type === 'direct' ? ([...conversation.members.keys()] as [string, string]) : undefined;
+    const pair = pairOf(conversation);
     this.#add({
       ...{ kind: 'payment', conversation_id, seq, user_id, device_id, at: this.#now },
       ...{ pair, request_id, state, transfer_id },
@@ -237,33 +203,14 @@ export class Decider {
     return ['', conversation_id, seq, 0];
   }
 
-  #create({
-    conversation_id,
-    user_id,
-    device_id,
-    type,
-    name,
-    description,
-    member_ids,
-  }: CreateCommand): NonNullable<Decision['answer']> {
+  #create(command: CreateCommand): NonNullable<Decision['answer']> {
+    const { conversation_id, user_id } = command;
     const known = this.#partition.conversations.get(conversation_id);
     if (known) {
       if (!known.members.has(user_id)) refuse('conflict', 'there is a conversation with this id');
       return ['', conversation_id, known.last_seq, 1];
     }
-    const others = [...new Set(member_ids)].filter((user) => user !== user_id);
-    if (others.length + 1 > this.#limits.GROUP_MAX_MEMBERS)
-      refuse('invalid_request', `member_ids: a group has at most ${this.#limits.GROUP_MAX_MEMBERS} members`);
-    const missing = others.filter((user) => !this.people.has(user));
-    if (missing.length) refuse('not_found', 'some of these people do not exist', { user_ids: missing });
-    const members: [string, 'owner' | 'member'][] = [
-      [user_id, 'owner'],
-      ...others.map((user): [string, 'member'] => [user, 'member']),
-    ];
-    this.#begin(
-      { id: conversation_id, type, last_seq: 0, members: new Map(members), entry: 0, read: new Map() },
-      { user_id, device_id, name, description },
-    );
+    this.#begin(openGroup(command, this.people, this.#limits.GROUP_MAX_MEMBERS), command);
     return ['', conversation_id, 0, 0];
   }
 
@@ -271,7 +218,7 @@ export class Decider {
     const { conversation_id } = command;
     const known = this.#partition.conversations.get(conversation_id);
     if (known) return ['', conversation_id, known.last_seq, 1];
-    this.#begin(this.#open(command), command);
+    this.#begin(openDirect(command, this.people), command);
     return ['', conversation_id, 0, 0];
   }
 

@@ -1,7 +1,7 @@
 import { Migrator } from '@mikro-orm/migrations';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
-import { openOrm, type Pool } from './database.ts';
+import { type Database, openOrm, type Pool } from './database.ts';
 import { Start } from './migrations/0001_start.ts';
 import { Accounts } from './migrations/0002_accounts.ts';
 import { Keys } from './migrations/0003_keys.ts';
@@ -46,4 +46,22 @@ export async function migrate(config: Config, log?: Logger): Promise<string[]> {
   } finally {
     await orm.close(true);
   }
+}
+
+const UNDEFINED_TABLE = '42P01';
+
+/** @throws when the schema is older than this code, with what to do. Postgres out of reach says nothing of that. */
+export async function requireSchema({ query }: Database): Promise<void> {
+  let applied: string[];
+  try {
+    applied = (await query<{ name: string }>('select name from mikro_orm_migrations')).map(({ name }) => name);
+  } catch (error) {
+    if ((error as { code?: string }).code !== UNDEFINED_TABLE) return;
+    applied = [];
+  }
+  const missing = MIGRATIONS.filter(({ name }) => !applied.includes(name)).map(({ name }) => name);
+  if (missing.length)
+    throw new Error(
+      `the database lacks ${missing.join(', ')}: run node nats/provision.ts with the same NATS_URL and DATABASE_URL first`,
+    );
 }

@@ -3,7 +3,7 @@ import test from 'ava';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { isDuplicate, openDatabase } from '../../shared/db/database.ts';
 import { entities } from '../../shared/db/entities.ts';
-import { migrate } from '../../shared/db/migrate.ts';
+import { migrate, requireSchema } from '../../shared/db/migrate.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
@@ -28,6 +28,17 @@ test('[O01] processes that start at once migrate once; a migrated database is le
   t.is(new Set(applied.flat()).size, applied.flat().length);
   t.true(applied.flat().includes('0001_start'));
   t.deepEqual(await migrate(config), []);
+});
+
+test('[O02] services refuse a database that lacks migrations, and say what to do', async (t) => {
+  const config = await empty('not_migrated');
+  const db = await openDatabase(config);
+  await t.throwsAsync(requireSchema(db), { message: /lacks 0001_start, .*: run node nats\/provision\.ts/ });
+  await migrate(config);
+  await t.notThrowsAsync(requireSchema(db));
+  await db.query("delete from mikro_orm_migrations where name = '0003_keys'");
+  await t.throwsAsync(requireSchema(db), { message: /lacks 0003_keys: run/ });
+  await db.close();
 });
 
 test('[O01] the entities name no column that the migrations did not make', async (t) => {

@@ -1,10 +1,10 @@
 /** A command's sealed text as it travels: the payload's JSON literal, or one for each envelope. */
-import { ApiError } from '../../shared/contract/errors.ts';
-import type { MessageSend } from '../../shared/contract/frames.ts';
-import { packEnvelopes } from '../../shared/pipeline/commands.ts';
+import { ApiError } from '../contract/errors.ts';
+import type { MessageSend } from '../contract/frames.ts';
+import { packEnvelopes } from './commands.ts';
 
 const invalid = (field: string, reason: string): never => {
-  throw new ApiError('invalid_request', `message.send: ${field} ${reason}`, { details: { field } });
+  throw new ApiError('invalid_request', `${field} ${reason}`, { details: { field } });
 };
 
 /** @throws {ApiError} `invalid_request` or `too_large` */
