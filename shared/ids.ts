@@ -1,5 +1,5 @@
 /** Ids and the two hashes that place them: a conversation on a partition, a user on a shard. */
-import { createHash, randomFillSync } from 'node:crypto';
+import { hash, randomFillSync } from 'node:crypto';
 
 const pool = Buffer.allocUnsafe(4096);
 let used = pool.length;
@@ -50,7 +50,7 @@ export function uuid7Time(id: string): number {
  */
 export function directConversationId(a: string, b: string): string {
   const [low, high] = a < b ? [a, b] : [b, a];
-  const out = createHash('sha256').update(`direct:${low}:${high}`).digest();
+  const out = hash('sha256', `direct:${low}:${high}`, 'buffer');
   out.writeUIntBE(Math.max(uuid7Time(a), uuid7Time(b)), 0, 6);
   out[6] = (out[6]! & 0x0f) | 0x70;
   out[8] = (out[8]! & 0x3f) | 0x80;
@@ -59,7 +59,7 @@ export function directConversationId(a: string, b: string): string {
 
 /** A valid UUIDv7 that follows from what it names: the same time and text give the same id, 74 bits of SHA-256. */
 export function derivedId(ms: number, text: string): string {
-  const out = createHash('sha256').update(text).digest();
+  const out = hash('sha256', text, 'buffer');
   out.writeUIntBE(ms, 0, 6);
   out[6] = (out[6]! & 0x0f) | 0x70;
   out[8] = (out[8]! & 0x3f) | 0x80;

@@ -1,7 +1,35 @@
 /** What the outside is told of a record of the log. */
 import type { ConversationType } from '../../shared/contract/scalars.ts';
+import { derivedId } from '../../shared/ids.ts';
 import type { ConversationRecord, LogRecord, MessageRecord } from '../../shared/pipeline/entry.ts';
 import { type Event, event } from '../../shared/pipeline/events.ts';
+
+/** Each as a line of JSON. Most are `chat.message.created`, which are put together as text: nothing in them wants escaping. */
+export function linesOf(record: LogRecord): string[] {
+  const { meta } = record;
+  if (meta.kind === 'message' && !meta.opens && !meta.attachments) return [createdLine(meta)];
+  return eventsOf(record).map((one) => JSON.stringify(one));
+}
+
+function createdLine(meta: MessageRecord): string {
+  const { id, conversation_id, seq, user_id, device_id, at, reply_to, expires_at } = meta;
+  const sent = isoTime(at);
+  let text = `{"id":"${derivedId(at, `chat.message.created ${id}`)}","type":"chat.message.created","timestamp":"${sent}","conversation_id":"${conversation_id}","data":{"message_id":"${id}","conversation_id":"${conversation_id}","seq":${seq},"sender_id":"${user_id}","sender_device_id":"${device_id}","sent_at":"${sent}","attachments_count":0`;
+  if (reply_to) text += `,"reply_to":"${reply_to}"`;
+  if (expires_at) text += `,"expires_at":"${isoTime(expires_at)}"`;
+  return `${text}}}`;
+}
+
+let lastAt = -1;
+let lastText = '';
+/** Messages of one entry have one time. */
+function isoTime(at: number): string {
+  if (at !== lastAt) {
+    lastAt = at;
+    lastText = new Date(at).toISOString();
+  }
+  return lastText;
+}
 
 export function eventsOf({ meta }: LogRecord): Event[] {
   switch (meta.kind) {

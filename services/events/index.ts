@@ -8,8 +8,8 @@ import { PublishError, Publisher } from '../../nats/publish.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
-import { type Event, encodeEvents } from '../../shared/pipeline/events.ts';
-import { eventsOf } from './handle.ts';
+import { encodeLines } from '../../shared/pipeline/events.ts';
+import { linesOf } from './handle.ts';
 import { Outbox } from './outbox.ts';
 import { about, type Place, readPlace } from './store.ts';
 
@@ -49,18 +49,18 @@ async function open(context: Context): Promise<Service> {
       },
       async handle(batch) {
         const begun = performance.now();
-        let events: Event[] = [];
+        let lines: string[] = [];
         const close = async (entry: number): Promise<void> => {
-          if (events.length) place.told = await publish(partition, { ...place, entry }, events);
+          if (lines.length) place.told = await publish(partition, { ...place, entry }, lines);
           place.entry = entry;
-          metrics.records.inc({ stage: 'events', outcome: 'ok' }, events.length);
-          metrics.batch.observe({ stage: 'events' }, events.length);
-          events = [];
+          metrics.records.inc({ stage: 'events', outcome: 'ok' }, lines.length);
+          metrics.batch.observe({ stage: 'events' }, lines.length);
+          lines = [];
         };
         const entries = batch.filter(({ seq }) => seq > place.entry);
         for (const [i, { seq, value }] of entries.entries()) {
-          for (const record of value) events.push(...eventsOf(record));
-          if (events.length >= MESSAGE_EVENTS || i === entries.length - 1) await close(seq);
+          for (const record of value) lines.push(...linesOf(record));
+          if (lines.length >= MESSAGE_EVENTS || i === entries.length - 1) await close(seq);
         }
         const rest = APART_MS - (performance.now() - begun);
         if (rest > 1) await pause(rest);
@@ -68,9 +68,9 @@ async function open(context: Context): Promise<Service> {
     });
   });
 
-  async function publish(partition: number, place: Place, events: Event[]): Promise<number> {
+  async function publish(partition: number, place: Place, lines: string[]): Promise<number> {
     try {
-      return await publisher.follow(subject.eventsOf(partition), place.told, encodeEvents(events), about(place));
+      return await publisher.follow(subject.eventsOf(partition), place.told, encodeLines(lines), about(place));
     } catch (error) {
       if (error instanceof PublishError) throw new Retake(`EVENTS: ${error.message}`);
       throw error;

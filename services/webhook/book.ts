@@ -14,13 +14,14 @@ const wants = ({ event_types, conversation_id }: Wish, { type, conversation_id: 
   (!event_types || event_types.includes(type)) && (!conversation_id || conversation_id === where);
 
 /** Deliveries of these events, in their order; by what stands in Postgres now. */
-export async function ordersOf(query: Query, events: Event[], only?: string): Promise<Order[]> {
+export async function ordersOf(query: Query, events: () => Event[], only?: string): Promise<Order[]> {
   const wishes = await query<Wish>(
     `select id, event_types, conversation_id, ordered from webhook_endpoints
      where enabled and ($1::uuid is null or id = $1) order by id`,
     [only ?? null],
   );
-  return events.flatMap((event) =>
+  if (!wishes.length) return [];
+  return events().flatMap((event) =>
     wishes.flatMap((wish) => (wants(wish, event) ? [{ event, endpoint_id: wish.id, ordered: wish.ordered }] : [])),
   );
 }

@@ -58,7 +58,7 @@ const deadLetters = (query: Query, { endpoint_id, since, until }: Recovery): Pro
   );
 
 async function missing(query: Query, endpoint_id: string, events: Event[]): ReturnType<typeof ordersOf> {
-  const orders = await ordersOf(query, events, endpoint_id);
+  const orders = await ordersOf(query, () => events, endpoint_id);
   const known = await query<{ event_id: string }>(
     'select event_id from webhook_deliveries where endpoint_id = $1 and event_id = any($2)',
     [endpoint_id, orders.map(({ event }) => event.id)],

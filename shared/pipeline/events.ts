@@ -24,8 +24,9 @@ export function event<T extends EventName>(
   return { id, type, timestamp: new Date(at).toISOString(), conversation_id, data };
 }
 
-export const encodeEvents = (events: readonly Event[]): Buffer =>
-  Buffer.from(events.map((one) => JSON.stringify(one)).join('\n'));
+/** `lines`: events as JSON, each without a line feed. */
+export const encodeLines = (lines: readonly string[]): Buffer => Buffer.from(lines.join('\n'));
+export const encodeEvents = (events: readonly Event[]): Buffer => encodeLines(events.map((one) => JSON.stringify(one)));
 
 /** @throws on bytes that are no events: a dead letter. */
 export function decodeEvents(data: Uint8Array): Event[] {

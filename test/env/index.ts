@@ -162,7 +162,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
       return one;
     },
     /** Resolves once no consumer of topology has anything pending or unacknowledged. */
-    settle: (timeoutMs = 20_000) => settle(config, timeoutMs, started),
+    settle: (timeoutMs = 20_000, ...more: ServiceName[]) => settle(config, timeoutMs, new Set([...started, ...more])),
     /** Closes everything, engines last, removes the directory. Throws when something was left over. */
     async stop(): Promise<void> {
       for (const one of spawned) await one.stop();

@@ -1,11 +1,14 @@
 import { createPublicKey, verify } from 'node:crypto';
 import test from 'ava';
+import fc from 'fast-check';
 import { Webhook } from 'standardwebhooks';
 import { Session } from '../../client/index.ts';
+import { eventsOf, linesOf } from '../../services/events/handle.ts';
 import { EVENT_TYPES, type EventName } from '../../shared/contract/events.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { tell } from '../../shared/db/outbox.ts';
 import { uuid7 } from '../../shared/ids.ts';
+import type { MessageRecord } from '../../shared/pipeline/entry.ts';
 import { Phone } from '../edge/devices.ts';
 import { type Got, Receiver } from './receiver.ts';
 import { System } from './system.ts';
@@ -139,4 +142,28 @@ test('[W02] the catalogue: every type with its schema and an example that fits i
     t.is((schema as { type: string }).type, 'object');
     t.notThrows(() => checks[type as EventName](example));
   }
+});
+
+test('[W02] what is put together as text is what the event says', (t) => {
+  fc.assert(
+    fc.property(
+      fc.record({
+        seq: fc.nat(),
+        at: fc.date({ noInvalidDate: true, min: new Date(0), max: new Date(4e12) }).map((date) => date.getTime()),
+        reply_to: fc.option(fc.constant(uuid7()), { nil: undefined }),
+        expires_at: fc.option(fc.nat(4e12), { nil: undefined }),
+      }),
+      (some) => {
+        const meta: MessageRecord = {
+          ...{ kind: 'message', id: uuid7(), conversation_id: uuid7(), user_id: uuid7(), device_id: uuid7() },
+          ...{ client_message_id: 'x', gateway: 'g', tag: 1, ...some },
+        };
+        const record = { meta, head: Buffer.alloc(0), body: Buffer.alloc(0) };
+        t.deepEqual(
+          linesOf(record).map((line) => JSON.parse(line)),
+          eventsOf(record).map((one) => JSON.parse(JSON.stringify(one))),
+        );
+      },
+    ),
+  );
 });

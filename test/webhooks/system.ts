@@ -93,6 +93,8 @@ export class System {
     const [a, b] = [await this.api.register(), await this.api.register()];
     const { data } = await this.api.ask('direct', { token: a.access_token, body: { user_id: b.user.id } });
     const conversation = data.id;
+    // So that an endpoint that is made now hears of none of this.
+    await this.env.settle(20_000, ...(this.#webhook ? (['webhook'] as const) : []));
     const say = async (payload = 'c2VhbGVk'): Promise<string> => {
       const body = { client_message_id: uuid7(), payload };
       const sent = await this.api.ask('send', { token: a.access_token, id: conversation, body });
