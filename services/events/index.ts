@@ -14,8 +14,6 @@ import { Outbox } from './outbox.ts';
 import { about, type Place, readPlace } from './store.ts';
 
 const WINDOW = 64;
-/** Messages of a partition are so far apart: each costs the broker an fsync, and webhooks don't feel it. */
-const APART_MS = 25;
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 /** A message is closed when it tells so many events: about 1 MB. */
 const MESSAGE_EVENTS = 2_500;
@@ -62,7 +60,7 @@ async function open(context: Context): Promise<Service> {
           for (const record of value) lines.push(...linesOf(record));
           if (lines.length >= MESSAGE_EVENTS || i === entries.length - 1) await close(seq);
         }
-        const rest = APART_MS - (performance.now() - begun);
+        const rest = config.BEHIND_MS - (performance.now() - begun);
         if (rest > 1) await pause(rest);
       },
     });

@@ -10,11 +10,6 @@ import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
 import { Moved, noRows, type Position, type Rows, readPosition, sort, write } from './store.ts';
 
 const WINDOW = 128;
-/**
- * Transactions of a partition begin so far apart: one costs much by itself, and nobody waits for history but a reader.
- * What comes after a quiet time is written at once.
- */
-const APART_MS = 25;
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function open(context: Context): Promise<Service> {
@@ -60,7 +55,7 @@ async function open(context: Context): Promise<Service> {
         position = to;
         nc.publish(subject.projected(partition), JSON.stringify({ entry_seq: to.entry_seq }));
         count(metrics, entries, rows);
-        const rest = APART_MS - (performance.now() - begun);
+        const rest = config.BEHIND_MS - (performance.now() - begun);
         if (rest > 1) await pause(rest);
       },
     });

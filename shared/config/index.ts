@@ -79,6 +79,11 @@ export const SETTINGS = {
   ),
   GATEWAY_MAX_BYTES: count(64 << 20, 'Bytes of commands that one process may have waiting for ingest.', 1 << 20),
   COMMAND_TIMEOUT_MS: count(15_000, 'How long a command may wait for ingest before it is answered unavailable.', 100),
+  BEHIND_MS: count(
+    25,
+    'Transactions of history, and messages of EVENTS, of one partition begin at least so far apart.',
+    0,
+  ),
   PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
   DEDUPE_WINDOW: count(200_000, 'Client message ids that ingest remembers per partition; older ones are looked up.', 1),
   // The API
