@@ -54,7 +54,7 @@ export async function removeDevice(query: Query, user_id: string, id: string): P
   if (!row) return undefined;
   const ended = await endSessions(query, user_id, 'device', { device: id });
   await query('delete from refresh_tokens r using sessions s where s.id = r.session_id and s.device_id = $1', [id]);
-  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors', 'push_states'])
+  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors', 'push_states', 'device_presence'])
     await query(`delete from ${table} where device_id = $1`, [id]);
   return ended;
 }

@@ -12,7 +12,7 @@ import type { Ended } from '../../shared/pipeline/person-event.ts';
 import type { Account, Accounts, Names, NewAccount } from './accounts.ts';
 import type { Codes, Provable } from './codes.ts';
 import type { Courier } from './courier.ts';
-import type { Entering } from './entering.ts';
+import { again, type Entering, hold } from './entering.ts';
 import { type IdentifierKind, normalise, recognise } from './identifiers.ts';
 import { targetOf } from './push-target.ts';
 import type { Handlers } from './router.ts';
@@ -162,14 +162,23 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
     async login({ body, ip }) {
       const named = recognise(body.identifier) ?? { kind: 'username', value: body.identifier };
       const guess = await limits.guess(sealer.lookup(named.kind, named.value), ip);
-      const account = await accounts.find(named);
-      const right = await passwords.verify(account?.password_hash, body.password);
-      if (!account || !right) throw new ApiError('unauthenticated', 'identifier or password is wrong');
+      const session = await again(async () => {
+        const account = await accounts.find(named);
+        const right = await passwords.verify(account?.password_hash, body.password);
+        if (!account || !right) throw new ApiError('unauthenticated', 'identifier or password is wrong');
+        if (!account.suspended && passwords.stale(account.password_hash!)) {
+          const hash = await passwords.hash(body.password);
+          if (await accounts.rehash(account.id, account.password_hash!, hash)) account.password_hash = hash;
+        }
+        if (account.suspended) {
+          await guess.right();
+          throw suspended();
+        }
+        return await db.transaction(async (query) =>
+          (await hold(query, account)) ? await signIn(query, account.id, body.device, ip) : undefined,
+        );
+      });
       await guess.right();
-      if (account.suspended) throw suspended();
-      if (passwords.stale(account.password_hash!))
-        await accounts.rehash(account.id, account.password_hash!, await passwords.hash(body.password));
-      const session = await db.transaction((query) => signIn(query, account.id, body.device, ip));
       tell(session);
       return { status: 200, ...(await entering.loggedIn(session, body.cookie)) };
     },
@@ -186,21 +195,24 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       const to = provable(body);
       const guess = await limits.guess(sealer.lookup(to.kind, to.value), ip);
       const proof = await codes.tryLogin(to, body.code);
-      const found = await accounts.find(to);
       let made = false;
-      const session = await db.transaction(async (query) => {
-        await proof.use(query);
-        const { account, ended } = await owned(query, to, found);
-        if (account?.suspended) throw suspended();
-        made = !account;
-        if (account) {
-          const started = await signIn(query, account.id, body.device, ip);
-          return { ...started, ended: [...ended, ...started.ended] };
-        }
-        const device = { ...body.device, name: body.device.name ?? 'device' };
-        const { id: _, ...given } = device;
-        const about = { device: given, verified: to.kind, ...(body.name !== undefined && { name: body.name }) };
-        return await create(query, uuid7(), { [to.kind]: to.value }, null, about, ip);
+      const session = await again(async () => {
+        const found = await accounts.find(to);
+        if (found?.suspended) throw suspended();
+        return await db.transaction(async (query) => {
+          if (found && !(await hold(query, found))) return undefined;
+          await proof.use(query);
+          const { account, ended } = await owned(query, to, found);
+          made = !account;
+          if (account) {
+            const started = await signIn(query, account.id, body.device, ip);
+            return { ...started, ended: [...ended, ...started.ended] };
+          }
+          const device = { ...body.device, name: body.device.name ?? 'device' };
+          const { id: _, ...given } = device;
+          const about = { device: given, verified: to.kind, ...(body.name !== undefined && { name: body.name }) };
+          return await create(query, uuid7(), { [to.kind]: to.value }, null, about, ip);
+        });
       });
       await guess.right();
       tell(session);

@@ -92,6 +92,13 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
     );
   await until(durable);
   t.true((await waiting()) > 0);
+  const token = me.access_token;
+  const push = { provider: 'unifiedpush' as const, endpoint: 'https://push.example.org/leaver' };
+  t.is((await api.ask('putPush', { id: me.device.id, token, body: push })).status, 200);
+  t.is((await api.ask('putBackup', { token, body: { data: 'c2VhbGVk' } })).status, 200);
+  t.true(
+    (await api.ask('attachPayment', { id: conversation_id, token, body: { request_id: 'leaver-owes' } })).status < 300,
+  );
   const socket = await Raw.open(at, session(me));
 
   t.is(
@@ -134,6 +141,19 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
       rows.some(({ row }) => row.includes(text)),
       text,
     );
+  const left = await env.db.query(
+    `select 'push' as what from push_states where device_id = $2 union all
+     select 'backup' from key_backups where user_id = $1 union all
+     select 'prekeys' from prekeys where device_id = $2 union all
+     select 'payment' from payment_attachments where attached_by = $1`,
+    [me.user.id, me.device.id],
+  );
+  t.deepEqual(left, []);
+  const paid = await api.ask('payments', { id: conversation_id, token: friend.access_token });
+  t.deepEqual(
+    paid.data.items.map(({ request_id }) => request_id),
+    ['leaver-owes'],
+  );
   const next = await api.register({ ...names });
   t.not(next.user.id, me.user.id, 'the names are free again');
   await theirs.device.close();
@@ -152,5 +172,35 @@ test('[A11] what could not be erased at once is erased after a restart', async (
   const left = () => env.db.query('select 1 from messages where sender_id = $1 and payload is not null', [me.user.id]);
   await until(async () => (await left()).length === 0);
   t.pass();
+  await other.stop();
+});
+
+test('[A11] what a call under way left behind the deletion goes too, and at the end the key log', async (t) => {
+  const me = await api.register({ keys: { identity_key: 'S0VZ' } });
+  await api.ask('deleteMe', { token: me.access_token, body: { password } });
+  const links = () => env.db.query('select told_at from key_log where user_id = $1', [me.user.id]);
+  await until(async () => (await links()).every(({ told_at }) => told_at));
+  t.is((await links()).length, 2);
+  const [user, device] = [me.user.id, me.device.id];
+  await env.db.query(`insert into key_backups (user_id, data, version) values ($1, 'c2VhbGVk', 1)`, [user]);
+  await env.db.query('insert into push_states (device_id) values ($1)', [device]);
+  await env.db.query('insert into device_presence (device_id, since) values ($1, now()) on conflict do nothing', [
+    device,
+  ]);
+  await env.db.query(`update users set deleted_at = now() - interval '11 minutes' where id = $1`, [user]);
+  const other = await env.spawn('api');
+  await until(async () => {
+    const [row] = await env.db.query<{ erased: boolean }>(
+      'select erased_at is not null as erased from users where id = $1',
+      [user],
+    );
+    return row!.erased;
+  });
+  const left = await env.db.query(
+    `select 1 from key_backups where user_id = $1 union all select 1 from key_log where user_id = $1 union all
+     select 1 from push_states where device_id = $2 union all select 1 from device_presence where device_id = $2`,
+    [user, device],
+  );
+  t.deepEqual(left, []);
   await other.stop();
 });
