@@ -99,7 +99,7 @@ async function open(context: Context): Promise<Service> {
         gone: () => eraser.soon(),
       }),
       ...devices({ db, accounts, announcer }),
-      ...keys({ config, db, accounts, announcer, limits }),
+      ...keys({ config, db, accounts, announcer, limits, log }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
       ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
       ...payments({ config, db, queue, gateway, projection }),
