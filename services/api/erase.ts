@@ -11,7 +11,7 @@ import type { Database } from '../../shared/db/database.ts';
 import { isOutage } from '../../shared/outage.ts';
 
 const EVERY_MS = 60_000;
-/** Longer than a command, an entry of the log and its projection take when all goes badly. */
+/** Longer than a command and its entry of the log take when all goes badly. Where history is later than that, it says so. */
 const LAST_AFTER_MIN = 10;
 const PEOPLE = 100;
 const BITE = 2_000;

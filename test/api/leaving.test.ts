@@ -3,8 +3,9 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { consumer, inboxStream } from '../../nats/topology.ts';
+import { noRows, write } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
-import { shardOf } from '../../shared/ids.ts';
+import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -202,5 +203,31 @@ test('[A11] what a call under way left behind the deletion goes too, and at the 
     [user, device],
   );
   t.deepEqual(left, []);
+  await other.stop();
+});
+
+test('[A11] messages that history writes long after the deletion are erased all the same', async (t) => {
+  const me = await api.register();
+  const friend = await api.register();
+  const { data } = await api.ask('direct', { token: me.access_token, body: { user_id: friend.user.id } });
+  await api.ask('deleteMe', { token: me.access_token, body: { password } });
+  await env.db.query(`update users set deleted_at = now() - interval '1 hour', erased_at = now() where id = $1`, [
+    me.user.id,
+  ]);
+  // As history does that was away for an hour; the partition is nobody's.
+  const about = {
+    kind: 'message',
+    conversation_id: data.id,
+    seq: 1,
+    user_id: me.user.id,
+    device_id: me.device.id,
+  } as const;
+  const meta = { ...about, id: uuid7(), client_message_id: 'late', at: Date.now() - 3_700_000, gateway: '', tag: 0 };
+  const rows = { ...noRows(), messages: [{ meta, body: Buffer.from('"c2VhbGVk"') }] };
+  await write(env.db, 99, { entry_seq: 0, stream: '' }, { entry_seq: 1, stream: '' }, rows);
+  const other = await env.spawn('api');
+  const left = () => env.db.query('select 1 from messages where sender_id = $1 and deleted_at is null', [me.user.id]);
+  await until(async () => (await left()).length === 0);
+  t.pass();
   await other.stop();
 });
