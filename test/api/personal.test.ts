@@ -16,7 +16,7 @@ import { Api, QUICK } from './http.ts';
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv({ ...QUICK, OTP_DEV_CODE: '123456' });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
@@ -102,6 +102,11 @@ test.serial('[A09] after a change of keys the command seals all anew, and the ol
   const login = (url: string) =>
     new Api(url).ask('login', { body: { identifier: 'moved7@example.org', password, device } });
   t.is((await login(between.apiUrl)).data.user.name, 'Name 7');
+  // A code asked for before the change is replaced by one asked for after it.
+  const to = { email: 'moved9@example.org' };
+  for (const url of [api.url, between.apiUrl]) t.is((await new Api(url).ask('otpRequest', { body: to })).status, 202);
+  const entered = await new Api(between.apiUrl).ask('otpVerify', { body: { ...to, code: '123456', device } });
+  t.is(entered.status, 200, entered.error?.message);
   const taken = await new Api(between.apiUrl).ask('register', {
     body: { email: 'moved8@example.org', password, device },
   });
