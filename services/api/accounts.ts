@@ -153,6 +153,9 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
       new ApiError('conflict', `this ${kind} belongs to an account`, { details: { field: kind } });
     const [lookup, ...earlier] = sealer.lookups(kind, value);
     if (earlier.length) {
+      // While keys change, processes write under different ones, and the constraint sees two texts: they meet here.
+      const [least] = [lookup!, ...earlier].map((one) => one.toString('hex')).sort();
+      await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [least]);
       const found = await query('select 1 from identifiers where kind = $1 and lookup = any($2::bytea[])', [
         kind,
         earlier,

@@ -124,6 +124,25 @@ test.serial('[A09] after a change of keys the command seals all anew, and the ol
   await after.stop();
 });
 
+test.serial(
+  '[A01] [A09] while keys are changed, a hundred registrations of one address at once make one account',
+  async (t) => {
+    const [one, other] = [[key()], env.config.PERSONAL_INDEX_KEYS];
+    const [first, second] = await Promise.all([
+      env.spawn('api', { PERSONAL_INDEX_KEYS: [...one, ...other] }),
+      env.spawn('api', { PERSONAL_INDEX_KEYS: [...other, ...one] }),
+    ]);
+    const apis = [new Api(first.apiUrl), new Api(second.apiUrl)];
+    for (let i = 0; i < 5; i++) {
+      const body = { email: `wanted${i}@example.org`, password, device };
+      const all = await Promise.all(Array.from({ length: 100 }, (_, n) => apis[n % 2]!.ask('register', { body })));
+      t.is(all.filter(({ status }) => status === 201).length, 1);
+      t.true(all.every(({ status, error }) => status === 201 || error!.code === 'conflict'));
+    }
+    await Promise.all([first.stop(), second.stop()]);
+  },
+);
+
 test.serial('[A09] a log-in hashes the password anew when the parameters have changed', async (t) => {
   const person = await api.register();
   const stored = async (): Promise<string> =>
