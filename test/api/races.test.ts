@@ -1,6 +1,8 @@
 /** What two calls at the same moment must not make possible. */
 import test from 'ava';
+import { admin } from '../../services/admin.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
+import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, type Got, QUICK } from './http.ts';
 
@@ -81,6 +83,15 @@ test('[A11] who logs in while the account is deleted gets no session and leaves 
       [],
     );
   }
+});
+
+test('[A03] [A06] who logs in while the account is suspended is out, too', async (t) => {
+  const me = await api.register();
+  const got = await during(me, () => admin(['suspend', me.user.number], env.config));
+  for (const { error } of got) t.true(error === undefined || error.code === 'forbidden', error?.message);
+  t.true(got.some(({ status }) => status === 403));
+  t.deepEqual(await openSessions(me), []);
+  await until(() => allOut(got));
 });
 
 test('[A03] a hundred right log-ins at once all get in, also while the password is hashed anew', async (t) => {
