@@ -80,8 +80,8 @@ export interface Accounts {
    * addresses go. False where somebody else proved another one of them; then the identifier leaves that account.
    */
   claim(query: Query, user_id: string, proved: Named): Promise<boolean>;
-  /** Puts the new hash in the place of the old one, unless that has changed meanwhile. */
-  rehash(id: string, old: string, hash: string): Promise<void>;
+  /** Puts the new hash in the place of the old one. False where that has changed meanwhile. */
+  rehash(id: string, old: string, hash: string): Promise<boolean>;
   user(id: string): Promise<User | undefined>;
   device(id: string): Promise<Device | undefined>;
   devices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
@@ -153,6 +153,9 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
       new ApiError('conflict', `this ${kind} belongs to an account`, { details: { field: kind } });
     const [lookup, ...earlier] = sealer.lookups(kind, value);
     if (earlier.length) {
+      // While keys change, processes write under different ones, and the constraint sees two texts: they meet here.
+      const [least] = [lookup!, ...earlier].map((one) => one.toString('hex')).sort();
+      await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [least]);
       const found = await query('select 1 from identifiers where kind = $1 and lookup = any($2::bytea[])', [
         kind,
         earlier,
@@ -209,7 +212,8 @@ export function openAccounts(db: Database, sealer: Sealer): Accounts {
       return row;
     },
     async rehash(id, old, hash) {
-      await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, old, hash]);
+      const sql = 'update users set password_hash = $3 where id = $1 and password_hash = $2 returning 1';
+      return (await db.query(sql, [id, old, hash])).length > 0;
     },
     async user(id) {
       const row = await em().findOne(UserEntity, { id, deleted_at: null });

@@ -31,8 +31,8 @@ export interface Announcer {
    * could not be said is said later.
    */
   changed(user_id: string, event?: PersonEvent): Promise<void>;
-  /** A device runs out of one-time keys of a kind. */
-  low(user_id: string, device_id: string, stock: { kind: string; count: number }): Promise<void>;
+  /** A device runs out of one-time keys of a kind. False when that could not be said now. */
+  low(user_id: string, device_id: string, stock: { kind: string; count: number }): Promise<boolean>;
   stop(): Promise<void>;
 }
 interface Options {
@@ -121,7 +121,7 @@ export function openAnnouncer({ db, gateway, log, publish }: Options): Announcer
       await Promise.race([mine, pause(PATIENCE_MS)]);
     },
     async low(user_id, device_id, stock) {
-      await submit({
+      return await submit({
         kind: 'notice',
         conversation_id: user_id,
         user_id,
@@ -129,7 +129,13 @@ export function openAnnouncer({ db, gateway, log, publish }: Options): Announcer
         type: 'keys.low',
         audience: { device_id },
         fields: stock,
-      }).catch(complain);
+      }).then(
+        () => true,
+        (error: unknown) => {
+          complain(error);
+          return false;
+        },
+      );
     },
     async stop() {
       clearInterval(timer);

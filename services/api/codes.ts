@@ -53,12 +53,19 @@ export function openCodes({ query }: Database, sealer: Sealer, config: Config): 
   return {
     async forLogin({ kind, value }) {
       const [id, code] = [uuid7(), newCode()];
+      const [lookup, ...earlier] = sealer.lookups(kind, value);
+      // Sent under an earlier key of the index, it would be found first.
+      if (earlier.length)
+        await query(`delete from codes where purpose = 'login' and kind = $1 and lookup = any($2::bytea[])`, [
+          kind,
+          earlier,
+        ]);
       await query(
         `insert into codes (id, purpose, kind, lookup, code, expires_at)
          values ($1, 'login', $2, $3, $4, now() + make_interval(secs => $5))
          on conflict (kind, lookup) where purpose = 'login' do update set id = excluded.id, code = excluded.code,
            tries = 0, created_at = now(), expires_at = excluded.expires_at`,
-        [id, kind, sealer.lookup(kind, value), hash(id, code), CODE_TTL_SEC],
+        [id, kind, lookup, hash(id, code), CODE_TTL_SEC],
       );
       return code;
     },

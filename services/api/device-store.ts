@@ -3,7 +3,7 @@ import { endSessions } from '../../shared/auth/sessions.ts';
 import type { MyDevice, PatchDeviceBody } from '../../shared/contract/keys.ts';
 import type { Query } from '../../shared/db/database.ts';
 import type { Device as DeviceRow } from '../../shared/db/entities.ts';
-import type { Ended } from '../../shared/pipeline/person-event.ts';
+import type { Ended, PersonEvent } from '../../shared/pipeline/person-event.ts';
 import { toDevice } from './accounts.ts';
 
 export type MyDeviceRow = DeviceRow;
@@ -54,7 +54,24 @@ export async function removeDevice(query: Query, user_id: string, id: string): P
   if (!row) return undefined;
   const ended = await endSessions(query, user_id, 'device', { device: id });
   await query('delete from refresh_tokens r using sessions s where s.id = r.session_id and s.device_id = $1', [id]);
-  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors', 'push_states'])
+  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors', 'push_states', 'device_presence'])
     await query(`delete from ${table} where device_id = $1`, [id]);
   return ended;
+}
+
+export async function hasDevice(query: Query, user_id: string, id: string): Promise<boolean> {
+  const sql = 'select 1 from devices where id = $1 and user_id = $2 and deleted_at is null';
+  return (await query(sql, [id, user_id])).length > 0;
+}
+
+/** All devices of a person, their sessions, and the backup of their keys, inside a transaction. */
+export async function removeDevices(query: Query, user_id: string): Promise<Required<PersonEvent>> {
+  const devices = await query<{ id: string }>(
+    'select id from devices where user_id = $1 and deleted_at is null order by id for no key update',
+    [user_id],
+  );
+  const ended: Ended[] = [];
+  for (const { id } of devices) ended.push(...((await removeDevice(query, user_id, id)) ?? []));
+  await query('delete from key_backups where user_id = $1', [user_id]);
+  return { removed: devices.map(({ id }) => id), ended };
 }

@@ -6,7 +6,8 @@ import type { Tokens } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { LoggedIn, TokenPair } from '../../shared/contract/people.ts';
-import type { Accounts } from './accounts.ts';
+import type { Query } from '../../shared/db/database.ts';
+import type { Account, Accounts } from './accounts.ts';
 
 export const REFRESH_COOKIE = 'sealwire_refresh';
 export const CSRF_COOKIE = 'sealwire_csrf';
@@ -39,6 +40,31 @@ interface Deps {
 
 export const signedOut = (): ApiError =>
   new ApiError('unauthenticated', 'this device or account is gone; log in again');
+
+/** An account that changes under somebody's hands is looked at anew so often. */
+const LOOKS = 5;
+
+/**
+ * Whether the account is still as it was found: not gone, not suspended, with that password. From here to the end of
+ * the transaction it stays so; who ends its sessions waits, and then ends the one that is about to begin, too.
+ */
+export async function hold(query: Query, { id, password_hash }: Account): Promise<boolean> {
+  const rows = await query(
+    `select 1 from users where id = $1 and deleted_at is null and suspended_at is null
+       and password_hash is not distinct from $2 for no key update`,
+    [id, password_hash],
+  );
+  return rows.length > 0;
+}
+
+/** Tries `look` until it gives something. @throws {ApiError} `unavailable` */
+export async function again<T>(look: () => Promise<T | undefined>): Promise<T> {
+  for (let looks = 0; looks < LOOKS; looks++) {
+    const found = await look();
+    if (found !== undefined) return found;
+  }
+  throw new ApiError('unavailable', 'the account is being changed; try again', { retry_after_ms: 200 });
+}
 
 export function entering({ config, accounts, sessions, tokens, sealer }: Deps): Entering {
   const secure = config.COOKIE_SECURE ? '; Secure' : '';

@@ -1,6 +1,7 @@
 /**
- * What is left of deleted accounts: their inbox and the contents of their messages. The account itself is gone at once;
- * this follows, is repeated while something written before may still come in, and goes on after a restart.
+ * What is left of deleted accounts: their inbox, the contents of their messages, and what a call under way at the deletion
+ * has written behind it. The account itself is gone at once; this follows, is repeated while something written before may
+ * still come in, and goes on after a restart.
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
@@ -10,10 +11,22 @@ import type { Database } from '../../shared/db/database.ts';
 import { isOutage } from '../../shared/outage.ts';
 
 const EVERY_MS = 60_000;
-/** Longer than a command, an entry of the log and its projection take when all goes badly. */
+/** Longer than a command and its entry of the log take when all goes badly. Where history is later than that, it says so. */
 const LAST_AFTER_MIN = 10;
 const PEOPLE = 100;
 const BITE = 2_000;
+
+/** By person. The key log goes once everybody was told that the devices are gone. */
+const LATECOMERS = [
+  'delete from key_backups where user_id = $1',
+  ...['device_presence', 'device_cursors', 'push_states', 'prekeys'].map(
+    (table) => `delete from ${table} where device_id in (select id from devices where user_id = $1)`,
+  ),
+];
+const LAST = [
+  'delete from key_log where user_id = $1 and told_at is not null',
+  `update users set erased_at = now() where id = $1 and not exists (select 1 from key_log where user_id = $1)`,
+];
 
 export interface Eraser {
   /** Begins at once instead of at the next round. */
@@ -52,7 +65,7 @@ export function startEraser(db: Database, nc: NatsConnection, config: Config, lo
     for (const { id, last, devices } of people) {
       await forgetInbox(nc, config, id, devices);
       const messages = await tombstone(id);
-      if (last) await db.query('update users set erased_at = now() where id = $1', [id]);
+      for (const statement of [...LATECOMERS, ...(last ? LAST : [])]) await db.query(statement, [id]);
       if (messages) log.info({ unit: 'erase', user_id: id, messages });
     }
   }

@@ -16,13 +16,22 @@ function phone(text: string): string | undefined {
   return parsed?.isPossible() && !parsed.ext ? parsed.number : undefined;
 }
 
+/** What may stand between the dots before an @ without quotes (RFC 5321, RFC 6531), but for what nobody can see. */
+const ATOM = String.raw`(?:[a-z0-9!#$%&'*+/=?^_\x60{|}~-]|[^\p{ASCII}\p{C}\p{Z}\p{Default_Ignorable_Code_Point}])+`;
+const LOCAL = new RegExp(String.raw`^${ATOM}(?:\.${ATOM})*$`, 'u');
+/** What a URL would read as a port, a path, an escape or an address is no domain. */
+const HOST = /^(?:[a-z0-9.-]|\P{ASCII})+$/iu;
+const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
+const DOMAIN = new RegExp(`^(?:${LABEL}\\.)+(?![0-9]+$)${LABEL}$`);
+
 /** The domain as DNS knows it (UTS #46); no mail system of today tells upper from lower case before the @. */
 function email(text: string): string | undefined {
-  const [, local, host] = /^([^\s@<>"]{1,64})@([^\s@<>"]{1,253})$/u.exec(text.trim().normalize('NFKC')) ?? [];
-  const domain = host && domainToASCII(host);
-  if (!local || !domain || !/^[^.[\]]+(\.[^.[\]]+)+$/.test(domain)) return undefined;
-  const address = `${local.toLowerCase().normalize('NFKC')}@${domain}`;
-  return address.length <= 254 ? address : undefined;
+  const [, before, host] = /^([^@]{1,64})@([^@]{1,253})$/u.exec(text.trim().normalize('NFKC')) ?? [];
+  if (!before || !host || !HOST.test(host)) return undefined;
+  const local = before.toLowerCase().normalize('NFKC');
+  const domain = domainToASCII(host);
+  const address = `${local}@${domain}`;
+  return LOCAL.test(local) && DOMAIN.test(domain) && address.length <= 254 ? address : undefined;
 }
 
 /**

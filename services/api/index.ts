@@ -58,7 +58,8 @@ async function open(context: Context): Promise<Service> {
     if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
   const announcer = openAnnouncer({ db, gateway, log, publish });
-  const devicesChanged = (user_id: string, ended: Ended[] = []): void => void announcer.changed(user_id, { ended });
+  const changed = (user_id: string, event: PersonEvent): void => void announcer.changed(user_id, event);
+  const devicesChanged = (user_id: string, ended: Ended[] = []): void => changed(user_id, { ended });
   const sessions = openSessions(db, config, tokens, devicesChanged);
   const enter = entering({ config, accounts, sessions, tokens, sealer });
   const courier = openCourier(config);
@@ -84,7 +85,7 @@ async function open(context: Context): Promise<Service> {
         courier,
         codes: openCodes(db, sealer, config),
         entering: enter,
-        devicesChanged,
+        changed,
       }),
       ...conversations({ config, db, gateway, accounts, projection, limits }),
       ...messages({ config, db, gateway }),
@@ -95,11 +96,11 @@ async function open(context: Context): Promise<Service> {
         limits,
         sealer,
         entering: enter,
-        changed: (user_id, event) => void announcer.changed(user_id, event),
+        changed,
         gone: () => eraser.soon(),
       }),
       ...devices({ db, accounts, announcer }),
-      ...keys({ config, db, accounts, announcer, limits }),
+      ...keys({ config, db, accounts, announcer, limits, log }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
       ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
       ...payments({ config, db, queue, gateway, projection }),

@@ -1,9 +1,11 @@
 /** Keys of devices over HTTP: published, handed out, backed up, audited. Opaque to the server. */
+import type { Logger } from 'pino';
 import type { Limits } from '../../shared/auth/limits.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { DEFAULT_KIND, type KeyStock } from '../../shared/contract/keys.ts';
 import type { Database } from '../../shared/db/database.ts';
+import { isOutage } from '../../shared/outage.ts';
 import type { Accounts } from './accounts.ts';
 import type { Announcer } from './announcer.ts';
 import { dropBackup, putBackup, readBackup } from './backup-store.ts';
@@ -16,6 +18,7 @@ export interface KeyDeps {
   accounts: Accounts;
   announcer: Announcer;
   limits: Limits;
+  log: Logger;
 }
 type KeyRoutes =
   | 'putKeys'
@@ -30,12 +33,15 @@ type KeyRoutes =
 const gone = (): ApiError => new ApiError('unauthenticated', 'this device is gone; log in again');
 const noBackup = (): ApiError => new ApiError('not_found', 'there is no backup');
 
-export function keys({ config, db, accounts, announcer, limits }: KeyDeps): Pick<Handlers, KeyRoutes> {
-  /** Devices whose keys of a kind run low hear of it, through their inbox. */
+export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps): Pick<Handlers, KeyRoutes> {
+  /** Devices whose keys of a kind run low hear of it, through their inbox; who could not be told, at the next claim. */
   async function warn(user_id: string, device_ids: string[], kind: string): Promise<void> {
     const { PREKEYS_LOW: low, PREKEYS_LOW_AGAIN_SEC: again_sec } = config;
-    for (const { device_id, count } of await runningLow(db.query, { device_ids, kind, low, again_sec }))
-      await announcer.low(user_id, device_id, { kind, count });
+    const few = await runningLow(db.query, { device_ids, kind, low, again_sec });
+    const told = await Promise.all(
+      few.map(({ device_id, count }) => announcer.low(user_id, device_id, { kind, count })),
+    );
+    for (const [i, { device_id }] of few.entries()) if (!told[i]) await calm(db.query, device_id, [kind]);
   }
 
   return {
@@ -62,11 +68,11 @@ export function keys({ config, db, accounts, announcer, limits }: KeyDeps): Pick
       if (!(await accounts.user(id))) throw new ApiError('not_found', 'there is no such person');
       await limits.claim(me.user_id, id);
       const devices = await claim(db.query, { user_id: id, by_device: me.device_id, device_ids, kind });
-      await warn(
-        id,
-        devices.map(({ device_id }) => device_id),
-        kind,
-      );
+      const claimed = devices.map(({ device_id }) => device_id);
+      // The keys are taken: whoever asked gets them now, whatever becomes of the warning.
+      warn(id, claimed, kind).catch((error: unknown) => {
+        if (!isOutage(error)) log.error({ unit: 'keys', err: error });
+      });
       return { status: 200, data: { devices } };
     },
 

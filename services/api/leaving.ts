@@ -29,7 +29,9 @@ const FAREWELL = [
   `update users set deleted_at = now(), password_hash = null, username = null, name_sealed = null, bio = null,
      birthdate_sealed = null, avatar_url = null where id = $1`,
   'delete from identifiers where user_id = $1',
-  'delete from device_cursors where device_id in (select id from devices where user_id = $1)',
+  ...['device_cursors', 'push_states'].map(
+    (table) => `delete from ${table} where device_id in (select id from devices where user_id = $1)`,
+  ),
   `update devices set deleted_at = coalesce(deleted_at, now()), name = '', push = null, identity_key = null,
      signing_key = null, registration_id = null where user_id = $1`,
   'delete from prekeys where device_id in (select id from devices where user_id = $1)',
@@ -38,6 +40,8 @@ const FAREWELL = [
   'delete from refresh_tokens where session_id in (select id from sessions where user_id = $1)',
   'delete from ws_tickets where user_id = $1',
   'update sessions set ip = null where user_id = $1',
+  // The request stays with its conversation.
+  'update payment_attachments set attached_by = null where attached_by = $1',
 ];
 
 export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe'> {
@@ -58,13 +62,18 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
     return row.password_hash;
   }
 
-  /** @returns the devices that it had */
-  async function erase(query: Query, user_id: string): Promise<string[]> {
-    const devices = await query<{ id: string }>('select id from devices where user_id = $1 and deleted_at is null', [
-      user_id,
-    ]);
+  /** @returns the devices that it had, and its sessions that ended. */
+  async function erase(query: Query, user_id: string): Promise<Required<PersonEvent>> {
+    // First of all: a log-in under way ends before, and its session with the others; one that comes later finds nobody.
+    await query('select 1 from users where id = $1 for no key update', [user_id]);
+    // Devices before sessions, as whoever deletes one of them does.
+    const devices = await query<{ id: string }>(
+      'select id from devices where user_id = $1 and deleted_at is null order by id for no key update',
+      [user_id],
+    );
+    const ended = await endSessions(query, user_id, 'account');
     for (const statement of FAREWELL) await query(statement, [user_id]);
-    return devices.map(({ id }) => id);
+    return { removed: devices.map(({ id }) => id), ended };
   }
 
   return {
@@ -86,11 +95,7 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
 
     async deleteMe({ me, body, ip }) {
       await confirm(me.user_id, body.password, ip);
-      const event = await db.transaction(async (query) => {
-        const ended = await endSessions(query, me.user_id, 'account');
-        const removed = await erase(query, me.user_id);
-        return { ended, removed };
-      });
+      const event = await db.transaction((query) => erase(query, me.user_id));
       changed(me.user_id, event);
       gone();
       return { status: 200, data: { revoked: event.ended.length }, cookies: entering.forget() };

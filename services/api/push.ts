@@ -11,6 +11,7 @@ interface Row {
   provider: Provider | null;
   muted_until: Date | null;
 }
+const notMine = (): ApiError => new ApiError('not_found', 'you have no such device');
 const READ = `select d.push->>'provider' as provider, s.muted_until from devices d
   left join push_states s on s.device_id = d.id
   where d.id = $1 and d.user_id = $2 and d.deleted_at is null`;
@@ -24,7 +25,7 @@ export function push({
 }): Pick<Handlers, 'putPush' | 'getPush' | 'pushKey'> {
   async function read(device_id: string, user_id: string) {
     const [row] = await db.query<Row>(READ, [device_id, user_id]);
-    if (!row) throw new ApiError('not_found', 'you have no such device');
+    if (!row) throw notMine();
     const muted_until =
       row.muted_until && row.muted_until.getTime() > Date.now() ? row.muted_until.toISOString() : null;
     return { device_id, provider: row.provider ?? ('none' as const), muted_until };
@@ -35,8 +36,13 @@ export function push({
       const target = targetOf(rest, config);
       if (muted_until != null && Number.isNaN(Date.parse(muted_until)))
         throw new ApiError('invalid_request', 'body: muted_until is no time', { details: { field: 'muted_until' } });
-      await read(id, user_id);
       await db.transaction(async (query) => {
+        // Who deletes the device waits, and then takes this with it.
+        const [device] = await query(
+          'select 1 from devices where id = $1 and user_id = $2 and deleted_at is null for no key update',
+          [id, user_id],
+        );
+        if (!device) throw notMine();
         const changed = await query(
           `update devices set push = $2::jsonb
            where id = $1 and user_id = $3 and deleted_at is null and push is distinct from $2::jsonb returning id`,

@@ -2,17 +2,18 @@
 import type { Limits } from '../../shared/auth/limits.ts';
 import type { Passwords } from '../../shared/auth/passwords.ts';
 import type { Sealer } from '../../shared/auth/sealer.ts';
-import { type Announce, endSessions, type Sessions, type Started } from '../../shared/auth/sessions.ts';
+import { endSessions, type Sessions, type Started } from '../../shared/auth/sessions.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { LoginBody, RegisterBody } from '../../shared/contract/people.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import type { Ended } from '../../shared/pipeline/person-event.ts';
+import type { PersonEvent } from '../../shared/pipeline/person-event.ts';
 import type { Account, Accounts, Names, NewAccount } from './accounts.ts';
 import type { Codes, Provable } from './codes.ts';
 import type { Courier } from './courier.ts';
-import type { Entering } from './entering.ts';
+import { hasDevice, removeDevices } from './device-store.ts';
+import { again, type Entering, hold } from './entering.ts';
 import { type IdentifierKind, normalise, recognise } from './identifiers.ts';
 import { targetOf } from './push-target.ts';
 import type { Handlers } from './router.ts';
@@ -28,8 +29,8 @@ export interface WaysInDeps {
   codes: Codes;
   courier: Courier;
   entering: Entering;
-  /** Tells all processes that a person's devices are others now, and which sessions ended with that. */
-  devicesChanged: Announce;
+  /** Tells all processes that a person's devices are others now, and which sessions and devices ended with that. */
+  changed(user_id: string, event: PersonEvent): void;
 }
 type WaysIn = 'register' | 'verify' | 'login' | 'otpRequest' | 'otpVerify' | 'refresh';
 /** What waits for the code. */
@@ -60,7 +61,7 @@ function provable({ phone, email }: { phone?: string; email?: string }): Provabl
 }
 
 export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
-  const { config, db, accounts, passwords, limits, sealer, sessions, codes, courier, entering, devicesChanged } = deps;
+  const { config, db, accounts, passwords, limits, sealer, sessions, codes, courier, entering, changed } = deps;
   const verifies = config.AUTH_VERIFICATION === 'off' ? undefined : config.AUTH_VERIFICATION;
 
   function mayReach(kind: Provable['kind']): void {
@@ -96,8 +97,8 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
     const session = await sessions.start(query, user_id, id, ip);
     return { ...session, added };
   }
-  const tell = ({ holder, ended, added }: Started): void => {
-    if (added || ended.length) devicesChanged(holder.user_id, ended);
+  const tell = ({ holder, ended, added }: Started, removed: readonly string[] = []): void => {
+    if (added || ended.length || removed.length) changed(holder.user_id, { ended, removed });
   };
   async function create(query: Query, id: string, names: Names, hash: string | null, body: NewAccount, ip: string) {
     return await sessions.start(query, id, await accounts.create(query, id, names, hash, body), ip);
@@ -108,11 +109,16 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
     query: Query,
     to: Provable,
     account: Account | undefined,
-  ): Promise<{ account: Account | undefined; ended: Ended[] }> {
-    if (!account || account.verified) return { account, ended: [] };
-    // Somebody registered it without proof. Whoever that was must not stay in the account of its owner.
-    if (!(await accounts.claim(query, account.id, to))) return { account: undefined, ended: [] };
-    return { account, ended: await endSessions(query, account.id, 'account') };
+    device: string | undefined,
+  ): Promise<{ account: Account | undefined } & Required<PersonEvent>> {
+    if (!account || account.verified) return { account, ended: [], removed: [] };
+    // Somebody registered it without proof. Whoever that was must not stay in the account of its owner: not with a session,
+    // nor with a device that others seal for and that is woken when something comes. Who comes on one of its devices is
+    // the same person.
+    if (!(await accounts.claim(query, account.id, to))) return { account: undefined, ended: [], removed: [] };
+    if (device !== undefined && (await hasDevice(query, account.id, device)))
+      return { account, ended: await endSessions(query, account.id, 'account'), removed: [] };
+    return { account, ...(await removeDevices(query, account.id)) };
   }
 
   return {
@@ -162,14 +168,23 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
     async login({ body, ip }) {
       const named = recognise(body.identifier) ?? { kind: 'username', value: body.identifier };
       const guess = await limits.guess(sealer.lookup(named.kind, named.value), ip);
-      const account = await accounts.find(named);
-      const right = await passwords.verify(account?.password_hash, body.password);
-      if (!account || !right) throw new ApiError('unauthenticated', 'identifier or password is wrong');
+      const session = await again(async () => {
+        const account = await accounts.find(named);
+        const right = await passwords.verify(account?.password_hash, body.password);
+        if (!account || !right) throw new ApiError('unauthenticated', 'identifier or password is wrong');
+        if (!account.suspended && passwords.stale(account.password_hash!)) {
+          const hash = await passwords.hash(body.password);
+          if (await accounts.rehash(account.id, account.password_hash!, hash)) account.password_hash = hash;
+        }
+        if (account.suspended) {
+          await guess.right();
+          throw suspended();
+        }
+        return await db.transaction(async (query) =>
+          (await hold(query, account)) ? await signIn(query, account.id, body.device, ip) : undefined,
+        );
+      });
       await guess.right();
-      if (account.suspended) throw suspended();
-      if (passwords.stale(account.password_hash!))
-        await accounts.rehash(account.id, account.password_hash!, await passwords.hash(body.password));
-      const session = await db.transaction((query) => signIn(query, account.id, body.device, ip));
       tell(session);
       return { status: 200, ...(await entering.loggedIn(session, body.cookie)) };
     },
@@ -186,24 +201,29 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       const to = provable(body);
       const guess = await limits.guess(sealer.lookup(to.kind, to.value), ip);
       const proof = await codes.tryLogin(to, body.code);
-      const found = await accounts.find(to);
       let made = false;
-      const session = await db.transaction(async (query) => {
-        await proof.use(query);
-        const { account, ended } = await owned(query, to, found);
-        if (account?.suspended) throw suspended();
-        made = !account;
-        if (account) {
-          const started = await signIn(query, account.id, body.device, ip);
-          return { ...started, ended: [...ended, ...started.ended] };
-        }
-        const device = { ...body.device, name: body.device.name ?? 'device' };
-        const { id: _, ...given } = device;
-        const about = { device: given, verified: to.kind, ...(body.name !== undefined && { name: body.name }) };
-        return await create(query, uuid7(), { [to.kind]: to.value }, null, about, ip);
+      let strangers: readonly string[] = [];
+      const session = await again(async () => {
+        const found = await accounts.find(to);
+        if (found?.suspended) throw suspended();
+        return await db.transaction(async (query) => {
+          if (found && !(await hold(query, found))) return undefined;
+          await proof.use(query);
+          const { account, ended, removed } = await owned(query, to, found, body.device.id);
+          strangers = removed;
+          made = !account;
+          if (account) {
+            const started = await signIn(query, account.id, body.device, ip);
+            return { ...started, ended: [...ended, ...started.ended] };
+          }
+          const device = { ...body.device, name: body.device.name ?? 'device' };
+          const { id: _, ...given } = device;
+          const about = { device: given, verified: to.kind, ...(body.name !== undefined && { name: body.name }) };
+          return await create(query, uuid7(), { [to.kind]: to.value }, null, about, ip);
+        });
       });
       await guess.right();
-      tell(session);
+      tell(session, strangers);
       const told = await entering.loggedIn(session, body.cookie);
       return made ? { status: 201, ...told } : { status: 200, ...told };
     },

@@ -63,7 +63,10 @@ export function write(db: Database, partition: number, from: Position, to: Posit
     );
     if (!moved) throw new Moved(`partition ${partition} is no longer at ${from.entry_seq}`);
     if (rows.conversations.length) await insertConversations(query, partition, rows.conversations);
-    if (rows.messages.length) await insertMessages(query, rows.messages);
+    if (rows.messages.length) {
+      await insertMessages(query, rows.messages);
+      await reopenErased(query, rows.messages);
+    }
     if (rows.reads.length) await moveReads(query, rows.reads);
     if (rows.payments.length) await movePayments(query, rows.payments);
   });
@@ -91,6 +94,18 @@ async function insertConversations(query: Query, partition: number, records: Con
      select c, u, r, 0 from unnest($1::uuid[], $2::uuid[], $3::text[]) as m(c, u, r) on conflict do nothing`,
     [members.map(([c]) => c), members.map(([, u]) => u), members.map(([, , r]) => r)],
   );
+}
+
+/** Less than the api waits after a deletion for what may still come in, see services/api/erase.ts. */
+const LATE_MS = 5 * 60_000;
+
+/** Who deleted the account long ago was erased before these came in: the api has to do it again. */
+async function reopenErased(query: Query, records: Rows['messages']): Promise<void> {
+  const late = records.filter(({ meta }) => meta.at < Date.now() - LATE_MS);
+  if (!late.length) return;
+  await query('update users set erased_at = null where id = any($1::uuid[]) and erased_at is not null', [
+    [...new Set(late.map(({ meta }) => meta.user_id))].sort(),
+  ]);
 }
 
 async function insertMessages(query: Query, records: Rows['messages']): Promise<void> {

@@ -27,7 +27,7 @@ interface Loaded {
 
 /** A key made elsewhere is noticed after so long by those who sign. */
 const RELOAD_MS = 60_000;
-/** An unknown kid makes verifiers look again, at most this often: anybody can make up a kid. */
+/** An unknown kid, or who asks for the JWKS, makes a process look again, at most this often: anybody can make up a kid. */
 const UNKNOWN_KID_MS = 1_000;
 const KEYS_LOCK = 7_325_909_202;
 
@@ -112,7 +112,8 @@ export function openKeys(db: Database, config: Pick<Config, 'ACCESS_TOKEN_EXPIRE
 
   return {
     signing: async () => (await current(RELOAD_MS)).signing,
-    jwks: async () => (await current(RELOAD_MS)).jwks,
+    // Another process may sign with a new key already, and whoever sees it asks here.
+    jwks: async () => (await current(UNKNOWN_KID_MS)).jwks,
     async verifying(kid) {
       return (await current(RELOAD_MS)).verifying.get(kid) ?? (await current(UNKNOWN_KID_MS)).verifying.get(kid);
     },

@@ -11,8 +11,12 @@ import type { Database } from '../db/database.ts';
 import { isOutage } from '../outage.ts';
 import { decodePersonEvent, type Ended } from '../pipeline/person-event.ts';
 
-/** `revoked_at` is when a transaction began; it shows only once that has committed. */
-const LATE_SEC = 60;
+/**
+ * `revoked_at` is when a transaction began; it shows only once that has committed. Nearly all do so at once: most looks go
+ * back only a little, and now and then one goes back far.
+ */
+const LATE_SEC = { most: 3, all: 60 };
+const FAR_EVERY_MS = 5_000;
 const RETRY_MS = 500;
 
 export interface Revocations {
@@ -35,10 +39,11 @@ interface Options {
 }
 
 export async function watchRevocations({ nc, db, log, config, onEnded }: Options): Promise<Revocations> {
-  const keepMs = (config.ACCESS_TOKEN_EXPIRE_MINUTES * 60 + LATE_SEC) * 1_000;
+  const keepMs = (config.ACCESS_TOKEN_EXPIRE_MINUTES * 60 + LATE_SEC.all) * 1_000;
   /** Until when each matters, the earliest first. */
   const ended = new Map<string, number>();
   let lookedAt: number | undefined;
+  let lookedFarAt = 0;
   let looking: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
@@ -50,13 +55,18 @@ export async function watchRevocations({ nc, db, log, config, onEnded }: Options
 
   async function look(): Promise<void> {
     const started = performance.now();
-    const backSec = lookedAt === undefined ? keepMs / 1_000 : (started - lookedAt) / 1_000 + LATE_SEC;
+    const far = lookedAt === undefined || started - lookedFarAt >= FAR_EVERY_MS;
+    const backSec =
+      lookedAt === undefined
+        ? keepMs / 1_000
+        : (started - (far ? lookedFarAt : lookedAt)) / 1_000 + LATE_SEC[far ? 'all' : 'most'];
     for (const one of await db.query<Ended>(
       `select id as session_id, device_id from sessions where revoked_at > now() - make_interval(secs => $1)`,
       [backSec],
     ))
       end(one);
     lookedAt = started;
+    if (far) lookedFarAt = started;
     for (const [id, until] of ended) {
       if (until > started) break;
       ended.delete(id);

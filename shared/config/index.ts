@@ -159,8 +159,8 @@ export const SETTINGS = {
   PERSONAL_INDEX_KEYS: list('Keys of the blind index by which those are found, likewise; others than PERSONAL_KEYS.'),
   REFRESH_RETRY_SEC: count(10, 'How long a used refresh token may be shown again because the reply was lost, seconds.'),
   REVOCATION_POLL_MS: count(
-    5_000,
-    'How often a process asks Postgres for ended sessions of which it may have missed the event.',
+    500,
+    'How often a process asks Postgres for ended sessions of which it may have missed the event, cut off from NATS or not.',
     100,
   ),
   TOKEN_CACHE_SIZE: count(20_000, 'Verified access tokens that a process remembers.', 1),

@@ -26,7 +26,7 @@ export const RegisterBody = Type.Object(
     password: Password,
     name: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     bio: Type.Optional(Type.String({ maxLength: 1024 })),
-    birthdate: Type.Optional(Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' })),
+    birthdate: Type.Optional(Type.String({ pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}$', format: 'date' })),
     device: Type.Object(
       { name: DeviceName, platform: Type.Optional(Platform), push: Type.Optional(PushTarget) },
       strict,

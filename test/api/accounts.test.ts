@@ -77,6 +77,7 @@ test('[A01] bad identifiers, passwords and fields are refused by name', async (t
     [{ username: 'has_number', number: '12345678', password, device }, 'number is not a known field'],
     [{ username: 'no_device', password }, 'device is missing'],
     [{ username: 'deep', password, device: { ...device, colour: 'red' } }, 'device.colour is not a known field'],
+    [{ username: 'no_day', password, device, birthdate: '2001-02-29' }, 'birthdate'],
     [{ username: 'nul', password, device, name: 'a\0b' }, 'name holds U+0000'],
   ];
   for (const [body, words] of cases) {

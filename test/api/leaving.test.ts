@@ -3,8 +3,9 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { consumer, inboxStream } from '../../nats/topology.ts';
+import { noRows, write } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
-import { shardOf } from '../../shared/ids.ts';
+import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -92,6 +93,13 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
     );
   await until(durable);
   t.true((await waiting()) > 0);
+  const token = me.access_token;
+  const push = { provider: 'unifiedpush' as const, endpoint: 'https://push.example.org/leaver' };
+  t.is((await api.ask('putPush', { id: me.device.id, token, body: push })).status, 200);
+  t.is((await api.ask('putBackup', { token, body: { data: 'c2VhbGVk' } })).status, 200);
+  t.true(
+    (await api.ask('attachPayment', { id: conversation_id, token, body: { request_id: 'leaver-owes' } })).status < 300,
+  );
   const socket = await Raw.open(at, session(me));
 
   t.is(
@@ -134,6 +142,19 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
       rows.some(({ row }) => row.includes(text)),
       text,
     );
+  const left = await env.db.query(
+    `select 'push' as what from push_states where device_id = $2 union all
+     select 'backup' from key_backups where user_id = $1 union all
+     select 'prekeys' from prekeys where device_id = $2 union all
+     select 'payment' from payment_attachments where attached_by = $1`,
+    [me.user.id, me.device.id],
+  );
+  t.deepEqual(left, []);
+  const paid = await api.ask('payments', { id: conversation_id, token: friend.access_token });
+  t.deepEqual(
+    paid.data.items.map(({ request_id }) => request_id),
+    ['leaver-owes'],
+  );
   const next = await api.register({ ...names });
   t.not(next.user.id, me.user.id, 'the names are free again');
   await theirs.device.close();
@@ -150,6 +171,62 @@ test('[A11] what could not be erased at once is erased after a restart', async (
   await env.db.query('update users set deleted_at = now() where id = $1', [me.user.id]);
   const other = await env.spawn('api');
   const left = () => env.db.query('select 1 from messages where sender_id = $1 and payload is not null', [me.user.id]);
+  await until(async () => (await left()).length === 0);
+  t.pass();
+  await other.stop();
+});
+
+test('[A11] what a call under way left behind the deletion goes too, and at the end the key log', async (t) => {
+  const me = await api.register({ keys: { identity_key: 'S0VZ' } });
+  await api.ask('deleteMe', { token: me.access_token, body: { password } });
+  const links = () => env.db.query('select told_at from key_log where user_id = $1', [me.user.id]);
+  await until(async () => (await links()).every(({ told_at }) => told_at));
+  t.is((await links()).length, 2);
+  const [user, device] = [me.user.id, me.device.id];
+  await env.db.query(`insert into key_backups (user_id, data, version) values ($1, 'c2VhbGVk', 1)`, [user]);
+  await env.db.query('insert into push_states (device_id) values ($1)', [device]);
+  await env.db.query('insert into device_presence (device_id, since) values ($1, now()) on conflict do nothing', [
+    device,
+  ]);
+  await env.db.query(`update users set deleted_at = now() - interval '11 minutes' where id = $1`, [user]);
+  const other = await env.spawn('api');
+  await until(async () => {
+    const [row] = await env.db.query<{ erased: boolean }>(
+      'select erased_at is not null as erased from users where id = $1',
+      [user],
+    );
+    return row!.erased;
+  });
+  const left = await env.db.query(
+    `select 1 from key_backups where user_id = $1 union all select 1 from key_log where user_id = $1 union all
+     select 1 from push_states where device_id = $2 union all select 1 from device_presence where device_id = $2`,
+    [user, device],
+  );
+  t.deepEqual(left, []);
+  await other.stop();
+});
+
+test('[A11] messages that history writes long after the deletion are erased all the same', async (t) => {
+  const me = await api.register();
+  const friend = await api.register();
+  const { data } = await api.ask('direct', { token: me.access_token, body: { user_id: friend.user.id } });
+  await api.ask('deleteMe', { token: me.access_token, body: { password } });
+  await env.db.query(`update users set deleted_at = now() - interval '1 hour', erased_at = now() where id = $1`, [
+    me.user.id,
+  ]);
+  // As history does that was away for an hour; the partition is nobody's.
+  const about = {
+    kind: 'message',
+    conversation_id: data.id,
+    seq: 1,
+    user_id: me.user.id,
+    device_id: me.device.id,
+  } as const;
+  const meta = { ...about, id: uuid7(), client_message_id: 'late', at: Date.now() - 3_700_000, gateway: '', tag: 0 };
+  const rows = { ...noRows(), messages: [{ meta, body: Buffer.from('"c2VhbGVk"') }] };
+  await write(env.db, 99, { entry_seq: 0, stream: '' }, { entry_seq: 1, stream: '' }, rows);
+  const other = await env.spawn('api');
+  const left = () => env.db.query('select 1 from messages where sender_id = $1 and deleted_at is null', [me.user.id]);
   await until(async () => (await left()).length === 0);
   t.pass();
   await other.stop();

@@ -128,9 +128,23 @@ test('[A10] a flood of wrong codes locks the address, whatever new codes are ask
 test('[A04] an address that was registered without proof goes to who proves it: password and sessions of before end', async (t) => {
   const phone = newPhone();
   const squatter = await api.register({ phone, email: 'squatter@example.org', username: 'squatter' });
+  const [token, theirs] = [squatter.access_token, squatter.device.id];
+  await api.ask('putKeys', { token, body: { identity_key: 'c3F1YXR0ZXI=' } });
+  await api.ask('putBackup', { token, body: { data: 'c2VhbGVk' } });
+  const push = { provider: 'unifiedpush' as const, endpoint: 'https://push.example.org/squatter' };
+  t.is((await api.ask('putPush', { token, id: theirs, body: push })).status, 200);
   const owner = await enterByPhone(phone);
   t.is(owner.status, 200);
   t.is(owner.data.user.id, squatter.user.id);
+  // Nobody seals for the squatter's device, and nothing wakes it.
+  const { data: left } = await api.ask('devices', { token: owner.data.access_token, id: owner.data.user.id });
+  t.deepEqual(
+    left.items.map(({ id }) => id),
+    [owner.data.device.id],
+  );
+  t.not(owner.data.device.id, theirs);
+  t.is((await api.ask('getBackup', { token: owner.data.access_token })).error?.code, 'not_found');
+  t.deepEqual(await env.db.query('select 1 from devices where id = $1 and push is not null', [theirs]), []);
   t.is((await api.ask('me', { token: squatter.access_token })).status, 401);
   for (const identifier of [phone, 'squatter', 'squatter@example.org'])
     t.is((await api.ask('login', { body: { identifier, password, device } })).error?.code, 'unauthenticated');
@@ -138,6 +152,17 @@ test('[A04] an address that was registered without proof goes to who proves it: 
   const back = await enter({ email: 'squatter@example.org' }, codeIn(await mail.next('squatter@example.org')));
   t.is(back.status, 201, 'the address of the squatter is no way in any more');
   t.is((await enterByPhone(phone)).data.user.id, owner.data.user.id);
+});
+
+test('[A04] who proves the address on a device of the account keeps its devices', async (t) => {
+  const email = 'the.same@example.org';
+  const me = await api.register({ email, keys: { identity_key: 'bWluZQ==' } });
+  await request({ email });
+  const { data } = await enter({ email }, codeIn(await mail.next(email)), { device: { id: me.device.id } });
+  t.is(data.user.id, me.user.id);
+  t.is(data.device.id, me.device.id);
+  t.is(data.device.identity_key, 'bWluZQ==');
+  t.is((await api.ask('me', { token: me.access_token })).status, 401);
 });
 
 test('[A04] where somebody has proved another address, the account is theirs and the unproved one leaves it', async (t) => {

@@ -16,7 +16,7 @@ import { Api, QUICK } from './http.ts';
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv({ ...QUICK, OTP_DEV_CODE: '123456' });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
@@ -102,6 +102,11 @@ test.serial('[A09] after a change of keys the command seals all anew, and the ol
   const login = (url: string) =>
     new Api(url).ask('login', { body: { identifier: 'moved7@example.org', password, device } });
   t.is((await login(between.apiUrl)).data.user.name, 'Name 7');
+  // A code asked for before the change is replaced by one asked for after it.
+  const to = { email: 'moved9@example.org' };
+  for (const url of [api.url, between.apiUrl]) t.is((await new Api(url).ask('otpRequest', { body: to })).status, 202);
+  const entered = await new Api(between.apiUrl).ask('otpVerify', { body: { ...to, code: '123456', device } });
+  t.is(entered.status, 200, entered.error?.message);
   const taken = await new Api(between.apiUrl).ask('register', {
     body: { email: 'moved8@example.org', password, device },
   });
@@ -118,6 +123,25 @@ test.serial('[A09] after a change of keys the command seals all anew, and the ol
   await t.throwsAsync(admin(['reencrypt'], env.config), { message: /^0 fields .*; \d\d rows are under keys/ });
   await after.stop();
 });
+
+test.serial(
+  '[A01] [A09] while keys are changed, a hundred registrations of one address at once make one account',
+  async (t) => {
+    const [one, other] = [[key()], env.config.PERSONAL_INDEX_KEYS];
+    const [first, second] = await Promise.all([
+      env.spawn('api', { PERSONAL_INDEX_KEYS: [...one, ...other] }),
+      env.spawn('api', { PERSONAL_INDEX_KEYS: [...other, ...one] }),
+    ]);
+    const apis = [new Api(first.apiUrl), new Api(second.apiUrl)];
+    for (let i = 0; i < 5; i++) {
+      const body = { email: `wanted${i}@example.org`, password, device };
+      const all = await Promise.all(Array.from({ length: 100 }, (_, n) => apis[n % 2]!.ask('register', { body })));
+      t.is(all.filter(({ status }) => status === 201).length, 1);
+      t.true(all.every(({ status, error }) => status === 201 || error!.code === 'conflict'));
+    }
+    await Promise.all([first.stop(), second.stop()]);
+  },
+);
 
 test.serial('[A09] a log-in hashes the password anew when the parameters have changed', async (t) => {
   const person = await api.register();

@@ -1,6 +1,7 @@
 /** Sessions end everywhere at once: over HTTP, on sockets of every edge, also of one that was cut off. */
 import test from 'ava';
 import { Session } from '../../client/index.ts';
+import { readConfig } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
 import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
@@ -129,14 +130,24 @@ test('[A06] a device that logs in anew ends its session of before, socket includ
   t.is(await works(next), 200);
 });
 
-test.serial('[A06] what ended while the edge was cut off from NATS is closed once it is back', async (t) => {
-  const phone = await api.register();
-  const socket = await open(phone);
-  await env.broker.kill9();
-  // The event of this never comes: nobody can publish it.
-  await env.db.query('update sessions set revoked_at = now() where device_id = $1', [phone.device.id]);
-  t.is(socket.code, undefined);
-  await env.broker.restart();
-  t.is(await socket.closed(), 4401);
-  await until(async () => (await works(phone)) === 401);
-});
+test.serial(
+  '[A06] what ends while an edge is cut off from NATS is closed all the same, at the latest once it is back',
+  async (t) => {
+    const { REVOCATION_POLL_MS } = readConfig({});
+    t.true(REVOCATION_POLL_MS < 1_000);
+    const asking = await env.spawn(['api', 'edge'], { REVOCATION_POLL_MS });
+    const phone = await api.register();
+    const tablet = await again(phone);
+    const [deaf, asks] = [await open(phone), await open(tablet, asking)];
+    await env.broker.kill9();
+    // The event of this never comes: nobody can publish it.
+    await env.db.query('update sessions set revoked_at = now() where user_id = $1', [phone.user.id]);
+    t.is(await asks.closed(), 4401, 'while the broker is still away');
+    await until(async () => (await new Api(asking.apiUrl).ask('me', { token: tablet.access_token })).status === 401);
+    t.is(deaf.code, undefined);
+    await env.broker.restart();
+    t.is(await deaf.closed(), 4401);
+    await until(async () => (await works(phone)) === 401);
+    await asking.stop();
+  },
+);

@@ -4,7 +4,7 @@ import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/people.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { Raw } from '../edge/devices.ts';
+import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 
 let env: Env;
@@ -18,6 +18,7 @@ test.before(async () => {
     KEY_CLAIMS_MAX: 1_000,
     KEY_BACKUP_MAX_BYTES: 2_000,
     DATABASE_POOL: 24,
+    COMMAND_TIMEOUT_MS: 1_000,
   });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
@@ -131,6 +132,26 @@ test('[K03] a device that runs low hears so once, also when it was away', async 
   await away.until('keys.low', 2);
   away.socket.close();
 });
+
+test.serial(
+  '[K03] a claim is answered while the broker is away, and the warning that could not be given is given later',
+  async (t) => {
+    const [alice, bob] = await Promise.all([keyed(), keyed()]);
+    await upload(bob, { one_time: some(4) });
+    await env.broker.kill9();
+    const { data } = await claim(alice, bob);
+    t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
+    await env.broker.restart();
+    const socket = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${bob.access_token}` });
+    // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
+    await until(async () => {
+      await claim(alice, bob);
+      return socket.of('keys.low').length > 0;
+    });
+    t.is(socket.of('keys.low')[0]!.kind, 'x25519');
+    socket.socket.close();
+  },
+);
 
 test('[K03] what is too much, wrong or nobody’s is refused', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);

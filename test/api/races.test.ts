@@ -1,0 +1,120 @@
+/** What two calls at the same moment must not make possible. */
+import test from 'ava';
+import { admin } from '../../services/admin.ts';
+import type { LoggedIn } from '../../shared/contract/people.ts';
+import { until } from '../edge/devices.ts';
+import { type Env, startEnv } from '../env/index.ts';
+import { Api, type Got, QUICK } from './http.ts';
+
+let env: Env;
+let api: Api;
+test.before(async () => {
+  env = await startEnv({
+    ...QUICK,
+    OTP_DEV_CODE: '123456',
+    AUTH_LOCK_MAX_FAILURES: 100_000,
+    AUTH_LOCK_MAX_FAILURES_IN_ALL: 100_000,
+  });
+  api = new Api((await env.start('ingest', 'fanout', 'history', 'api')).apiUrl);
+});
+test.after.always(() => env.stop());
+
+const password = 'correct horse';
+const login = (who: LoggedIn) =>
+  api.ask('login', { body: { identifier: who.user.number, password, device: { name: 'tablet' } } });
+
+/** A hundred log-ins, so that at any moment some are under way while `change` happens; what they were answered. */
+async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Got<LoggedIn>[]> {
+  let over = false;
+  const got: Got<LoggedIn>[] = [];
+  const stream = async (): Promise<void> => {
+    do got.push(await login(who));
+    while (!over || got.length < 100);
+  };
+  const streams = Array.from({ length: 20 }, stream);
+  await change().finally(() => {
+    over = true;
+  });
+  await Promise.all(streams);
+  return got;
+}
+async function allOut(got: Got<LoggedIn>[]): Promise<boolean> {
+  const good = got.filter(({ status }) => status === 200);
+  const tokens = await Promise.all(good.map(({ data }) => api.ask('me', { token: data.access_token })));
+  const refreshed = await Promise.all(
+    good.map(({ data: { refresh_token } }) => api.ask('refresh', { body: { refresh_token } })),
+  );
+  return [...tokens, ...refreshed].every(({ status }) => status === 401);
+}
+const openSessions = (who: LoggedIn) =>
+  env.db.query<{ id: string; device_id: string }>(
+    'select id, device_id from sessions where user_id = $1 and revoked_at is null',
+    [who.user.id],
+  );
+
+test('[A11] who logs in with the old password while it is changed is out after the change', async (t) => {
+  for (let i = 0; i < 3; i++) {
+    const me = await api.register();
+    const got = await during(me, () =>
+      api.ask('changePassword', {
+        token: me.access_token,
+        body: { old_password: password, new_password: 'battery staple' },
+      }),
+    );
+    for (const { error } of got) t.true(error === undefined || error.code === 'unauthenticated', error?.message);
+    t.true(got.some(({ status }) => status === 401));
+    t.true(await allOut(got));
+    t.deepEqual(
+      (await openSessions(me)).map(({ device_id }) => device_id),
+      [me.device.id],
+    );
+  }
+});
+
+test('[A11] who logs in while the account is deleted gets no session and leaves no device', async (t) => {
+  for (let i = 0; i < 3; i++) {
+    const me = await api.register();
+    const got = await during(me, () => api.ask('deleteMe', { token: me.access_token, body: { password } }));
+    for (const { error } of got) t.true(error === undefined || error.code === 'unauthenticated', error?.message);
+    t.true(await allOut(got));
+    t.deepEqual(await openSessions(me), []);
+    t.deepEqual(
+      await env.db.query('select id from devices where user_id = $1 and deleted_at is null', [me.user.id]),
+      [],
+    );
+  }
+});
+
+test('[A03] [A06] who logs in while the account is suspended is out, too', async (t) => {
+  const me = await api.register();
+  const got = await during(me, () => admin(['suspend', me.user.number], env.config));
+  for (const { error } of got) t.true(error === undefined || error.code === 'forbidden', error?.message);
+  t.true(got.some(({ status }) => status === 403));
+  t.deepEqual(await openSessions(me), []);
+  await until(() => allOut(got));
+});
+
+test('[A03] a hundred right log-ins at once all get in, also while the password is hashed anew', async (t) => {
+  const me = await api.register();
+  const { hash } = await import('@node-rs/argon2');
+  const earlier = await hash(password, { memoryCost: 32, timeCost: 1, parallelism: 1 });
+  await env.db.query('update users set password_hash = $2 where id = $1', [me.user.id, earlier]);
+  const got = await Promise.all(Array.from({ length: 100 }, () => login(me)));
+  t.deepEqual(
+    got.filter(({ status }) => status !== 200).map(({ error }) => error),
+    [],
+  );
+});
+
+test('[A11] [K01] an account and its devices can be deleted at the same time', async (t) => {
+  const me = await api.register();
+  const others = await Promise.all(Array.from({ length: 20 }, () => login(me)));
+  const got = await Promise.all([
+    ...others.map(({ data }) => api.ask('deleteDevice', { id: data.device.id, token: me.access_token })),
+    api.ask('deleteMe', { token: me.access_token, body: { password } }),
+    ...others.map(({ data }) => api.ask('logout', { token: data.access_token })),
+  ]);
+  for (const { status, error } of got)
+    t.true(status === 200 || ['not_found', 'unauthenticated'].includes(error!.code), error?.message);
+  t.deepEqual(await openSessions(me), []);
+});
