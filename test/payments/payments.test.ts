@@ -317,6 +317,31 @@ test.serial('[P02] what no api wrote is a dead letter, and the rest goes on', as
   t.is(dead?.string(), 'no event');
 });
 
+test.serial('[P02] a full disk of Postgres, or a failover, is waited for and makes no dead letter', async (t) => {
+  const { query } = env.db;
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const dead = async (): Promise<number> => (await jsm.streams.info(DEAD)).state.messages;
+  const before = await dead();
+  // A sequence keeps count of what is rolled back. More failures than a message that can't be handled is given.
+  await query('create sequence payment_tries');
+  await query(`create function no_room() returns trigger language plpgsql as $$ begin
+    raise exception 'as Postgres would' using errcode =
+      (array['53100', '25006', '40P01', '57014', '58030'])[1 + nextval('payment_tries') % 5];
+  end $$`);
+  await query('create trigger no_room before insert on payment_events for each row execute function no_room()');
+  const requests = [id('PR'), id('PR')];
+  for (const request of requests) t.is((await send(at.apiUrl, change('create', request))).status, 202);
+  await until(
+    async () => (await query<{ n: number }>('select last_value as n from payment_tries'))[0]!.n >= 14,
+    60_000,
+  );
+  t.is(await dead(), before);
+  await query('drop function no_room cascade');
+  await env.settle();
+  t.is((await query('select 1 from payment_requests where request_id = any($1)', [requests])).length, 2);
+  t.is(await dead(), before);
+});
+
 test.serial('[P02] what was acknowledged survives the broker, and is taken while Postgres is away', async (t) => {
   const { anna, ben, conversation_id } = await couple();
   const request = id('PR');
