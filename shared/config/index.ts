@@ -189,7 +189,11 @@ export const SETTINGS = {
   WEBHOOK_RETRY_AFTER_MAX_SECS: count(86_400, 'The longest Retry-After that is heeded, seconds.'),
   WEBHOOK_DISABLE_AFTER_DAYS: count(5, 'After so long with nothing but failures an endpoint is disabled.', 1),
   WEBHOOK_CONCURRENCY: count(1_024, 'Attempts under way in one process.', 2),
-  WEBHOOK_ENDPOINT_CONCURRENCY: count(8, 'Attempts under way to one endpoint, per process; 1 while it fails.', 1),
+  WEBHOOK_ENDPOINT_CONCURRENCY: count(
+    8,
+    'Attempts under way to one endpoint, per process; 1 until it has answered and while it fails.',
+    1,
+  ),
   WEBHOOK_SECRET_OVERLAP_HOURS: count(24, 'How long the old secret signs too after a rotation.'),
   WEBHOOK_LOG_DAYS: count(30, 'How long deliveries and their attempts are kept once they are over.', 1),
   // Payments
