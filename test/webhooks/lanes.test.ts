@@ -72,3 +72,30 @@ test.serial('[W07] endpoints that failed leave half of the lanes to the others, 
   await system.pause();
   await Promise.all([bad.stop(), good.stop()]);
 });
+
+test.serial('[W07] an endpoint whose secret does not open fails for itself; the others are served', async (t) => {
+  const receiver = await Receiver.start();
+  const [shut, good] = [await system.endpoint({ url: receiver.url }), await system.endpoint({ url: receiver.url })];
+  const { query } = system.env.db;
+  await query(
+    'update webhook_endpoints set secret_sealed = set_byte(secret_sealed, 1, 1 + get_byte(secret_sealed, 1) % 9) where id = $1',
+    [shut.id],
+  );
+  // An old secret whose time is over, and its key gone.
+  await query(`update webhook_endpoints set old_secret_sealed = '\\x00', old_secret_until = now() where id = $1`, [
+    good.id,
+  ]);
+  for (const { id } of [shut, good]) await poke(id);
+  await system.send();
+  await receiver.count(1);
+  await system.none(good.id);
+  await system.until(async () => {
+    const { data } = await system.api.ask('attempts', { token: system.admin, id: shut.id });
+    return data.items.length > 0;
+  });
+  const { data } = await system.api.ask('attempts', { token: system.admin, id: shut.id });
+  t.like(data.items[0], { outcome: 'failed', error: 'secret_unreadable' });
+  t.is(receiver.got.length, 1);
+  await system.pause();
+  await receiver.stop();
+});
