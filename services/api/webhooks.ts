@@ -40,7 +40,7 @@ const after = (cursor: string | undefined): string | undefined =>
 
 export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick<Handlers, WebhookRoutes> {
   const sealer = openSealer(config);
-  const checks: Checks = { config, guard: openGuard(config) };
+  const checks: Checks = { config, guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
   const store = openWebhookStore(db);
 
   function paged<T>(rows: T[], limit: number, id: (row: T) => string): { items: T[]; next_cursor: string | null } {

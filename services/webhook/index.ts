@@ -29,7 +29,7 @@ export interface World {
 export async function open(context: Context, { now = Date.now, resolve }: World = {}): Promise<Service> {
   const { config, log, metrics, db } = context;
   const sealer = openSealer(config);
-  const guard = openGuard(config);
+  const guard = openGuard(config, 'WEBHOOK_ALLOW_CIDRS');
   await fromEnvironment(db, sealer, { config, guard });
   const nc = await context.connect('webhook');
   const poster = openPoster(config, guard, resolve);

@@ -177,6 +177,9 @@ export const SETTINGS = {
     'Endpoints from the environment: a JSON array of {url, secret, event_types?, …}.',
   ),
   WEBHOOK_ALLOW_CIDRS: list('Private addresses that webhooks may reach all the same, e.g. 10.1.0.0/16.'),
+  PUSH_ALLOW_CIDRS: list(
+    'Private addresses that people may name as push endpoints, e.g. of a distributor of your own.',
+  ),
   WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Endpoints in all.', 1),
   WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
   WEBHOOK_TIMEOUT_SECS: count(15, 'How long an attempt may take from dialling to the end of the reply, seconds.', 1),

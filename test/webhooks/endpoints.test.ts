@@ -266,7 +266,7 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
     await t.throwsAsync(
       fromEnvironment(system.env.db, openSealer(config), {
         config: { ...config, CHAT_WEBHOOK_ENDPOINTS_JSON: wrong },
-        guard: openGuard(config),
+        guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS'),
       }),
       { message: /^CHAT_WEBHOOK_ENDPOINTS_JSON/ },
     );
