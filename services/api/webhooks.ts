@@ -61,6 +61,8 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
 
     async createEndpoint({ me, body, idempotency_key }) {
       const id = idempotency_key ? derivedId(0, `endpoint ${me.token_id} ${idempotency_key}`) : uuid7();
+      const made = idempotency_key && (await store.endpoint(id));
+      if (made) return { status: 200, data: made };
       if ((await store.count()) >= config.WEBHOOK_MAX_ENDPOINTS)
         throw new ApiError('forbidden', `there may be ${config.WEBHOOK_MAX_ENDPOINTS} endpoints`);
       const { created, secret } = await insertEndpoint(db.query, sealer, checks, id, body, 'api');

@@ -4,24 +4,31 @@ import type { Database } from '../../shared/db/database.ts';
 import { NOW } from '../../shared/webhooks/deliveries.ts';
 
 const BATCH = 5_000;
+/** A sweep ends, also where much has gathered; the next one goes on. */
+const BATCHES = 50;
 
-/** Deliveries that are over since WEBHOOK_LOG_DAYS, their events and attempts. At most one batch of each; more later. */
+/** Deliveries that are over since WEBHOOK_LOG_DAYS, their events and attempts. */
 export async function sweep(db: Database, config: Pick<Config, 'WEBHOOK_LOG_DAYS'>, now: number): Promise<void> {
   const before = new Date(now - config.WEBHOOK_LOG_DAYS * 86_400_000);
-  await db.query(
+  const old = async (statement: string): Promise<void> => {
+    for (let i = 0; i < BATCHES; i++) if ((await db.query(statement, [before, BATCH])).length < BATCH) return;
+  };
+  await old(
     `delete from webhook_deliveries where ctid = any(array(
-       select ctid from webhook_deliveries where status <> 'pending' and finished_at < $1 limit $2))`,
-    [before, BATCH],
+       select ctid from webhook_deliveries where status <> 'pending' and finished_at < $1 limit $2)) returning 1`,
   );
-  await db.query(
+  await old(
     `delete from webhook_events where id = any(array(
        select v.id from webhook_events v where v.at < $1
-         and not exists (select 1 from webhook_deliveries d where d.event_id = v.id) limit $2))`,
-    [before, BATCH],
+         and not exists (select 1 from webhook_deliveries d where d.event_id = v.id) limit $2)) returning 1`,
   );
+  await old(
+    `delete from webhook_attempts where id = any(array(
+       select id from webhook_attempts where at < $1 limit $2)) returning 1`,
+  );
+  // Of an endpoint that was deleted while an event was on its way to it.
   await db.query(
-    'delete from webhook_attempts where id = any(array(select id from webhook_attempts where at < $1 limit $2))',
-    [before, BATCH],
+    'delete from webhook_deliveries d where not exists (select 1 from webhook_endpoints e where e.id = d.endpoint_id)',
   );
   // An endpoint whose order was switched while a delivery ended may leave a line waiting for nobody.
   await db.query(

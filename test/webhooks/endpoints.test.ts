@@ -276,6 +276,8 @@ test.serial('[W01] there are no more endpoints than allowed', async (t) => {
   const { items } = (await ask('endpoints', { query: { limit: 100 } })).data;
   for (let n = items.length; n < 30; n++) t.is((await ask('createEndpoint', { body: { url: URL } })).status, 201);
   t.is((await ask('createEndpoint', { body: { url: URL } })).error!.code, 'forbidden');
+  const again = await ask('createEndpoint', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
+  t.is(again.status, 200, 'one that is there already may be asked for again');
 });
 
 test('[W01] npm run admin -- token prints the token that a running system takes', (t) => {
