@@ -106,10 +106,16 @@ test('[W06] the dial itself refuses: a literal, a name that leads inside, a name
     );
   const poster = openPoster(config, guard, resolve);
   answers['rebinding.test']!();
-  for (const host of ['127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]', '0x7f.1', ...Object.keys(answers)]) {
+  const literals = [
+    ...['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]', '0x7f.1', '2130706433', '0177.0.0.1', '0', '0.0.0.0', '[::]'],
+    ...['[::127.0.0.1]', '[64:ff9b::7f00:1]', '169.254.169.254', '100.64.0.1', '[fe80::1]', '[fd00:ec2::254]'],
+  ];
+  for (const host of ['localhost', ...literals, ...Object.keys(answers)]) {
     const outcome = await poster.post(`http://${host}:${port}/hook`, {}, '{}', Date.now());
     t.deepEqual(outcome, { delivered: false, error: 'address_refused' }, host);
   }
+  const zone = await poster.post(`http://[::1%25lo]:${port}/hook`, {}, '{}', Date.now());
+  t.false(zone.delivered, 'a zone is no part of a URL');
   t.is(receiver.dialled, 0, 'nobody was even dialled');
   await poster.close();
   await receiver.stop();
