@@ -90,6 +90,8 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
     },
 
     async rotateSecret({ id, body }) {
+      if (found(await store.endpoint(id)).source === 'environment')
+        throw new ApiError('conflict', 'the secret of this endpoint stands in CHAT_WEBHOOK_ENDPOINTS_JSON');
       const until = new Date(Date.now() + config.WEBHOOK_SECRET_OVERLAP_HOURS * 3_600_000);
       const rotated = found(await rotateSecret(db.query, sealer, id, body.secret, until));
       return { status: 200, data: { ...rotated, old_until: until.toISOString() } };

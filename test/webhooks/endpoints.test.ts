@@ -254,6 +254,7 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
   const again = await list();
   t.is(again.length, 1);
   t.like(again[0], { id: first!.id, ordered: true, event_types: null });
+  t.is((await ask('rotateSecret', { id: first!.id, body: {} })).status, 409, 'the variable has its secret');
   await run([]);
   t.deepEqual(await list(), []);
   const { config } = system.env;
