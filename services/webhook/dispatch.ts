@@ -83,7 +83,13 @@ export class Dispatcher {
       await release(db.query, claimed);
       return [];
     }
-    await this.#book.load(claimed);
+    try {
+      await this.#book.load(claimed);
+    } catch (error) {
+      // Else they would be due only when the claim ends.
+      await release(db.query, claimed).catch(() => {});
+      throw error;
+    }
     for (const one of claimed) {
       this.#lanes.begin(one.endpoint_id);
       const attempt = this.#attempt(one).finally(() => this.#attempts.delete(attempt));
