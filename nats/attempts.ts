@@ -1,7 +1,7 @@
 /**
  * What becomes of a batch: handled, tried again, or dead. `decode` that threw makes a dead letter at once; `handle` that
- * throws is tried again: for ever while an engine is out of reach, else five times, then entry by entry, and what still
- * fails is a dead letter.
+ * throws is tried again: for ever while an engine is out of reach or out of room, else five times, then entry by entry,
+ * and what still fails is a dead letter.
  */
 import { headers, type NatsConnection } from 'nats';
 import type { Logger } from 'pino';

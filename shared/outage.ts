@@ -7,11 +7,15 @@ const CODES = new Set([
   'ETIMEDOUT',
   'ENOTFOUND',
   'EAI_AGAIN',
-  '57P01',
-  '57P02',
-  '57P03',
-  '53300',
+  // Read-only: a standby that is not the primary yet. Somebody else holds a lock.
+  '25006',
+  '55P03',
 ]);
+/**
+ * Classes of SQLSTATE that say nothing about the statement: connection, rolled back for another transaction's sake, out of
+ * disk, memory or connections, stopped by an operator, I/O. A message that meets them is no poison.
+ */
+const CLASSES = new Set(['08', '40', '53', '57', '58']);
 const NAMES = new Set([
   'TimeoutError',
   'NoRespondersError',
@@ -31,7 +35,8 @@ export function isOutage(error: unknown): boolean {
   ) {
     if (e instanceof ApiError) return e.code === 'unavailable';
     const code = String(e.code ?? '');
-    if (CODES.has(code) || code.startsWith('08') || NAMES.has(e.name ?? '')) return true;
+    const state = code.length === 5 && CLASSES.has(code.slice(0, 2));
+    if (state || CODES.has(code) || NAMES.has(e.name ?? '')) return true;
     if (/terminat|timeout exceeded when trying to connect|Connection ended|is not queryable/i.test(e.message ?? ''))
       return true;
   }

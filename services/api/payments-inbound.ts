@@ -26,7 +26,8 @@ type Outcome =
   | 'mismatch'
   | 'invalid'
   | 'too_large'
-  | 'unavailable';
+  | 'unavailable'
+  | 'failed';
 
 const checkBody = checker(PaymentWebhook, 'body');
 const utf8 = new TextDecoder('utf-8', { fatal: true });
@@ -102,6 +103,7 @@ export function paymentsInbound({ config, queue, metrics }: PaymentDeps): Pick<H
 
 function outcomeOf(error: unknown): Outcome {
   if (error instanceof Refused) return error.outcome;
-  if (error instanceof ApiError && error.code === 'too_large') return 'too_large';
-  return isOutage(error) ? 'unavailable' : 'invalid';
+  if (isOutage(error)) return 'unavailable';
+  if (!(error instanceof ApiError)) return 'failed';
+  return error.code === 'too_large' ? 'too_large' : 'invalid';
 }

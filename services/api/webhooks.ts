@@ -40,7 +40,7 @@ const after = (cursor: string | undefined): string | undefined =>
 
 export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick<Handlers, WebhookRoutes> {
   const sealer = openSealer(config);
-  const checks: Checks = { config, guard: openGuard(config) };
+  const checks: Checks = { config, guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
   const store = openWebhookStore(db);
 
   function paged<T>(rows: T[], limit: number, id: (row: T) => string): { items: T[]; next_cursor: string | null } {
@@ -61,6 +61,8 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
 
     async createEndpoint({ me, body, idempotency_key }) {
       const id = idempotency_key ? derivedId(0, `endpoint ${me.token_id} ${idempotency_key}`) : uuid7();
+      const made = idempotency_key && (await store.endpoint(id));
+      if (made) return { status: 200, data: made };
       if ((await store.count()) >= config.WEBHOOK_MAX_ENDPOINTS)
         throw new ApiError('forbidden', `there may be ${config.WEBHOOK_MAX_ENDPOINTS} endpoints`);
       const { created, secret } = await insertEndpoint(db.query, sealer, checks, id, body, 'api');
@@ -88,6 +90,8 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
     },
 
     async rotateSecret({ id, body }) {
+      if (found(await store.endpoint(id)).source === 'environment')
+        throw new ApiError('conflict', 'the secret of this endpoint stands in CHAT_WEBHOOK_ENDPOINTS_JSON');
       const until = new Date(Date.now() + config.WEBHOOK_SECRET_OVERLAP_HOURS * 3_600_000);
       const rotated = found(await rotateSecret(db.query, sealer, id, body.secret, until));
       return { status: 200, data: { ...rotated, old_until: until.toISOString() } };

@@ -15,7 +15,7 @@ import { about, type Place, readPlace } from './store.ts';
 
 const WINDOW = 64;
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-/** A message is closed when it tells so many events: about 1 MB. */
+/** A message tells no more events than these: about 1 MB, where the broker takes 8. */
 const MESSAGE_EVENTS = 2_500;
 
 async function open(context: Context): Promise<Service> {
@@ -48,17 +48,27 @@ async function open(context: Context): Promise<Service> {
       async handle(batch) {
         const begun = performance.now();
         let lines: string[] = [];
-        const close = async (entry: number): Promise<void> => {
-          if (lines.length) place.told = await publish(partition, { ...place, entry }, lines);
+        /** Tells what there is: all up to `entry`, and `part` of the one after it. */
+        const close = async (entry: number, part?: Place['part']): Promise<void> => {
+          if (lines.length) place.told = await publish(partition, { ...place, entry, part }, lines);
           place.entry = entry;
+          place.part = part;
           metrics.records.inc({ stage: 'events', outcome: 'ok' }, lines.length);
           metrics.batch.observe({ stage: 'events' }, lines.length);
           lines = [];
         };
         const entries = batch.filter(({ seq }) => seq > place.entry);
         for (const [i, { seq, value }] of entries.entries()) {
-          for (const record of value) lines.push(...linesOf(record));
-          if (lines.length >= MESSAGE_EVENTS || i === entries.length - 1) await close(seq);
+          const all = value.flatMap(linesOf);
+          let told = place.part?.entry === seq ? place.part.events : 0;
+          while (lines.length + all.length - told > MESSAGE_EVENTS) {
+            const upTo = told + MESSAGE_EVENTS - lines.length;
+            lines.push(...all.slice(told, upTo));
+            told = upTo;
+            await close(entries[i - 1]?.seq ?? place.entry, { entry: seq, events: told });
+          }
+          lines.push(...all.slice(told));
+          if (i === entries.length - 1) await close(seq);
         }
         const rest = config.BEHIND_MS - (performance.now() - begun);
         if (rest > 1) await pause(rest);

@@ -21,7 +21,7 @@ export async function openWebPush(
   const vapidDetails = { subject: config.VAPID_SUBJECT, publicKey: keys.public_key, privateKey: keys.private_key };
   const { PUSH_TTL_SEC: TTL, PUSH_TIMEOUT_MS: timeout } = config;
   // People name the endpoint: it leads to the public network or nowhere.
-  const guard = openGuard(config);
+  const guard = openGuard(config, 'PUSH_ALLOW_CIDRS');
   const dial = buildConnector({
     timeout,
     lookup: guardedLookup(guard),

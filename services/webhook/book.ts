@@ -1,4 +1,5 @@
 /** The endpoints in memory: who wants which events, and how to address and sign for each. */
+import type { Logger } from 'pino';
 import type { Database, Query } from '../../shared/db/database.ts';
 import type { Event } from '../../shared/pipeline/events.ts';
 import type { Order } from '../../shared/webhooks/deliveries.ts';
@@ -43,14 +44,22 @@ export interface Address {
   old: { signer: Signer; until: number } | undefined;
 }
 
+/** No key of WEBHOOK_SECRETS_KEYS opens what is sealed. */
+export interface Unreadable {
+  version: number;
+  unreadable: true;
+}
+
 export class AddressBook {
   readonly #db: Database;
   readonly #sealer: Sealer;
-  readonly #known = new Map<string, Address>();
+  readonly #log: Logger;
+  readonly #known = new Map<string, Address | Unreadable>();
 
-  constructor(db: Database, sealer: Sealer) {
+  constructor(db: Database, sealer: Sealer, log: Logger) {
     this.#db = db;
     this.#sealer = sealer;
+    this.#log = log;
   }
 
   /** Reads what is not known in that version. */
@@ -67,22 +76,36 @@ export class AddressBook {
     for (const row of rows) this.#known.set(row.id, this.#open(row));
   }
 
-  get(endpoint_id: string): Address | undefined {
+  get(endpoint_id: string): Address | Unreadable | undefined {
     return this.#known.get(endpoint_id);
   }
 
-  #open(row: Row): Address {
+  /** One that can't be opened is the trouble of that endpoint alone. */
+  #open(row: Row): Address | Unreadable {
     const { id, version, url } = row;
     const signer = (sealed: Buffer): Signer =>
       new Signer(JSON.parse(this.#sealer.open(sealed, `${id} secret`)) as EndpointSecret);
-    return {
-      version,
-      url,
-      headers: row.headers_sealed ? JSON.parse(this.#sealer.open(row.headers_sealed, `${id} headers`)) : {},
-      signer: signer(row.secret_sealed),
-      old: row.old_secret_sealed
-        ? { signer: signer(row.old_secret_sealed), until: row.old_secret_until!.getTime() }
-        : undefined,
-    };
+    try {
+      return {
+        version,
+        url,
+        headers: row.headers_sealed ? JSON.parse(this.#sealer.open(row.headers_sealed, `${id} headers`)) : {},
+        signer: signer(row.secret_sealed),
+        old: this.#old(row, signer),
+      };
+    } catch (error) {
+      this.#log.error({ unit: 'webhook', endpoint_id: id, reason: String(error) }, 'its secret or headers do not open');
+      return { version, unreadable: true };
+    }
+  }
+
+  /** Its key may be gone once its time is over. */
+  #old({ old_secret_sealed, old_secret_until }: Row, signer: (sealed: Buffer) => Signer): Address['old'] {
+    if (!old_secret_sealed) return undefined;
+    try {
+      return { signer: signer(old_secret_sealed), until: old_secret_until!.getTime() };
+    } catch {
+      return undefined;
+    }
   }
 }

@@ -24,17 +24,24 @@ const ROOM = `with recursive waiting(id) as (
     select (select d.endpoint_id from webhook_deliveries d where d.status = 'pending' and d.endpoint_id > w.id
       order by d.endpoint_id limit 1) from waiting w where w.id is not null
   ), room as materialized (
-    select e.id, e.version, coalesce(k.room, $3) as room, e.max_per_sec, e.paced_until
+    select e.id, e.version, coalesce(k.room, 1) as room, coalesce(k.standing, 'fresh') as standing, e.max_per_sec, e.paced_until
     from waiting w join webhook_endpoints e on e.id = w.id
-      left join unnest($4::uuid[], $5::int[]) as k(id, room) on k.id = e.id
-    where e.enabled and coalesce(k.room, $3) > 0
+      left join unnest($3::uuid[], $4::int[], $5::text[]) as k(id, room, standing) on k.id = e.id
+    where e.enabled and coalesce(k.room, 1) > 0
   )`;
-const TAKE = `, due as materialized (
-    select r.version, d.endpoint_id, d.event_id from allowed r cross join lateral (
+/** In turns by chance: where lanes are short, nobody is always the last. */
+const dueOf = (standing: Standing, limit: string): string => `
+    select r.version, d.endpoint_id, d.event_id
+    from (select * from allowed where standing = '${standing}' order by random()) r cross join lateral (
       select endpoint_id, event_id from webhook_deliveries
       where endpoint_id = r.id and status = 'pending' and next_at <= $1 order by next_at, seq limit r.room
       for update skip locked) d
-    limit $6
+    limit ${limit}`;
+const TAKE = `, well as materialized (${dueOf('well', '$6')}
+  ), fresh as materialized (${dueOf('fresh', 'least($8, $6 - (select count(*) from well))')}
+  ), ill as materialized (${dueOf('ill', 'least($9, least($8, $6 - (select count(*) from well)) - (select count(*) from fresh))')}
+  ), due as (
+    select * from well union all select * from fresh union all select * from ill
   ), taken as (
     update webhook_deliveries d set next_at = $2, claim = $7 from due
     where d.endpoint_id = due.endpoint_id and d.event_id = due.event_id
@@ -54,16 +61,24 @@ const ALLOWED = `, limited as (
       * e.max_per_sec + 0.001)::int as tokens
     from webhook_endpoints e join room r on r.id = e.id where e.max_per_sec is not null for update of e skip locked
   ), allowed as materialized (
-    select r.id, r.version, r.room from room r where r.max_per_sec is null
+    select r.id, r.version, r.room, r.standing from room r where r.max_per_sec is null
     union all
-    select r.id, r.version, least(r.room, l.tokens) from room r join limited l on l.id = r.id where l.tokens > 0
+    select r.id, r.version, least(r.room, l.tokens), r.standing from room r join limited l on l.id = r.id where l.tokens > 0
   )`;
 
+/** What is known of an endpoint: it answers; nothing; it fails or is slow. */
+export type Standing = 'well' | 'fresh' | 'ill';
+
+/** How many more attempts there may be. */
 export interface Room {
-  /** Attempts that an endpoint may have under way which is not named in `each`. */
-  usual: number;
-  each: Map<string, number>;
+  /** To each endpoint; one that is not named here is `fresh` and may have 1. */
+  each: { id: string; room: number; standing: Standing }[];
+  /** To all together. */
   total: number;
+  /** To those that are fresh or ill, together. */
+  fresh: number;
+  /** To those that are ill, together. */
+  ill: number;
 }
 
 export async function claim(db: Database, room: Room, now: number, until: number): Promise<Claimed[]> {
@@ -71,11 +86,13 @@ export async function claim(db: Database, room: Room, now: number, until: number
   const rows = await db.query<Omit<Claimed, 'claim'>>(`${ROOM}${ALLOWED}${TAKE}`, [
     new Date(now),
     new Date(until),
-    room.usual,
-    [...room.each.keys()],
-    [...room.each.values()],
+    room.each.map(({ id }) => id),
+    room.each.map((one) => one.room),
+    room.each.map(({ standing }) => standing),
     room.total,
     token,
+    room.fresh,
+    room.ill,
   ]);
   return rows.map((row) => ({ ...row, claim: token }));
 }

@@ -3,7 +3,7 @@
  * times in Postgres. Results that could not be written yet keep their lanes, so memory is bounded when Postgres is away.
  */
 import type { Context } from '../../shared/lifecycle.ts';
-import type { AddressBook } from './book.ts';
+import type { Address, AddressBook } from './book.ts';
 import { type Claimed, claim, release } from './claims.ts';
 import { Lanes } from './lanes.ts';
 import { CUT, type Poster } from './post.ts';
@@ -83,7 +83,13 @@ export class Dispatcher {
       await release(db.query, claimed);
       return [];
     }
-    await this.#book.load(claimed);
+    try {
+      await this.#book.load(claimed);
+    } catch (error) {
+      // Else they would be due only when the claim ends.
+      await release(db.query, claimed).catch(() => {});
+      throw error;
+    }
     for (const one of claimed) {
       this.#lanes.begin(one.endpoint_id);
       const attempt = this.#attempt(one).finally(() => this.#attempts.delete(attempt));
@@ -105,26 +111,13 @@ export class Dispatcher {
 
   async #attempt(claimed: Claimed): Promise<void> {
     const { endpoint_id, event_id, body } = claimed;
-    const address = this.#book.get(endpoint_id);
     const at = this.#now();
     const begun = performance.now();
-    const seconds = Math.floor(at / 1_000);
-    const signed = [address?.signer, address?.old && address.old.until > at ? address.old.signer : undefined];
-    const outcome = address
-      ? await this.#poster.post(
-          address.url,
-          {
-            ...address.headers,
-            'content-type': 'application/json',
-            'user-agent': AGENT,
-            'webhook-id': event_id,
-            'webhook-timestamp': String(seconds),
-            'webhook-signature': signed.flatMap((signer) => signer?.sign(event_id, seconds, body) ?? []).join(' '),
-          },
-          body,
-          at,
-        )
-      : { delivered: false, error: 'endpoint_gone' };
+    const address = this.#book.get(endpoint_id);
+    const outcome =
+      address && 'url' in address
+        ? await this.#poster.post(address.url, headersOf(address, event_id, body, at), body, at)
+        : { delivered: false, error: address ? 'secret_unreadable' : 'endpoint_gone' };
     if (this.#stop.signal.aborted && outcome.error === CUT) {
       // Else it is due when the claim ends.
       return await release(this.#context.db.query, [claimed]).catch(() => {});
@@ -191,4 +184,18 @@ export class Dispatcher {
     for (const written of this.#waiting.values()) written();
     this.#waiting.clear();
   }
+}
+
+/** Signed, by the old secret too as long as it counts. */
+function headersOf({ headers, signer, old }: Address, id: string, body: string, at: number): Record<string, string> {
+  const seconds = Math.floor(at / 1_000);
+  const signers = [signer, ...(old && old.until > at ? [old.signer] : [])];
+  return {
+    ...headers,
+    'content-type': 'application/json',
+    'user-agent': AGENT,
+    'webhook-id': id,
+    'webhook-timestamp': String(seconds),
+    'webhook-signature': signers.map((one) => one.sign(id, seconds, body)).join(' '),
+  };
 }

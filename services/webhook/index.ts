@@ -29,11 +29,11 @@ export interface World {
 export async function open(context: Context, { now = Date.now, resolve }: World = {}): Promise<Service> {
   const { config, log, metrics, db } = context;
   const sealer = openSealer(config);
-  const guard = openGuard(config);
+  const guard = openGuard(config, 'WEBHOOK_ALLOW_CIDRS');
   await fromEnvironment(db, sealer, { config, guard });
   const nc = await context.connect('webhook');
   const poster = openPoster(config, guard, resolve);
-  const dispatcher = new Dispatcher(context, new AddressBook(db, sealer), poster, now);
+  const dispatcher = new Dispatcher(context, new AddressBook(db, sealer, log), poster, now);
   nc.subscribe(subject.webhooks, { callback: () => dispatcher.wake() });
   const spec = streams(config)
     .find((stream) => stream.config.name === EVENTS)!

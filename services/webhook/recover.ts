@@ -18,6 +18,8 @@ interface Recovery {
   position: number | null;
 }
 const STEP = 64;
+/** How far the clock of whoever says when something happened may be ahead of the broker's. */
+const SKEW_MS = 60_000;
 
 /** One step of the oldest recovery that nobody else works on. @returns whether there was one. */
 export async function recoverStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
@@ -67,7 +69,7 @@ async function missing(query: Query, endpoint_id: string, events: Event[]): Retu
   return orders.filter(({ event }) => !there.has(event.id));
 }
 
-/** The next messages of EVENTS; `last` is undefined at its end. What happened was told a moment later, never before. */
+/** The next messages of EVENTS; `last` is undefined at its end. What happened was told a moment later. */
 async function read(
   manager: JetStreamManager,
   since: Date,
@@ -75,7 +77,7 @@ async function read(
 ): Promise<{ events: Event[]; last: number | undefined }> {
   const events: Event[] = [];
   let last: number | undefined;
-  const from = position === null ? { start_time: since } : { seq: position + 1 };
+  const from = position === null ? { start_time: new Date(since.getTime() - SKEW_MS) } : { seq: position + 1 };
   for await (const message of directBatch(manager, EVENTS, { ...from, batch: STEP })) {
     last = message.seq;
     try {

@@ -4,24 +4,40 @@ import type { Database } from '../../shared/db/database.ts';
 import { NOW } from '../../shared/webhooks/deliveries.ts';
 
 const BATCH = 5_000;
+/** A sweep ends, also where much has gathered; the next one goes on. */
+const BATCHES = 50;
 
-/** Deliveries that are over since WEBHOOK_LOG_DAYS, their events and attempts. At most one batch of each; more later. */
+/** Deliveries that are over since WEBHOOK_LOG_DAYS, their events and attempts. */
 export async function sweep(db: Database, config: Pick<Config, 'WEBHOOK_LOG_DAYS'>, now: number): Promise<void> {
   const before = new Date(now - config.WEBHOOK_LOG_DAYS * 86_400_000);
+  const old = async (statement: string): Promise<void> => {
+    for (let i = 0; i < BATCHES; i++) if ((await db.query(statement, [before, BATCH])).length < BATCH) return;
+  };
+  // Of endpoints that were deleted while an event was on its way to them; found by jumps through the index.
   await db.query(
+    `with recursive known(id) as (
+       (select endpoint_id from webhook_deliveries order by endpoint_id limit 1)
+       union all
+       select (select d.endpoint_id from webhook_deliveries d where d.endpoint_id > k.id order by d.endpoint_id limit 1)
+       from known k where k.id is not null
+     ) delete from webhook_deliveries where endpoint_id = any(array(
+       select k.id from known k where not exists (select 1 from webhook_endpoints e where e.id = k.id)))`,
+  );
+  await old(
     `delete from webhook_deliveries where ctid = any(array(
-       select ctid from webhook_deliveries where status <> 'pending' and finished_at < $1 limit $2))`,
-    [before, BATCH],
+       select ctid from webhook_deliveries where status <> 'pending' and finished_at < $1 limit $2)) returning 1`,
   );
-  await db.query(
+  // Looked up endpoint by endpoint, as the key is: all deliveries there are would be read for it otherwise.
+  await old(
     `delete from webhook_events where id = any(array(
-       select v.id from webhook_events v where v.at < $1
-         and not exists (select 1 from webhook_deliveries d where d.event_id = v.id) limit $2))`,
-    [before, BATCH],
+       select v.id from webhook_events v where v.at < $1 and not exists (
+         select 1 from webhook_endpoints e cross join lateral (
+           select 1 from webhook_deliveries d where d.endpoint_id = e.id and d.event_id = v.id offset 0) d)
+       limit $2)) returning 1`,
   );
-  await db.query(
-    'delete from webhook_attempts where id = any(array(select id from webhook_attempts where at < $1 limit $2))',
-    [before, BATCH],
+  await old(
+    `delete from webhook_attempts where id = any(array(
+       select id from webhook_attempts where at < $1 limit $2)) returning 1`,
   );
   // An endpoint whose order was switched while a delivery ended may leave a line waiting for nobody.
   await db.query(

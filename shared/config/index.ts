@@ -182,6 +182,9 @@ export const SETTINGS = {
     'Endpoints from the environment: a JSON array of {url, secret, event_types?, …}.',
   ),
   WEBHOOK_ALLOW_CIDRS: list('Private addresses that webhooks may reach all the same, e.g. 10.1.0.0/16.'),
+  PUSH_ALLOW_CIDRS: list(
+    'Private addresses that people may name as push endpoints, e.g. of a distributor of your own.',
+  ),
   WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Endpoints in all.', 1),
   WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
   WEBHOOK_TIMEOUT_SECS: count(15, 'How long an attempt may take from dialling to the end of the reply, seconds.', 1),
@@ -194,7 +197,11 @@ export const SETTINGS = {
   WEBHOOK_RETRY_AFTER_MAX_SECS: count(86_400, 'The longest Retry-After that is heeded, seconds.'),
   WEBHOOK_DISABLE_AFTER_DAYS: count(5, 'After so long with nothing but failures an endpoint is disabled.', 1),
   WEBHOOK_CONCURRENCY: count(1_024, 'Attempts under way in one process.', 2),
-  WEBHOOK_ENDPOINT_CONCURRENCY: count(8, 'Attempts under way to one endpoint, per process; 1 while it fails.', 1),
+  WEBHOOK_ENDPOINT_CONCURRENCY: count(
+    8,
+    'Attempts under way to one endpoint, per process; 1 until it has answered and while it fails.',
+    1,
+  ),
   WEBHOOK_SECRET_OVERLAP_HOURS: count(24, 'How long the old secret signs too after a rotation.'),
   WEBHOOK_LOG_DAYS: count(30, 'How long deliveries and their attempts are kept once they are over.', 1),
   // Payments

@@ -1,5 +1,5 @@
 /**
- * Where webhooks may go: public addresses, and what WEBHOOK_ALLOW_CIDRS names. Asked at the dial itself, of the very
+ * Where webhooks and pushes may go: public addresses, and what the operator allows. Asked at the dial itself, of the very
  * address that is dialled, so that neither a name that resolves differently the next time nor a literal in an odd
  * notation gets past. IANA special-purpose registries by ipaddr.js; IPv6 only where it is global unicast (2000::/3).
  */
@@ -16,13 +16,19 @@ const GLOBAL: Cidr = ipaddr.parseCIDR('2000::/3');
 
 export type Guard = (address: string) => boolean;
 
-/** @throws naming WEBHOOK_ALLOW_CIDRS when an entry is none. */
-export function openGuard({ WEBHOOK_ALLOW_CIDRS }: { readonly WEBHOOK_ALLOW_CIDRS: readonly string[] }): Guard {
-  const allowed = WEBHOOK_ALLOW_CIDRS.map((text): Cidr => {
+/**
+ * Operators name the endpoints of webhooks, people those of pushes: what is allowed for the first is not for the others.
+ * @throws naming the setting when an entry is no network.
+ */
+export function openGuard<N extends 'WEBHOOK_ALLOW_CIDRS' | 'PUSH_ALLOW_CIDRS'>(
+  config: { readonly [name in N]: readonly string[] },
+  name: N,
+): Guard {
+  const allowed = config[name].map((text): Cidr => {
     try {
       return ipaddr.parseCIDR(text);
     } catch {
-      throw new Error('WEBHOOK_ALLOW_CIDRS must be networks such as 10.1.0.0/16,fd00::/8');
+      throw new Error(`${name} must be networks such as 10.1.0.0/16,fd00::/8`);
     }
   });
   return (address) => {

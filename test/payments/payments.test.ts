@@ -1,101 +1,30 @@
 /** What payment events do: requests, conversations, devices, webhooks' events; whatever comes twice, late or dies. */
-import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import fc from 'fast-check';
-import { directBatch } from '../../nats/log.ts';
-import { DEAD, EVENTS, subject } from '../../nats/topology.ts';
-import { apply, type Request } from '../../services/payments-webhook/handle.ts';
+import { subject } from '../../nats/topology.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
-import {
-  PAYMENT_EVENTS,
-  type Payment,
-  type PaymentEvent,
-  type PaymentEventType,
-  rankOf,
-} from '../../shared/contract/payments.ts';
+import { type PaymentEvent, rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import { encodePayments } from '../../shared/pipeline/payments.ts';
 import { Api, type Got, QUICK } from '../api/http.ts';
-import { account, another, Phone, until } from '../edge/devices.ts';
-import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
+import { another, until } from '../edge/devices.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { couple, events, id, Payee } from './parties.ts';
 import { change, SECRET, send } from './sender.ts';
 
 let env: Env;
 let at: Addresses;
-let worker: Spawned;
 let api: Api;
 
 test.before(async () => {
   env = await startEnv({ ...QUICK, PAYMENTS_WEBHOOK_SECRET: SECRET, AWAY_GRACE_MS: 100 });
-  at = await env.start('events', 'history', 'fanout', 'ingest', 'api', 'edge');
-  worker = await env.spawn('payments-webhook');
+  at = await env.start('events', 'payments-webhook', 'history', 'fanout', 'ingest', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
 test.after.always(() => env?.stop());
 
-const id = (what: string): string => `${what}_${uuid7()}`;
-
-class Payee extends Phone {
-  readonly payments: Payment[] = [];
-  static async up(session: Awaited<ReturnType<typeof account>>): Promise<Payee> {
-    const one = new Payee(session, at.edgeUrl);
-    one.device.on('payment', ({ payment }) => void one.payments.push(payment));
-    await one.up();
-    return one;
-  }
-  states(request: string): string[] {
-    return this.payments.filter(({ request_id }) => request_id === request).map(({ state }) => state);
-  }
-}
-
-/** Two people with a conversation in which one message was said. */
-async function couple() {
-  const [anna, ben] = await Promise.all([Payee.up(await account(at)), Payee.up(await account(at))]);
-  const { conversation_id } = await anna.send(ben, 'you owe me lunch');
-  return { anna, ben, conversation_id };
-}
-/** chat.payment.updated of a request, as webhooks get them. */
-async function events(request: string): Promise<Event<'chat.payment.updated'>[]> {
-  await until(async () => (await env.db.query('select 1 from event_outbox limit 1')).length === 0);
-  const jsm = await jetstreamManager(await env.nats('admin'));
-  const found: Event<'chat.payment.updated'>[] = [];
-  const query = { seq: 1, next_by_subj: subject.event('chat.payment.updated'), batch: 1_000 };
-  for await (const message of directBatch(jsm, EVENTS, query))
-    for (const one of decodeEvents(message.data) as typeof found) if (one.data.request_id === request) found.push(one);
-  return found;
-}
-
-test('[P03] a request goes only forward, whatever the order of its events', (t) => {
-  const types = Object.keys(PAYMENT_EVENTS) as PaymentEventType[];
-  fc.assert(
-    fc.property(
-      fc.array(fc.constantFrom(...types), { minLength: 1, maxLength: 12 }),
-      fc.array(fc.nat(11), { maxLength: 11 }),
-      (given, cuts) => {
-        const requests = new Map<string, Request>();
-        let before = 0;
-        const batches = [0, ...cuts, given.length].sort((a, b) => a - b);
-        for (let i = 1; i < batches.length; i++) {
-          const part = given.slice(batches[i - 1], batches[i]);
-          apply(
-            part.map((type, n) => ({ key: `${i} ${n}`, type, request_id: 'r', received_at: n })),
-            requests,
-          );
-          const rank = requests.has('r') ? rankOf(requests.get('r')!.state) : 0;
-          if (rank < before) return false;
-          before = rank;
-        }
-        return before === Math.max(...given.map((type) => rankOf(PAYMENT_EVENTS[type])));
-      },
-    ),
-  );
-  t.pass();
-});
-
 test('[P03] it stands in a conversation, and both people hear of each step on every device, at once or later', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
-  const tablet = await Payee.up(await another(ben.device.session));
+  const { anna, ben, conversation_id } = await couple(at);
+  const tablet = await Payee.up(at, await another(ben.device.session));
   await tablet.device.close();
   const request = id('PR');
   await send(at.apiUrl, change('create', request));
@@ -117,13 +46,13 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
   );
   t.deepEqual(order, ['message', 'pending', 'message', 'accepted'], 'in the order of the conversation');
 
-  const back = await Payee.up(tablet.device.session);
+  const back = await Payee.up(at, tablet.device.session);
   t.deepEqual(back.states(request), ['pending', 'accepted'], 'a device that was away gets all of it');
   await env.settle();
   const listed = await api.ask('payments', { id: conversation_id, token: ben.device.session.access_token });
   t.deepEqual(listed.data.items, [ben.payments.at(-1)!]);
   t.deepEqual(
-    (await events(request)).map(({ data }) => data),
+    (await events(env, request)).map(({ data }) => data),
     [
       { request_id: request, state: 'pending' },
       { request_id: request, state: 'accepted', transfer_id: 'TR_1', conversation_id },
@@ -133,7 +62,7 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
 });
 
 test('[P03] late and backward events change nothing; the payments service may name the conversation', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
+  const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   for (const [to, more] of [
     ['cancel', { conversation_id }],
@@ -149,7 +78,7 @@ test('[P03] late and backward events change nothing; the payments service may na
   t.deepEqual(ben.states(request), ['canceled', 'accepted']);
   t.deepEqual(anna.states(request), ['canceled', 'accepted']);
   t.deepEqual(
-    (await events(request)).map(({ data }) => data.state),
+    (await events(env, request)).map(({ data }) => data.state),
     ['canceled', 'accepted'],
   );
   const nowhere = id('PR');
@@ -164,7 +93,7 @@ test('[P03] late and backward events change nothing; the payments service may na
 });
 
 test('[P03] a request that goes forward while it is put into conversations ends the same everywhere', async (t) => {
-  const couples = await Promise.all([couple(), couple()]);
+  const couples = await Promise.all([couple(at), couple(at)]);
   const requests = Array.from({ length: 15 }, () => id('PR'));
   await Promise.all(
     requests.flatMap((request) => [
@@ -193,7 +122,7 @@ test('[P03] a request that goes forward while it is put into conversations ends 
 });
 
 test('[P03] only members put a request into a conversation, and only they see it', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
+  const { anna, ben, conversation_id } = await couple(at);
   const stranger = await api.register();
   const body = { request_id: id('PR') };
   t.is(
@@ -218,7 +147,7 @@ test('[P03] only members put a request into a conversation, and only they see it
 });
 
 test('[P02] the same event 100 times at once, and again after everything was forgotten but Postgres, has one effect', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
+  const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   const event = change('accept', request, { transfer_id: 'T', conversation_id }, id('evt'));
   const answers = await Promise.all(Array.from({ length: 100 }, () => send(at.apiUrl, event)));
@@ -239,7 +168,7 @@ test('[P02] the same event 100 times at once, and again after everything was for
   await anna.send(ben, 'last');
   await until(() => ben.payloads.includes('last'));
   t.deepEqual(ben.states(request), ['accepted']);
-  t.is((await events(request)).length, 1);
+  t.is((await events(env, request)).length, 1);
   const [{ n }] = (await env.db.query<{ n: number }>('select count(*) as n from payment_events where request_id = $1', [
     request,
   ])) as [{ n: number }];
@@ -254,87 +183,8 @@ test('[P02] without an id the content stands for the event', async (t) => {
   t.false((await send(at.apiUrl, change('create', request, { note: 'other' }))).data.duplicate);
 });
 
-test.serial('[P02] the worker killed again and again loses no event and tells none twice', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
-  const requests = Array.from({ length: 60 }, () => id('PR'));
-  const sending = (async () => {
-    for (const request of requests) {
-      for (const to of ['create', 'accept'])
-        t.is((await send(at.apiUrl, change(to, request, { conversation_id }, `${to}_${request}`))).status, 202);
-    }
-  })();
-  for (let i = 0; i < 3; i++) {
-    const seen = ben.payments.length;
-    await until(() => ben.payments.length > seen || ben.payments.length >= 100);
-    await worker.kill9();
-    await worker.restart();
-  }
-  await sending;
-  await env.settle();
-  await anna.send(ben, 'last');
-  await until(() => ben.payloads.includes('last'));
-  for (const request of requests) {
-    t.deepEqual(ben.states(request), ['pending', 'accepted']);
-    t.deepEqual(
-      (await events(request)).map(({ data }) => data.state),
-      ['pending', 'accepted'],
-    );
-  }
-  await Promise.all([anna, ben].map(({ device }) => device.close()));
-});
-
-test.serial('[P02] a worker that was frozen and comes back as a second one tells nothing twice', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
-  const requests = Array.from({ length: 20 }, () => id('PR'));
-  const send20 = (to: string) =>
-    Promise.all(requests.map((request) => send(at.apiUrl, change(to, request, { conversation_id }))));
-  const second = await env.spawn('payments-webhook');
-  await send20('create');
-  await env.settle();
-  worker.signal('SIGSTOP');
-  await send20('decline');
-  await until(() => requests.every((request) => ben.states(request).length === 2), 30_000);
-  worker.signal('SIGCONT');
-  await send20('accept');
-  await until(() => requests.every((request) => ben.states(request).includes('accepted')), 30_000);
-  await env.settle();
-  await anna.send(ben, 'last');
-  await until(() => ben.payloads.includes('last'));
-  for (const request of requests) t.deepEqual(ben.states(request), ['pending', 'declined', 'accepted']);
-  await second.stop();
-  await Promise.all([anna, ben].map(({ device }) => device.close()));
-});
-
-test.serial('[P02] what no api wrote is a dead letter, and the rest goes on', async (t) => {
-  const nc = await env.nats('api');
-  await nc.request(subject.payments, 'no event');
-  const request = id('PR');
-  await send(at.apiUrl, change('create', request));
-  await env.settle();
-  t.is((await env.db.query('select 1 from payment_requests where request_id = $1', [request])).length, 1);
-  const jsm = await jetstreamManager(await env.nats('admin'));
-  const dead = await jsm.streams.getMessage(DEAD, { last_by_subj: subject.dead('payments-webhook') });
-  t.is(dead?.string(), 'no event');
-});
-
-test.serial('[P02] what was acknowledged survives the broker, and is taken while Postgres is away', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
-  const request = id('PR');
-  await env.postgres.kill9();
-  const answer = await send(at.apiUrl, change('accept', request, { conversation_id }, id('evt')));
-  t.deepEqual(answer, { status: 202, data: { received: true, duplicate: false } } as never);
-  await env.broker.kill9();
-  await env.broker.restart();
-  t.is((await send(at.apiUrl, change('create', request), { secret: 'wrong' })).status, 401);
-  await env.postgres.restart();
-  await until(() => ben.states(request).length > 0, 60_000);
-  await env.settle(60_000);
-  t.deepEqual(ben.states(request), ['accepted']);
-  await Promise.all([anna, ben].map(({ device }) => device.close()));
-});
-
 test('[P03] operators list events and have one applied again', async (t) => {
-  const { anna, ben, conversation_id } = await couple();
+  const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   const token = adminToken(env.config);
   await send(at.apiUrl, change('accept', request, { conversation_id, transfer_id: 'T' }, 'evt_listed'));

@@ -24,7 +24,7 @@ test.before(async () => {
   await Promise.all([web.open(), fcm.open(), apns.open()]);
   env = await startEnv({
     ...QUICK,
-    ...{ AWAY_GRACE_MS: 100, PUSH_DELAY_MS: 300, PRESENCE_LEASE_MS: 2_000, WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] },
+    ...{ AWAY_GRACE_MS: 100, PUSH_DELAY_MS: 300, PRESENCE_LEASE_MS: 2_000, PUSH_ALLOW_CIDRS: ['127.0.0.0/8'] },
     ...{ FCM_URL: fcm.url, FCM_SERVICE_ACCOUNT_JSON: fcm.account },
     ...{
       APNS_URL: apns.url,
@@ -355,8 +355,9 @@ test('[N03] APNs: one HTTP/2 connection, made again when it breaks; unregistered
   await alice.device.close();
 });
 
-test('[N03] an endpoint on a private address is never dialled', async (t) => {
-  const senders = await openWebPush({ ...env.config, WEBHOOK_ALLOW_CIDRS: [] }, env.db);
+test('[N03] an endpoint on a private address is never dialled, also where webhooks may go', async (t) => {
+  const config = { ...env.config, PUSH_ALLOW_CIDRS: [], WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8', '::1/128'] };
+  const senders = await openWebPush(config, env.db);
   const { browser, endpoint, keys } = web.subscribe();
   const port = new URL(endpoint).port;
   for (const host of ['127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]', '2130706433']) {

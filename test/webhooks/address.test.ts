@@ -8,7 +8,7 @@ import { openGuard, type Resolve } from '../../shared/webhooks/address.ts';
 import { checkUrl } from '../../shared/webhooks/endpoints.ts';
 import { Receiver } from './receiver.ts';
 
-const guard = openGuard({ WEBHOOK_ALLOW_CIDRS: [] });
+const guard = openGuard({ WEBHOOK_ALLOW_CIDRS: [] }, 'WEBHOOK_ALLOW_CIDRS');
 const config = readConfig({ WEBHOOK_TIMEOUT_SECS: '2' });
 
 test('[W06] what is not a public address is refused, however it is written', (t) => {
@@ -44,10 +44,12 @@ test('[W06] a mapped or translated address is judged as the one behind it', (t) 
 });
 
 test('[W06] what the operator allows is allowed, and nothing beside it', (t) => {
-  const open = openGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0/16', 'fd00:1::/32'] });
+  const open = openGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0/16', 'fd00:1::/32'] }, 'WEBHOOK_ALLOW_CIDRS');
   t.deepEqual(['10.1.2.3', '::ffff:10.1.2.3', 'fd00:1::5'].filter(open).length, 3);
   t.deepEqual(['10.2.0.1', 'fd00:2::1', '127.0.0.1'].filter(open), []);
-  t.throws(() => openGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0'] }), { message: /WEBHOOK_ALLOW_CIDRS/ });
+  t.throws(() => openGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0'] }, 'WEBHOOK_ALLOW_CIDRS'), {
+    message: /WEBHOOK_ALLOW_CIDRS/,
+  });
 });
 
 test('[W06] an endpoint URL is checked when it is given: https, length, credentials, odd literals, names', async (t) => {
@@ -104,10 +106,16 @@ test('[W06] the dial itself refuses: a literal, a name that leads inside, a name
     );
   const poster = openPoster(config, guard, resolve);
   answers['rebinding.test']!();
-  for (const host of ['127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]', '0x7f.1', ...Object.keys(answers)]) {
+  const literals = [
+    ...['127.0.0.1', '[::1]', '[::ffff:127.0.0.1]', '0x7f.1', '2130706433', '0177.0.0.1', '0', '0.0.0.0', '[::]'],
+    ...['[::127.0.0.1]', '[64:ff9b::7f00:1]', '169.254.169.254', '100.64.0.1', '[fe80::1]', '[fd00:ec2::254]'],
+  ];
+  for (const host of ['localhost', ...literals, ...Object.keys(answers)]) {
     const outcome = await poster.post(`http://${host}:${port}/hook`, {}, '{}', Date.now());
     t.deepEqual(outcome, { delivered: false, error: 'address_refused' }, host);
   }
+  const zone = await poster.post(`http://[::1%25lo]:${port}/hook`, {}, '{}', Date.now());
+  t.false(zone.delivered, 'a zone is no part of a URL');
   t.is(receiver.dialled, 0, 'nobody was even dialled');
   await poster.close();
   await receiver.stop();
@@ -116,7 +124,7 @@ test('[W06] the dial itself refuses: a literal, a name that leads inside, a name
 test('[W06] redirects are not followed, also to where one may go', async (t) => {
   const inside = await Receiver.start();
   const receiver = await Receiver.start((_, response) => void response.writeHead(307, { location: inside.url }).end());
-  const poster = openPoster(config, openGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }));
+  const poster = openPoster(config, openGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS'));
   const outcome = await poster.post(receiver.url, {}, '{}', Date.now());
   t.like(outcome, { delivered: false, status: 307, error: 'redirect' });
   t.is(inside.dialled, 0);
@@ -127,7 +135,7 @@ test('[W06] redirects are not followed, also to where one may go', async (t) => 
 test('[W04] an endpoint that hangs, drips, talks without end or speaks no HTTP ends in time, with little memory', async (t) => {
   const poster = openPoster(
     { ...config, WEBHOOK_TIMEOUT_SECS: 1 },
-    openGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }),
+    openGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS'),
   );
   const silent = createServer(() => {});
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));

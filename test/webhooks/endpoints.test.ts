@@ -254,6 +254,7 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
   const again = await list();
   t.is(again.length, 1);
   t.like(again[0], { id: first!.id, ordered: true, event_types: null });
+  t.is((await ask('rotateSecret', { id: first!.id, body: {} })).status, 409, 'the variable has its secret');
   await run([]);
   t.deepEqual(await list(), []);
   const { config } = system.env;
@@ -266,7 +267,7 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
     await t.throwsAsync(
       fromEnvironment(system.env.db, openSealer(config), {
         config: { ...config, CHAT_WEBHOOK_ENDPOINTS_JSON: wrong },
-        guard: openGuard(config),
+        guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS'),
       }),
       { message: /^CHAT_WEBHOOK_ENDPOINTS_JSON/ },
     );
@@ -276,6 +277,8 @@ test.serial('[W01] there are no more endpoints than allowed', async (t) => {
   const { items } = (await ask('endpoints', { query: { limit: 100 } })).data;
   for (let n = items.length; n < 30; n++) t.is((await ask('createEndpoint', { body: { url: URL } })).status, 201);
   t.is((await ask('createEndpoint', { body: { url: URL } })).error!.code, 'forbidden');
+  const again = await ask('createEndpoint', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
+  t.is(again.status, 200, 'one that is there already may be asked for again');
 });
 
 test('[W01] npm run admin -- token prints the token that a running system takes', (t) => {

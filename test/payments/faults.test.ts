@@ -1,0 +1,124 @@
+/** Payment events whatever dies, sleeps or fills up meanwhile: one effect each. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { DEAD, subject } from '../../nats/topology.ts';
+import { QUICK } from '../api/http.ts';
+import { until } from '../edge/devices.ts';
+import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
+import { couple, events, id } from './parties.ts';
+import { change, SECRET, send } from './sender.ts';
+
+let env: Env;
+let at: Addresses;
+let worker: Spawned;
+
+test.before(async () => {
+  env = await startEnv({ ...QUICK, PAYMENTS_WEBHOOK_SECRET: SECRET, AWAY_GRACE_MS: 100 });
+  at = await env.start('events', 'history', 'fanout', 'ingest', 'api', 'edge');
+  worker = await env.spawn('payments-webhook');
+});
+test.after.always(() => env?.stop());
+
+test.serial('[P02] the worker killed again and again loses no event and tells none twice', async (t) => {
+  const { anna, ben, conversation_id } = await couple(at);
+  const requests = Array.from({ length: 60 }, () => id('PR'));
+  const sending = (async () => {
+    for (const request of requests) {
+      for (const to of ['create', 'accept'])
+        t.is((await send(at.apiUrl, change(to, request, { conversation_id }, `${to}_${request}`))).status, 202);
+    }
+  })();
+  for (let i = 0; i < 3; i++) {
+    const seen = ben.payments.length;
+    await until(() => ben.payments.length > seen || ben.payments.length >= 100);
+    await worker.kill9();
+    await worker.restart();
+  }
+  await sending;
+  await env.settle();
+  await anna.send(ben, 'last');
+  await until(() => ben.payloads.includes('last'));
+  for (const request of requests) {
+    t.deepEqual(ben.states(request), ['pending', 'accepted']);
+    t.deepEqual(
+      (await events(env, request)).map(({ data }) => data.state),
+      ['pending', 'accepted'],
+    );
+  }
+  await Promise.all([anna, ben].map(({ device }) => device.close()));
+});
+
+test.serial('[P02] a worker that was frozen and comes back as a second one tells nothing twice', async (t) => {
+  const { anna, ben, conversation_id } = await couple(at);
+  const requests = Array.from({ length: 20 }, () => id('PR'));
+  const send20 = (to: string) =>
+    Promise.all(requests.map((request) => send(at.apiUrl, change(to, request, { conversation_id }))));
+  const second = await env.spawn('payments-webhook');
+  await send20('create');
+  await env.settle();
+  worker.signal('SIGSTOP');
+  await send20('decline');
+  await until(() => requests.every((request) => ben.states(request).length === 2), 30_000);
+  worker.signal('SIGCONT');
+  await send20('accept');
+  await until(() => requests.every((request) => ben.states(request).includes('accepted')), 30_000);
+  await env.settle();
+  await anna.send(ben, 'last');
+  await until(() => ben.payloads.includes('last'));
+  for (const request of requests) t.deepEqual(ben.states(request), ['pending', 'declined', 'accepted']);
+  await second.stop();
+  await Promise.all([anna, ben].map(({ device }) => device.close()));
+});
+
+test.serial('[P02] what no api wrote is a dead letter, and the rest goes on', async (t) => {
+  const nc = await env.nats('api');
+  await nc.request(subject.payments, 'no event');
+  const request = id('PR');
+  await send(at.apiUrl, change('create', request));
+  await env.settle();
+  t.is((await env.db.query('select 1 from payment_requests where request_id = $1', [request])).length, 1);
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const dead = await jsm.streams.getMessage(DEAD, { last_by_subj: subject.dead('payments-webhook') });
+  t.is(dead?.string(), 'no event');
+});
+
+test.serial('[P02] a full disk of Postgres, or a failover, is waited for and makes no dead letter', async (t) => {
+  const { query } = env.db;
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const dead = async (): Promise<number> => (await jsm.streams.info(DEAD)).state.messages;
+  const before = await dead();
+  // A sequence keeps count of what is rolled back. More failures than a message that can't be handled is given.
+  await query('create sequence payment_tries');
+  await query(`create function no_room() returns trigger language plpgsql as $$ begin
+    raise exception 'as Postgres would' using errcode =
+      (array['53100', '25006', '40P01', '57014', '58030'])[1 + nextval('payment_tries') % 5];
+  end $$`);
+  await query('create trigger no_room before insert on payment_events for each row execute function no_room()');
+  const requests = [id('PR'), id('PR')];
+  for (const request of requests) t.is((await send(at.apiUrl, change('create', request))).status, 202);
+  await until(
+    async () => (await query<{ n: number }>('select last_value as n from payment_tries'))[0]!.n >= 14,
+    60_000,
+  );
+  t.is(await dead(), before);
+  await query('drop function no_room cascade');
+  await env.settle();
+  t.is((await query('select 1 from payment_requests where request_id = any($1)', [requests])).length, 2);
+  t.is(await dead(), before);
+});
+
+test.serial('[P02] what was acknowledged survives the broker, and is taken while Postgres is away', async (t) => {
+  const { anna, ben, conversation_id } = await couple(at);
+  const request = id('PR');
+  await env.postgres.kill9();
+  const answer = await send(at.apiUrl, change('accept', request, { conversation_id }, id('evt')));
+  t.deepEqual(answer, { status: 202, data: { received: true, duplicate: false } } as never);
+  await env.broker.kill9();
+  await env.broker.restart();
+  t.is((await send(at.apiUrl, change('create', request), { secret: 'wrong' })).status, 401);
+  await env.postgres.restart();
+  await until(() => ben.states(request).length > 0, 60_000);
+  await env.settle(60_000);
+  t.deepEqual(ben.states(request), ['accepted']);
+  await Promise.all([anna, ben].map(({ device }) => device.close()));
+});

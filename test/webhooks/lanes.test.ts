@@ -1,0 +1,101 @@
+/** Endpoints beside many bad ones: whatever those do, the others are served. */
+import test from 'ava';
+import { Receiver } from './receiver.ts';
+import { System } from './system.ts';
+
+let system: System;
+test.before(async () => {
+  // Nothing that hangs ends within the tests.
+  system = await System.start({ WEBHOOK_TIMEOUT_SECS: 120, WEBHOOK_CONCURRENCY: 8, WEBHOOK_ENDPOINT_CONCURRENCY: 4 });
+});
+test.after.always(() => system?.stop());
+
+const poke = async (id: string): Promise<void> => {
+  const { status } = await system.api.ask('testEndpoint', { token: system.admin, id, body: {} });
+  if (status !== 202) throw new Error(`test event: ${status}`);
+};
+
+/** Endpoints of that receiver, each with so many events waiting. */
+async function many(receiver: Receiver, endpoints: number, events: number): Promise<string[]> {
+  const ids: string[] = [];
+  for (let i = 0; i < endpoints; i++) {
+    const { id } = await system.endpoint({ url: `${receiver.url}/${i}` });
+    ids.push(id);
+    for (let n = 0; n < events; n++) await poke(id);
+  }
+  return ids;
+}
+
+test.serial('[W07] more new endpoints that hang than there are lanes leave a quarter to the others', async (t) => {
+  const hangs = await Receiver.start(() => {});
+  const good = await Receiver.start();
+  const { id } = await system.endpoint({ url: good.url });
+  await system.send();
+  await poke(id);
+  await system.none(id);
+  await many(hangs, 12, 2);
+  await hangs.count(6);
+  for (let n = 0; n < 20; n++) await poke(id);
+  await good.count(21);
+  await system.none(id);
+  t.is(hangs.got.length, 6);
+  t.is(new Set(hangs.got.map(({ path }) => path)).size, 6, 'one each');
+  await system.pause();
+  await Promise.all([hangs.stop(), good.stop()]);
+  await system.env.db.query('update webhook_endpoints set enabled = false');
+});
+
+test.serial('[W07] endpoints that failed leave half of the lanes to the others, new ones among them', async (t) => {
+  let broken = true;
+  const bad = await Receiver.start((_, response) => {
+    if (broken) response.writeHead(500).end();
+  });
+  const good = await Receiver.start();
+  const ids = await many(bad, 12, 1);
+  await system.send();
+  await system.until(async () => {
+    const [row] = await system.env.db.query<{ n: number }>(
+      'select count(*) as n from webhook_deliveries where endpoint_id = any($1) and attempts > 0',
+      [ids],
+    );
+    return row!.n === ids.length;
+  });
+  broken = false;
+  const failed = bad.got.length;
+  for (const id of ids) await poke(id);
+  await bad.count(failed + 4);
+  const { id } = await system.endpoint({ url: good.url });
+  for (let n = 0; n < 20; n++) await poke(id);
+  await good.count(20);
+  await system.none(id);
+  t.is(bad.got.length, failed + 4);
+  await system.pause();
+  await Promise.all([bad.stop(), good.stop()]);
+});
+
+test.serial('[W07] an endpoint whose secret does not open fails for itself; the others are served', async (t) => {
+  const receiver = await Receiver.start();
+  const [shut, good] = [await system.endpoint({ url: receiver.url }), await system.endpoint({ url: receiver.url })];
+  const { query } = system.env.db;
+  await query(
+    'update webhook_endpoints set secret_sealed = set_byte(secret_sealed, 1, 1 + get_byte(secret_sealed, 1) % 9) where id = $1',
+    [shut.id],
+  );
+  // An old secret whose time is over, and its key gone.
+  await query(`update webhook_endpoints set old_secret_sealed = '\\x00', old_secret_until = now() where id = $1`, [
+    good.id,
+  ]);
+  for (const { id } of [shut, good]) await poke(id);
+  await system.send();
+  await receiver.count(1);
+  await system.none(good.id);
+  await system.until(async () => {
+    const { data } = await system.api.ask('attempts', { token: system.admin, id: shut.id });
+    return data.items.length > 0;
+  });
+  const { data } = await system.api.ask('attempts', { token: system.admin, id: shut.id });
+  t.like(data.items[0], { outcome: 'failed', error: 'secret_unreadable' });
+  t.is(receiver.got.length, 1);
+  await system.pause();
+  await receiver.stop();
+});
