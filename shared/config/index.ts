@@ -66,7 +66,11 @@ export const SETTINGS = {
   NODE_ENV: text('development', 'production refuses generated secrets, open CORS, query tokens and the fast profile.'),
   LOG_LEVEL: text('info', 'pino level.'),
   // How the pipeline is cut; see docs/operations.md before changing it on existing data
-  PARTITIONS: count(4, 'Partitions of the log (by conversation).', 1),
+  PARTITIONS: count(
+    2,
+    'Partitions of the log (by conversation): so many processes can share the work of ingest, fanout and history.',
+    1,
+  ),
   INBOX_SHARDS: count(4, 'Shards of the inbox (by user).', 1),
   STREAM_REPLICAS: count(1, 'Replicas of each stream (3 on a NATS cluster).', 1),
   LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
