@@ -24,6 +24,10 @@ interface Pending {
   meta: Buffer;
   body: Uint8Array | undefined;
   deadline: number;
+  /** It went again after a reconnection: an answer `repeated` may be that of the first time. */
+  again?: true;
+  /** fanout was faster than ingest: `sent` came before the answer, on its own way through the broker. */
+  early?: true;
 }
 
 /** A batch this large goes out without waiting for the end of the turn. */
@@ -129,13 +133,17 @@ export class Gateway {
     for (const [tag, message_id, conversation_id, seq, repeated] of reply.answers ?? []) {
       const pending = this.#take(tag);
       if (!pending) continue;
-      pending.waiter.answered({ message_id, conversation_id, seq, repeated: repeated === 1 });
-      if (pending.waiter.sent && !repeated && this.#unsent.size < MAX_UNSENT)
-        this.#unsent.set(tag, { waiter: pending.waiter, until: Date.now() + SENT_WAIT_MS });
+      const { waiter, again, early } = pending;
+      waiter.answered({ message_id, conversation_id, seq, repeated: repeated === 1 });
+      if (early) waiter.sent?.();
+      else if (waiter.sent && (!repeated || again) && this.#unsent.size < MAX_UNSENT)
+        this.#unsent.set(tag, { waiter, until: Date.now() + SENT_WAIT_MS });
     }
     for (const [tag, error] of reply.errors ?? [])
       this.#take(tag)?.waiter.failed(new ApiError(error.code, error.message, error));
     for (const tag of reply.sent ?? []) {
+      const pending = this.#pending.get(tag);
+      if (pending) pending.early = true;
       this.#unsent.get(tag)?.waiter.sent?.();
       this.#unsent.delete(tag);
     }
@@ -159,7 +167,10 @@ export class Gateway {
       if (status.type !== 'reconnect') continue;
       this.#away = false;
       this.#batches.clear();
-      for (const [tag, pending] of this.#pending) this.#queue(tag, pending);
+      for (const [tag, pending] of this.#pending) {
+        pending.again = true;
+        this.#queue(tag, pending);
+      }
     }
   }
 }
