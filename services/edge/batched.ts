@@ -25,6 +25,30 @@ export function batched<K, V>(load: (keys: K[]) => Promise<V[]>): (key: K) => Pr
     });
 }
 
+/** One `load` at a time for each key: who asks while one runs shares the next, which begins after the question. */
+export function inTurns<K, V>(load: (key: K) => Promise<V>): (key: K) => Promise<V> {
+  const running = new Map<K, Promise<V>>();
+  const coming = new Map<K, Promise<V>>();
+  const begin = (key: K): Promise<V> => {
+    coming.delete(key);
+    const run = load(key).finally(() => running.delete(key));
+    running.set(key, run);
+    return run;
+  };
+  return (key) => {
+    const known = coming.get(key);
+    if (known) return known;
+    const now = running.get(key);
+    if (!now) return begin(key);
+    const next = now.then(
+      () => begin(key),
+      () => begin(key),
+    );
+    coming.set(key, next);
+    return next;
+  };
+}
+
 /** At most `width` tasks at a time, in order of arrival: a storm of reconnections must not drown the broker's API. */
 export class Gate {
   readonly #queue: (() => void)[] = [];

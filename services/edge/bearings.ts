@@ -32,7 +32,8 @@ export async function bearings(
     return { cursor, seq, gap: { to, reason: 'reset' } };
   }
   if (since === undefined) return { cursor, seq };
-  const { first_seq, first_at } = await edge.shards.facts(shard);
+  // Fresh: what grew too old a moment ago must not go without a word.
+  const { first_seq, first_at } = await edge.shards.facts(shard, true);
   if (first_seq <= seq + 1 || since >= first_at) return { cursor, seq };
   return { cursor, seq: first_seq - 1, gap: { to: cursorAt(lineage, first_seq) - 1, reason: 'retention' } };
 }

@@ -7,7 +7,7 @@ import type { NatsConnection } from 'nats';
 import { inboxStream, LINEAGE_BUCKET } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { cursorOf, type Lineage } from '../../shared/pipeline/lineage.ts';
-import { batched } from './batched.ts';
+import { inTurns } from './batched.ts';
 
 export interface StreamFacts {
   first_seq: number;
@@ -39,7 +39,7 @@ export class Shards {
   /** By shard: base of the newest life that was heard of. */
   readonly #heard = new Map<number, number>();
   readonly #facts = new Map<number, StreamFacts & { at: number }>();
-  readonly #ask = batched((shards: number[]) => this.#load(shards));
+  readonly #ask = inTurns((shard: number) => this.#info(shard));
   #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -85,7 +85,7 @@ export class Shards {
     return true;
   }
 
-  /** At most `FACTS_MS` old; asked anew when `fresh`. */
+  /** At most `FACTS_MS` old; when `fresh`, asked after the call. */
   async facts(shard: number, fresh = false): Promise<StreamFacts> {
     const known = this.#facts.get(shard);
     if (known && !fresh && Date.now() - known.at < FACTS_MS) return known;
@@ -132,12 +132,6 @@ export class Shards {
     this.#lineages[shard] = lineage;
     const same = old && old.server === lineage.server && old.lives.at(-1)!.base === lineage.lives.at(-1)!.base;
     if (old && !same) this.#changed(shard);
-  }
-
-  async #load(shards: number[]): Promise<StreamFacts[]> {
-    const asked = new Map<number, Promise<StreamFacts>>();
-    for (const shard of shards) if (!asked.has(shard)) asked.set(shard, this.#info(shard));
-    return await Promise.all(shards.map((shard) => asked.get(shard)!));
   }
 
   async #info(shard: number): Promise<StreamFacts> {

@@ -28,9 +28,7 @@ test('[M06] [H01] items that the inbox lost while a device was away are announce
   await phone.device.send({ to: { user_id }, plaintext: 'after' });
   await env.settle();
 
-  // Another edge, as after a deploy: what this one remembers of the stream's beginning may be seconds old.
-  const { edgeUrl } = await env.start('edge');
-  const back = listen(ben.session, { apiUrl, edgeUrl }, { crypto: keys });
+  const back = listen(ben.session, at, { crypto: keys });
   const resynced: boolean[] = [];
   back.device.on('message', ({ resync }) => {
     resynced.push(resync);
