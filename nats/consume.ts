@@ -25,6 +25,8 @@ export interface WriterOptions<T> extends Handling<T> {
   ensure?: StreamSpec['config'];
   /** Messages pulled ahead; bounds memory. */
   window: number;
+  /** Batches begin at least so long after one another (ms), so that what is in no hurry gathers; 0 unless given. */
+  apartMs?: number;
   /** Called when this process became the only one; returns the stream sequence to go on from, else the ack floor. */
   takeOver(): Promise<number | undefined>;
   decode(data: Uint8Array): T;
@@ -241,8 +243,11 @@ export class Writer<T> {
         return;
       }
       this.#acknowledge(batch);
-      this.#o.metrics.seconds.observe({ stage: this.#o.stage }, (performance.now() - begun) / 1_000);
+      const took = performance.now() - begun;
+      this.#o.metrics.seconds.observe({ stage: this.#o.stage }, took / 1_000);
       this.#pull();
+      const rest = (this.#o.apartMs ?? 0) - took;
+      if (rest > 1) await pause(rest);
     }
   }
 

@@ -2,19 +2,18 @@
  * events: LOG and the outbox → EVENTS. What a partition's entries made happen is told once and in order: each message
  * says up to which entry it tells, and is taken only after the one that this worker saw last.
  */
-import { Retake, Writer } from '../../nats/consume.ts';
+import { Retake } from '../../nats/consume.ts';
 import { logHead } from '../../nats/log.ts';
+import { logWriters } from '../../nats/log-writer.ts';
 import { PublishError, Publisher } from '../../nats/publish.ts';
-import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import { subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
 import { encodeLines } from '../../shared/pipeline/events.ts';
 import { linesOf } from './handle.ts';
 import { Outbox } from './outbox.ts';
 import { about, type Place, readPlace } from './store.ts';
 
 const WINDOW = 64;
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 /** A message tells no more events than these: about 1 MB, where the broker takes 8. */
 const MESSAGE_EVENTS = 2_500;
 
@@ -23,19 +22,12 @@ async function open(context: Context): Promise<Service> {
   const nc = await context.connect('events');
   const publisher = new Publisher(nc);
   const outbox = new Outbox(db, publisher, log);
-  const specs = streams(config).find((stream) => stream.config.name === LOG)!.consumers;
 
-  const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {
+  const writers = logWriters(nc, context, 'events', (partition) => {
     let place: Place = { told: 0, entry: 0, log: '' };
-    return new Writer<LogRecord[]>(nc, {
-      stage: 'events',
-      partition,
-      stream: LOG,
-      consumer: specs.find(({ durable_name }) => durable_name === consumer.events(partition))!,
+    return {
       window: WINDOW,
-      log,
-      metrics,
-      decode: decodeEntry,
+      apartMs: config.BEHIND_MS,
       async takeOver() {
         const { head, created } = await logHead(nc, partition);
         const found = await readPlace(nc, partition);
@@ -46,7 +38,6 @@ async function open(context: Context): Promise<Service> {
         return found.log === '' ? undefined : 1;
       },
       async handle(batch) {
-        const begun = performance.now();
         let lines: string[] = [];
         /** Tells what there is: all up to `entry`, and `part` of the one after it. */
         const close = async (entry: number, part?: Place['part']): Promise<void> => {
@@ -70,10 +61,8 @@ async function open(context: Context): Promise<Service> {
           lines.push(...all.slice(told));
           if (i === entries.length - 1) await close(seq);
         }
-        const rest = config.BEHIND_MS - (performance.now() - begun);
-        if (rest > 1) await pause(rest);
       },
-    });
+    };
   });
 
   async function publish(partition: number, place: Place, lines: string[]): Promise<number> {

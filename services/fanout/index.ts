@@ -3,12 +3,13 @@
  * one batch per shard, acknowledged as a whole. Then the senders hear `sent`. What is written twice after a fault is
  * dropped by devices, which know messages by their id.
  */
-import { type Delivered, Retake, Writer } from '../../nats/consume.ts';
+import { type Delivered, Retake } from '../../nats/consume.ts';
+import { logWriters } from '../../nats/log-writer.ts';
 import { PublishError, Publisher } from '../../nats/publish.ts';
-import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import { subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
-import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
+import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import { Items } from './handle.ts';
 import { Lives } from './lives.ts';
 import { Members } from './members.ts';
@@ -21,7 +22,6 @@ const MARK_MS = 1_000;
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('fanout');
-  const specs = streams(config).find((stream) => stream.config.name === LOG)!.consumers;
   const writes = new Publisher(nc);
   const lives = new Lives(nc, config, log);
   const removed = new Removed(nc, config);
@@ -44,17 +44,10 @@ async function open(context: Context): Promise<Service> {
       .catch((error: unknown) => log.warn({ stage: 'fanout', reason: String(error) }, 'looking again soon'));
   }, MARK_MS).unref();
 
-  const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {
+  const writers = logWriters(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query);
-    return new Writer<LogRecord[]>(nc, {
-      stage: 'fanout',
-      partition,
-      stream: LOG,
-      consumer: specs.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
+    return {
       window: WINDOW,
-      log,
-      metrics,
-      decode: decodeEntry,
       takeOver() {
         unmarked.delete(partition);
         members.forget();
@@ -86,7 +79,7 @@ async function open(context: Context): Promise<Service> {
         metrics.records.inc({ stage: 'fanout', outcome: 'ok' }, records.length);
         metrics.batch.observe({ stage: 'fanout' }, records.length);
       },
-    });
+    };
   });
 
   /** One message to each gateway with the commands whose messages now stand in every inbox. */

@@ -2,32 +2,25 @@
  * history: LOG → Postgres. Everything that waited in a partition is one transaction, which also moves the position:
  * an entry is in the projection exactly once, whatever dies when.
  */
-import { type Delivered, Retake, Writer } from '../../nats/consume.ts';
+import { type Delivered, Retake } from '../../nats/consume.ts';
 import { logHead } from '../../nats/log.ts';
-import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import { logWriters } from '../../nats/log-writer.ts';
+import { subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { decodeEntry, type LogRecord } from '../../shared/pipeline/entry.ts';
+import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import { Moved, noRows, type Position, type Rows, readPosition, sort, write } from './store.ts';
 
 const WINDOW = 128;
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('history');
-  const specs = streams(config).find((stream) => stream.config.name === LOG)!.consumers;
 
-  const writers = Array.from({ length: config.PARTITIONS }, (_, partition) => {
+  const writers = logWriters(nc, context, 'history', (partition) => {
     let position: Position = { entry_seq: 0, stream: '' };
-    return new Writer<LogRecord[]>(nc, {
-      stage: 'history',
-      partition,
-      stream: LOG,
-      consumer: specs.find(({ durable_name }) => durable_name === consumer.history(partition))!,
+    return {
       window: WINDOW,
-      log,
-      metrics,
-      decode: decodeEntry,
+      apartMs: config.BEHIND_MS,
       async takeOver() {
         const { head, created } = await logHead(nc, partition);
         position = (await readPosition(db.query, partition)) ?? { entry_seq: 0, stream: '' };
@@ -42,7 +35,6 @@ async function open(context: Context): Promise<Service> {
       async handle(batch) {
         const entries = batch.filter(({ seq }) => seq > position.entry_seq);
         if (!entries.length) return;
-        const begun = performance.now();
         const rows = noRows();
         for (const { value } of entries) sort(value, rows);
         const to = { entry_seq: entries.at(-1)!.seq, stream: position.stream };
@@ -55,10 +47,8 @@ async function open(context: Context): Promise<Service> {
         position = to;
         nc.publish(subject.projected(partition), JSON.stringify({ entry_seq: to.entry_seq }));
         count(metrics, entries, rows);
-        const rest = config.BEHIND_MS - (performance.now() - begun);
-        if (rest > 1) await pause(rest);
       },
-    });
+    };
   });
   return {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
