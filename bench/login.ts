@@ -1,4 +1,4 @@
-/** login: what a log-in costs, and whether a flood of wrong ones slows the delivery of messages. */
+/** login: what a log-in costs, whether a flood of wrong ones slows delivery, and how soon a log-out closes the socket. */
 import { performance } from 'node:perf_hooks';
 import { cpuPer, cpuTimes } from './cpu.ts';
 import { closeAll, connectAll, pairUp } from './crowd.ts';
@@ -26,6 +26,8 @@ export interface LoginResult {
   flooded: (TrafficResult & { wrong_logins_per_sec: number })[];
   /** Median p99 of delivery under the flood by the quiet one. */
   p99_ratio: number;
+  /** From asking for the log-out to the closed socket, one after another. */
+  revoked_ms: { p50: number; p99: number };
   wrong: string[];
 }
 
@@ -33,10 +35,10 @@ export async function login(options: Options): Promise<LoginResult> {
   const { say, seconds, size } = options;
   const profile = options.profiles.at(-1)!;
   const system = await startSystem({ profile, say, env: UNLOCKED, cpuProf: options.cpuProf });
-  const post = async (path: string, body: object): Promise<number> => {
+  const post = async (path: string, body: object, headers: Record<string, string> = {}): Promise<number> => {
     const response = await fetch(`${system.api}${path}`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...headers },
       body: JSON.stringify(body),
     });
     await response.arrayBuffer();
@@ -58,11 +60,11 @@ export async function login(options: Options): Promise<LoginResult> {
       took.push(performance.now() - started);
     }
     const login_cpu_us = cpuPer(before, cpuTimes(system.processes), COUNTED);
-    took.sort((a, b) => a - b);
-    const login_ms = { p50: round(took[COUNTED / 2]!), p99: round(took[COUNTED - 1]!) };
+    const login_ms = spread(took);
     say(`a log-in: p50 ${login_ms.p50} ms`);
 
-    const devices = await connectAll(await system.accounts(options.devices), system.edge);
+    const accounts = await system.accounts(options.devices);
+    const devices = await connectAll(accounts, system.edge);
     const pairs = await pairUp(devices);
     const wrong: string[] = [];
     const offered = options.rate || RATE;
@@ -93,6 +95,14 @@ export async function login(options: Options): Promise<LoginResult> {
       quiet.push(await phase(false));
       flooded.push(await phase(true));
     }
+    const closed: number[] = [];
+    for (const [i, { access_token }] of accounts.slice(0, COUNTED).entries()) {
+      const down = devices[i]!.next('close');
+      const started = performance.now();
+      await post('/v1/auth/logout', {}, { authorization: `Bearer ${access_token}` });
+      await down;
+      closed.push(performance.now() - started);
+    }
     await closeAll(devices);
     const p99 = (all: TrafficResult[]): number => median(all.map(({ delivered }) => delivered.p99));
     const p99_ratio = round(p99(flooded) / p99(quiet));
@@ -105,6 +115,7 @@ export async function login(options: Options): Promise<LoginResult> {
       quiet,
       flooded,
       p99_ratio,
+      revoked_ms: spread(closed),
       wrong,
     };
   } finally {
@@ -112,6 +123,10 @@ export async function login(options: Options): Promise<LoginResult> {
   }
 }
 
+const spread = (took: number[]): { p50: number; p99: number } => {
+  const sorted = took.sort((a, b) => a - b);
+  return { p50: round(sorted[Math.floor(sorted.length / 2)]!), p99: round(sorted.at(-1)!) };
+};
 const round = (value: number): number => Math.round(value * 100) / 100;
 
 export function showLogin({
@@ -121,6 +136,7 @@ export function showLogin({
   flooded,
   offered_msgs_per_sec,
   p99_ratio,
+  revoked_ms,
 }: LoginResult): string {
   const row = (name: string, one: TrafficResult, logins: number | string): (string | number)[] => [
     name,
@@ -137,6 +153,7 @@ export function showLogin({
     ),
     `\n${offered_msgs_per_sec} msg/s offered; p99 of delivery under the flood is ${p99_ratio} of the quiet one`,
     `a log-in: p50 ${login_ms.p50} ms, p99 ${login_ms.p99} ms, one after another`,
+    `a log-out: the socket is closed after p50 ${revoked_ms.p50} ms, p99 ${revoked_ms.p99} ms`,
     cpuTable(login_cpu_us),
   ].join('\n');
 }

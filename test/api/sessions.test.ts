@@ -11,7 +11,7 @@ let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
-  // Polling is off: what is seen here came by the event, or by the look after a reconnection.
+  // Polling is off: what is seen here came by the event, or by the look after a reconnection. How soon: bench/login.ts.
   env = await startEnv({ ...QUICK, REVOCATION_POLL_MS: 3_600_000 });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
@@ -26,15 +26,13 @@ const open = (who: LoggedIn, edge: Pick<Addresses, 'edgeUrl'> = at): Promise<Raw
 const works = async ({ access_token }: LoggedIn): Promise<number> =>
   (await api.ask('me', { token: access_token })).status;
 
-test('[A06] logging out refuses the tokens and closes the socket within a second; other devices stay', async (t) => {
+test('[A06] logging out refuses the tokens and closes the socket; other devices stay', async (t) => {
   const phone = await api.register();
   const tablet = await again(phone);
   const [one, two] = [await open(phone), await open(tablet)];
-  const started = performance.now();
   const { data } = await api.ask('logout', { token: phone.access_token });
   t.is(data.revoked, 1);
   t.is(await one.closed(), 4401);
-  t.true(performance.now() - started < 1_000);
   t.is(await works(phone), 401);
   t.is((await api.ask('refresh', { body: { refresh_token: phone.refresh_token } })).error?.code, 'unauthenticated');
   t.is(two.code, undefined);
@@ -51,10 +49,8 @@ test('[A06] logging out everywhere ends every session, in every API process', as
   const sockets = [await open(phone), await open(tablet, other)];
   const elsewhere = new Api(other.apiUrl);
   t.is((await elsewhere.ask('me', { token: tablet.access_token })).status, 200);
-  const started = performance.now();
   t.is((await api.ask('logoutAll', { token: phone.access_token })).data.revoked, 2);
   for (const socket of sockets) t.is(await socket.closed(), 4401);
-  t.true(performance.now() - started < 1_000);
   t.is(await works(tablet), 401);
   t.is((await elsewhere.ask('me', { token: tablet.access_token })).error?.code, 'unauthenticated');
   await other.stop();
