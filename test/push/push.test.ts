@@ -59,15 +59,21 @@ async function subscribed(): Promise<{
   await putPush(bob, { provider: 'webpush', endpoint, keys });
   return { bob, got: browser.got, browser };
 }
-/** Everything that is due for the device was looked at, and nothing is under way. */
+/** Everything that is due for the device was looked at, and nothing is under way: what came for another one later is out. */
 async function quiet({ device }: Phone): Promise<void> {
   await env.settle();
-  const rows = () =>
-    env.db.query("select 1 from push_states where device_id = $1 and next_at < now() + interval '2 minutes'", [
-      device.id,
-    ]);
-  await new Promise((resolve) => setTimeout(resolve, 2 * env.config.PUSH_DELAY_MS));
-  await until(async () => (await rows()).length === 0);
+  const { bob, got } = await subscribed();
+  const alice = await (await phone()).up();
+  await alice.send(bob, 'later than anything before');
+  await until(() => got.length === 1);
+  await alice.device.close();
+  await until(async () => {
+    const rows = await env.db.query(
+      "select 1 from push_states where device_id = $1 and next_at < now() + interval '2 minutes'",
+      [device.id],
+    );
+    return rows.length === 0;
+  });
 }
 /** Postgres knows that it has left. */
 const left = ({ device }: Phone): Promise<void> =>
