@@ -10,7 +10,7 @@ import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { isOutage } from '../../shared/outage.ts';
 
-const EVERY_MS = 60_000;
+const EVERY_MS = 15_000;
 /** Longer than a command and its entry of the log take when all goes badly. Where history is later than that, it says so. */
 const LAST_AFTER_MIN = 10;
 const PEOPLE = 100;

@@ -96,7 +96,7 @@ async function open(context: Context): Promise<Service> {
         limits,
         sealer,
         entering: enter,
-        changed,
+        changed: announcer.changed,
         gone: () => eraser.soon(),
       }),
       ...devices({ db, accounts, announcer }),

@@ -18,8 +18,8 @@ interface Deps {
   limits: Limits;
   sealer: Sealer;
   entering: Entering;
-  /** Tells all processes which sessions ended and which devices are gone. */
-  changed(user_id: string, event: PersonEvent): void;
+  /** Tells all processes which sessions ended and which devices are gone. Resolves when partners were told, or soon. */
+  changed(user_id: string, event: PersonEvent): Promise<void>;
   /** The account is gone; what it leaves behind can be erased. */
   gone(): void;
 }
@@ -89,14 +89,15 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
         if (!changed.length) throw new ApiError('conflict', 'the password was changed at the same time');
         return await endSessions(query, me.user_id, 'password', { except: me.session_id });
       });
-      if (ended.length) changed(me.user_id, { ended });
+      if (ended.length) void changed(me.user_id, { ended });
       return { status: 200, data: { revoked: ended.length } };
     },
 
     async deleteMe({ me, body, ip }) {
       await confirm(me.user_id, body.password, ip);
       const event = await db.transaction((query) => erase(query, me.user_id));
-      changed(me.user_id, event);
+      // Twice: what partners are told of stands in this inbox, too.
+      void changed(me.user_id, event).then(gone);
       gone();
       return { status: 200, data: { revoked: event.ended.length }, cookies: entering.forget() };
     },

@@ -10,7 +10,7 @@ import { type Event, event } from '../../shared/pipeline/events.ts';
 import { openGuard } from '../../shared/webhooks/address.ts';
 import { again, insertDeliveries } from '../../shared/webhooks/deliveries.ts';
 import { type Checks, insertEndpoint, rotateSecret, updateEndpoint } from '../../shared/webhooks/endpoints.ts';
-import { openSealer } from '../../shared/webhooks/secrets.ts';
+import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
 import { decodeCursor, encodeCursor } from './paging.ts';
 import type { Handlers } from './router.ts';
 import { openWebhookStore } from './webhook-store.ts';
@@ -39,7 +39,7 @@ const after = (cursor: string | undefined): string | undefined =>
   cursor === undefined ? undefined : decodeCursor(cursor);
 
 export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick<Handlers, WebhookRoutes> {
-  const sealer = openSealer(config);
+  const sealer = openSecretsSealing(config);
   const checks: Checks = { config, guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
   const store = openWebhookStore(db);
 

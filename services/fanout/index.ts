@@ -32,6 +32,8 @@ async function open(context: Context): Promise<Service> {
 
   /** Last entry written since the last mark, by partition, and the broker that took it. */
   const unmarked = new Map<number, { entry: number; server: string }>();
+  /** Partitions taken over and not marked since: the first mark does not wait, so that nobody goes back in vain. */
+  const unknown = new Set<number>();
   const mark = (): void => {
     for (const [partition, { entry, server }] of unmarked) if (server === lives.server) lives.mark(partition, entry);
     unmarked.clear();
@@ -50,9 +52,9 @@ async function open(context: Context): Promise<Service> {
       window: WINDOW,
       takeOver() {
         unmarked.delete(partition);
+        unknown.add(partition);
         members.forget();
-        lives.forget();
-        return lives.start(partition);
+        return lives.takeOver(partition);
       },
       async handle(batch) {
         const { server } = lives;
@@ -74,6 +76,7 @@ async function open(context: Context): Promise<Service> {
         }
         await removed.purge(records);
         unmarked.set(partition, { entry: batch.at(-1)!.seq, server });
+        if (unknown.delete(partition)) mark();
         quota.count(items.counts);
         tell(batch);
         metrics.records.inc({ stage: 'fanout', outcome: 'ok' }, records.length);

@@ -26,6 +26,8 @@ export class Lives {
   readonly #config: Config;
   readonly #log: Logger;
   #repaired = '';
+  /** By partition: the broker process under which this process took it over, which says where it goes on. */
+  readonly #taken = new Map<number, string>();
   #current: { server: string; bases: Promise<number[]> } | undefined;
   #bucket: Promise<KV> | undefined;
 
@@ -51,10 +53,6 @@ export class Lives {
       });
     }
     return this.#current!.bases;
-  }
-
-  forget(): void {
-    this.#current = undefined;
   }
 
   async #base(shard: number): Promise<number> {
@@ -101,9 +99,11 @@ export class Lives {
     await this.bases();
     if (server === this.#repaired) return;
     for (let partition = 0; partition < this.#config.PARTITIONS; partition++) {
-      const from = await this.start(partition);
+      const from = await this.#start(partition);
+      // Whoever works it here went back by itself, and may not have marked anything yet.
+      if (from === undefined || this.#taken.get(partition) === server) continue;
       const path = `$JS.API.CONSUMER.RESET.${LOG}.${consumer.fanout(partition)}`;
-      if (from !== undefined) await this.#nc.request(path, JSON.stringify({ seq: from }), { timeout: 5_000 });
+      await this.#nc.request(path, JSON.stringify({ seq: from }), { timeout: 5_000 });
     }
     this.#repaired = server;
   }
@@ -117,8 +117,14 @@ export class Lives {
       this.#nc.publish(subject.mark(shard, partition), mark, { headers: rollup });
   }
 
-  /** Where a partition goes on: undefined for its consumer's ack floor, else the log sequence to begin at. */
-  async start(partition: number): Promise<number | undefined> {
+  /** Where this process goes on with a partition: undefined for its consumer's ack floor, else the log sequence to begin at. */
+  takeOver(partition: number): Promise<number | undefined> {
+    this.#current = undefined;
+    this.#taken.set(partition, this.server);
+    return this.#start(partition);
+  }
+
+  async #start(partition: number): Promise<number | undefined> {
     await this.bases();
     const manager = await jetstreamManager(this.#nc, { checkAPI: false });
     const { head } = await logHead(this.#nc, partition);

@@ -1,9 +1,10 @@
 /** The endpoints in memory: who wants which events, and how to address and sign for each. */
 import type { Logger } from 'pino';
+import type { Sealing } from '../../shared/auth/sealing.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import type { Event } from '../../shared/pipeline/events.ts';
 import type { Order } from '../../shared/webhooks/deliveries.ts';
-import { type EndpointSecret, type Sealer, Signer } from '../../shared/webhooks/secrets.ts';
+import { type EndpointSecret, Signer } from '../../shared/webhooks/secrets.ts';
 
 interface Wish {
   id: string;
@@ -52,11 +53,11 @@ export interface Unreadable {
 
 export class AddressBook {
   readonly #db: Database;
-  readonly #sealer: Sealer;
+  readonly #sealer: Sealing;
   readonly #log: Logger;
   readonly #known = new Map<string, Address | Unreadable>();
 
-  constructor(db: Database, sealer: Sealer, log: Logger) {
+  constructor(db: Database, sealer: Sealing, log: Logger) {
     this.#db = db;
     this.#sealer = sealer;
     this.#log = log;

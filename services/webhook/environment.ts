@@ -1,12 +1,12 @@
 /** CHAT_WEBHOOK_ENDPOINTS_JSON: endpoints that are there whenever the service runs, and gone once the variable says so. */
 import Type from 'typebox';
+import type { Sealing } from '../../shared/auth/sealing.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { EnvironmentEndpoint } from '../../shared/contract/webhooks.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { derivedId } from '../../shared/ids.ts';
 import { type Checks, insertEndpoint, updateEndpoint } from '../../shared/webhooks/endpoints.ts';
-import type { Sealer } from '../../shared/webhooks/secrets.ts';
 
 const NAME = 'CHAT_WEBHOOK_ENDPOINTS_JSON';
 const check = checker(Type.Array(EnvironmentEndpoint, { maxItems: 100 }), NAME);
@@ -24,7 +24,7 @@ function parse(text: string | undefined): EnvironmentEndpoint[] {
 }
 
 /** Brings the rows to what the variable says; an endpoint is the same one while its url and secret are. */
-export async function fromEnvironment(db: Database, sealer: Sealer, checks: Checks): Promise<void> {
+export async function fromEnvironment(db: Database, sealer: Sealing, checks: Checks): Promise<void> {
   const wanted = parse(checks.config.CHAT_WEBHOOK_ENDPOINTS_JSON);
   const ids: string[] = [];
   try {

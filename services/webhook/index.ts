@@ -8,7 +8,7 @@ import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import { openGuard, type Resolve } from '../../shared/webhooks/address.ts';
 import { insertDeliveries } from '../../shared/webhooks/deliveries.ts';
-import { openSealer } from '../../shared/webhooks/secrets.ts';
+import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
 import { AddressBook, ordersOf } from './book.ts';
 import { Dispatcher } from './dispatch.ts';
 import { fromEnvironment } from './environment.ts';
@@ -28,7 +28,7 @@ export interface World {
 
 export async function open(context: Context, { now = Date.now, resolve }: World = {}): Promise<Service> {
   const { config, log, metrics, db } = context;
-  const sealer = openSealer(config);
+  const sealer = openSecretsSealing(config);
   const guard = openGuard(config, 'WEBHOOK_ALLOW_CIDRS');
   await fromEnvironment(db, sealer, { config, guard });
   const nc = await context.connect('webhook');

@@ -80,7 +80,7 @@ function opened(sealer: Sealer, sealed: Buffer, at: string): string {
 /** The field under the current key; undefined where it is so already. @throws {Unreadable} */
 function renewed(sealer: Sealer, plain: string | null, sealed: Buffer | null, at: string): Buffer | undefined {
   if (plain !== null) return sealer.seal(plain, at);
-  if (sealed === null || sealer.current(sealed, 'sealed')) return undefined;
+  if (sealed === null || sealer.current(sealed)) return undefined;
   return sealer.seal(opened(sealer, sealed, at), at);
 }
 
@@ -99,7 +99,7 @@ async function resealUser(query: Query, sealer: Sealer, row: UserRow): Promise<n
 async function resealIdentifier(query: Query, sealer: Sealer, row: IdentifierRow): Promise<number> {
   const at = place.identifier(row.kind, row.user_id);
   const sealed = renewed(sealer, row.value, row.sealed, at);
-  const stale = row.lookup === null || !sealer.current(row.lookup, 'lookup');
+  const stale = row.lookup === null || !sealer.currentLookup(row.lookup);
   if (!sealed && !stale) return 0;
   const value = row.value ?? opened(sealer, row.sealed!, at);
   await query(

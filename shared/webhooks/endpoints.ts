@@ -1,11 +1,12 @@
 /** Endpoints as rows: checked, sealed, written. For the API and for those from the environment. */
 import { promises as dns } from 'node:dns';
+import type { Sealing } from '../auth/sealing.ts';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
 import type { ChangeEndpoint, CreateEndpoint } from '../contract/webhooks.ts';
 import type { Query } from '../db/database.ts';
 import { type Guard, literal } from './address.ts';
-import { newEndpointSecret, type Sealer } from './secrets.ts';
+import { newEndpointSecret } from './secrets.ts';
 
 const invalid = (field: string, reason: string): never => {
   throw new ApiError('invalid_request', `body: ${field} ${reason}`, { details: { field } });
@@ -61,7 +62,7 @@ export interface Written {
 /** Inserts the endpoint unless its id is there. @throws {ApiError} `invalid_request` naming the field. */
 export async function insertEndpoint(
   query: Query,
-  sealer: Sealer,
+  sealer: Sealing,
   checks: Checks,
   id: string,
   { secret: given, headers, ...body }: CreateEndpoint,
@@ -95,7 +96,7 @@ export async function insertEndpoint(
 /** Sets what the change names; enabling forgets the failures. @returns false where there is no such endpoint. */
 export async function updateEndpoint(
   query: Query,
-  sealer: Sealer,
+  sealer: Sealing,
   checks: Checks,
   id: string,
   change: ChangeEndpoint,
@@ -125,7 +126,7 @@ export async function updateEndpoint(
 /** The current secret becomes the old one, which signs as well until `until`. */
 export async function rotateSecret(
   query: Query,
-  sealer: Sealer,
+  sealer: Sealing,
   id: string,
   given: string | undefined,
   until: Date,

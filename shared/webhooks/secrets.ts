@@ -1,16 +1,7 @@
-/** Secrets of endpoints: HMAC and ed25519 (Standard Webhooks), sealed at rest with AES-256-GCM under a key with an id. */
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createHmac,
-  createPrivateKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-  sign,
-} from 'node:crypto';
+/** Secrets of endpoints: HMAC and ed25519 (Standard Webhooks), sealed at rest. */
+import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { derivedKey } from '../auth/derived.ts';
+import { openSealing, readSealingKeys, type Sealing, sealingKey } from '../auth/sealing.ts';
 import type { Config } from '../config/index.ts';
 
 export interface EndpointSecret {
@@ -50,37 +41,9 @@ export class Signer {
   }
 }
 
-const LAYOUT = 1;
-const HEAD = 1 + 4 + 12 + 16;
-
-export interface Sealer {
-  /** `where` binds the text to its row and column. */
-  seal(text: string, where: string): Buffer;
-  /** @throws when no key opens it, or it stood elsewhere. */
-  open(sealed: Buffer, where: string): string;
-}
-
-/** @throws naming WEBHOOK_SECRETS_KEYS when a key is not 32 bytes. */
-export function openSealer(config: Pick<Config, 'WEBHOOK_SECRETS_KEYS' | 'NATS_SECRET'>): Sealer {
-  const given = config.WEBHOOK_SECRETS_KEYS.map((text) => Buffer.from(text, 'base64'));
-  if (given.some((key) => key.length !== 32))
-    throw new Error('WEBHOOK_SECRETS_KEYS must be keys of 32 bytes in base64');
-  const all = given.length ? given : [derivedKey(config, 'WEBHOOK_SECRETS_KEYS')];
-  const keys = new Map(all.map((key) => [createHash('sha256').update(key).digest('hex').slice(0, 8), key]));
-  const [first] = keys.keys();
-  return {
-    seal(text, where) {
-      const iv = randomBytes(12);
-      const cipher = createCipheriv('aes-256-gcm', keys.get(first!)!, iv).setAAD(Buffer.from(where));
-      const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
-      return Buffer.concat([Buffer.from([LAYOUT]), Buffer.from(first!, 'hex'), iv, cipher.getAuthTag(), body]);
-    },
-    open(sealed, where) {
-      const key = sealed[0] === LAYOUT ? keys.get(sealed.toString('hex', 1, 5)) : undefined;
-      if (!key) throw new Error('sealed with a key that WEBHOOK_SECRETS_KEYS does not have');
-      const open = createDecipheriv('aes-256-gcm', key, sealed.subarray(5, 17)).setAAD(Buffer.from(where));
-      open.setAuthTag(sealed.subarray(17, HEAD));
-      return Buffer.concat([open.update(sealed.subarray(HEAD)), open.final()]).toString();
-    },
-  };
+/** @throws naming WEBHOOK_SECRETS_KEYS when a key is not 32 bytes, or NATS_SECRET when nothing says them. */
+export function openSecretsSealing(config: Pick<Config, 'WEBHOOK_SECRETS_KEYS' | 'NATS_SECRET'>): Sealing {
+  const name = 'WEBHOOK_SECRETS_KEYS';
+  const { [name]: given } = config;
+  return openSealing(name, given.length ? readSealingKeys(name, given) : [sealingKey(derivedKey(config, name))]);
 }

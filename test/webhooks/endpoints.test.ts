@@ -6,7 +6,7 @@ import { fromEnvironment } from '../../services/webhook/environment.ts';
 import { paymentsSecret } from '../../shared/auth/derived.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { openGuard } from '../../shared/webhooks/address.ts';
-import { openSealer } from '../../shared/webhooks/secrets.ts';
+import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
 import type { Api } from '../api/http.ts';
 import { type Got, Receiver } from './receiver.ts';
 import { System } from './system.ts';
@@ -219,15 +219,17 @@ test.serial(
     for (const sealed of [row!.secret_sealed, row!.headers_sealed])
       for (const text of [endpoint.secret.slice(6), 'my header value']) t.false(sealed.includes(text));
     const [one, two] = [1, 2].map((n) => Buffer.alloc(32, n).toString('base64'));
-    const old = openSealer({ WEBHOOK_SECRETS_KEYS: [one!], NATS_SECRET: undefined });
+    const old = openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [one!], NATS_SECRET: undefined });
     const sealed = old.seal('text', 'a');
-    t.is(openSealer({ WEBHOOK_SECRETS_KEYS: [two!, one!], NATS_SECRET: undefined }).open(sealed, 'a'), 'text');
-    t.throws(() => openSealer({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).open(sealed, 'a'));
+    t.is(openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [two!, one!], NATS_SECRET: undefined }).open(sealed, 'a'), 'text');
+    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).open(sealed, 'a'));
     t.throws(() => old.open(sealed, 'b'));
-    t.throws(() => openSealer({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
+    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
       message: /WEBHOOK_SECRETS_KEYS/,
     });
-    t.throws(() => openSealer({ WEBHOOK_SECRETS_KEYS: [], NATS_SECRET: undefined }), { message: /NATS_SECRET/ });
+    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [], NATS_SECRET: undefined }), {
+      message: /NATS_SECRET/,
+    });
   },
 );
 
@@ -265,7 +267,7 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
     '[{"url":"https://example.com/","secret":"x"}]',
   ])
     await t.throwsAsync(
-      fromEnvironment(system.env.db, openSealer(config), {
+      fromEnvironment(system.env.db, openSecretsSealing(config), {
         config: { ...config, CHAT_WEBHOOK_ENDPOINTS_JSON: wrong },
         guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS'),
       }),

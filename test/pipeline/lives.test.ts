@@ -1,0 +1,65 @@
+/** How far fanout goes back, on a real broker: after a loss as far as it must, else not at all. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { Writer } from '../../nats/consume.ts';
+import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import { Lives } from '../../services/fanout/lives.ts';
+import { createLog } from '../../shared/log.ts';
+import { createMetrics } from '../../shared/metrics.ts';
+import { until } from '../edge/devices.ts';
+import { type Env, startEnv } from '../env/index.ts';
+
+let env: Env;
+test.before(async () => {
+  env = await startEnv();
+});
+test.after.always(() => env?.stop());
+
+/** A fanout that writes nothing: what it is given counts. */
+async function worker() {
+  const nc = await env.nats('fanout');
+  const log = createLog(env.config);
+  const lives = new Lives(nc, env.config, log);
+  const got: number[] = [];
+  const durable = consumer.fanout(0);
+  const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
+  const writer = new Writer<string>(nc, {
+    ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
+    consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
+    decode: (data) => Buffer.from(data).toString(),
+    takeOver: () => lives.takeOver(0),
+    handle: async (batch) => void got.push(...batch.map(({ seq }) => seq)),
+  });
+  return { lives, got, writer };
+}
+
+test('[M06] who took a partition over and has not marked it yet does not go back; who finds it unmarked does', async (t) => {
+  const admin = await env.nats('admin');
+  const manager = await jetstreamManager(admin);
+  const floor = async (): Promise<number> =>
+    (await manager.consumers.info(LOG, consumer.fanout(0))).ack_floor.stream_seq;
+  const { lives, got, writer } = await worker();
+  for (let i = 0; i < 3; i++) admin.publish(subject.log(0), `entry ${i}`);
+  await until(async () => (await floor()) === 3);
+  await lives.repair();
+  t.is(await floor(), 3);
+  t.deepEqual(got, [1, 2, 3]);
+  lives.mark(0, 3);
+  await writer.close();
+
+  // Another process finds the mark, and so knows that nothing is missing.
+  const next = await worker();
+  await next.lives.repair();
+  t.is(await floor(), 3);
+  await next.writer.close();
+
+  for (const { config } of streams(env.config)) {
+    if (!config.name!.startsWith('INBOX')) continue;
+    await manager.streams.purge(config.name!);
+  }
+  const last = await worker();
+  await last.lives.repair();
+  await until(() => last.got.length === 3);
+  t.deepEqual(last.got, [1, 2, 3], 'nobody can say whether they were written');
+  await last.writer.close();
+});
