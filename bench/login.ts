@@ -14,12 +14,19 @@ const COUNTED = 100;
 /** The system's own limits would end the flood, which is the point of them, but not of this. */
 const UNLOCKED = { AUTH_LOCK_MAX_FAILURES: '1000000', AUTH_LOCK_MAX_FAILURES_IN_ALL: '1000000' };
 
+interface Spread {
+  p50: number;
+  p99: number;
+}
 export interface LoginResult {
   bench: 'login';
   profile: string;
   offered_msgs_per_sec: number;
   /** One after another; ms, and CPU-µs per log-in and process. */
-  login_ms: { p50: number; p99: number };
+  login_ms: Spread;
+  /** Nobody must be able to tell the two apart: a wrong password, and one of a person that nobody is. */
+  wrong_ms: Spread;
+  unknown_ms: Spread;
   login_cpu_us: Record<string, number>;
   /** Phases by turns, each of `seconds`. */
   quiet: TrafficResult[];
@@ -27,7 +34,7 @@ export interface LoginResult {
   /** Median p99 of delivery under the flood by the quiet one. */
   p99_ratio: number;
   /** From asking for the log-out to the closed socket, one after another. */
-  revoked_ms: { p50: number; p99: number };
+  revoked_ms: Spread;
   wrong: string[];
 }
 
@@ -51,16 +58,21 @@ export async function login(options: Options): Promise<LoginResult> {
     const enter = (given: string, identifier = 'bench_person') =>
       post('/v1/auth/login', { identifier, password: given, device });
 
-    const took: number[] = [];
+    const timed = async (expected: number, ...given: Parameters<typeof enter>): Promise<Spread> => {
+      const took: number[] = [];
+      for (let i = 0; i < COUNTED; i++) {
+        const started = performance.now();
+        const status = await enter(...given);
+        if (status !== expected) throw new Error(`${given.join(' of ')} was answered ${status}`);
+        took.push(performance.now() - started);
+      }
+      return spread(took);
+    };
     const before = cpuTimes(system.processes);
-    for (let i = 0; i < COUNTED; i++) {
-      const started = performance.now();
-      const status = await enter(password);
-      if (status !== 200) throw new Error(`a right password was answered ${status}`);
-      took.push(performance.now() - started);
-    }
+    const login_ms = await timed(200, password);
     const login_cpu_us = cpuPer(before, cpuTimes(system.processes), COUNTED);
-    const login_ms = spread(took);
+    const wrong_ms = await timed(401, 'wrong horse');
+    const unknown_ms = await timed(401, 'wrong horse', 'nobody_at_all');
     say(`a log-in: p50 ${login_ms.p50} ms`);
 
     const accounts = await system.accounts(options.devices);
@@ -111,6 +123,8 @@ export async function login(options: Options): Promise<LoginResult> {
       profile,
       offered_msgs_per_sec: offered,
       login_ms,
+      wrong_ms,
+      unknown_ms,
       login_cpu_us,
       quiet,
       flooded,
@@ -123,7 +137,7 @@ export async function login(options: Options): Promise<LoginResult> {
   }
 }
 
-const spread = (took: number[]): { p50: number; p99: number } => {
+const spread = (took: number[]): Spread => {
   const sorted = took.sort((a, b) => a - b);
   return { p50: round(sorted[Math.floor(sorted.length / 2)]!), p99: round(sorted.at(-1)!) };
 };
@@ -131,6 +145,8 @@ const round = (value: number): number => Math.round(value * 100) / 100;
 
 export function showLogin({
   login_ms,
+  wrong_ms,
+  unknown_ms,
   login_cpu_us,
   quiet,
   flooded,
@@ -153,6 +169,7 @@ export function showLogin({
     ),
     `\n${offered_msgs_per_sec} msg/s offered; p99 of delivery under the flood is ${p99_ratio} of the quiet one`,
     `a log-in: p50 ${login_ms.p50} ms, p99 ${login_ms.p99} ms, one after another`,
+    `a wrong password: p50 ${wrong_ms.p50} ms, p99 ${wrong_ms.p99} ms; of nobody: p50 ${unknown_ms.p50} ms, p99 ${unknown_ms.p99} ms`,
     `a log-out: the socket is closed after p50 ${revoked_ms.p50} ms, p99 ${revoked_ms.p99} ms`,
     cpuTable(login_cpu_us),
   ].join('\n');

@@ -54,6 +54,12 @@ export function createMetrics() {
       buckets: SECONDS,
       ...at,
     }),
+    passwords: new Histogram({
+      name: 'sealwire_password_seconds',
+      help: 'Passwords hashed or compared, with the time that they waited for their turn',
+      buckets: SECONDS,
+      ...at,
+    }),
     webhookAttempts: new Counter({
       name: 'sealwire_webhook_attempts_total',
       help: 'Attempts to deliver an event',

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { type Algorithm, parseOptions } from '@node-rs/argon2';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
+import type { Metrics } from '../metrics.ts';
 import type { HashDone, HashJob } from './hash-worker.ts';
 
 export interface Passwords {
@@ -16,12 +17,15 @@ export interface Passwords {
   close(): Promise<void>;
 }
 interface Waiting {
+  /** Seconds since then. */
+  took(): number;
   resolve(value: string | boolean): void;
   reject(error: Error): void;
 }
 
 export async function openPasswords(
   config: Pick<Config, 'ARGON2_MEMORY_KIB' | 'ARGON2_PASSES' | 'PASSWORD_QUEUE_MAX'>,
+  metrics: Pick<Metrics, 'passwords'>,
 ): Promise<Passwords> {
   const options = {
     // A const enum, which a runtime without a build can't import: 2 is Argon2id.
@@ -44,6 +48,7 @@ export async function openPasswords(
   worker.on('message', (done: HashDone) => {
     const one = waiting.get(done.id);
     waiting.delete(done.id);
+    one?.took();
     if ('error' in done) one?.reject(new Error(done.error));
     else one?.resolve(done.value);
     if (waiting.size === 0) worker.unref();
@@ -55,7 +60,7 @@ export async function openPasswords(
       return Promise.reject(new ApiError('unavailable', 'too many log-ins at once', { retry_after_ms: 2_000 }));
     return new Promise((resolve, reject) => {
       const id = ++last;
-      waiting.set(id, { resolve, reject });
+      waiting.set(id, { resolve, reject, took: metrics.passwords.startTimer() });
       worker.ref();
       worker.postMessage({ id, password: password.normalize('NFKC'), stored } satisfies HashJob);
     });

@@ -76,7 +76,7 @@ test('the outbox is bounded and so is what is on its way', async (t) => {
 
 test('an answer lost on a living connection is asked for again', async (t) => {
   const server = await fakeServer();
-  const device = deviceOf(server, { settings: { silence_ms: 30 } });
+  const device = deviceOf(server, { settings: { silence_ms: 500 } });
   const number = numbering();
   let swallowed = false;
   server.command = (peer, command) => {
