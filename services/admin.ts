@@ -1,7 +1,7 @@
 /** `npm run admin -- <command>`: what operators do to a running system, or to one whose database is up. */
 import { accessSync } from 'node:fs';
 import { join } from 'node:path';
-import { rotateSigningKey } from '../shared/auth/keys.ts';
+import { renewSigningKey, rotateSigningKey } from '../shared/auth/keys.ts';
 import { openSealer } from '../shared/auth/sealer.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
@@ -12,7 +12,8 @@ import { type Secrets, secretsOf } from './embedded/data-dir.ts';
 import { postgresUrl } from './embedded/postgres.ts';
 
 const HELP = `npm run admin -- rotate-keys         a new key signs access tokens; those signed before stay good until they expire
-npm run admin -- reencrypt           personal fields and their index under the first of PERSONAL_KEYS and PERSONAL_INDEX_KEYS
+npm run admin -- reencrypt           personal fields and their index under the first of PERSONAL_KEYS and PERSONAL_INDEX_KEYS;
+                                     a new key signs access tokens, where the one of now is under another of them
 npm run admin -- suspend <number>    nobody logs in to this account, its sessions end within REVOCATION_POLL_MS
 npm run admin -- reinstate <number>  undoes that
 
@@ -30,15 +31,15 @@ const DERIVED: Record<string, (config: Config) => string> = { token: tokenOf, 'p
 type Command = (db: Database, config: Config, argument: string | undefined) => Promise<string>;
 
 const COMMANDS: Record<string, Command> = {
-  async 'rotate-keys'(db) {
-    await rotateSigningKey(db);
+  async 'rotate-keys'(db, config) {
+    await rotateSigningKey(db, config);
     return 'a new key signs from now on';
   },
   async reencrypt(db, config) {
     const { fields, unreadable } = await resealPeople(db, openSealer(config));
     const done = `${fields} fields were encrypted or indexed anew`;
     if (unreadable) throw new Error(`${done}; ${unreadable} rows are under keys that PERSONAL_KEYS lacks`);
-    return done;
+    return (await renewSigningKey(db, config)) ? `${done}; a new key signs from now on` : done;
   },
   async suspend(db, _config, number) {
     const ended = await db.transaction(async (query) => {

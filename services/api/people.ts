@@ -22,7 +22,7 @@ export function people({ accounts, tokens }: PeopleDeps): Pick<Handlers, PeopleR
     },
 
     async publicKey() {
-      return { status: 200, data: { public_key: (await tokens.keys.signing()).pem } };
+      return { status: 200, data: { public_key: await tokens.keys.pem() } };
     },
 
     async me({ me }) {

@@ -158,7 +158,7 @@ export const SETTINGS = {
   CODE_MAX_SENT_PER_IP: count(50, 'Codes asked for from one address per window.', 1),
   CODE_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
   PERSONAL_KEYS: list(
-    'Keys that encrypt phones, emails, names and birthdates at rest, 32 bytes each in base64; the first one writes. Generated in the embedded default.',
+    'Keys that encrypt phones, emails, names, birthdates and the key that signs tokens at rest, 32 bytes each in base64; the first one writes. Generated in the embedded default.',
   ),
   PERSONAL_INDEX_KEYS: list('Keys of the blind index by which those are found, likewise; others than PERSONAL_KEYS.'),
   REFRESH_RETRY_SEC: count(10, 'How long a used refresh token may be shown again because the reply was lost, seconds.'),

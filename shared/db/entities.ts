@@ -84,7 +84,7 @@ export const SigningKey = defineEntity({
   properties: {
     kid: p.text().primary(),
     public_jwk: p.json<Record<string, unknown>>(),
-    private_jwk: p.json<Record<string, unknown>>(),
+    private_sealed: p.blob().nullable(),
     created_at: p.datetime(3).defaultRaw('now()'),
     retired_at: p.datetime(3).nullable(),
   },

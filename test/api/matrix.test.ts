@@ -1,8 +1,9 @@
 /** Route × caller × ownership, from the table of routes: a route that has no row in matrix.ts fails here. */
 import test from 'ava';
-import { importJWK, type JWK, SignJWT } from 'jose';
+import { SignJWT } from 'jose';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { endSessions } from '../../shared/auth/sessions.ts';
+import { openTokens } from '../../shared/auth/tokens.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
 import { SCOPES, type Scope } from '../../shared/contract/route.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/routes.ts';
@@ -37,16 +38,14 @@ test.before(async () => {
   await env.db.query('update devices set deleted_at = now() where id = $1', [lost!.device.id]);
   await env.db.query('update users set suspended_at = now() where id = $1', [inactive!.user.id]);
   await env.db.query('update users set deleted_at = now() where id = $1', [deleted!.user.id]);
-  const [row] = await env.db.query<{ kid: string; private_jwk: JWK }>(
-    'select kid, private_jwk from signing_keys where retired_at is null',
-  );
+  const { kid, key } = await openTokens(env.db, env.config).keys.signing();
   const expired = await new SignJWT({ did: late!.device.id, sid: late!.device.id })
-    .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: row!.kid })
+    .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid })
     .setSubject(late!.user.id)
     .setIssuer('sealwire')
     .setAudience('sealwire')
     .setExpirationTime('-1s')
-    .sign(await importJWK(row!.private_jwk, 'EdDSA'));
+    .sign(key);
   const code = 'unauthenticated';
   Object.assign(refused, {
     'no token': { code },

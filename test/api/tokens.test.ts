@@ -9,7 +9,7 @@ import {
   jwtVerify,
   SignJWT,
 } from 'jose';
-import { rotateSigningKey } from '../../shared/auth/keys.ts';
+import { renewSigningKey, rotateSigningKey } from '../../shared/auth/keys.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/people.ts';
@@ -88,7 +88,7 @@ test('[A05] unknown, expired and revoked refresh tokens are refused; none is sto
   t.deepEqual(found, []);
 });
 
-// These two one after the other, before all else: a rotation changes what is published.
+// These three one after the other, before all else: a rotation changes what is published.
 test.serial('[A08] tokens verify with the published JWKS and PEM', async (t) => {
   const { access_token, user, device } = await api.register();
   const { keys } = (await api.ask('jwks')).data;
@@ -106,36 +106,51 @@ test.serial('[A08] after a key rotation old tokens go on, and other processes ve
   const person = await api.register();
   const verifier = openTokens(env.db, env.config);
   await verifier.verify(person.access_token);
-  await rotateSigningKey(env.db);
+  await rotateSigningKey(env.db, env.config);
   const signer = openTokens(env.db, env.config);
   const holder = { user_id: person.user.id, device_id: person.device.id, session_id: person.device.id };
   const { access_token } = await signer.issue(holder);
   t.is((await signer.keys.jwks()).keys.length, 2);
   t.is((await signer.verify(person.access_token)).user_id, person.user.id);
-  // The verifier looks again for an unknown kid once its last look is a second old.
-  let verified = false;
-  for (const until = Date.now() + 5_000; !verified && Date.now() < until; ) {
-    verified = await verifier.verify(access_token).then(
-      () => true,
-      () => false,
-    );
-  }
-  t.true(verified);
+  await t.notThrowsAsync(verifier.verify(access_token));
   // Nor does a process that looked before the rotation, and signs with the old key yet, keep the new one from others.
   const { kid } = decodeProtectedHeader(access_token);
-  let published = false;
-  for (const until = Date.now() + 5_000; !published && Date.now() < until; )
-    published = (await api.ask('jwks')).data.keys.some((one) => one.kid === kid);
-  t.true(published);
+  t.true((await api.ask('jwks')).data.keys.some((one) => one.kid === kid));
 });
+
+test.serial(
+  '[A08] the key that signs is sealed at rest, gone once retired, and opens with PERSONAL_KEYS alone',
+  async (t) => {
+    await api.register();
+    const { kid, key } = await openTokens(env.db, env.config).keys.signing();
+    t.is(key.type, 'private');
+    const rows = await env.db.query<{ kid: string; row: string; sealed: Buffer | null }>(
+      'select kid, signing_keys::text as row, private_sealed as sealed from signing_keys',
+    );
+    t.false(rows.some(({ row }) => row.includes('"d"')));
+    t.deepEqual(
+      rows.filter(({ sealed }) => sealed).map((row) => row.kid),
+      [kid],
+    );
+    const other = { ...env.config, PERSONAL_KEYS: [Buffer.alloc(32, 7).toString('base64')] };
+    t.truthy(await openTokens(env.db, other).keys.verifying(kid), 'who only verifies needs none of them');
+
+    const both = { ...env.config, PERSONAL_KEYS: [...other.PERSONAL_KEYS, ...env.config.PERSONAL_KEYS] };
+    t.is((await openTokens(env.db, both).keys.signing()).kid, kid);
+    t.true(await renewSigningKey(env.db, both));
+    t.false(await renewSigningKey(env.db, both));
+    const renewed = await openTokens(env.db, other).keys.signing();
+    t.not(renewed.kid, kid);
+    const own = await Promise.all(Array.from({ length: 5 }, () => openTokens(env.db, env.config).keys.signing()));
+    t.is(new Set(own.map((one) => one.kid)).size, 1, 'one that none of the keys opens is replaced, once');
+    t.not(own[0]!.kid, renewed.kid);
+  },
+);
 
 test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens are refused', async (t) => {
   const { user, device } = await api.register();
-  const [row] = await env.db.query<{ kid: string; private_jwk: JWK; public_jwk: JWK }>(
-    'select kid, private_jwk, public_jwk from signing_keys where retired_at is null',
-  );
-  const { kid } = row!;
-  const own = await importJWK(row!.private_jwk, 'EdDSA');
+  const { kid, key: own } = await openTokens(env.db, env.config).keys.signing();
+  const [row] = await env.db.query<{ public_jwk: JWK }>('select public_jwk from signing_keys where kid = $1', [kid]);
   const foreign = (await generateKeyPair('EdDSA')).privateKey;
   const claims = { did: device.id, sid: device.id };
   const jwt = (
@@ -191,16 +206,14 @@ test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens a
 test('[A08] a remembered verification ends with the token', async (t) => {
   const { user, device } = await api.register();
   const tokens = openTokens(env.db, env.config);
-  const [row] = await env.db.query<{ kid: string; private_jwk: JWK }>(
-    'select * from signing_keys where retired_at is null',
-  );
+  const { kid, key } = await tokens.keys.signing();
   const token = await new SignJWT({ did: device.id, sid: device.id })
-    .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: row!.kid })
+    .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid })
     .setIssuer('sealwire')
     .setAudience('sealwire')
     .setSubject(user.id)
     .setExpirationTime(Math.floor(Date.now() / 1000) + 2)
-    .sign(await importJWK(row!.private_jwk, 'EdDSA'));
+    .sign(key);
   const { expires_at } = await tokens.verify(token);
   let code = '';
   while (code === '' && Date.now() < expires_at + 2_000)
