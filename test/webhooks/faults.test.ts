@@ -213,7 +213,9 @@ test.serial(
     const { conversation, say } = await system.pair();
     let ok = false;
     const receiver = await Receiver.start((_, response) => void response.writeHead(ok ? 200 : 500).end());
-    await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
+    // After kill -9 the broker may give what was acknowledged last once more, and so what was before this endpoint.
+    const event_types = ['chat.message.created' as const];
+    await system.endpoint({ url: receiver.url, conversation_id: conversation, event_types, ordered: true });
     await say();
     await say();
     await receiver.count(1);
