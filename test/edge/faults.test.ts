@@ -106,7 +106,8 @@ test.serial('[R05] a reader that pauses gets everything in order; others are not
 });
 
 test.serial('[R05] a reader that never reads is closed with 4408 and resumes from its queue', async (t) => {
-  const edge = await env.spawn('edge', { WS_SLOW_READER_SEC: 1, WS_MAX_UNACKED: 10_000 });
+  // Who does not read does not answer pings either: it must not be closed for that before.
+  const edge = await env.spawn('edge', { WS_SLOW_READER_SEC: 1, WS_MAX_UNACKED: 10_000, WS_IDLE_TIMEOUT_SEC: 120 });
   const alice = await phone();
   const session = await account(at);
   await alice.up();

@@ -18,7 +18,7 @@ test.before(async () => {
     KEY_CLAIMS_MAX: 1_000,
     KEY_BACKUP_MAX_BYTES: 2_000,
     DATABASE_POOL: 24,
-    COMMAND_TIMEOUT_MS: 1_000,
+    COMMAND_TIMEOUT_MS: 10_000,
   });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);

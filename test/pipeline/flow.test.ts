@@ -189,6 +189,7 @@ test.serial('[M01] sent is told after the answer, whichever of the two comes fir
   const partition = env.config.PARTITIONS;
   const lone = new Gateway(await env.nats('edge'), { ...env.config, PARTITIONS: partition + 1 });
   const asked = nc.subscribe(subject.ingress(partition));
+  await nc.flush();
   const told: string[] = [];
   const conversation_id = conversationIn(partition);
   const all = new Promise<void>((resolve, reject) => {

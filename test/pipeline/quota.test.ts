@@ -39,11 +39,12 @@ test('[M06] [M07] a full inbox is told to the sender, who may write again once t
   const inbox = await items(nc, env, b.user);
   t.is(inbox.length, queued, 'nothing that was queued is missing');
 
+  const freed = nc.subscribe(`$KV.full.${b.user}`, { max: 1 });
+  await nc.flush();
   await env.db.query('insert into device_cursors (device_id, cursor) values ($1, $2)', [
     b.device,
     inbox.at(-1)!.cursor,
   ]);
-  const freed = nc.subscribe(`$KV.full.${b.user}`, { max: 1 });
   for await (const _ of freed) break;
   for (said = 'queue_full'; said === 'queue_full'; ) said = await send(a, b);
   t.is(said, 'queued');
