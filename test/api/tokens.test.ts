@@ -63,9 +63,9 @@ test('[A05] a lost reply may be retried within 10 s and gets a fresh pair; only 
   t.is((await refresh(lost.data.refresh_token)).error?.code, 'unauthenticated');
 });
 
-test('[A05] a hundred refreshes with one token at once leave exactly one good token', async (t) => {
+test('[A05] fifty refreshes with one token at once leave exactly one good token', async (t) => {
   const person = await api.register();
-  const all = await Promise.all(Array.from({ length: 100 }, () => refresh(person.refresh_token)));
+  const all = await Promise.all(Array.from({ length: 50 }, () => refresh(person.refresh_token)));
   t.true(all.every((one) => one.status === 200));
   const rows = await env.db.query(
     'select 1 from refresh_tokens r join sessions s on s.id = r.session_id where s.device_id = $1 and r.used_at is null',

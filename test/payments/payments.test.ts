@@ -115,7 +115,8 @@ test('[P03] a request that goes forward while it is put into conversations ends 
     for (const request of requests) {
       const ranks = ben.payments.filter(({ request_id }) => request_id === request).map(({ state }) => rankOf(state));
       t.is(ranks.at(-1), rankOf('accepted'));
-      t.deepEqual(ranks, [...new Set(ranks)].sort());
+      // Perhaps one of them twice, and never back.
+      t.deepEqual(ranks, ranks.toSorted());
     }
     await Promise.all([anna, ben].map(({ device }) => device.close()));
   }
