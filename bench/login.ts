@@ -111,7 +111,8 @@ export async function login(options: Options): Promise<LoginResult> {
     for (const [i, { access_token }] of accounts.slice(0, COUNTED).entries()) {
       const down = devices[i]!.next('close');
       const started = performance.now();
-      await post('/v1/auth/logout', {}, { authorization: `Bearer ${access_token}` });
+      const status = await post('/v1/auth/logout', {}, { authorization: `Bearer ${access_token}` });
+      if (status !== 200) throw new Error(`a log-out was answered ${status}`);
       await down;
       closed.push(performance.now() - started);
     }

@@ -46,6 +46,8 @@ export class Writer<T> {
   #heard = Date.now();
   #expected = 0;
   #last = 0;
+  /** All up to this was handled and acknowledged, or lies before where the partition was taken over. */
+  #acked = 0;
   /** When the consumer was reset, until its first delivery since has come. */
   #unsynced = 0;
   #skipped = false;
@@ -131,6 +133,8 @@ export class Writer<T> {
 
   #accept(message: Msg): void {
     const { seq, delivery, at, pending } = placeOf(message.reply!);
+    // Somebody moved the durable back: what is done stays done, and must not be given again for ever.
+    if (seq <= this.#acked) this.#nc.publish(message.reply!, '+ACK');
     if (delivery !== this.#expected) {
       // Deliveries from before the reset may still be on their way; the first one after it tells that they are over.
       this.#skipped = true;
@@ -209,7 +213,7 @@ export class Writer<T> {
       if (info.error) throw new Error(`consumer reset: ${info.error.description}`);
       if (life !== this.#life) return;
       this.#expected = info.ack_floor.consumer_seq + 1;
-      this.#last = info.reset_seq - 1;
+      this.#last = this.#acked = info.reset_seq - 1;
       this.#unsynced = Date.now();
       this.#skipped = false;
       this.#mode = 'active';
@@ -252,6 +256,7 @@ export class Writer<T> {
   }
 
   #acknowledge(batch: Delivered<T>[]): void {
+    this.#acked = batch.at(-1)!.seq;
     if (this.#o.consumer.ack_policy === 'all') this.#nc.publish(batch.at(-1)!.reply, '+ACK');
     else for (const { reply } of batch) this.#nc.publish(reply, '+ACK');
   }

@@ -37,9 +37,10 @@ const COMMANDS: Record<string, Command> = {
   },
   async reencrypt(db, config) {
     const { fields, unreadable } = await resealPeople(db, openSealer(config));
-    const done = `${fields} fields were encrypted or indexed anew`;
+    const renewed = unreadable === 0 && (await renewSigningKey(db, config));
+    const done = `${fields} fields were encrypted or indexed anew${renewed ? '; a new key signs from now on' : ''}`;
     if (unreadable) throw new Error(`${done}; ${unreadable} rows are under keys that PERSONAL_KEYS lacks`);
-    return (await renewSigningKey(db, config)) ? `${done}; a new key signs from now on` : done;
+    return done;
   },
   async suspend(db, _config, number) {
     const ended = await db.transaction(async (query) => {

@@ -10,7 +10,7 @@ import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { isOutage } from '../../shared/outage.ts';
 
-const EVERY_MS = 15_000;
+const EVERY_MS = 60_000;
 /** Longer than a command and its entry of the log take when all goes badly. Where history is later than that, it says so. */
 const LAST_AFTER_MIN = 10;
 const PEOPLE = 100;
@@ -72,7 +72,9 @@ export function startEraser(db: Database, nc: NatsConnection, config: Config, lo
 
   let running: Promise<void> | undefined;
   let again = false;
+  let stopped = false;
   const run = (): void => {
+    if (stopped) return;
     again = running !== undefined;
     running ??= round()
       .catch((error: unknown) => {
@@ -89,7 +91,7 @@ export function startEraser(db: Database, nc: NatsConnection, config: Config, lo
     soon: run,
     async stop() {
       clearInterval(timer);
-      again = false;
+      stopped = true;
       await running;
     },
   };

@@ -44,7 +44,7 @@ async function open(context: Context): Promise<Service> {
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
   const revocations = await watchRevocations({ nc, db, log, config });
-  const tokens = openTokens(db, config);
+  const tokens = openTokens(db, config, log);
   const sealer = openSealer(config);
   const limits = openLimits(db, config);
   const passwords = await openPasswords(config, metrics);

@@ -97,7 +97,7 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
       await confirm(me.user_id, body.password, ip);
       const event = await db.transaction((query) => erase(query, me.user_id));
       // Twice: what partners are told of stands in this inbox, too.
-      void changed(me.user_id, event).then(gone);
+      void changed(me.user_id, event).then(gone, gone);
       gone();
       return { status: 200, data: { revoked: event.ended.length }, cookies: entering.forget() };
     },

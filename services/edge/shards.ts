@@ -25,6 +25,8 @@ const POLL_MS = 1_000;
 const EAGER_MS = 50;
 const PATIENCE_MS = 5_000;
 const FACTS_MS = 5_000;
+/** Others wait behind one whose answer was lost. */
+const INFO_TIMEOUT_MS = 2_000;
 
 /** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
 export function cursorAt(lineage: Lineage, seq: number): number {
@@ -135,7 +137,7 @@ export class Shards {
   }
 
   async #info(shard: number): Promise<StreamFacts> {
-    const reply = await this.#nc.request(`$JS.API.STREAM.INFO.${inboxStream(shard)}`, '', { timeout: 5_000 });
+    const reply = await this.#nc.request(`$JS.API.STREAM.INFO.${inboxStream(shard)}`, '', { timeout: INFO_TIMEOUT_MS });
     const { config, state, error } = reply.json<{
       config: { max_msgs_per_subject: number };
       state: { first_seq: number; last_seq: number; first_ts: string };

@@ -112,12 +112,13 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
     const applied = await once(migrate(config));
     say(`database: ${applied.length ? `applied ${applied.join(', ')}` : 'the schema is up to date'}`);
 
-    const childEnv = { ...given, ...engineEnv(config), DATA_DIR: dir };
+    const childEnv: NodeJS.ProcessEnv = { ...given, ...engineEnv(config), DATA_DIR: dir };
+    const { PERSONAL_KEYS: _, PERSONAL_INDEX_KEYS: __, ...impersonal } = childEnv;
     const groups = GROUPS.map(async (services) => {
       const name = services.join('+');
       say(`services: starting ${services.join(', ')}`);
       const keeper = await kept<ServiceProcess>(name, (previous) =>
-        startServices({ services, env: childEnv, previous, log }),
+        startServices({ services, env: services.includes('api') ? childEnv : impersonal, previous, log }),
       );
       processes.push([name, keeper]);
     });

@@ -32,7 +32,7 @@ async function open(context: Context): Promise<Service> {
 
   /** Last entry written since the last mark, by partition, and the broker that took it. */
   const unmarked = new Map<number, { entry: number; server: string }>();
-  /** Partitions taken over and not marked since: the first mark does not wait, so that nobody goes back in vain. */
+  /** Partitions taken over and not marked since: the first mark does not wait, lest another process goes back in vain. */
   const unknown = new Set<number>();
   const mark = (): void => {
     for (const [partition, { entry, server }] of unmarked) if (server === lives.server) lives.mark(partition, entry);

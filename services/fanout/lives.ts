@@ -99,9 +99,10 @@ export class Lives {
     await this.bases();
     if (server === this.#repaired) return;
     for (let partition = 0; partition < this.#config.PARTITIONS; partition++) {
-      const from = await this.#start(partition);
       // Whoever works it here went back by itself, and may not have marked anything yet.
-      if (from === undefined || this.#taken.get(partition) === server) continue;
+      const mine = (): boolean => this.#taken.get(partition) === server;
+      const from = mine() ? undefined : await this.#start(partition);
+      if (from === undefined || mine()) continue;
       const path = `$JS.API.CONSUMER.RESET.${LOG}.${consumer.fanout(partition)}`;
       await this.#nc.request(path, JSON.stringify({ seq: from }), { timeout: 5_000 });
     }

@@ -1,6 +1,6 @@
 /**
  * The keys that sign access tokens, in Postgres, so that every process signs and verifies alike. The private one is sealed
- * under PERSONAL_KEYS, which only those have who sign; it goes when the key is retired.
+ * under PERSONAL_KEYS, which only those need who sign; it goes when the key is retired.
  */
 import {
   type CryptoKey,
@@ -12,25 +12,25 @@ import {
   type JSONWebKeySet,
   type JWK,
 } from 'jose';
+import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import type { Database, Query } from '../db/database.ts';
 import { openSealing, readSealingKeys, type Sealing } from './sealing.ts';
 
 interface Row {
   kid: string;
-  public_jwk: JWK;
-  private_sealed: Buffer | null;
+  private_sealed: Buffer;
 }
 interface Signing {
   kid: string;
   key: CryptoKey;
 }
 interface Loaded {
-  /** The key that signs, not opened yet. */
-  newest: Row | undefined;
-  signing?: Signing;
+  /** The key that signs. */
+  newest: string | undefined;
   verifying: Map<string, CryptoKey>;
   jwks: JSONWebKeySet;
+  /** By the clock that nobody sets, ms. */
   at: number;
 }
 
@@ -41,14 +41,15 @@ const LOOK_MS = 100;
 const KEYS_LOCK = 7_325_909_202;
 const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
 
+const NEWEST = 'select kid, private_sealed from signing_keys where retired_at is null';
 const place = (kid: string): string => `signing_keys.private:${kid}`;
 const sealingOf = ({ PERSONAL_KEYS }: Pick<Config, 'PERSONAL_KEYS'>): Sealing =>
   openSealing('PERSONAL_KEYS', readSealingKeys('PERSONAL_KEYS', PERSONAL_KEYS));
 
 /** @returns undefined when none of the keys opens it. */
-function open(sealing: Sealing, { kid, private_sealed }: Pick<Row, 'kid' | 'private_sealed'>): JWK | undefined {
+function open(sealing: Sealing, { kid, private_sealed }: Row): JWK | undefined {
   try {
-    return JSON.parse(sealing.open(private_sealed!, place(kid))) as JWK;
+    return JSON.parse(sealing.open(private_sealed, place(kid))) as JWK;
   } catch {
     return undefined;
   }
@@ -74,7 +75,7 @@ export function rotateSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KE
 /** Rotates when the key is sealed under another one than writing uses now. @returns whether it did */
 export function renewSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KEYS'>): Promise<boolean> {
   const sealing = sealingOf(config);
-  return rotateUnless(db, sealing, ({ private_sealed }) => sealing.current(private_sealed!));
+  return rotateUnless(db, sealing, ({ private_sealed }) => sealing.current(private_sealed));
 }
 
 function rotateUnless(db: Database, sealing: Sealing, good: (newest: Row) => boolean): Promise<boolean> {
@@ -91,85 +92,104 @@ function rotateUnless(db: Database, sealing: Sealing, good: (newest: Row) => boo
 }
 
 export interface Keys {
-  /** Made when there is none that opens with PERSONAL_KEYS. */
+  /** Made when there is none; replaced when it does not open with PERSONAL_KEYS. */
   signing(): Promise<Signing>;
-  /** @returns undefined for a kid that no valid key has. */
+  /** @returns undefined for a kid that no valid key has. @throws while Postgres can't be asked about an unknown one. */
   verifying(kid: string): Promise<CryptoKey | undefined>;
   jwks(): Promise<JSONWebKeySet>;
   /** SPKI, of the key that signs. */
   pem(): Promise<string>;
 }
+type Terms = Pick<Config, 'ACCESS_TOKEN_EXPIRE_MINUTES' | 'PERSONAL_KEYS'>;
 
-export function openKeys(db: Database, config: Pick<Config, 'ACCESS_TOKEN_EXPIRE_MINUTES' | 'PERSONAL_KEYS'>): Keys {
+export function openKeys(db: Database, config: Terms, log?: Logger): Keys {
   let loaded: Loaded | undefined;
   let loading: Promise<Loaded> | undefined;
   let coming: Promise<Loaded> | undefined;
+  let sealing: Sealing | undefined;
+  let opened: Signing | undefined;
 
   async function load(): Promise<Loaded> {
-    const rows = await db.query<Row & { retired: boolean }>(
+    const rows = await db.query<{ kid: string; public_jwk: JWK; retired: boolean }>(
       // Those who sign may notice a new key late: a retired one verifies for that much longer.
-      `select kid, public_jwk, private_sealed, retired_at is not null as retired from signing_keys
+      `select kid, public_jwk, retired_at is not null as retired from signing_keys
        where retired_at is null or retired_at > now() - make_interval(mins => $1, secs => $2) order by created_at desc`,
       [config.ACCESS_TOKEN_EXPIRE_MINUTES, RELOAD_MS / 1000],
     );
     const verifying = new Map<string, CryptoKey>();
     for (const row of rows) verifying.set(row.kid, (await importJWK(row.public_jwk, 'EdDSA')) as CryptoKey);
-    return {
-      newest: rows.find(({ retired }) => !retired),
-      verifying,
-      jwks: { keys: rows.map((row) => row.public_jwk) },
-      at: Date.now(),
-    };
+    const newest = rows.find(({ retired }) => !retired)?.kid;
+    loaded = { newest, verifying, jwks: { keys: rows.map((row) => row.public_jwk) }, at: performance.now() };
+    return loaded;
   }
 
-  /** Keys that are at most `maxAge` ms old, if Postgres is there to ask; else the ones known before. */
-  async function current(maxAge: number): Promise<Loaded> {
-    if (loaded && Date.now() - loaded.at < maxAge) return loaded;
+  const look = (): Promise<Loaded> => {
     loading ??= load().finally(() => {
       loading = undefined;
     });
+    return loading;
+  };
+
+  /** Keys that are at most `RELOAD_MS` old, if Postgres is there to ask; else the ones known before. */
+  async function current(): Promise<Loaded> {
+    if (loaded && performance.now() - loaded.at < RELOAD_MS) return loaded;
     try {
-      loaded = await loading;
+      return await look();
     } catch (error) {
       if (!loaded) throw error;
-      loaded.at = Date.now();
+      loaded.at = performance.now();
+      return loaded;
     }
-    return loaded;
   }
 
   /** What a look after the call has found; all who wait share it. */
   function fresh(): Promise<Loaded> {
     coming ??= (async () => {
       await loading?.catch(() => {});
-      await pause(LOOK_MS - (Date.now() - (loaded?.at ?? 0)));
+      if (loaded) await pause(Math.max(0, LOOK_MS - (performance.now() - loaded.at)));
       coming = undefined;
-      return await current(0);
+      return await look();
     })();
     return coming;
   }
 
-  /** The same with a key that signs: those who sign make the first one, and another one where nobody here can open it. */
-  async function signable(asked: Promise<Loaded>): Promise<Loaded & { signing: Signing }> {
-    const sealing = sealingOf(config);
-    for (let now = await asked; ; now = loaded = await load()) {
-      const { newest } = now;
-      const jwk = newest && !now.signing ? open(sealing, newest) : undefined;
-      if (jwk) now.signing = { kid: newest!.kid, key: (await importJWK(jwk, 'EdDSA')) as CryptoKey };
-      if (now.signing) return now as Loaded & { signing: Signing };
-      await rotateUnless(db, sealing, (row) => open(sealing, row) !== undefined);
+  async function signing(): Promise<Signing> {
+    for (let now = await current(); ; now = await load()) {
+      if (opened && opened.kid === now.newest) return opened;
+      sealing ??= sealingOf(config);
+      const mine = sealing;
+      const [row] = await db.query<Row>(NEWEST);
+      const jwk = row && open(mine, row);
+      if (jwk) opened = { kid: row.kid, key: (await importJWK(jwk, 'EdDSA')) as CryptoKey };
+      else if ((await rotateUnless(db, mine, (one) => open(mine, one) !== undefined)) && row)
+        log?.warn(
+          { unit: 'keys', kid: row.kid },
+          'the key that signs tokens does not open with PERSONAL_KEYS: replaced',
+        );
     }
   }
 
+  /** What is published: another process may sign with a new key already, and whoever sees it asks here. */
+  async function published(): Promise<Loaded> {
+    const now = await fresh().catch((error: unknown) => {
+      if (!loaded) throw error;
+      return loaded;
+    });
+    if (now.newest !== undefined) return now;
+    await signing();
+    return loaded!;
+  }
+
   return {
-    signing: async () => (await signable(current(RELOAD_MS))).signing,
-    // Another process may sign with a new key already, and whoever sees it asks here.
-    jwks: async () => (await signable(fresh())).jwks,
+    signing,
+    jwks: async () => (await published()).jwks,
     async pem() {
-      const { newest } = await signable(current(RELOAD_MS));
-      return await exportSPKI((await importJWK(newest!.public_jwk, 'EdDSA', { extractable: true })) as CryptoKey);
+      const { newest, jwks } = await published();
+      const jwk = jwks.keys.find(({ kid }) => kid === newest)!;
+      return await exportSPKI((await importJWK(jwk, 'EdDSA', { extractable: true })) as CryptoKey);
     },
     async verifying(kid) {
-      return (await current(RELOAD_MS)).verifying.get(kid) ?? (await fresh()).verifying.get(kid);
+      return (await current()).verifying.get(kid) ?? (await fresh()).verifying.get(kid);
     },
   };
 }

@@ -17,8 +17,8 @@ export interface Passwords {
   close(): Promise<void>;
 }
 interface Waiting {
-  /** Seconds since then. */
-  took(): number;
+  /** Stops the clock, which counts in the metrics. */
+  observe(): void;
   resolve(value: string | boolean): void;
   reject(error: Error): void;
 }
@@ -48,7 +48,7 @@ export async function openPasswords(
   worker.on('message', (done: HashDone) => {
     const one = waiting.get(done.id);
     waiting.delete(done.id);
-    one?.took();
+    one?.observe();
     if ('error' in done) one?.reject(new Error(done.error));
     else one?.resolve(done.value);
     if (waiting.size === 0) worker.unref();
@@ -60,7 +60,7 @@ export async function openPasswords(
       return Promise.reject(new ApiError('unavailable', 'too many log-ins at once', { retry_after_ms: 2_000 }));
     return new Promise((resolve, reject) => {
       const id = ++last;
-      waiting.set(id, { resolve, reject, took: metrics.passwords.startTimer() });
+      waiting.set(id, { resolve, reject, observe: metrics.passwords.startTimer() });
       worker.ref();
       worker.postMessage({ id, password: password.normalize('NFKC'), stored } satisfies HashJob);
     });

@@ -1,5 +1,6 @@
 /** Access tokens (JWT, RFC 9068) and socket tickets: who is asking. Used by the api and the edge. */
 import { errors, jwtVerify, SignJWT } from 'jose';
+import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
 import type { Database } from '../db/database.ts';
@@ -31,8 +32,8 @@ const TYP = 'at+jwt';
 const unauthenticated = (): ApiError => new ApiError('unauthenticated', 'the access token is not valid');
 const expired = (): ApiError => new ApiError('token_expired', 'the access token has expired');
 
-export function openTokens(db: Database, config: Config): Tokens {
-  const keys = openKeys(db, config);
+export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
+  const keys = openKeys(db, config, log);
   const lifeSec = config.ACCESS_TOKEN_EXPIRE_MINUTES * 60;
   /** In order of use, the longest unused first. */
   const verified = new Map<string, Identity>();

@@ -29,7 +29,7 @@ test('[A01] whatever JSON is sent to whichever route, the answer is of the close
   await fc.assert(
     fc.asyncProperty(fc.constantFrom(...withBody), body, async (name, value) => {
       const got = await api.ask(name, { id: me.user.id, token: me.access_token, body: value });
-      t.not(got.status, 500, `${name} ${JSON.stringify(value)}`);
+      t.true(got.status < 500 || got.error?.code === 'unavailable', `${name} ${JSON.stringify(value)}`);
     }),
     { numRuns: 400 },
   );
@@ -53,7 +53,7 @@ test('[A03] strange texts in every field of a valid body never make a 500', asyn
       ];
       for (const [name, body] of bodies) {
         const got = await api.ask(name, { token: me.access_token, body });
-        t.not(got.status, 500, `${name} ${JSON.stringify(body)}`);
+        t.true(got.status < 500 || got.error?.code === 'unavailable', `${name} ${JSON.stringify(body)}`);
       }
     }),
     { numRuns: 60 },
@@ -79,7 +79,7 @@ test('[H01] whatever stands in path and query, the answer is typed', async (t) =
         for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
         const response = await fetch(url, { headers: { authorization: `Bearer ${me.access_token}` } });
         const json = (await response.json()) as { error?: { code: keyof typeof ERROR_STATUS } };
-        t.not(response.status, 500, url.href);
+        t.true(response.status < 500, url.href);
         if (!response.ok) t.is<number, number>(ERROR_STATUS[json.error!.code], response.status);
       },
     ),

@@ -16,21 +16,17 @@ import type { LoggedIn } from '../../shared/contract/people.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 
+const REFRESH_RETRY_SEC = 120;
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  // Longer than any test takes, where ten seconds might not be.
+  env = await startEnv({ ...QUICK, REFRESH_RETRY_SEC, DATABASE_CONNECT_TIMEOUT_MS: 60_000 });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
-/** Asks again where the answer is to ask again: a hundred at once may wait longer for Postgres than the api lets them. */
-const refresh = async (refresh_token: string) => {
-  for (;;) {
-    const answer = await api.ask('refresh', { body: { refresh_token } });
-    if (answer.error?.code !== 'unavailable') return answer;
-  }
-};
+const refresh = (refresh_token: string) => api.ask('refresh', { body: { refresh_token } });
 const later = (session_of: LoggedIn, seconds: number) =>
   env.db.query(
     `update refresh_tokens r set used_at = used_at - make_interval(secs => $2)
@@ -44,28 +40,28 @@ test('[A05] refreshing rotates: a new pair, and the old token shown later ends t
   t.is(second.status, 200);
   t.is((await api.ask('me', { token: second.data.access_token })).status, 200);
   const third = await refresh(second.data.refresh_token);
-  await later(person, 11);
+  await later(person, REFRESH_RETRY_SEC + 1);
   t.is((await refresh(person.refresh_token)).error?.code, 'unauthenticated');
   t.is((await refresh(third.data.refresh_token)).error?.code, 'unauthenticated');
   const [session] = await env.db.query('select revoked_why from sessions where device_id = $1', [person.device.id]);
   t.is(session!.revoked_why, 'reuse');
 });
 
-test('[A05] a lost reply may be retried within 10 s and gets a fresh pair; only the last one goes on', async (t) => {
+test('[A05] a lost reply may be retried for a while and gets a fresh pair; only the last one goes on', async (t) => {
   const person = await api.register();
   const lost = await refresh(person.refresh_token);
-  await later(person, 1);
+  await later(person, REFRESH_RETRY_SEC / 2);
   const retried = await refresh(person.refresh_token);
   t.is(retried.status, 200);
   t.not(retried.data.refresh_token, lost.data.refresh_token);
   t.is((await refresh(retried.data.refresh_token)).status, 200);
-  await later(person, 11);
+  await later(person, REFRESH_RETRY_SEC + 1);
   t.is((await refresh(lost.data.refresh_token)).error?.code, 'unauthenticated');
 });
 
-test('[A05] fifty refreshes with one token at once leave exactly one good token', async (t) => {
+test('[A05] a hundred refreshes with one token at once leave exactly one good token', async (t) => {
   const person = await api.register();
-  const all = await Promise.all(Array.from({ length: 50 }, () => refresh(person.refresh_token)));
+  const all = await Promise.all(Array.from({ length: 100 }, () => refresh(person.refresh_token)));
   t.true(all.every((one) => one.status === 200));
   const rows = await env.db.query(
     'select 1 from refresh_tokens r join sessions s on s.id = r.session_id where s.device_id = $1 and r.used_at is null',
@@ -141,6 +137,7 @@ test.serial(
     t.false(await renewSigningKey(env.db, both));
     const renewed = await openTokens(env.db, other).keys.signing();
     t.not(renewed.kid, kid);
+    t.deepEqual(await env.db.query('select kid from signing_keys where retired_at is null'), [{ kid: renewed.kid }]);
     const own = await Promise.all(Array.from({ length: 5 }, () => openTokens(env.db, env.config).keys.signing()));
     t.is(new Set(own.map((one) => one.kid)).size, 1, 'one that none of the keys opens is replaced, once');
     t.not(own[0]!.kid, renewed.kid);
@@ -212,7 +209,7 @@ test('[A08] a remembered verification ends with the token', async (t) => {
     .setIssuer('sealwire')
     .setAudience('sealwire')
     .setSubject(user.id)
-    .setExpirationTime(Math.floor(Date.now() / 1000) + 2)
+    .setExpirationTime(Math.floor(Date.now() / 1000) + 3)
     .sign(key);
   const { expires_at } = await tokens.verify(token);
   let code = '';
