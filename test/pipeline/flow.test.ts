@@ -5,8 +5,8 @@ import type { NatsConnection } from 'nats';
 import { Gateway } from '../../nats/gateway.ts';
 import { LOG, subject } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import { partitionOf, uuid7 } from '../../shared/ids.ts';
-import { type Answer, decodeCommands, type Reply, type SendCommand } from '../../shared/pipeline/commands.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { type InboxItem, items as inboxOf, person as newPerson, type Person, toPerson } from './people.ts';
 
@@ -182,44 +182,6 @@ test('[M01] sent is told once the message stands in every inbox', async (t) => {
   });
   t.is(seen, 1);
 });
-
-test.serial('[M01] sent is told after the answer, whichever of the two comes first', async (t) => {
-  const [a, b] = [await person(), await person()];
-  // A partition that nobody works, so that this test answers itself: ingest and fanout speak on connections of their own.
-  const partition = env.config.PARTITIONS;
-  const lone = new Gateway(await env.nats('edge'), { ...env.config, PARTITIONS: partition + 1 });
-  const asked = nc.subscribe(subject.ingress(partition));
-  await nc.flush();
-  const told: string[] = [];
-  const conversation_id = conversationIn(partition);
-  const all = new Promise<void>((resolve, reject) => {
-    lone.submit(toPerson(a, b, { conversation_id }), Buffer.from('"x"'), {
-      answered: ({ seq }) => told.push(`answered ${seq}`),
-      failed: reject,
-      sent: () => resolve(void told.push('sent')),
-    });
-  });
-  for await (const message of asked) {
-    const { reply, commands } = decodeCommands(message.data);
-    const tag = commands[0]!.tag;
-    const say = (what: Reply): void => nc.publish(reply, JSON.stringify(what));
-    say({ sent: [tag] });
-    say({ answers: [[tag, uuid7(), conversation_id, 7, 0]] });
-    break;
-  }
-  await all;
-  t.deepEqual(told, ['answered 7', 'sent']);
-  lone.close();
-  await (await jetstreamManager(nc)).streams.purge('INGRESS', { filter: subject.ingress(partition) });
-});
-
-/** A conversation of that partition, were there one more than there are. */
-function conversationIn(partition: number): string {
-  for (;;) {
-    const id = uuid7();
-    if (partitionOf(id, partition + 1) === partition) return id;
-  }
-}
 
 test('[M01] bytes that are no command become a dead letter and the rest flows', async (t) => {
   const [a, b] = [await person(), await person()];
