@@ -51,11 +51,9 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
     decode: (data) => () => decodeEvents(data),
     takeOver: async () => undefined,
     async handle(batch) {
-      const made = await db.transaction(async (query) => {
-        const orders = await ordersOf(query, () => batch.flatMap(({ value }) => value()));
-        if (orders.length) await insertDeliveries(query, orders);
-        return orders.length;
-      });
+      const orders = await ordersOf(db.query, () => batch.flatMap(({ value }) => value()));
+      const made = orders.length;
+      if (made) await db.transaction((query) => insertDeliveries(query, orders));
       metrics.records.inc({ stage: 'webhook', outcome: 'ok' }, made);
       metrics.batch.observe({ stage: 'webhook' }, made);
       if (made) dispatcher.wake();
