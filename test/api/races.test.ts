@@ -30,6 +30,8 @@ async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Go
   const stream = async (): Promise<void> => {
     do got.push(await login(who));
     while (!over || got.length < 100);
+    // At least one of them begins after the change.
+    got.push(await login(who));
   };
   const streams = Array.from({ length: 20 }, stream);
   await change().finally(() => {

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { Device, type DeviceOptions, Session } from '../../client/index.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
+import { PATIENCE_MS } from '../env/settle.ts';
 
 type Json = Record<string, unknown>;
 
@@ -134,8 +135,8 @@ export function deviceOf(server: FakeServer, options: Partial<DeviceOptions> = {
 
 /** Waits for a state, not for a time. */
 export async function until(what: () => boolean): Promise<void> {
-  for (const end = Date.now() + 10_000; !what(); ) {
-    if (Date.now() > end) throw new Error(`not so after 10 s: ${what}`);
+  for (const end = Date.now() + PATIENCE_MS; !what(); ) {
+    if (Date.now() > end) throw new Error(`not so after ${PATIENCE_MS} ms: ${what}`);
     await delay(2);
   }
 }

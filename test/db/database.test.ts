@@ -85,9 +85,9 @@ test('[O01] a transaction that throws leaves nothing behind, and its connection 
 });
 
 test('[O01] a statement that takes too long is given up as unavailable, also inside a transaction', async (t) => {
-  const db = await openDatabase({ ...env.config, DATABASE_QUERY_TIMEOUT_MS: 100, DATABASE_POOL: 1 });
+  const db = await openDatabase({ ...env.config, DATABASE_QUERY_TIMEOUT_MS: 1_000, DATABASE_POOL: 1 });
   try {
-    const slow = 'select pg_sleep(20)';
+    const slow = 'select pg_sleep(60)';
     for (const run of [() => db.query(slow), () => db.transaction((query) => query(slow))]) {
       const error = await t.throwsAsync<ApiError>(run() as Promise<never>);
       t.is(error?.code, 'unavailable');

@@ -63,7 +63,7 @@ async function receive(command: string, args: string[]): Promise<{ printed: stri
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     printed += chunk;
   });
-  await system.until(() => listens(port), 60_000);
+  await system.until(() => listens(port));
   await system.api.ask('testEndpoint', { token: system.admin, id: endpoint.id, body: {} });
   await system.until(async () => printed.includes(endpoint.id));
   await system.none(endpoint.id);

@@ -6,6 +6,7 @@ import { wsTransport } from '../../client/transports/ws.ts';
 import type { InboxGap, MessageStatus, ServerFrame } from '../../shared/contract/frames.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Addresses } from '../env/index.ts';
+import { PATIENCE_MS } from '../env/settle.ts';
 
 const PASSWORD = 'correct horse battery staple';
 
@@ -109,7 +110,7 @@ export class Raw {
 }
 
 /** Waits for a state, not for a time. */
-export async function until(what: () => boolean | Promise<boolean>, ms = 30_000): Promise<void> {
+export async function until(what: () => boolean | Promise<boolean>, ms = PATIENCE_MS): Promise<void> {
   for (const end = Date.now() + ms; !(await what()); ) {
     if (Date.now() > end) throw new Error(`not so after ${ms} ms: ${what}`);
     await delay(5);

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { NatsConnection } from 'nats';
 import { connectNats, type NatsUser } from '../../nats/connect.ts';
 import { provision } from '../../nats/provision.ts';
+import type { Exit } from '../../services/embedded/child.ts';
 import { type Secrets, secretsOf } from '../../services/embedded/data-dir.ts';
 import { startNats } from '../../services/embedded/nats.ts';
 import { startPostgres } from '../../services/embedded/postgres.ts';
@@ -20,7 +21,7 @@ import { migrate } from '../../shared/db/migrate.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
 import { freePort } from '../../shared/ports.ts';
 import { TestEngine } from './engine.ts';
-import { settle } from './settle.ts';
+import { PATIENCE_MS, settle } from './settle.ts';
 
 const DEFAULTS: Partial<Config> = {
   DURABILITY: 'fast',
@@ -32,6 +33,8 @@ const DEFAULTS: Partial<Config> = {
   INBOX_SHARDS: 2,
   AUTH_RATE_LIMIT_MAX_REQUESTS: 100_000,
   CODE_MAX_SENT_PER_IP: 100_000,
+  // Tests ask for much at once, and wait their turn. A Postgres that is away refuses, and that is known at once.
+  DATABASE_CONNECT_TIMEOUT_MS: 60_000,
 };
 
 export interface Addresses {
@@ -50,7 +53,7 @@ export interface Spawned {
   /** Starts it again on the same addresses. */
   restart(): Promise<void>;
   signal(signal: NodeJS.Signals): void;
-  stop(): Promise<void>;
+  stop(): Promise<Exit>;
 }
 
 export type Env = Awaited<ReturnType<typeof startEnv>>;
@@ -154,15 +157,14 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
           now = await startServices({ ...options, previous: now });
         },
         signal: (signal) => now.signal(signal),
-        async stop() {
-          await now.stop();
-        },
+        stop: () => now.stop(),
       };
       spawned.push(one);
       return one;
     },
-    /** Resolves once no consumer of topology has anything pending or unacknowledged. */
-    settle: (timeoutMs = 20_000, ...more: ServiceName[]) => settle(config, timeoutMs, new Set([...started, ...more])),
+    /** Resolves once every consumer of topology is done with what is there now, and with what becomes of it. */
+    settle: (timeoutMs = PATIENCE_MS, ...more: ServiceName[]) =>
+      settle(config, timeoutMs, new Set([...started, ...more])),
     /** Closes everything, engines last, removes the directory. Throws when something was left over. */
     async stop(): Promise<void> {
       for (const one of spawned) await one.stop();

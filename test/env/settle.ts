@@ -1,11 +1,17 @@
-import { jetstreamManager } from '@nats-io/jetstream';
+import { type ConsumerInfo, jetstreamManager } from '@nats-io/jetstream';
 import { connectNats } from '../../nats/connect.ts';
 import { streams } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
+/** How long a state is waited for before it counts as one that never comes; it costs nothing when it does. */
+export const PATIENCE_MS = 90_000;
+/** The longest way: PAYMENTS, INGRESS, LOG, EVENTS. */
+const STAGES = 4;
+
 /**
- * Resolves once every consumer of topology has seen and acknowledged everything, in one look at all of them. Those of
- * services that were never `started` are left out; a durable's name begins with its service.
+ * Resolves once every consumer of topology has seen and acknowledged everything that was there at the call, and what
+ * became of that in the stages behind; what others send meanwhile is not waited for. Consumers of services that were
+ * never `started` are left out; a durable's name begins with its service.
  */
 export async function settle(config: Config, timeoutMs: number, started: ReadonlySet<string>): Promise<void> {
   const nc = await connectNats(config, 'admin');
@@ -17,20 +23,28 @@ export async function settle(config: Config, timeoutMs: number, started: Readonl
         .filter(({ durable_name }) => started.has(durable_name.split('_')[0]!))
         .map((one) => [spec.config.name, one.durable_name] as const),
     );
-    let quiet = 0;
-    for (;;) {
-      const infos = await Promise.all(durables.map(([stream, durable]) => jsm.consumers.info(stream, durable)));
-      const busy = infos.filter((info) => info.num_pending > 0 || info.num_ack_pending > 0);
-      // Twice: what a worker acknowledged in the first look may have been passed on to one that was looked at before.
-      quiet = busy.length === 0 ? quiet + 1 : 0;
-      if (quiet === 2) return;
-      if (Date.now() > deadline) {
-        const who = busy.map(
-          (info) => `${info.name}: ${info.num_pending} pending, ${info.num_ack_pending} unacknowledged`,
+    const names = [...new Set(durables.map(([stream]) => stream))];
+    const look = (): Promise<ConsumerInfo[]> =>
+      Promise.all(durables.map(([stream, durable]) => jsm.consumers.info(stream, durable)));
+    for (let stage = 0; stage < STAGES; stage++) {
+      const last = new Map<string, number>();
+      for (const { config, state } of await Promise.all(names.map((name) => jsm.streams.info(name))))
+        last.set(config.name, state.last_seq);
+      for (;;) {
+        const busy = (await look()).filter(
+          (info) =>
+            (info.num_pending > 0 || info.num_ack_pending > 0) &&
+            info.ack_floor.stream_seq < last.get(info.stream_name)!,
         );
-        throw new Error(`not settled after ${timeoutMs} ms: ${who.join('; ')}`);
+        if (busy.length === 0) break;
+        if (Date.now() > deadline) {
+          const who = busy.map(
+            (info) => `${info.name}: ${info.num_pending} pending, ${info.num_ack_pending} unacknowledged`,
+          );
+          throw new Error(`not settled after ${timeoutMs} ms: ${who.join('; ')}`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 5));
       }
-      await new Promise((resolve) => setTimeout(resolve, 5));
     }
   } finally {
     await nc.close();

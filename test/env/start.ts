@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { guard, unguard } from '../../services/embedded/watchdog.ts';
 
 const START = fileURLToPath(new URL('../../services/start.ts', import.meta.url));
-const READY_MS = 60_000;
+const READY_MS = 180_000;
 
 export class Start {
   output = '';

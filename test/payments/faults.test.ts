@@ -58,10 +58,10 @@ test.serial('[P02] a worker that was frozen and comes back as a second one tells
   await env.settle();
   worker.signal('SIGSTOP');
   await send20('decline');
-  await until(() => requests.every((request) => ben.states(request).length === 2), 30_000);
+  await until(() => requests.every((request) => ben.states(request).length === 2));
   worker.signal('SIGCONT');
   await send20('accept');
-  await until(() => requests.every((request) => ben.states(request).includes('accepted')), 30_000);
+  await until(() => requests.every((request) => ben.states(request).includes('accepted')));
   await env.settle();
   await anna.send(ben, 'last');
   await until(() => ben.payloads.includes('last'));
@@ -96,10 +96,7 @@ test.serial('[P02] a full disk of Postgres, or a failover, is waited for and mak
   await query('create trigger no_room before insert on payment_events for each row execute function no_room()');
   const requests = [id('PR'), id('PR')];
   for (const request of requests) t.is((await send(at.apiUrl, change('create', request))).status, 202);
-  await until(
-    async () => (await query<{ n: number }>('select last_value as n from payment_tries'))[0]!.n >= 14,
-    60_000,
-  );
+  await until(async () => (await query<{ n: number }>('select last_value as n from payment_tries'))[0]!.n >= 14);
   t.is(await dead(), before);
   await query('drop function no_room cascade');
   await env.settle();
@@ -117,8 +114,8 @@ test.serial('[P02] what was acknowledged survives the broker, and is taken while
   await env.broker.restart();
   t.is((await send(at.apiUrl, change('create', request), { secret: 'wrong' })).status, 401);
   await env.postgres.restart();
-  await until(() => ben.states(request).length > 0, 60_000);
-  await env.settle(60_000);
+  await until(() => ben.states(request).length > 0);
+  await env.settle();
   t.deepEqual(ben.states(request), ['accepted']);
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });

@@ -113,7 +113,7 @@ test('[P03] a request that goes forward while it is put into conversations ends 
     await anna.send(ben, 'last');
     await until(() => ben.payloads.includes('last'));
     for (const request of requests) {
-      const ranks = ben.payments.filter(({ request_id }) => request_id === request).map(({ state }) => rankOf(state));
+      const ranks = ben.told(request).map(({ state }) => rankOf(state));
       t.is(ranks.at(-1), rankOf('accepted'));
       // Perhaps one of them twice, and never back.
       t.deepEqual(ranks, ranks.toSorted());

@@ -13,7 +13,7 @@ test('[O02] a broker that came back without provisioning is made whole by those 
   // As a container does: only the server, INGRESS is gone with its memory.
   const bare = await startNats({ config: env.config, dir: join(env.dir, 'nats'), secrets: secretsOf(env.dir), port });
   try {
-    t.true(await until(() => env.settle(1_000).then(() => true as const), 20_000, 100));
+    t.true(await until(() => env.settle(5_000).then(() => true as const), 90_000, 100));
   } finally {
     await env.close('ingest');
     await bare.stop();

@@ -25,14 +25,14 @@ const gone = (pids: number[]): Promise<true> =>
     const left = pids.filter((pid) => existsSync(`/proc/${pid}`));
     if (left.length) throw new Error(`still there: ${left.join(', ')}`);
     return true as const;
-  }, 15_000);
+  }, 90_000);
 
 /** Waits for it; the error says what was waited for, and what was printed. */
 const eventually = (is: () => boolean | Promise<boolean>, what: string, one: Start): Promise<true> =>
   until(async () => {
     if (await is()) return true as const;
     throw new Error(`not: ${what}\n${one.output}`);
-  }, 20_000);
+  }, 90_000);
 
 /** How many dead letters there are, after one more where `text` is given. */
 async function deadLetters(one: Start, text?: string): Promise<number> {
@@ -105,7 +105,7 @@ test.serial('[O01] a child that dies again and again stops the tree with the rea
   const last = until(async () => {
     for (const pid of descendants(one.pid, 'main.ts edge')) process.kill(pid, 'SIGKILL');
     return one.ended ? true : undefined;
-  }, 30_000);
+  }, 120_000);
   t.is(await one.exit(), 1);
   await last;
   t.regex(one.output, /stopped: edge failed 5 times within a minute; the last time: .*SIGKILL/);

@@ -145,6 +145,7 @@ test.serial('[W04] killed with a delivery claimed and dialled, before the reques
   for (const socket of sockets) socket.destroy();
   await new Promise((resolve) => deaf.close(resolve));
   const receiver = await Receiver.start(well, port);
+  await system.age();
   await webhook.restart();
   const [got] = await receiver.count(1);
   t.is(got!.event.data.message_id, id);
@@ -158,6 +159,7 @@ test.serial('[W04] killed after the request, before the reply: once more, with t
   const [first] = await receiver.count(1);
   await webhook.kill9();
   receiver.behave(well);
+  await system.age();
   await webhook.restart();
   const [, again] = await receiver.count(2);
   t.is(again!.id, first!.id);
@@ -178,6 +180,7 @@ test.serial('[W04] killed after 2xx, before it is written down: once more, with 
   t.is(receiver.got.length, 1);
   await webhook.kill9();
   await release();
+  await system.age();
   await webhook.restart();
   const [one, two] = await receiver.count(2);
   t.is(one!.id, two!.id);
@@ -227,8 +230,8 @@ test.serial(
     await webhook.kill9();
     await Promise.all([system.env.postgres.kill9(), system.env.broker.kill9()]);
     await Promise.all([system.env.postgres.restart(), system.env.broker.restart()]);
-    await webhook.restart();
     ok = true;
+    await webhook.restart();
     const got = await receiver.count(3);
     t.deepEqual(
       got.map(({ event }) => event.data.seq),
@@ -264,9 +267,7 @@ test.serial('[W04] a stop waits a moment for attempts; what it cuts off is due a
   const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation });
   await say();
   await receiver.count(1);
-  const begun = performance.now();
-  await patient.stop();
-  t.true(performance.now() - begun < 8_000);
+  t.deepEqual(await patient.stop(), { code: 0, signal: null }, 'nobody had to insist');
   const { data } = await system.api.ask('deliveries', { token: system.admin, id: endpoint.id });
   t.like(data.items[0], { status: 'pending', attempts: 0 });
   t.is(data.items[0]!.next_at, undefined);

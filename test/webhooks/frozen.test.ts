@@ -1,4 +1,5 @@
 /** Workers that are frozen until others have taken over, and then come back. */
+import { readFileSync } from 'node:fs';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { directBatch } from '../../nats/log.ts';
@@ -15,6 +16,20 @@ test.before(async () => {
   events = await system.env.spawn('events');
 });
 test.after.always(() => system?.stop());
+
+/** Frozen between two transactions: within one it would keep its locks, and all others waiting, as long as it sleeps. */
+async function freeze(one: Spawned): Promise<void> {
+  const state = (): string => readFileSync(`/proc/${one.pid}/stat`, 'utf8').replace(/^.*\) /, '')[0]!;
+  await system.until(async () => {
+    one.signal('SIGSTOP');
+    await system.until(async () => state() === 'T');
+    const locks = await system.env.db.query(
+      "select 1 from pg_locks join pg_class c on c.oid = relation where starts_with(relname, 'webhook_') and pid <> pg_backend_pid()",
+    );
+    if (locks.length) one.signal('SIGCONT');
+    return locks.length === 0;
+  });
+}
 
 const numbers = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
@@ -64,10 +79,11 @@ test.serial(
     });
     const where = { conversation_id: conversation, event_types: ['chat.message.created' as const], ordered: true };
     const endpoint = await system.endpoint({ url: receiver.url, ...where });
-    const first = await system.env.spawn('webhook');
+    // Its attempt is over while it is frozen.
+    const first = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SECS: 5 });
     for (let i = 0; i < 3; i++) await say();
     await receiver.count(1);
-    first.signal('SIGSTOP');
+    await freeze(first);
     const second = await system.env.spawn('webhook');
     // The claim ends; the second one makes the delivery again, and the rest.
     await receiver.count(4);

@@ -99,3 +99,45 @@ test.serial('[W07] an endpoint whose secret does not open fails for itself; the 
   await system.pause();
   await receiver.stop();
 });
+
+test.serial('[W07] endpoints that hang and fail keep their lanes to themselves; a rate is kept', async (t) => {
+  await system.env.db.query('update webhook_endpoints set enabled = false');
+  await system.send();
+  const hangs = await Receiver.start(() => {});
+  const fails = await Receiver.start((_, response) => void response.writeHead(500).end());
+  const good = await Receiver.start();
+  const slow = await Receiver.start();
+  const { conversation, say } = await system.pair();
+  const where = { conversation_id: conversation, event_types: ['chat.message.created' as const] };
+  await system.endpoint({ url: hangs.url, ...where });
+  const failing = await system.endpoint({ url: fails.url, ...where });
+  await system.endpoint({ url: good.url, ...where });
+  const paced = await system.endpoint({ url: slow.url, ...where, max_per_sec: 20 });
+  for (let i = 0; i < 40; i++) await say();
+  await good.count(40);
+  t.is(hangs.got.length, 1, 'one at a time, and it still hangs');
+  const attempts = async (id: string): Promise<{ event_id: string; at: number }[]> =>
+    (
+      await system.env.db.query<{ event_id: string; at: Date }>(
+        'select event_id, at from webhook_attempts where endpoint_id = $1 order by at',
+        [id],
+      )
+    ).map(({ event_id, at }) => ({ event_id, at: at.getTime() }));
+  const last = new Map<string, number>();
+  for (const { event_id, at } of await attempts(failing.id)) {
+    t.true(at - (last.get(event_id) ?? 0) >= 5_000, 'what fails waits for its retry');
+    last.set(event_id, at);
+  }
+  await slow.count(40);
+  await system.none(paced.id);
+  // When they began; when they arrive is a matter of the machine.
+  const times = (await attempts(paced.id)).map(({ at }) => at);
+  t.is(times.length, 40);
+  for (const [i, at] of times.entries()) {
+    const within = times.filter((other) => other >= at && other < at + 1_000).length;
+    t.true(within <= 24, `${within} within a second from the ${i}th`);
+  }
+  t.true(good.dialled <= 8 && slow.dialled <= 8, 'connections are kept');
+  await system.pause();
+  await Promise.all([hangs, fails, good, slow].map((one) => one.stop()));
+});

@@ -1,6 +1,7 @@
 /** An integrator's server on loopback: takes deliveries, checks them as the Standard Webhooks library does, behaves as told. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { PATIENCE_MS } from '../env/settle.ts';
 
 export interface Got {
   path: string;
@@ -75,12 +76,12 @@ export class Receiver {
   }
 
   /** Resolves once there are so many requests (that the filter lets pass). */
-  async count(n: number, of: (got: Got) => boolean = () => true, timeoutMs = 20_000): Promise<Got[]> {
+  async count(n: number, of: (got: Got) => boolean = () => true, timeoutMs = PATIENCE_MS): Promise<Got[]> {
     await this.until(() => this.got.filter(of).length >= n, timeoutMs);
     return this.got.filter(of);
   }
 
-  until(ready: () => boolean, timeoutMs = 20_000): Promise<void> {
+  until(ready: () => boolean, timeoutMs = PATIENCE_MS): Promise<void> {
     if (ready()) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
