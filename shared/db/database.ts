@@ -64,6 +64,7 @@ export function openOrm(config: Config, log?: Logger, more: Partial<Options> = {
     driverOptions: {
       connectionTimeoutMillis: config.DATABASE_CONNECT_TIMEOUT_MS,
       query_timeout: config.DATABASE_QUERY_TIMEOUT_MS,
+      idle_in_transaction_session_timeout: config.DATABASE_IDLE_TRANSACTION_MS,
       keepAlive: true,
     },
     ensureDatabase: false,

@@ -98,6 +98,22 @@ test('[O01] a statement that takes too long is given up as unavailable, also ins
   }
 });
 
+test('[O01] who stands still in a transaction loses its locks to the others, and knows', async (t) => {
+  const db = await openDatabase({ ...env.config, DATABASE_IDLE_TRANSACTION_MS: 200, DATABASE_POOL: 1 });
+  try {
+    const lock = 'select pg_advisory_xact_lock(42)';
+    const stood = db.transaction(async (query) => {
+      await query(lock);
+      await env.db.transaction(async (other) => void (await other(lock)));
+      await query('select 1');
+    });
+    t.is((await t.throwsAsync<ApiError>(stood as Promise<never>))?.code, 'unavailable');
+    t.deepEqual(await db.query('select 1 as one'), [{ one: 1 }]);
+  } finally {
+    await db.close();
+  }
+});
+
 test('[O01] a Postgres that is not there is unavailable, not a crash', async (t) => {
   const db = await openDatabase({ ...env.config, DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' });
   const error = await t.throwsAsync<ApiError>(db.query('select 1') as Promise<never>);
