@@ -61,7 +61,7 @@ export const SETTINGS = {
   DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),
   DATABASE_CONNECT_TIMEOUT_MS: count(5_000, 'How long a statement waits for a connection to Postgres.', 100),
   DATABASE_IDLE_TRANSACTION_MS: count(
-    10_000,
+    15_000,
     'How long a process that stands still in a transaction keeps its locks from the others; 0 for ever.',
   ),
   DATABASE_QUERY_TIMEOUT_MS: count(30_000, 'How long a statement may take before it is given up; 0 for ever.'),
