@@ -5,6 +5,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
+import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
@@ -33,7 +34,14 @@ async function load(n: number, midway: () => Promise<void>): Promise<{ answers: 
   const lane = async (): Promise<void> => {
     while (next < n) {
       const i = next++;
-      answers.push(await gateway.call(toPerson(a, b), `"${i}"`));
+      const command = toPerson(a, b);
+      // As devices do when told to: the same message again.
+      const call = (): Promise<Answer> =>
+        gateway.call(command, `"${i}"`).catch((error: ApiError) => {
+          if (error.code !== 'unavailable') throw error;
+          return call();
+        });
+      answers.push(await call());
       if (answers.length >= n / 2) broken ??= midway();
     }
   };
