@@ -116,3 +116,10 @@ export async function until(what: () => boolean | Promise<boolean>, ms = PATIENC
     await delay(5);
   }
 }
+
+export const close = async (...phones: Phone[]): Promise<void> => {
+  await Promise.all(phones.map(({ device }) => device.close()));
+};
+/** Payloads that tell which they are. */
+export const numbered = (n: number, size = 1): string[] =>
+  Array.from({ length: n }, (_, i) => `${i} `.padEnd(size, 'x'));

@@ -1,0 +1,111 @@
+/** Items that were not heard, or that the inbox has no more: found, or told. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { inboxStream } from '../../nats/topology.ts';
+import { shardOf } from '../../shared/ids.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, close, numbered, Phone, until } from './devices.ts';
+
+let env: Env;
+let at: Addresses;
+test.before(async () => {
+  env = await startEnv({ AWAY_GRACE_MS: 100, WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000, WS_MAX_UNACKED: 100 });
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+});
+test.after.always(() => env?.stop());
+
+const phone = async (): Promise<Phone> => new Phone(await account(at), at.edgeUrl);
+
+test.serial('[M04] an item that was stored and not heard live is found by the next one', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'heard');
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  const { config } = await jsm.streams.info(stream);
+  const { republish, ...silent } = config;
+  const admin = await env.nats('admin');
+  const change = (to: object) => admin.request(`$JS.API.STREAM.UPDATE.${stream}`, JSON.stringify(to));
+  await until(() => bob.payloads.length === 1);
+  await change(silent);
+  await alice.send(bob, 'not heard');
+  await env.settle();
+  t.deepEqual(bob.payloads, ['heard']);
+  await change({ ...silent, republish });
+  await alice.send(bob, 'heard again');
+  await until(() => bob.payloads.length === 3);
+  t.deepEqual(bob.payloads, ['heard', 'not heard', 'heard again']);
+  await close(alice, bob);
+});
+
+test.serial('[M06] a cursor of an earlier life of the inbox is told by a gap, and history fills it', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await close(bob);
+  await alice.send(bob, 'lost from the inbox');
+  await env.settle();
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  await jsm.streams.delete(stream);
+  await alice.send(bob, 'after');
+  await env.settle();
+  const back = new Phone(bob.device.session, at.edgeUrl);
+  const seen: string[] = [];
+  back.device.on('message', ({ message }) => void seen.push(message.payload!));
+  await back.up();
+  await until(() => seen.includes('after') && seen.includes('lost from the inbox'));
+  t.is(back.gaps.length, 1);
+  t.is(back.gaps[0]!.reason, 'reset');
+  t.is(seen.filter((payload) => payload === 'after').length, 1);
+  t.true(back.cursors.every((cursor, i) => i === 0 || cursor > back.cursors[i - 1]!));
+  await close(alice, back);
+});
+
+test.serial('[M06] what the inbox dropped for its age is told by a gap', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await close(bob);
+  // Written for the last time: when that was is held against the age of what comes next.
+  await until(async () => {
+    const [row] = await env.db.query<{ cursor: number }>('select cursor from device_cursors where device_id = $1', [
+      bob.device.id,
+    ]);
+    return row?.cursor === bob.cursors.at(-1);
+  });
+  for (const payload of ['too old', 'young']) await alice.send(bob, payload);
+  await env.settle();
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  const { state } = await jsm.streams.info(stream);
+  await jsm.streams.purge(stream, { seq: state.last_seq });
+  const back = await new Phone(bob.device.session, at.edgeUrl).up();
+  t.is(back.gaps[0]?.reason, 'retention');
+  await until(() => back.payloads.includes('too old') && back.payloads.includes('young'));
+  await close(alice, back);
+});
+
+test.serial('[M06] what the quota pushed out is told by a gap', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await close(bob);
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  const { config } = await jsm.streams.info(stream);
+  await jsm.streams.update(stream, { ...config, max_msgs_per_subject: 10 });
+  const payloads = numbered(30);
+  for (const payload of payloads) await alice.send(bob, payload);
+  await env.settle();
+  const other = await env.spawn('edge');
+  const back = await new Phone(bob.device.session, other.edgeUrl).up();
+  t.is(back.gaps[0]?.reason, 'quota');
+  await until(() => payloads.every((payload) => back.payloads.includes(payload)));
+  await close(alice, back);
+  await other.stop();
+  await jsm.streams.update(stream, config);
+});
