@@ -44,6 +44,7 @@ export class Writer<T> {
   #life = 0;
   #pin = '';
   #heard = Date.now();
+  #ticked = Date.now();
   #expected = 0;
   #last = 0;
   /** All up to this was handled and acknowledged, or lies before where the partition was taken over. */
@@ -75,9 +76,6 @@ export class Writer<T> {
     if (Date.now() - this.#heard < 4 * HEARTBEAT_MS) return true;
     return `${this.#o.stage} ${this.#o.partition} has not heard from ${this.#o.stream} for ${Date.now() - this.#heard} ms`;
   }
-  get active(): boolean {
-    return this.#mode === 'active';
-  }
 
   async close(): Promise<void> {
     this.#mode = 'closed';
@@ -108,9 +106,14 @@ export class Writer<T> {
   }
 
   #tick(): void {
-    const stuck = this.#unsynced > 0 && this.#skipped && Date.now() - this.#unsynced > 4 * HEARTBEAT_MS;
-    if (stuck || Date.now() - this.#heard > 4 * HEARTBEAT_MS) {
-      this.#heard = Date.now() - HEARTBEAT_MS;
+    const now = Date.now();
+    const late = now - this.#ticked > HEARTBEAT_MS;
+    this.#ticked = now;
+    // It was this process that stood still: what came meanwhile is read before the next tick.
+    if (late) return;
+    const stuck = this.#unsynced > 0 && this.#skipped && now - this.#unsynced > 4 * HEARTBEAT_MS;
+    if (stuck || now - this.#heard > 4 * HEARTBEAT_MS) {
+      this.#heard = now - HEARTBEAT_MS;
       this.#restart();
     } else this.#pull();
   }

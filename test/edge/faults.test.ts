@@ -196,7 +196,7 @@ test.serial('[R06] a draining edge tells its sockets, which go on elsewhere with
   })();
   await until(() => bob.payloads.length > 20);
   await edge.stop();
-  t.true(bob.frames.some(({ type }) => type === 'connection.draining'));
+  await until(() => bob.frames.some(({ type }) => type === 'connection.draining'));
   await sending;
   await close(bob);
   const back = await new Phone(bob.device.session, at.edgeUrl).up();
