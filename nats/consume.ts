@@ -9,20 +9,15 @@
  *
  * Only this loop acknowledges; attempts.ts says what becomes of a batch that fails.
  */
-import { type ConsumerConfig, jetstreamManager } from '@nats-io/jetstream';
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import { Attempts, type Delivered, type Entry, type Handling, pause } from './attempts.ts';
 import { privateInbox } from './connect.ts';
 import { placeOf } from './place.ts';
-import { HEARTBEAT_MS, Pulls } from './pulls.ts';
-import type { StreamSpec } from './topology.ts';
+import { type Durable, HEARTBEAT_MS, makeDurable, Pulls } from './pulls.ts';
 
 export { type Delivered, Retake } from './attempts.ts';
 
-export interface WriterOptions<T> extends Handling<T> {
-  consumer: Partial<ConsumerConfig> & { durable_name: string };
-  /** Made again when the broker has it no more: for a stream in memory. */
-  ensure?: StreamSpec['config'];
+export interface WriterOptions<T> extends Handling<T>, Durable {
   /** Messages pulled ahead; bounds memory. */
   window: number;
   /** Batches begin at least so long after one another (ms), so that what is in no hurry gathers; 0 unless given. */
@@ -182,9 +177,7 @@ export class Writer<T> {
   async #recreate(): Promise<void> {
     this.#restart();
     try {
-      const manager = await jetstreamManager(this.#nc, { checkAPI: false });
-      if (this.#o.ensure) await manager.streams.add(this.#o.ensure);
-      await manager.consumers.add(this.#o.stream, this.#o.consumer);
+      await makeDurable(this.#nc, this.#o);
       this.#o.log.info({ stage: this.#o.stage, partition: this.#o.partition }, 'durable made again');
     } catch (error) {
       this.#o.log.warn(

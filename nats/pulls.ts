@@ -1,9 +1,24 @@
+import { type ConsumerConfig, jetstreamManager } from '@nats-io/jetstream';
 import { type Msg, type NatsConnection, nanos } from 'nats';
-import { PIN_GROUP } from './topology.ts';
+import { PIN_GROUP, type StreamSpec } from './topology.ts';
 
 /** The broker says so often that it is there; silence of four of them means that it is not. */
 export const HEARTBEAT_MS = 1_000;
 const EXPIRES_MS = 10_000;
+
+export interface Durable {
+  stream: string;
+  consumer: Partial<ConsumerConfig> & { durable_name: string };
+  /** Made again when the broker has it no more: for a stream in memory. */
+  ensure?: StreamSpec['config'];
+}
+
+/** As topology says. */
+export async function makeDurable(nc: NatsConnection, { stream, consumer, ensure }: Durable): Promise<void> {
+  const manager = await jetstreamManager(nc, { checkAPI: false });
+  if (ensure) await manager.streams.add(ensure);
+  await manager.consumers.add(stream, consumer);
+}
 
 /** Pull requests of one durable, and how many messages are still to come for them. */
 export class Pulls {
