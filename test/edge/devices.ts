@@ -83,7 +83,7 @@ export class Raw {
     this.socket.on('error', () => {});
   }
 
-  static async open({ edgeUrl }: Pick<Addresses, 'edgeUrl'>, session: Session): Promise<Raw> {
+  static async open({ edgeUrl }: Pick<Addresses, 'edgeUrl'>, session: Pick<Session, 'access_token'>): Promise<Raw> {
     for (;;) {
       const raw = new Raw(`${edgeUrl}/v1/ws`, { authorization: `Bearer ${session.access_token}` });
       await until(() => raw.of('inbox.empty').length > 0 || raw.code !== undefined);

@@ -142,7 +142,7 @@ test.serial(
     const { data } = await claim(alice, bob);
     t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
     await env.broker.restart();
-    const socket = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${bob.access_token}` });
+    const socket = await Raw.open(at, bob);
     // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
     await until(async () => {
       await claim(alice, bob);
