@@ -1,48 +1,7 @@
 /** The one reader of the environment. `docs/configuration.md` is generated from this table. */
 import { isAbsolute, resolve } from 'node:path';
 
-type Parse<T> = (text: string, name: string) => T;
-interface Setting<T> {
-  default: T;
-  parse: Parse<T>;
-  doc: string;
-}
-
-const fail = (name: string, wants: string): never => {
-  throw new Error(`${name} must be ${wants}; unset it to use the default`);
-};
-const text = (value: string, doc: string): Setting<string> => ({ default: value, parse: (t) => t, doc });
-const optional = (doc: string): Setting<string | undefined> => ({ default: undefined, parse: (t) => t, doc });
-const count = (value: number, doc: string, min = 0): Setting<number> => ({
-  default: value,
-  parse: (t, name) => (/^\d+$/.test(t) && Number(t) >= min ? Number(t) : fail(name, `a whole number from ${min}`)),
-  doc,
-});
-const flag = (value: boolean, doc: string): Setting<boolean> => ({
-  default: value,
-  parse: (t, name) => (t === 'true' ? true : t === 'false' ? false : fail(name, 'true or false')),
-  doc,
-});
-const counts = (value: number[], doc: string): Setting<number[]> => ({
-  default: value,
-  parse: (t, name) =>
-    /^\d+(,\d+)*$/.test(t) ? t.split(',').map(Number) : fail(name, 'whole numbers with commas between them'),
-  doc,
-});
-const choice = <T extends string>(value: T, of: readonly T[], doc: string): Setting<T> => ({
-  default: value,
-  parse: (t, name) => (of.includes(t as T) ? (t as T) : fail(name, of.join(' or '))),
-  doc,
-});
-const list = (doc: string): Setting<string[]> => ({
-  default: [],
-  parse: (t) =>
-    t
-      .split(',')
-      .map((s) => s.trim())
-      .filter(Boolean),
-  doc,
-});
+import { choice, count, counts, fail, flag, list, optional, type Setting, text } from './kinds.ts';
 
 export const SETTINGS = {
   // Where things are
