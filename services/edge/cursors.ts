@@ -33,6 +33,8 @@ export class Cursors {
   readonly #timer: NodeJS.Timeout;
   #dirty = new Map<string, number>();
   #writing = new Map<string, number>();
+  /** Who asked the database before these were committed still comes for them. */
+  #written = new Map<string, number>();
   /** By conversation, sender and device. */
   #notes = new Map<string, Note>();
   #flushing: Promise<void> | undefined;
@@ -57,15 +59,14 @@ export class Cursors {
     this.#notes.set(key, { user_id, device_id, about: Buffer.from(about.subarray(0, HEAD_BYTES)) });
   }
 
-  /** What is not written yet; it counts more than what the database says. */
+  /** What is not written yet, or was a moment ago: where it is more than what the database said, it counts. */
   get(device: string): number | undefined {
-    return this.#dirty.get(device) ?? this.#writing.get(device);
+    return this.#dirty.get(device) ?? this.#writing.get(device) ?? this.#written.get(device);
   }
 
   /** The device was deleted. */
   forget(device: string): void {
-    this.#dirty.delete(device);
-    this.#writing.delete(device);
+    for (const known of [this.#dirty, this.#writing, this.#written]) known.delete(device);
   }
 
   /** Resolves when everything known so far is written, or could not be. */
@@ -94,6 +95,7 @@ export class Cursors {
       const cursors = devices.map((device) => this.#writing.get(device));
       if (notes.size) await this.#db.query(WITH_EVENTS, [devices, cursors, ...columns([...notes.values()])]);
       else await this.#db.query(CURSORS, [devices, cursors]);
+      this.#written = this.#writing;
     } catch (error) {
       for (const [device, cursor] of this.#writing) this.set(device, cursor);
       for (const [key, note] of notes) if (!this.#notes.has(key)) this.#notes.set(key, note);

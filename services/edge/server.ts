@@ -108,9 +108,10 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       edge.presence.here(device_id);
       edge.people.join(session);
       edge.people.signal(user_id, { t: 'replaced', device_id, connection_id });
+      const { cursor, since } = admitted;
       const known = edge.cursors.get(device_id);
-      const cursor = Math.max(known ?? -1, admitted.cursor ?? -1);
-      session.inbox.start(cursor < 0 ? undefined : cursor, known === undefined ? admitted.since : Date.now());
+      if (known !== undefined && known > (cursor ?? -1)) session.inbox.start(known, Date.now());
+      else session.inbox.start(cursor, since);
     },
 
     message(ws, message, isBinary) {
