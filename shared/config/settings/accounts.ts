@@ -1,0 +1,56 @@
+import { choice, count, fail, flag, list, optional, type Setting, text } from '../kinds.ts';
+
+/** Settings: Accounts. */
+export const ACCOUNTS = {
+  ACCESS_TOKEN_EXPIRE_MINUTES: count(15, 'Life of an access token.', 1),
+  REFRESH_TOKEN_EXPIRE_DAYS: count(30, 'Life of a refresh token.', 1),
+  AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Calls of the routes below /v1/auth per address and window.', 1),
+  AUTH_RATE_LIMIT_WINDOW_SECONDS: count(60, 'Length of that window, seconds.', 1),
+  AUTH_LOCK_MAX_FAILURES: count(10, 'Wrong passwords or codes for one identifier from one address before a lock.', 1),
+  AUTH_LOCK_MAX_FAILURES_IN_ALL: count(
+    100,
+    'Wrong passwords or codes for one identifier from anywhere before a lock.',
+    1,
+  ),
+  AUTH_LOCK_WINDOW_SECONDS: count(900, 'Wrong ones are counted for so long, seconds.', 1),
+  AUTH_LOCK_SECONDS: count(900, 'Length of a lock, seconds.', 1),
+  LOOKUP_MAX_REQUESTS: count(300, 'Look-ups of people by number, phone or email per person and window.', 1),
+  LOOKUP_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
+  AUTH_VERIFICATION: choice<'off' | 'email' | 'phone'>(
+    'off',
+    ['off', 'email', 'phone'],
+    'What a new account must prove before it can be used.',
+  ),
+  SMTP_URL: optional('Mail server for codes, e.g. smtps://user:password@mail.example.org.'),
+  MAIL_FROM: text('Sealwire <no-reply@localhost>', 'Sender of those mails.'),
+  SMS_WEBHOOK_URL: optional('Provider of text messages for codes: POST {"to", "text"} as JSON, answered by 2xx.'),
+  SMS_WEBHOOK_TOKEN: optional('Sent there as Authorization: Bearer.'),
+  DELIVERY_TIMEOUT_MS: count(10_000, 'How long mail server and provider may take.', 100),
+  OTP_DEV_CODE: {
+    ...optional('Every code is this one, and need not be sent; for development, refused in production.'),
+    parse: (t: string, name: string) => (/^\d{6}$/.test(t) ? t : fail(name, 'six digits')),
+  },
+  CODE_TTL_SEC: count(300, 'Life of a code, seconds.', 1),
+  CODE_MAX_TRIES: count(5, 'Tries at a code.', 1),
+  CODE_MAX_SENT: count(5, 'Codes sent to one email address or phone per window.', 1),
+  CODE_MAX_SENT_PER_IP: count(50, 'Codes asked for from one address per window.', 1),
+  CODE_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
+  PERSONAL_KEYS: list(
+    'Keys that encrypt phones, emails, names, birthdates and the key that signs tokens at rest, 32 bytes each in base64; the first one writes. Generated in the embedded default.',
+  ),
+  PERSONAL_INDEX_KEYS: list('Keys of the blind index by which those are found, likewise; others than PERSONAL_KEYS.'),
+  REFRESH_RETRY_SEC: count(10, 'How long a used refresh token may be shown again because the reply was lost, seconds.'),
+  REVOCATION_POLL_MS: count(
+    500,
+    'How often a process asks Postgres for ended sessions of which it may have missed the event, cut off from NATS or not.',
+    100,
+  ),
+  TOKEN_CACHE_SIZE: count(20_000, 'Verified access tokens that a process remembers.', 1),
+  ARGON2_MEMORY_KIB: count(19_456, 'Memory of a password hash (Argon2id), KiB.', 8),
+  ARGON2_PASSES: count(2, 'Passes of a password hash over that memory.', 1),
+  PASSWORD_QUEUE_MAX: count(500, 'Passwords waiting to be hashed; more are refused as unavailable.', 1),
+  PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters.', 1),
+  TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
+  COOKIE_SECURE: flag(true, 'Cookies of browsers come over https only (and from localhost).'),
+  CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
+} as const satisfies Record<string, Setting<unknown>>;

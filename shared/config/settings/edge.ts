@@ -1,0 +1,20 @@
+import { count, flag, list, type Setting } from '../kinds.ts';
+
+/** Settings: Edge. */
+export const EDGE = {
+  WS_MAX_COMMAND_BYTES: count(131_072, 'Largest frame that a client may send, bytes.', 1024),
+  WS_MAX_CONNECTIONS_PER_IP: count(10_000, 'Open sockets per address.', 1),
+  WS_RATE_LIMIT_MAX_COMMANDS: count(600, 'Commands per connection and window; inbox.ack and ping are free.', 1),
+  WS_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of that window, seconds.', 1),
+  WS_HEARTBEAT_SEC: count(30, 'Interval of server pings, seconds.', 1),
+  WS_IDLE_TIMEOUT_SEC: count(120, 'Silence after which a socket is closed, seconds (8 to 960).', 8),
+  WS_SLOW_READER_SEC: count(30, 'How long a socket may stay full before it is closed with 4408, seconds.', 1),
+  WS_MAX_BUFFERED_BYTES: count(1 << 20, 'Bytes buffered for one socket before it is paused.', 65_536),
+  WS_MAX_UNACKED: count(2_048, 'Items sent to a device and not acknowledged before the edge waits.', 1),
+  WS_ALLOW_QUERY_TOKEN: flag(false, 'Accept ?access_token= and ?token= (they end up in logs of proxies).'),
+  WS_ALLOWED_ORIGINS: list('Origins that browsers may connect from; empty: same host only.'),
+  AWAY_GRACE_MS: count(5_000, 'How long after its socket closed a device gets a durable consumer.'),
+  PRESENCE_LEASE_MS: count(20_000, 'An edge silent for so long counts as gone, and its devices as away.', 1_000),
+  AWAY_CONSUMER_IDLE_DAYS: count(7, 'A durable nobody pulled from for so long is dropped; the cursor stays.', 1),
+  INBOX_MAX_CONSUMERS: count(200_000, 'Durable consumers per inbox shard.', 1),
+} as const satisfies Record<string, Setting<unknown>>;

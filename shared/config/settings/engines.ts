@@ -1,0 +1,29 @@
+import { isAbsolute, resolve } from 'node:path';
+import { choice, count, flag, optional, type Setting, text } from '../kinds.ts';
+
+/** Settings: Addresses and engines. */
+export const ENGINES = {
+  HOST: text('127.0.0.1', 'Address that the API and the edge listen on.'),
+  PORT: count(8080, 'Port of the HTTP API; 0 lets the kernel choose.'),
+  EDGE_PORT: count(8081, 'Port of the WebSocket edge; 0 lets the kernel choose.'),
+  OPS_PORT: count(0, 'Port of /health /ready /metrics for a process without API and edge; 0 lets the kernel choose.'),
+  DATA_DIR: {
+    ...text('./data', 'Everything that lasts in the embedded default.'),
+    parse: (t: string) => (isAbsolute(t) ? t : resolve(t)),
+  },
+  NATS_URL: optional('Use this NATS server instead of the embedded one.'),
+  NATS_SECRET: optional('Each service derives its NATS password from this secret; generated in the embedded default.'),
+  NATS_SERVER_BIN: optional('The nats-server binary to embed (2.14 or newer).'),
+  DATABASE_URL: optional('Use this Postgres instead of the embedded one.'),
+  DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),
+  DATABASE_CONNECT_TIMEOUT_MS: count(5_000, 'How long a statement waits for a connection to Postgres.', 100),
+  DATABASE_IDLE_TRANSACTION_MS: count(
+    15_000,
+    'How long a process that stands still in a transaction keeps its locks from the others; 0 for ever.',
+  ),
+  DATABASE_QUERY_TIMEOUT_MS: count(30_000, 'How long a statement may take before it is given up; 0 for ever.'),
+  DURABILITY: choice('durable', ['durable', 'fast'], 'Profile of the broker: fsync before acknowledging, or not.'),
+  ALLOW_FAST: flag(false, 'Allow the fast profile in production.'),
+  NODE_ENV: text('development', 'production refuses generated secrets, open CORS, query tokens and the fast profile.'),
+  LOG_LEVEL: text('info', 'pino level.'),
+} as const satisfies Record<string, Setting<unknown>>;

@@ -1,0 +1,29 @@
+import { count, type Setting } from '../kinds.ts';
+
+/** Settings: Pipeline. */
+export const PIPELINE = {
+  PARTITIONS: count(
+    2,
+    'Partitions of the log (by conversation): so many processes can share the work of ingest, fanout and history.',
+    1,
+  ),
+  INBOX_SHARDS: count(4, 'Shards of the inbox (by user).', 1),
+  STREAM_REPLICAS: count(1, 'Replicas of each stream (3 on a NATS cluster).', 1),
+  LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
+  INBOX_RETENTION_DAYS: count(30, 'How long the inbox keeps an item for a device that is away.', 1),
+  INBOX_QUOTA_ITEMS: count(100_000, 'Items waiting for a device at which senders hear queue_full.', 1),
+  INGRESS_MAX_BYTES: count(
+    256 << 20,
+    'Bytes of commands waiting for ingest; more are refused as unavailable.',
+    1 << 20,
+  ),
+  GATEWAY_MAX_BYTES: count(64 << 20, 'Bytes of commands that one process may have waiting for ingest.', 1 << 20),
+  COMMAND_TIMEOUT_MS: count(15_000, 'How long a command may wait for ingest before it is answered unavailable.', 100),
+  BEHIND_MS: count(
+    25,
+    'Transactions of history, and messages of EVENTS, of one partition begin at least so far apart.',
+    0,
+  ),
+  PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
+  DEDUPE_WINDOW: count(200_000, 'Client message ids that ingest remembers per partition; older ones are looked up.', 1),
+} as const satisfies Record<string, Setting<unknown>>;
