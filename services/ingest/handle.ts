@@ -16,6 +16,7 @@ import type {
   SendCommand,
 } from '../../shared/pipeline/commands.ts';
 import { EntryWriter, type LogMeta, type MessageRecord } from '../../shared/pipeline/entry.ts';
+import type { FullFor } from '../../shared/pipeline/full.ts';
 import { messageHead, openDirect, openGroup, pairOf, refuse } from './conversation.ts';
 import { addressEnvelopes } from './devices.ts';
 import type { PartitionState } from './state.ts';
@@ -48,7 +49,7 @@ const DATABASE_AWAY = 'the database does not answer; send it again with the same
 
 export class Decider {
   readonly #state: PartitionState;
-  readonly #full: ReadonlySet<string>;
+  readonly #full: ReadonlyMap<string, FullFor>;
   readonly #limits: Limits;
   /** Of this batch. */
   loaded: Loaded = NOTHING;
@@ -57,7 +58,7 @@ export class Decider {
   #nowText = '';
 
   /** `full`: users whose inbox is full. */
-  constructor(state: PartitionState, full: ReadonlySet<string>, limits: Limits) {
+  constructor(state: PartitionState, full: ReadonlyMap<string, FullFor>, limits: Limits) {
     this.#state = state;
     this.#full = full;
     this.#limits = limits;
@@ -159,11 +160,13 @@ export class Decider {
   };
 
   /** Nobody's waiting items are dropped for new ones: whoever writes to a full inbox hears so. */
-  #refuseFull({ members }: Conversation, sender: string): void {
+  #refuseFull({ members, type }: Conversation, sender: string): void {
     if (!this.#full.size) return;
-    for (const user of members.keys())
-      if (user !== sender && this.#full.has(user))
+    for (const user of members.keys()) {
+      const full = user === sender ? undefined : this.#full.get(user);
+      if (full === 'all' || (full === 'groups' && type !== 'direct'))
         refuse('queue_full', 'a recipient has too much waiting; try again later');
+    }
   }
 
   #existing(id: string): Conversation {

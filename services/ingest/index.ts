@@ -6,6 +6,7 @@ import { Publisher } from '../../nats/publish.ts';
 import { consumer, FULL_BUCKET, INGRESS, streams } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodeCommands } from '../../shared/pipeline/commands.ts';
+import { decodeFullFor, type FullFor } from '../../shared/pipeline/full.ts';
 import { guardStore } from './lookups.ts';
 import { PersonCache } from './person-cache.ts';
 import { openStore } from './store.ts';
@@ -77,14 +78,14 @@ async function open(context: Context): Promise<Service> {
 }
 
 /** The users whose inbox is full, as the bucket says; fanout writes it. */
-async function watchFull(nc: NatsConnection): Promise<ReadonlySet<string>> {
-  const full = new Set<string>();
+async function watchFull(nc: NatsConnection): Promise<ReadonlyMap<string, FullFor>> {
+  const full = new Map<string, FullFor>();
   const bucket = await new Kvm(nc).open(FULL_BUCKET);
   const changes = await bucket.watch();
   void (async () => {
-    for await (const { key, operation } of changes) {
-      if (operation === 'PUT') full.add(key);
-      else full.delete(key);
+    for await (const change of changes) {
+      if (change.operation === 'PUT') full.set(change.key, decodeFullFor(change.string()));
+      else full.delete(change.key);
     }
   })();
   return full;

@@ -11,6 +11,7 @@ import type { Config } from '../../shared/config/index.ts';
 import type { Metrics } from '../../shared/metrics.ts';
 import { isOutage } from '../../shared/outage.ts';
 import type { decodeCommands, Incoming, Reply } from '../../shared/pipeline/commands.ts';
+import type { FullFor } from '../../shared/pipeline/full.ts';
 import { Decider, type Decision, type Loaded, unavailable } from './handle.ts';
 import type { GuardedStore } from './lookups.ts';
 import type { PersonCache } from './person-cache.ts';
@@ -32,7 +33,7 @@ export interface WorkerParts {
   store: GuardedStore;
   people: PersonCache;
   /** Users whose inbox is full. */
-  full: ReadonlySet<string>;
+  full: ReadonlyMap<string, FullFor>;
   config: Config;
   metrics: Metrics;
   log: Logger;

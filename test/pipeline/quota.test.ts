@@ -64,6 +64,7 @@ test('[M06] [M15] whoever posts to a group with a full member hears queue_full; 
     t.true(queued < 40, 'the broker drops the oldest items at twice the quota');
   }
   t.is(said, 'queue_full');
+  t.is(await send(friend, victim), 'queued', 'a flooded group does not keep friends from writing');
   await env.settle();
   const nc = await env.nats('admin');
   const [first] = await items(nc, env, victim.user);
