@@ -123,7 +123,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     /** A connection as that NATS user, closed by `stop`. */
     nats,
     /** Runs services in this process, all in one context, and returns where they listen. */
-    async start(...services: ServiceName[]): Promise<Addresses> {
+    async start(...services: ServiceName[]): Promise<Addresses & { opsUrl: string }> {
       for (const name of services) started.add(name);
       const handle = await runServices(services, config);
       running.push({ services, handle });
@@ -180,10 +180,10 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   };
 }
 
-function addressesOf(addresses: Record<string, string>): Addresses {
+function addressesOf(addresses: Record<string, string>): Addresses & { opsUrl: string } {
   const origin = (name: string): string =>
     addresses[name] ? `${new URL(addresses[name]).protocol}//${new URL(addresses[name]).host}` : '';
-  return { apiUrl: origin('api'), edgeUrl: origin('edge') };
+  return { apiUrl: origin('api'), edgeUrl: origin('edge'), opsUrl: origin('ops') };
 }
 
 /** The configuration as an environment. */
