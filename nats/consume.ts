@@ -57,11 +57,11 @@ export class Writer<T> {
     this.#o = options;
     this.#attempts = new Attempts(nc, options);
     const inbox = privateInbox(nc);
-    this.#pulls = new Pulls(nc, options.stream, options.consumer.durable_name, inbox);
+    this.#pulls = new Pulls(nc, options, inbox);
     this.#subscription = nc.subscribe(inbox, {
       callback: (error, message) => void (error || this.#receive(message)),
     });
-    this.#timer = setInterval(() => this.#tick(), 250).unref();
+    this.#timer = setInterval(() => this.#tick(), Math.min(250, this.#pulls.renewMs / 2)).unref();
     void this.#watch();
     this.#pull();
   }
@@ -104,6 +104,7 @@ export class Writer<T> {
     const now = Date.now();
     const late = now - this.#ticked > HEARTBEAT_MS;
     this.#ticked = now;
+    if (this.#mode !== 'waiting') this.#pulls.renew(this.#pin);
     // It was this process that stood still: what came meanwhile is read before the next tick.
     if (late) return;
     const stuck = this.#unsynced > 0 && this.#skipped && now - this.#unsynced > 4 * HEARTBEAT_MS;
@@ -215,6 +216,7 @@ export class Writer<T> {
       this.#mode = 'active';
       this.#pulls.forget();
       for (const message of this.#early.splice(0)) this.#accept(message);
+      this.#o.metrics.takeovers.inc({ stage, partition });
       log.info(
         { stage, partition, from: info.reset_seq, ms: Math.round(performance.now() - begun) },
         'partition taken',

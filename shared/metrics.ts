@@ -39,6 +39,12 @@ export function createMetrics() {
       labelNames: ['stage', 'partition'],
       ...at,
     }),
+    takeovers: new Counter({
+      name: 'sealwire_takeovers_total',
+      help: 'Times that this process took a partition, or took it again because it could not trust its memory',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
     payments: new Counter({
       name: 'sealwire_payment_webhooks_total',
       help: 'Payment events that were sent to us',
