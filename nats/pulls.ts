@@ -1,24 +1,10 @@
-import { type ConsumerConfig, jetstreamManager } from '@nats-io/jetstream';
 import { type Msg, type NatsConnection, nanos } from 'nats';
-import { PIN_GROUP, type StreamSpec } from './topology.ts';
+import type { Durable } from './durable.ts';
+import { PIN_GROUP } from './topology.ts';
 
 /** The broker says so often that it is there; silence of four of them means that it is not. */
 export const HEARTBEAT_MS = 1_000;
 const EXPIRES_MS = 10_000;
-
-export interface Durable {
-  stream: string;
-  consumer: Partial<ConsumerConfig> & { durable_name: string };
-  /** Made again when the broker has it no more: for a stream in memory. */
-  ensure?: StreamSpec['config'];
-}
-
-/** As topology says. */
-export async function makeDurable(nc: NatsConnection, { stream, consumer, ensure }: Durable): Promise<void> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
-  if (ensure) await manager.streams.add(ensure);
-  await manager.consumers.add(stream, consumer);
-}
 
 /** Marks a request that only renews: the broker says with its end how many bytes of it are left. */
 const RENEWAL_BYTES = 1;

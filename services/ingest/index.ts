@@ -8,6 +8,7 @@ import type { NatsConnection } from 'nats';
 import { type Delivered, Retake, Writer } from '../../nats/consume.ts';
 import { logHead, readLog } from '../../nats/log.ts';
 import { PublishError, Publisher } from '../../nats/publish.ts';
+import { earliest } from '../../nats/standing.ts';
 import { consumer, FULL_BUCKET, INGRESS, LOG, streams } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodeCommands, type Incoming, type Reply } from '../../shared/pipeline/commands.ts';
@@ -49,6 +50,7 @@ async function open(context: Context): Promise<Service> {
       ensure: ingress.config,
       consumer: ingress.consumers.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
       window: WINDOW,
+      stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
       takeOver: () => worker.takeOver(),
@@ -58,6 +60,7 @@ async function open(context: Context): Promise<Service> {
   });
   return {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusedSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
       publisher.close();
