@@ -3,10 +3,11 @@
  * throws is tried again: for ever while an engine is out of reach or out of room, else five times, then entry by entry,
  * and what still fails is a dead letter.
  */
-import { headers, type NatsConnection } from 'nats';
+import { headers, type Msg, type NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import type { Metrics } from '../shared/metrics.ts';
 import { isOutage } from '../shared/outage.ts';
+import { Backoff } from './backoff.ts';
 import { subject } from './topology.ts';
 
 export interface Delivered<T> {
@@ -22,6 +23,23 @@ export interface Entry<T> extends Delivered<T> {
   /** Why it can't be decoded, until it is a dead letter. */
   poison?: Error | undefined;
   dead?: true;
+}
+/** What was delivered, or why it can't be decoded. */
+export function entryOf<T>(
+  { data, reply }: Msg,
+  { seq, at }: { seq: number; at: number },
+  decode: (data: Uint8Array) => T,
+): Entry<T> {
+  const entry: Entry<T> = { value: undefined as T, data, seq, at, reply: reply! };
+  try {
+    entry.value = decode(data);
+  } catch (error) {
+    entry.poison = error as Error;
+  }
+  return entry;
+}
+export function acknowledge(nc: NatsConnection, batch: Delivered<unknown>[]): void {
+  for (const { reply } of batch) nc.publish(reply, '+ACK');
 }
 export interface Handling<T> {
   stage: string;
@@ -41,10 +59,26 @@ export const pause = (ms: number): Promise<void> => new Promise((resolve) => set
 export class Attempts<T> {
   readonly #nc: NatsConnection;
   readonly #o: Handling<T>;
+  /** Failures since a batch was last finished, over retakes too. */
+  readonly #failures = new Backoff(50, 2_000);
+  #reason = '';
+  /** How long to wait before the partition is taken again. */
+  retakeWaitMs = 0;
 
   constructor(nc: NatsConnection, options: Handling<T>) {
     this.#nc = nc;
     this.#o = options;
+  }
+
+  /** Since when no batch was finished because each attempt failed (ms since 1970), and why the last one did. */
+  get failing(): { since: number; reason: string } | undefined {
+    const { since } = this.#failures;
+    return since === undefined ? undefined : { since, reason: this.#reason };
+  }
+
+  /** The partition is another process's now. */
+  forget(): void {
+    this.#failures.succeed();
   }
 
   /** True once the whole batch may be acknowledged; false when `current()` no longer holds. @throws {Retake} */
@@ -54,18 +88,25 @@ export class Attempts<T> {
         for (const entry of batch) if (entry.poison) await this.#bury(entry, entry.poison);
         const sound = batch.filter(({ dead }) => !dead);
         if (sound.length) await this.#o.handle(sound);
+        this.#failures.succeed();
         return true;
       } catch (error) {
         const { stage, partition, log } = this.#o;
-        log.warn({ stage, partition, entries: batch.length, tries, err: error }, 'batch failed');
-        if (error instanceof Retake) throw error;
+        const { waitMs, say } = this.#failures.fail();
+        const failures = this.#failures.count;
+        this.#reason = (error as Error).message;
+        if (say) log.warn({ stage, partition, entries: batch.length, failures, err: error }, 'batch failed');
+        if (error instanceof Retake) {
+          this.retakeWaitMs = waitMs;
+          throw error;
+        }
         if (isOutage(error)) tries = 1;
         else if (++tries > TRIES) {
           if (batch.length > 1) return await this.#oneByOne(batch, current);
           batch[0]!.poison = error as Error;
           tries = 1;
         }
-        await pause(Math.min(2_000, 50 * 2 ** tries));
+        await pause(waitMs);
       }
     }
     return false;

@@ -22,6 +22,8 @@ export function logWriters(
       partition,
       stream: LOG,
       consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
+      direct: true,
+      stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
       decode: decodeEntry,

@@ -3,6 +3,7 @@ import { Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import { Writer } from '../../nats/consume.ts';
 import { Publisher } from '../../nats/publish.ts';
+import { earliest } from '../../nats/standing.ts';
 import { consumer, FULL_BUCKET, INGRESS, streams } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodeCommands } from '../../shared/pipeline/commands.ts';
@@ -55,6 +56,7 @@ async function open(context: Context): Promise<Service> {
       ensure: ingress.config,
       consumer: ingress.consumers.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
       window: WINDOW,
+      stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
       takeOver: () => worker.takeOver(),
@@ -67,6 +69,7 @@ async function open(context: Context): Promise<Service> {
       writers.map((writer) => writer.ready()).find((state) => state !== true) ??
       workers.map(({ trouble }) => trouble).find((trouble) => trouble !== undefined) ??
       true,
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusedSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
       clearInterval(checking);
