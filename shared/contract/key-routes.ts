@@ -64,6 +64,7 @@ export const KEY_ROUTES = {
       'Adds one-time keys of this device, replaces its signed and last-resort key. The same call again adds nothing.',
     auth: 'device',
     body: PrekeysBody,
+    large: true,
     reply: { 200: KeyStock },
   },
   keyCount: {
@@ -95,6 +96,7 @@ export const KEY_ROUTES = {
     about: 'Stores or replaces my encrypted backup.',
     auth: 'device',
     body: BackupBody,
+    large: true,
     reply: { 200: BackupVersion },
   },
   getBackup: {
