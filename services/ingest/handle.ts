@@ -103,7 +103,7 @@ export class Decider {
     if (before) return [before.message_id, before.conversation_id, before.seq, 1];
     const known = this.#conversation(conversation_id);
     const conversation = known ?? openDirect(command, this.#people);
-    if (!conversation.members.has(user_id)) refuse('not_member', 'only members may write to this conversation');
+    if (!conversation.members.has(user_id)) refuse('not_found', 'there is no such conversation');
     this.#refuseFull(conversation, user_id);
     const pair = pairOf(conversation);
     const envelopes = command.envelopes && addressEnvelopes(command, conversation, this.#people, body);
@@ -185,7 +185,7 @@ export class Decider {
 
   #read({ conversation_id, user_id, device_id, seq }: ReadCommand): NonNullable<Decision['answer']> {
     const conversation = this.#existing(conversation_id);
-    if (!conversation.members.has(user_id)) refuse('not_member', 'only members may read this conversation');
+    if (!conversation.members.has(user_id)) refuse('not_found', 'there is no such conversation');
     if (seq > conversation.last_seq) refuse('invalid_request', 'seq: the conversation has not come that far');
     if (seq <= (conversation.read.get(user_id) ?? 0)) return ['', conversation_id, seq, 1];
     this.#state.moveRead(conversation, user_id, seq);
@@ -198,8 +198,7 @@ export class Decider {
   #payment(command: PaymentCommand): NonNullable<Decision['answer']> {
     const { conversation_id, user_id, device_id, request_id, state, transfer_id, again } = command;
     const conversation = this.#existing(conversation_id);
-    if (user_id && !conversation.members.has(user_id))
-      refuse('not_member', 'only members may put a payment into this conversation');
+    if (user_id && !conversation.members.has(user_id)) refuse('not_found', 'there is no such conversation');
     const key = paymentKey(conversation_id, request_id);
     const rank = rankOf(state);
     const payment = this.#state.payments.get(key);
