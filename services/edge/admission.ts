@@ -5,6 +5,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { batched } from './batched.ts';
+import type { Reached } from './cursors.ts';
 
 export type { Identity };
 /** What of the request matters. */
@@ -18,9 +19,8 @@ export interface Knock {
 }
 export interface Admitted {
   identity: Identity;
-  /** Cursor of the device and when it was moved (ms since 1970); undefined for a device that has none. */
-  cursor: number | undefined;
-  since: number | undefined;
+  /** Undefined for a device that has no cursor yet. */
+  reached: Reached | undefined;
 }
 const TICKET = 'ticket.';
 
@@ -49,7 +49,7 @@ export class Admission {
     const identity = await this.#identify(knock);
     const { good, cursor, since } = await this.#standing(identity);
     if (!good) throw new ApiError('unauthenticated', 'this session or device was revoked');
-    return { identity, cursor: cursor ?? undefined, since: since?.getTime() };
+    return { identity, reached: cursor === null ? undefined : { cursor, since: since!.getTime() } };
   }
 
   entered(ip: string): void {

@@ -9,6 +9,7 @@ import { opsReply } from '../../shared/ops.ts';
 import { freePort } from '../../shared/ports.ts';
 import { Admission, type Admitted } from './admission.ts';
 import { Commands } from './commands.ts';
+import type { Reached } from './cursors.ts';
 import type { Edge } from './edge.ts';
 import { Session } from './session.ts';
 
@@ -108,10 +109,7 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       edge.presence.here(device_id);
       edge.people.join(session);
       edge.people.signal(user_id, { t: 'replaced', device_id, connection_id });
-      const { cursor, since } = admitted;
-      const known = edge.cursors.get(device_id);
-      if (known !== undefined && known > (cursor ?? -1)) session.inbox.start(known, Date.now());
-      else session.inbox.start(cursor, since);
+      session.inbox.start(later(edge.cursors.get(device_id), admitted.reached));
     },
 
     message(ws, message, isBinary) {
@@ -197,6 +195,12 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       app.close();
     },
   };
+}
+
+/** Of what this edge knows and what the database said. */
+function later(a: Reached | undefined, b: Reached | undefined): Reached | undefined {
+  if (!a || !b) return a ?? b;
+  return { cursor: Math.max(a.cursor, b.cursor), since: Math.max(a.since, b.since) };
 }
 
 /** LIBUS_LISTEN_EXCLUSIVE_PORT; the types lack it, and this form of `listen`. */
