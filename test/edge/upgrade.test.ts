@@ -188,7 +188,7 @@ test.serial('[R01] sockets that open twenty at a time are not cut off as they op
   const codes: unknown[] = [];
   await Promise.all(
     people.map(async (me) => {
-      for (let i = 0; i < 100; i++) {
+      for (let i = 0; i < 40; i++) {
         const raw = new Raw(`${at.edgeUrl}/v1/ws`, bearer(me));
         await until(() => raw.got.length > 0 || raw.code !== undefined);
         if (raw.code !== undefined) codes.push(raw.code);
