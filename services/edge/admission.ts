@@ -1,10 +1,16 @@
-/** Who may connect: the checks before the upgrade. Look-ups of one turn are one statement. */
-import { type Identity, openTokens } from '../../shared/auth/tokens.ts';
+/**
+ * Who may connect. The upgrade is answered in the turn in which it arrives (an upgrade that is answered later is closed
+ * as it opens, once in a thousand: uNetworking/uWebSockets#1929), so `check` refuses by HTTP what can be decided without
+ * waiting, and `admit` looks up the rest once the socket is open. Look-ups of one turn are one statement.
+ */
+import type { Revocations } from '../../shared/auth/revocations.ts';
+import { type Identity, openTokens, type Tokens } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { batched } from './batched.ts';
+import type { Reached } from './cursors.ts';
 
 export type { Identity };
 /** What of the request matters. */
@@ -16,70 +22,91 @@ export interface Knock {
   protocols: string[];
   query: URLSearchParams;
 }
+/** Who says to be whom: known already, or by a token or ticket that only Postgres can judge. */
+export type Claim = { identity: Identity } | { token: string } | { ticket: string };
 export interface Admitted {
   identity: Identity;
-  /** Cursor of the device and when it was moved (ms since 1970); undefined for a device that has none. */
-  cursor: number | undefined;
-  since: number | undefined;
+  /** Undefined for a device that has no cursor yet. */
+  reached: Reached | undefined;
 }
 const TICKET = 'ticket.';
 
 export class Admission {
   readonly #config: Config;
-  readonly #verify: (token: string) => Promise<Identity>;
+  readonly #tokens: Tokens;
+  readonly #revocations: Revocations;
   readonly #ticket: (ticket: string) => Promise<Identity | undefined>;
   readonly #standing: (identity: Identity) => Promise<Standing>;
   readonly #perIp = new Map<string, number>();
 
-  constructor(db: Database, config: Config) {
-    const tokens = openTokens(db, config);
+  constructor(db: Database, config: Config, revocations: Revocations) {
     this.#config = config;
-    this.#verify = (token) => tokens.verify(token);
-    this.#ticket = batched((tickets: string[]) => tokens.takeTickets(tickets));
+    this.#tokens = openTokens(db, config);
+    this.#revocations = revocations;
+    this.#ticket = batched((tickets: string[]) => this.#tokens.takeTickets(tickets));
     this.#standing = batched((identities: Identity[]) => standings(db, identities));
   }
 
-  /** @throws {ApiError} why not */
-  async check(knock: Knock): Promise<Admitted> {
+  /**
+   * Before the upgrade, without waiting. Who passes is counted until `left`.
+   * @throws {ApiError} why not
+   */
+  check(knock: Knock): Claim {
     this.#checkOrigin(knock);
     if (knock.protocols.length && !knock.protocols.includes(SUBPROTOCOL))
       throw new ApiError('invalid_request', `offer the subprotocol ${SUBPROTOCOL}`);
-    if ((this.#perIp.get(knock.ip) ?? 0) >= this.#config.WS_MAX_CONNECTIONS_PER_IP)
+    const open = this.#perIp.get(knock.ip) ?? 0;
+    if (open >= this.#config.WS_MAX_CONNECTIONS_PER_IP)
       throw new ApiError('rate_limited', 'too many connections from this address', { retry_after_ms: 10_000 });
-    const identity = await this.#identify(knock);
-    const { good, cursor, since } = await this.#standing(identity);
-    if (!good) throw new ApiError('unauthenticated', 'this session or device was revoked');
-    return { identity, cursor: cursor ?? undefined, since: since?.getTime() };
+    const claim = this.#claim(knock);
+    if ('identity' in claim) this.#revocations.refuse(claim.identity.session_id);
+    this.#perIp.set(knock.ip, open + 1);
+    return claim;
   }
 
-  entered(ip: string): void {
-    this.#perIp.set(ip, (this.#perIp.get(ip) ?? 0) + 1);
+  /** After the upgrade. @throws {ApiError} why not */
+  async admit(claim: Claim): Promise<Admitted> {
+    const identity = 'identity' in claim ? claim.identity : await this.#identify(claim);
+    const { good, cursor, since } = await this.#standing(identity);
+    // Also where it ended between the look-up and now.
+    if (!good || this.#revocations.has(identity.session_id))
+      throw new ApiError('unauthenticated', 'this session or device was revoked');
+    return { identity, reached: cursor === null ? undefined : { cursor, since: since!.getTime() } };
   }
+
   left(ip: string): void {
     const others = (this.#perIp.get(ip) ?? 1) - 1;
     if (others > 0) this.#perIp.set(ip, others);
     else this.#perIp.delete(ip);
   }
 
-  async #identify({ authorization, protocols, query }: Knock): Promise<Identity> {
+  #claim({ authorization, protocols, query }: Knock): Claim {
     const [scheme, bearer] = authorization.split(' ');
     if (authorization) {
       if (scheme?.toLowerCase() !== 'bearer' || !bearer)
         throw new ApiError('unauthenticated', 'Authorization must be `Bearer <access token>`');
-      return await this.#verify(bearer);
+      return this.#verify(bearer);
     }
     const offered = protocols.find((protocol) => protocol.startsWith(TICKET))?.slice(TICKET.length);
     const ticket = offered ?? query.get('ticket');
-    if (ticket) {
-      const identity = await this.#ticket(ticket);
-      if (!identity) throw new ApiError('unauthenticated', 'the ticket is unknown, used or expired');
-      return identity;
-    }
+    if (ticket) return { ticket };
     const token = query.get('access_token') ?? query.get('token');
     if (!token) throw new ApiError('unauthenticated', 'give an access token or a ticket');
     if (!this.#config.WS_ALLOW_QUERY_TOKEN)
       throw new ApiError('unauthenticated', 'tokens in the query are not accepted; take a ticket');
-    return await this.#verify(token);
+    return this.#verify(token);
+  }
+
+  #verify(token: string): Claim {
+    const identity = this.#tokens.verifyNow(token);
+    return identity ? { identity } : { token };
+  }
+
+  async #identify(claim: { token: string } | { ticket: string }): Promise<Identity> {
+    if ('token' in claim) return await this.#tokens.verify(claim.token);
+    const identity = await this.#ticket(claim.ticket);
+    if (!identity) throw new ApiError('unauthenticated', 'the ticket is unknown, used or expired');
+    return identity;
   }
 
   /** Only browsers send it, and only they carry somebody else's page. */

@@ -36,5 +36,7 @@ export interface Edge {
   restless: Set<Session>;
   /** Since the last look of the clock, which turns them into metrics. */
   tally: { in: number; out: number; backfill: number; gap: number };
+  /** To the broker, as far as is known. */
+  connected: boolean;
   draining: boolean;
 }

@@ -41,6 +41,7 @@ async function open(context: Context): Promise<Service> {
     sessions: new Map(),
     restless: new Set(),
     tally: { in: 0, out: 0, backfill: 0, gap: 0 },
+    connected: true,
     draining: false,
   } as unknown as Edge;
   edge.shards = new Shards(nc, config, (shard) => {
@@ -74,14 +75,16 @@ async function open(context: Context): Promise<Service> {
   const clock = startClock(edge);
   const server = await listen(edge, context);
 
-  let connected = true;
   void (async () => {
     for await (const { type } of nc.status()) {
-      if (type === 'disconnect') connected = false;
+      if (type === 'disconnect') {
+        for (const session of edge.sessions.values()) session.inbox.settle();
+        edge.connected = false;
+      }
       if (type !== 'reconnect') continue;
-      connected = true;
       // What was published meanwhile was not heard.
       for (const session of edge.sessions.values()) session.inbox.restart();
+      edge.connected = true;
     }
   })();
 
@@ -110,7 +113,7 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () =>
-      !connected
+      !edge.connected
         ? 'not connected to NATS'
         : !edge.revocations.known
           ? 'which sessions ended is not known yet'

@@ -6,6 +6,7 @@ export const EDGE = {
   WS_MAX_CONNECTIONS_PER_IP: count(10_000, 'Open sockets per address.', 1),
   WS_RATE_LIMIT_MAX_COMMANDS: count(600, 'Commands per connection and window; inbox.ack and ping are free.', 1),
   WS_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of that window, seconds.', 1),
+  WS_MAX_EARLY_FRAMES: count(64, 'Frames of a socket that wait while it is looked up whose it is.', 1),
   WS_HEARTBEAT_SEC: count(30, 'Interval of server pings, seconds.', 1),
   WS_IDLE_TIMEOUT_SEC: count(120, 'Silence after which a socket is closed, seconds (8 to 960).', 8),
   WS_SLOW_READER_SEC: count(30, 'How long a socket may stay full before it is closed with 4408, seconds.', 1),
