@@ -7,7 +7,7 @@ import type { ServiceName } from '../../shared/lifecycle.ts';
 import { lockDataDir, secretsOf } from './data-dir.ts';
 import type { Engine } from './engine.ts';
 import { type Keeper, keep } from './keeper.ts';
-import { startNats } from './nats.ts';
+import { startNats, syncStreams } from './nats.ts';
 import { startPostgres } from './postgres.ts';
 import { type ServiceProcess, startServices } from './service-process.ts';
 
@@ -75,11 +75,17 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
     stack.push({ name, stop: () => keeper.stop() });
     return keeper;
   };
+  /** Streams and consumers, in the durable profile on disk when it resolves. */
+  const provide = async (config: Config): Promise<string[]> => {
+    const changes = await provision(config);
+    if (!asked.NATS_URL && asked.DURABILITY === 'durable') syncStreams(join(dir, 'nats'));
+    return changes;
+  };
   const once = <T>(work: Promise<T>): Promise<T> =>
     Promise.race([work, failing.then((reason) => Promise.reject(new Error(reason)))]);
 
   try {
-    const secrets = secretsOf(dir);
+    const secrets = secretsOf(dir, asked.DURABILITY);
     let config: Config = {
       ...asked,
       PERSONAL_KEYS: keysOr(asked, 'PERSONAL_KEYS', secrets.personal),
@@ -99,13 +105,13 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
         const port = previous?.port ?? 0;
         const engine = await startNats({ config: asked, dir: join(dir, 'nats'), secrets, port });
         // What is in memory only is gone with the broker, definition included.
-        if (previous) await provision(config);
+        if (previous) await provide(config);
         return engine;
       });
       engines.push(keeper);
       config = { ...config, NATS_URL: keeper.now.url, NATS_SECRET: secrets.nats };
     }
-    const changes = await once(provision(config));
+    const changes = await once(provide(config));
     say(
       `broker: ${changes.length ? `${changes.length} changes to streams and consumers` : 'streams and consumers are as they should be'}`,
     );
