@@ -30,6 +30,8 @@ export interface Context {
 export interface Service {
   /** True once requests would succeed or messages are being pulled; otherwise the reason, for /ready. */
   ready(): true | string;
+  /** Since when (ms since 1970) the broker has answered but refused what this service publishes; undefined while it does not. */
+  brokerRefusesSince?(): number | undefined;
   /** Addresses worth printing, e.g. `{ api: 'http://127.0.0.1:8080' }`. */
   addresses?: Record<string, string>;
   /** Stops taking work, finishes what is in hand, lets go of everything. */

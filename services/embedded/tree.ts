@@ -4,6 +4,7 @@ import { provision } from '../../nats/provision.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
+import { BrokerCare, freeBytesOf } from './broker-care.ts';
 import { lockDataDir, secretsOf } from './data-dir.ts';
 import type { Engine } from './engine.ts';
 import { type Keeper, keep } from './keeper.ts';
@@ -53,9 +54,11 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
   const failing = new Promise<string>((resolve) => {
     fail = resolve;
   });
+  let care: BrokerCare | undefined;
   let ending: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     ending ??= (async () => {
+      care?.stop();
       for (const { stop: end } of stack.reverse()) await end().catch((error: Error) => say(error.message));
       unlock();
     })();
@@ -109,6 +112,13 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
         return engine;
       });
       engines.push(keeper);
+      care = new BrokerCare({
+        afterMs: asked.BROKER_REFUSES_MS,
+        apartMs: asked.BROKER_RESTART_APART_MS,
+        freeBytes: () => freeBytesOf(join(dir, 'nats')),
+        restart: () => keeper.restart(),
+        say,
+      });
       config = { ...config, NATS_URL: keeper.now.url, NATS_SECRET: secrets.nats };
     }
     const changes = await once(provide(config));
@@ -124,7 +134,13 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
       const name = services.join('+');
       say(`services: starting ${services.join(', ')}`);
       const keeper = await kept<ServiceProcess>(name, (previous) =>
-        startServices({ services, env: services.includes('api') ? childEnv : impersonal, previous, log }),
+        startServices({
+          services,
+          env: services.includes('api') ? childEnv : impersonal,
+          previous,
+          log,
+          refused: (since) => care?.report(name, since),
+        }),
       );
       processes.push([name, keeper]);
     });
