@@ -1,5 +1,4 @@
 /** `npm run admin -- <command>`: what operators do to a running system, or to one whose database is up. */
-import { accessSync } from 'node:fs';
 import { join } from 'node:path';
 import { renewSigningKey, rotateSigningKey } from '../shared/auth/keys.ts';
 import { openSealer } from '../shared/auth/sealer.ts';
@@ -8,7 +7,7 @@ import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { resealPeople } from '../shared/db/personal.ts';
 import { paymentsSecretOf, tokenOf } from './embedded/admin-token.ts';
-import { type Secrets, secretsOf } from './embedded/data-dir.ts';
+import { type Secrets, secretsThere, UnusableSecrets } from './embedded/data-dir.ts';
 import { postgresUrl } from './embedded/postgres.ts';
 
 const HELP = `npm run admin -- rotate-keys         a new key signs access tokens; those signed before stay good until they expire
@@ -68,9 +67,7 @@ async function mark(query: Database['query'], number: string | undefined, at: 'n
 function withEmbedded(config: Config): Config {
   let secrets: Secrets | undefined;
   const own = (): Secrets => {
-    // Where nothing ever ran there are no secrets, and none shall be made.
-    if (!secrets) accessSync(join(config.DATA_DIR, 'secrets.json'));
-    secrets ??= secretsOf(config.DATA_DIR);
+    secrets ??= secretsThere(config.DATA_DIR);
     return secrets;
   };
   try {
@@ -81,6 +78,7 @@ function withEmbedded(config: Config): Config {
       PERSONAL_INDEX_KEYS: config.PERSONAL_INDEX_KEYS.length ? config.PERSONAL_INDEX_KEYS : [own().personal_index],
     };
   } catch (cause) {
+    if (cause instanceof UnusableSecrets) throw cause;
     throw new Error(`nothing runs in ${config.DATA_DIR}: set DATA_DIR, or DATABASE_URL and the PERSONAL keys`, {
       cause,
     });

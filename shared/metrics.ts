@@ -69,6 +69,11 @@ export function createMetrics() {
       labelNames: ['outcome'],
       ...at,
     }),
+    brokerRefuses: new Gauge({
+      name: 'sealwire_broker_refuses_seconds',
+      help: 'For how long the broker has answered and refused what this process publishes; 0 while it does not',
+      ...at,
+    }),
     sockets: new Gauge({ name: 'sealwire_sockets', help: 'Open sockets', ...at }),
     closed: new Counter({ name: 'sealwire_sockets_closed_total', help: 'Sockets closed', labelNames: ['code'], ...at }),
     http: new Histogram({

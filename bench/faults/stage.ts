@@ -16,7 +16,7 @@ export type Group = ServiceName | ServiceName[];
 export const SERVICES: readonly ServiceName[] = ['history', 'fanout', 'ingest', 'api', 'edge'];
 const WORKERS: readonly ServiceName[] = ['history', 'fanout', 'ingest'];
 /** What the harness itself asks for; a scenario may ask for more. */
-const SETTINGS: Partial<Config> = {
+export const SETTINGS: Partial<Config> = {
   LOG_LEVEL: 'warn',
   PIN_TIMEOUT_MS: 500,
   AWAY_GRACE_MS: 200,

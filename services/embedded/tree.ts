@@ -4,10 +4,11 @@ import { provision } from '../../nats/provision.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
+import { BrokerCare, freeBytesOf } from './broker-care.ts';
 import { lockDataDir, secretsOf } from './data-dir.ts';
 import type { Engine } from './engine.ts';
 import { type Keeper, keep } from './keeper.ts';
-import { startNats } from './nats.ts';
+import { startNats, syncStreams } from './nats.ts';
 import { startPostgres } from './postgres.ts';
 import { type ServiceProcess, startServices } from './service-process.ts';
 
@@ -53,9 +54,11 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
   const failing = new Promise<string>((resolve) => {
     fail = resolve;
   });
+  let care: BrokerCare | undefined;
   let ending: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     ending ??= (async () => {
+      care?.stop();
       for (const { stop: end } of stack.reverse()) await end().catch((error: Error) => say(error.message));
       unlock();
     })();
@@ -75,11 +78,17 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
     stack.push({ name, stop: () => keeper.stop() });
     return keeper;
   };
+  /** Streams and consumers, in the durable profile on disk when it resolves. */
+  const provide = async (config: Config): Promise<string[]> => {
+    const changes = await provision(config);
+    if (!asked.NATS_URL && asked.DURABILITY === 'durable') syncStreams(join(dir, 'nats'));
+    return changes;
+  };
   const once = <T>(work: Promise<T>): Promise<T> =>
     Promise.race([work, failing.then((reason) => Promise.reject(new Error(reason)))]);
 
   try {
-    const secrets = secretsOf(dir);
+    const secrets = secretsOf(dir, asked.DURABILITY);
     let config: Config = {
       ...asked,
       PERSONAL_KEYS: keysOr(asked, 'PERSONAL_KEYS', secrets.personal),
@@ -99,13 +108,20 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
         const port = previous?.port ?? 0;
         const engine = await startNats({ config: asked, dir: join(dir, 'nats'), secrets, port });
         // What is in memory only is gone with the broker, definition included.
-        if (previous) await provision(config);
+        if (previous) await provide(config);
         return engine;
       });
       engines.push(keeper);
+      care = new BrokerCare({
+        afterMs: asked.BROKER_REFUSES_MS,
+        apartMs: asked.BROKER_RESTART_APART_MS,
+        freeBytes: () => freeBytesOf(join(dir, 'nats')),
+        restart: () => keeper.restart(),
+        say,
+      });
       config = { ...config, NATS_URL: keeper.now.url, NATS_SECRET: secrets.nats };
     }
-    const changes = await once(provision(config));
+    const changes = await once(provide(config));
     say(
       `broker: ${changes.length ? `${changes.length} changes to streams and consumers` : 'streams and consumers are as they should be'}`,
     );
@@ -118,7 +134,13 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
       const name = services.join('+');
       say(`services: starting ${services.join(', ')}`);
       const keeper = await kept<ServiceProcess>(name, (previous) =>
-        startServices({ services, env: services.includes('api') ? childEnv : impersonal, previous, log }),
+        startServices({
+          services,
+          env: services.includes('api') ? childEnv : impersonal,
+          previous,
+          log,
+          refused: (since) => care?.report(name, since),
+        }),
       );
       processes.push([name, keeper]);
     });

@@ -71,8 +71,8 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
   guardTrash(dir);
-  const secrets: Secrets = secretsOf(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
+  const secrets: Secrets = secretsOf(dir, base.DURABILITY);
   const broker = new TestEngine(async (port) => {
     // Not one of the kernel's choice: while the broker is down, its clients' own connections might get that port.
     const at = port || (await freePort());

@@ -13,6 +13,12 @@ export const ENGINES = {
   },
   NATS_URL: optional('Use this NATS server instead of the embedded one.'),
   NATS_SECRET: optional('Each service derives its NATS password from this secret; generated in the embedded default.'),
+  BROKER_REFUSES_MS: count(
+    10_000,
+    'How long the embedded broker may refuse what services publish (its disk was full) before it is restarted.',
+    100,
+  ),
+  BROKER_RESTART_APART_MS: count(60_000, 'Two such restarts of the embedded broker are at least so far apart.', 0),
   NATS_SERVER_BIN: optional('The nats-server binary to embed (2.14 or newer).'),
   DATABASE_URL: optional('Use this Postgres instead of the embedded one.'),
   DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),
