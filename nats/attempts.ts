@@ -53,6 +53,21 @@ export interface Handling<T> {
 /** Thrown by `handle`: what is in memory can't be trusted any more, take over again. Nothing is acknowledged. */
 export class Retake extends Error {}
 
+/**
+ * Thrown by `handle` and `takeOver`: to go on would lose or falsify something, and trying again does not help. The
+ * partition stops: nothing is acknowledged, its position stays, `/ready` says why until somebody has mended it and
+ * started the service again. `letter`: what was met is put down as a dead letter, once.
+ */
+export class Halt extends Error {
+  override name = 'Halt';
+  readonly letter: boolean;
+
+  constructor(reason: string, { letter = true } = {}) {
+    super(reason);
+    this.letter = letter;
+  }
+}
+
 const TRIES = 5;
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -81,7 +96,7 @@ export class Attempts<T> {
     this.#failures.succeed();
   }
 
-  /** True once the whole batch may be acknowledged; false when `current()` no longer holds. @throws {Retake} */
+  /** True once the whole batch may be acknowledged; false when `current()` no longer holds. @throws {Retake | Halt} */
   async run(batch: Entry<T>[], current: () => boolean): Promise<boolean> {
     for (let tries = 1; current(); ) {
       try {
@@ -92,6 +107,12 @@ export class Attempts<T> {
         return true;
       } catch (error) {
         const { stage, partition, log } = this.#o;
+        if (error instanceof Halt) {
+          // What lies before it is still good.
+          if (batch.length > 1) return await this.#oneByOne(batch, current);
+          if (error.letter) await this.#putDown(batch[0]!, error, current);
+          throw error;
+        }
         const { waitMs, say } = this.#failures.fail();
         const failures = this.#failures.count;
         this.#reason = (error as Error).message;
@@ -117,17 +138,36 @@ export class Attempts<T> {
     return true;
   }
 
+  /** The letter of a partition that stops; it is tried until it stands. */
+  async #putDown(entry: Entry<T>, error: Error, current: () => boolean): Promise<void> {
+    while (current()) {
+      try {
+        return await this.#send(entry, error);
+      } catch (reason) {
+        const { waitMs, say } = this.#failures.fail();
+        if (say) this.#o.log.warn({ stage: this.#o.stage, reason: String(reason) }, 'a dead letter waits');
+        await pause(waitMs);
+      }
+    }
+  }
+
   async #bury(entry: Entry<T>, error: Error): Promise<void> {
+    await this.#send(entry, error);
+    entry.poison = undefined;
+    entry.dead = true;
+  }
+
+  async #send(entry: Entry<T>, error: Error): Promise<void> {
     const { stage, partition, stream } = this.#o;
     const about = headers();
     about.set('Sealwire-Stage', stage);
     about.set('Sealwire-Reason', error.message.slice(0, 200).replaceAll(/[^ -~]/g, '?'));
     about.set('Sealwire-Origin', `${stream}.${entry.seq}`);
+    // A worker that is started again at once puts the same one down.
+    about.set('Nats-Msg-Id', `${stage} ${stream}.${entry.seq}`);
     const stored = await this.#nc.request(subject.dead(stage), entry.data, { headers: about, timeout: 5_000 });
     if ((stored.json() as { error?: unknown }).error) throw new Error('the dead letter could not be stored');
     this.#o.metrics.dead.inc({ stage, reason: error.name });
     this.#o.log.error({ stage, partition, origin: `${stream}.${entry.seq}`, reason: error.message }, 'dead letter');
-    entry.poison = undefined;
-    entry.dead = true;
   }
 }

@@ -11,7 +11,7 @@
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
-import { Attempts, acknowledge, type Entry, entryOf, pause } from './attempts.ts';
+import { Attempts, acknowledge, type Entry, entryOf, Halt, pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
 import { privateInbox } from './connect.ts';
 import { RETRY_CAP_MS, Recovery, resetDurable } from './durable.ts';
@@ -20,7 +20,7 @@ import { HEARTBEAT_MS, Pulls } from './pulls.ts';
 import { Standing } from './standing.ts';
 import type { WriterOptions } from './writer-options.ts';
 
-export { type Delivered, Retake } from './attempts.ts';
+export { type Delivered, Halt, Retake } from './attempts.ts';
 export type { WriterOptions } from './writer-options.ts';
 
 export class Writer<T> {
@@ -34,7 +34,9 @@ export class Writer<T> {
   readonly #recovery: Recovery;
   readonly #takes = new Backoff(200, RETRY_CAP_MS);
   readonly #timer: NodeJS.Timeout;
-  #mode: 'waiting' | 'taking' | 'active' | 'closed' = 'waiting';
+  /** Halted, it keeps its pin: another process would meet the same. */
+  #mode: 'waiting' | 'taking' | 'active' | 'halted' | 'closed' = 'waiting';
+  #halted = '';
   /** Grows with every restart; work begun for an older life is dropped. */
   #life = 0;
   #pin = '';
@@ -71,6 +73,7 @@ export class Writer<T> {
 
   /** True while the broker answers and this process works or stands by; otherwise what is wrong. */
   ready(): true | string {
+    if (this.#halted) return `${this.#o.stage} ${this.#o.partition} has stopped: ${this.#halted}`;
     const { since } = this.#takes;
     const taking = since === undefined ? undefined : { since, reason: 'the partition cannot be taken' };
     return this.#standing.ready(this.#mode === 'active', this.#attempts.failing ?? taking);
@@ -89,7 +92,7 @@ export class Writer<T> {
   }
 
   #restart(): void {
-    if (this.#mode === 'closed') return;
+    if (this.#mode === 'closed' || this.#mode === 'halted') return;
     this.#life++;
     this.#mode = 'waiting';
     this.#pulls.forget();
@@ -100,13 +103,22 @@ export class Writer<T> {
   /** Still the only one, but memory can't be trusted: restore and reset without giving the partition away. */
   #retake(): void {
     this.#restart();
-    if (this.#mode === 'closed') return;
+    if (this.#mode !== 'waiting') return;
     this.#mode = 'taking';
     void this.#take(this.#life);
   }
 
+  #halt(reason: string): void {
+    if (this.#mode === 'closed') return;
+    this.#mode = 'halted';
+    this.#halted = reason;
+    this.#queue = [];
+    this.#o.metrics.stopped.set({ stage: this.#o.stage, partition: this.#o.partition }, 1);
+    this.#log.error({ reason }, 'the partition has stopped: see docs/operations.md');
+  }
+
   #pull(): void {
-    if (this.#recovery.running) return;
+    if (this.#recovery.running || this.#mode === 'halted') return;
     this.#pulls.ask(this.#mode === 'active' ? this.#o.window - this.#queue.length : 1, this.#pin);
   }
 
@@ -187,7 +199,7 @@ export class Writer<T> {
   }
 
   async #recover(): Promise<void> {
-    if (this.#recovery.running) return;
+    if (this.#recovery.running || this.#mode === 'halted') return;
     this.#restart();
     await this.#recovery.run(() => this.#mode !== 'closed');
     this.#restart();
@@ -213,6 +225,7 @@ export class Writer<T> {
       this.#log.info({ from: seq, ms: Math.round(performance.now() - begun) }, 'partition taken');
       this.#pull();
     } catch (error) {
+      if (error instanceof Halt && life === this.#life) return this.#halt(error.message);
       const { waitMs, say } = this.#takes.fail();
       const tries = this.#takes.count;
       if (say) this.#log.warn({ tries, reason: String(error) }, 'partition could not be taken, trying again');
@@ -230,7 +243,8 @@ export class Writer<T> {
       const current = (): boolean => life === this.#life && this.#mode === 'active';
       try {
         if (!(await this.#attempts.run(batch, current)) || !current()) continue;
-      } catch {
+      } catch (error) {
+        if (error instanceof Halt && current()) return this.#halt(error.message);
         // Retake: attempts.ts has said why.
         await pause(this.#attempts.retakeWaitMs);
         if (current()) this.#retake();

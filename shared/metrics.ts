@@ -57,6 +57,12 @@ export function createMetrics() {
       labelNames: ['stage', 'partition'],
       ...at,
     }),
+    stopped: new Gauge({
+      name: 'sealwire_stopped',
+      help: '1 where a worker has stopped a partition, because to go on would lose or falsify something',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
     takeovers: new Counter({
       name: 'sealwire_takeovers_total',
       help: 'Times that this process took a partition, or took it again because it could not trust its memory',
