@@ -47,7 +47,7 @@ async function open(context: Context): Promise<Service> {
   const tokens = openTokens(db, config, log);
   const sealer = openSealer(config);
   const limits = openLimits(db, config);
-  const passwords = await openPasswords(config, metrics);
+  const passwords = await openPasswords(config, metrics, { log });
   const accounts = openAccounts(db, sealer);
   // Of a version that kept them in the clear. What can't be done now is left to `npm run admin -- reencrypt`.
   const sealing = hasPlain(db)
