@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
+import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
 import { openLimits } from '../../shared/auth/limits.ts';
@@ -43,6 +44,7 @@ async function open(context: Context): Promise<Service> {
   const { config, db, log, metrics } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
+  const commands = new CommandLimits({ nc, config });
   const revocations = await watchRevocations({ nc, db, log, config });
   const tokens = openTokens(db, config, log);
   const sealer = openSealer(config);
@@ -87,8 +89,8 @@ async function open(context: Context): Promise<Service> {
         entering: enter,
         changed,
       }),
-      ...conversations({ config, db, gateway, accounts, projection, limits }),
-      ...messages({ config, db, gateway }),
+      ...conversations({ config, db, gateway, accounts, projection, limits, commands }),
+      ...messages({ config, db, gateway, commands }),
       ...leaving({
         config,
         db,
@@ -103,7 +105,7 @@ async function open(context: Context): Promise<Service> {
       ...keys({ config, db, accounts, announcer, limits, log }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
       ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
-      ...payments({ config, db, queue, gateway, projection }),
+      ...payments({ config, db, queue, gateway, projection, commands }),
       ...paymentsInbound({ config, queue, metrics }),
       ...push({ config, db }),
     },

@@ -41,7 +41,7 @@ export interface Server {
 
 export async function listen(edge: Edge, context: Context): Promise<Server> {
   const { config, log, metrics } = edge;
-  const admission = new Admission(edge.db, config, edge.revocations);
+  const admission = new Admission(edge.db, config, edge.revocations, (device_id) => edge.sessions.has(device_id));
   const commands = new Commands(edge);
   const app = uws.App();
 
@@ -97,8 +97,8 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
     },
 
     close(ws, code) {
-      const { entering, ip } = ws.getUserData();
-      admission.left(ip);
+      const { entering, ip, claim } = ws.getUserData();
+      admission.left(ip, claim);
       entering?.closed();
       const session = entering?.session;
       if (!session) return;
