@@ -16,6 +16,7 @@ import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { opsReply } from '../../shared/ops.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
+import { openProxies } from '../../shared/proxies.ts';
 import { openAccounts } from './accounts.ts';
 import { openAnnouncer } from './announcer.ts';
 import { openCodes } from './codes.ts';
@@ -121,12 +122,14 @@ async function open(context: Context): Promise<Service> {
     config,
   );
 
-  const app = new Koa<State>({
-    proxy: config.HTTP_TRUST_PROXY,
-    // The last address of X-Forwarded-For is the proxy's word; those before it are whatever a client wrote.
-    maxIpsCount: 1,
-  });
+  // Koa takes the host from X-Forwarded-Host then, which no page of another host can send without a preflight.
+  const app = new Koa<State>({ proxy: config.HTTP_TRUST_PROXY || config.TRUSTED_PROXIES.length > 0 });
   app.silent = true;
+  const clientAddress = openProxies(config, config.HTTP_TRUST_PROXY);
+  app.use((ctx, next) => {
+    ctx.request.ip = clientAddress(ctx.req.socket.remoteAddress ?? '', ctx.get('x-forwarded-for'));
+    return next();
+  });
   app.use(async (ctx, next) => {
     const reply = ctx.method === 'GET' ? await opsReply(ctx.path, context) : undefined;
     if (!reply) return next();

@@ -3,6 +3,7 @@
  * as it opens, once in a thousand: uNetworking/uWebSockets#1929), so `check` refuses by HTTP what can be decided without
  * waiting, and `identify` and `standing` look up the rest once the socket is open. Look-ups of one turn are one statement.
  */
+import { addressKey } from '../../shared/auth/limits.ts';
 import type { Revocations } from '../../shared/auth/revocations.ts';
 import { type Identity, openTokens, type Tokens } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -58,14 +59,15 @@ export class Admission {
     this.#checkOrigin(knock);
     if (knock.protocols.length && !knock.protocols.includes(SUBPROTOCOL))
       throw new ApiError('invalid_request', `offer the subprotocol ${SUBPROTOCOL}`);
-    if ((this.#perIp.get(knock.ip) ?? 0) >= this.#config.WS_MAX_CONNECTIONS_PER_IP)
+    const address = addressKey(knock.ip);
+    if ((this.#perIp.get(address) ?? 0) >= this.#config.WS_MAX_CONNECTIONS_PER_IP)
       throw tooMany('too many connections from this address');
     const claim = this.#claim(knock);
     if (claim.identity) {
       this.#revocations.refuse(claim.identity.session_id);
       this.#enter(claim.identity);
     }
-    count(this.#perIp, knock.ip, 1);
+    count(this.#perIp, address, 1);
     return claim;
   }
 
@@ -99,7 +101,7 @@ export class Admission {
 
   /** The socket is gone. */
   left(ip: string, { identity }: Claim): void {
-    count(this.#perIp, ip, -1);
+    count(this.#perIp, addressKey(ip), -1);
     if (identity) count(this.#perUser, identity.user_id, -1);
   }
 
