@@ -1,8 +1,9 @@
 /**
  * Who may connect. The upgrade is answered in the turn in which it arrives (an upgrade that is answered later is closed
  * as it opens, once in a thousand: uNetworking/uWebSockets#1929), so `check` refuses by HTTP what can be decided without
- * waiting, and `admit` looks up the rest once the socket is open. Look-ups of one turn are one statement.
+ * waiting, and `identify` and `standing` look up the rest once the socket is open. Look-ups of one turn are one statement.
  */
+import { addressKey } from '../../shared/auth/limits.ts';
 import type { Revocations } from '../../shared/auth/revocations.ts';
 import { type Identity, openTokens, type Tokens } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -22,12 +23,11 @@ export interface Knock {
   protocols: string[];
   query: URLSearchParams;
 }
-/** Who says to be whom: known already, or by a token or ticket that only Postgres can judge. */
-export type Claim = { identity: Identity } | { token: string } | { ticket: string };
-export interface Admitted {
-  identity: Identity;
-  /** Undefined for a device that has no cursor yet. */
-  reached: Reached | undefined;
+/** Who says to be whom. Without `identity` by a token or ticket that only Postgres can judge. */
+export interface Claim {
+  identity?: Identity;
+  token?: string;
+  ticket?: string;
 }
 const TICKET = 'ticket.';
 
@@ -35,12 +35,16 @@ export class Admission {
   readonly #config: Config;
   readonly #tokens: Tokens;
   readonly #revocations: Revocations;
+  readonly #connected: (device_id: string) => boolean;
   readonly #ticket: (ticket: string) => Promise<Identity | undefined>;
   readonly #standing: (identity: Identity) => Promise<Standing>;
   readonly #perIp = new Map<string, number>();
+  readonly #perUser = new Map<string, number>();
 
-  constructor(db: Database, config: Config, revocations: Revocations) {
+  /** `connected`: whether a device has a socket here. */
+  constructor(db: Database, config: Config, revocations: Revocations, connected: (device_id: string) => boolean) {
     this.#config = config;
+    this.#connected = connected;
     this.#tokens = openTokens(db, config);
     this.#revocations = revocations;
     this.#ticket = batched((tickets: string[]) => this.#tokens.takeTickets(tickets));
@@ -55,29 +59,57 @@ export class Admission {
     this.#checkOrigin(knock);
     if (knock.protocols.length && !knock.protocols.includes(SUBPROTOCOL))
       throw new ApiError('invalid_request', `offer the subprotocol ${SUBPROTOCOL}`);
-    const open = this.#perIp.get(knock.ip) ?? 0;
-    if (open >= this.#config.WS_MAX_CONNECTIONS_PER_IP)
-      throw new ApiError('rate_limited', 'too many connections from this address', { retry_after_ms: 10_000 });
+    const address = addressKey(knock.ip);
+    if ((this.#perIp.get(address) ?? 0) >= this.#config.WS_MAX_CONNECTIONS_PER_IP)
+      throw tooMany('too many connections from this address');
     const claim = this.#claim(knock);
-    if ('identity' in claim) this.#revocations.refuse(claim.identity.session_id);
-    this.#perIp.set(knock.ip, open + 1);
+    if (claim.identity) {
+      this.#revocations.refuse(claim.identity.session_id);
+      this.#enter(claim.identity);
+    }
+    count(this.#perIp, address, 1);
     return claim;
   }
 
   /** After the upgrade. @throws {ApiError} why not */
-  async admit(claim: Claim): Promise<Admitted> {
-    const identity = 'identity' in claim ? claim.identity : await this.#identify(claim);
-    const { good, cursor, since } = await this.#standing(identity);
+  async identify({ token, ticket }: Claim): Promise<Identity> {
+    if (token !== undefined) return await this.#tokens.verify(token);
+    const identity = await this.#ticket(ticket!);
+    if (!identity) throw new ApiError('unauthenticated', 'the ticket is unknown, used or expired');
+    return identity;
+  }
+
+  /** Of a socket that is still open: who it turned out to be. @throws {ApiError} `rate_limited` */
+  identified(claim: Claim, identity: Identity): void {
+    this.#enter(identity);
+    claim.identity = identity;
+  }
+
+  /**
+   * @returns how far the device has got; undefined for one that has no cursor yet
+   * @throws {ApiError} why not
+   */
+  async standing(identity: Identity): Promise<Reached | undefined> {
+    const { good, others, cursor, since } = await this.#standing(identity);
     // Also where it ended between the look-up and now.
     if (!good || this.#revocations.has(identity.session_id))
       throw new ApiError('unauthenticated', 'this session or device was revoked');
-    return { identity, reached: cursor === null ? undefined : { cursor, since: since!.getTime() } };
+    if (others >= this.#config.WS_MAX_CONNECTIONS_PER_USER)
+      throw tooMany('too many devices of this person are connected');
+    return cursor === null ? undefined : { cursor, since: since!.getTime() };
   }
 
-  left(ip: string): void {
-    const others = (this.#perIp.get(ip) ?? 1) - 1;
-    if (others > 0) this.#perIp.set(ip, others);
-    else this.#perIp.delete(ip);
+  /** The socket is gone. */
+  left(ip: string, { identity }: Claim): void {
+    count(this.#perIp, addressKey(ip), -1);
+    if (identity) count(this.#perUser, identity.user_id, -1);
+  }
+
+  /** Counts a socket of the person. A device that is connected already takes the place of its own socket. */
+  #enter({ user_id, device_id }: Identity): void {
+    const most = this.#config.WS_MAX_CONNECTIONS_PER_USER * (this.#connected(device_id) ? 2 : 1);
+    if ((this.#perUser.get(user_id) ?? 0) >= most) throw tooMany('too many devices of this person are connected');
+    count(this.#perUser, user_id, 1);
   }
 
   #claim({ authorization, protocols, query }: Knock): Claim {
@@ -102,13 +134,6 @@ export class Admission {
     return identity ? { identity } : { token };
   }
 
-  async #identify(claim: { token: string } | { ticket: string }): Promise<Identity> {
-    if ('token' in claim) return await this.#tokens.verify(claim.token);
-    const identity = await this.#ticket(claim.ticket);
-    if (!identity) throw new ApiError('unauthenticated', 'the ticket is unknown, used or expired');
-    return identity;
-  }
-
   /** Only browsers send it, and only they carry somebody else's page. */
   #checkOrigin({ origin, host }: Knock): void {
     if (!origin) return;
@@ -118,14 +143,27 @@ export class Admission {
   }
 }
 
+const tooMany = (message: string): ApiError => new ApiError('rate_limited', message, { retry_after_ms: 10_000 });
+
+function count(map: Map<string, number>, key: string, by: number): void {
+  const now = (map.get(key) ?? 0) + by;
+  if (now > 0) map.set(key, now);
+  else map.delete(key);
+}
+
 interface Standing {
   good: boolean;
+  /** Other devices of the person that are connected, here and elsewhere. */
+  others: number;
   cursor: number | null;
   since: Date | null;
 }
 async function standings(db: Database, identities: Identity[]): Promise<Standing[]> {
   return await db.query<Standing>(
-    `select d.id is not null and s.id is not null as good, c.cursor, c.updated_at as since
+    `select d.id is not null and s.id is not null as good, c.cursor, c.updated_at as since,
+       (select count(*) from devices o join device_presence p on p.device_id = o.id
+          where o.user_id = k.user_id and o.id <> k.device_id and p.edge_id is not null
+            and exists (select 1 from edge_leases l where l.edge_id = p.edge_id)) as others
      from unnest($1::uuid[], $2::uuid[], $3::uuid[]) with ordinality as k(user_id, device_id, session_id, n)
      left join devices d on d.id = k.device_id and d.user_id = k.user_id and d.deleted_at is null
        and exists (select 1 from users u where u.id = k.user_id and u.deleted_at is null and u.suspended_at is null)

@@ -5,7 +5,7 @@
 import { ApiError } from '../../shared/contract/errors.ts';
 import { CLOSE } from '../../shared/contract/frames.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import type { Admission, Admitted, Claim } from './admission.ts';
+import type { Admission, Claim, Identity } from './admission.ts';
 import type { Commands } from './commands.ts';
 import type { Reached } from './cursors.ts';
 import type { Edge } from './edge.ts';
@@ -34,10 +34,16 @@ export class Entering {
   /** Resolves when the socket has its session, or is told why it gets none. */
   async enter(admission: Admission, claim: Claim): Promise<void> {
     try {
-      const admitted = await admission.admit(claim);
+      if (!claim.identity) {
+        const identity = await admission.identify(claim);
+        if (!this.#open) return;
+        admission.identified(claim, identity);
+      }
+      const identity = claim.identity!;
+      const reached = await admission.standing(identity);
       if (!this.#open) return;
       if (this.#edge.draining) this.#refuse(CLOSE.restarting, 'restarting');
-      else this.#begin(admitted);
+      else this.#begin(identity, reached);
     } catch (error) {
       if (!(error instanceof ApiError)) this.#edge.log.error({ unit: 'upgrade', err: error });
       const { code, message } = error instanceof ApiError ? error : { code: 'internal', message: 'try again' };
@@ -69,7 +75,7 @@ export class Entering {
     this.#socket.end(code, reason);
   }
 
-  #begin({ identity, reached }: Admitted): void {
+  #begin(identity: Identity, reached: Reached | undefined): void {
     const edge = this.#edge;
     const session = new Session(edge, this.#socket, uuid7(), identity, this.#ip);
     this.session = session;

@@ -2,10 +2,12 @@
  * edge: devices ↔ the pipeline. Takes commands from sockets to ingest, and brings each device its inbox: live items by one
  * core subscription per connected person, what was missed from the device's durable consumer.
  */
+import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
 import { watchRevocations } from '../../shared/auth/revocations.ts';
 import { CLOSE } from '../../shared/contract/frames.ts';
+import { openDatabase } from '../../shared/db/database.ts';
 import { shardOf } from '../../shared/ids.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
@@ -36,6 +38,8 @@ async function open(context: Context): Promise<Service> {
     db,
     nc,
     gateway: new Gateway(nc, config),
+    limits: new CommandLimits({ nc, config }),
+    historyDb: await openDatabase({ ...config, DATABASE_POOL: config.HISTORY_POOL }, log),
     cursors,
     delivered: new Delivered(nc, config, cursors),
     sessions: new Map(),
@@ -108,6 +112,7 @@ async function open(context: Context): Promise<Service> {
     edge.gateway.close();
     await edge.revocations.close();
     await edge.cursors.close();
+    await edge.historyDb.close();
     await nc.drain();
   }
 

@@ -6,6 +6,7 @@ import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import type { Context } from '../../shared/lifecycle.ts';
 import { opsReply } from '../../shared/ops.ts';
 import { freePort } from '../../shared/ports.ts';
+import { openProxies } from '../../shared/proxies.ts';
 import { Admission, type Claim } from './admission.ts';
 import { Commands } from './commands.ts';
 import type { Edge } from './edge.ts';
@@ -14,6 +15,7 @@ import { Entering } from './entering.ts';
 type Uws = typeof uws;
 type App = ReturnType<Uws['App']>;
 type Response = Parameters<Parameters<App['get']>[1]>[0];
+type Request = Parameters<Parameters<App['get']>[1]>[1];
 /** What uWebSockets.js keeps with a socket. */
 interface Held {
   claim: Claim;
@@ -41,8 +43,9 @@ export interface Server {
 
 export async function listen(edge: Edge, context: Context): Promise<Server> {
   const { config, log, metrics } = edge;
-  const admission = new Admission(edge.db, config, edge.revocations);
+  const admission = new Admission(edge.db, config, edge.revocations, (device_id) => edge.sessions.has(device_id));
   const commands = new Commands(edge);
+  const clientAddress = openProxies(config);
   const app = uws.App();
 
   app.ws<Held>('/*', {
@@ -58,7 +61,7 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
     upgrade(res, req, context) {
       const path = req.getUrl();
       const offered = req.getHeader('sec-websocket-protocol');
-      const ip = Buffer.from(res.getRemoteAddressAsText()).toString();
+      const ip = clientAddress(Buffer.from(res.getRemoteAddressAsText()).toString(), lines(req, 'x-forwarded-for'));
       const knock = {
         ip,
         host: req.getHeader('host'),
@@ -97,8 +100,8 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
     },
 
     close(ws, code) {
-      const { entering, ip } = ws.getUserData();
-      admission.left(ip);
+      const { entering, ip, claim } = ws.getUserData();
+      admission.left(ip, claim);
       entering?.closed();
       const session = entering?.session;
       if (!session) return;
@@ -170,6 +173,15 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       app.close();
     },
   };
+}
+
+/** All lines of a header: `getHeader` gives only the first, which a client may have written before a proxy added its own. */
+function lines(req: Request, name: string): string {
+  const found: string[] = [];
+  req.forEach((key, value) => {
+    if (key === name) found.push(value);
+  });
+  return found.join(',');
 }
 
 /** LIBUS_LISTEN_EXCLUSIVE_PORT; the types lack it, and this form of `listen`. */

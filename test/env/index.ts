@@ -32,6 +32,7 @@ const DEFAULTS: Partial<Config> = {
   PARTITIONS: 2,
   INBOX_SHARDS: 2,
   AUTH_RATE_LIMIT_MAX_REQUESTS: 100_000,
+  WS_RATE_LIMIT_MAX_COMMANDS: 100_000,
   CODE_MAX_SENT_PER_IP: 100_000,
   // Tests ask for much at once, and wait their turn. A Postgres that is away refuses, and that is known at once.
   DATABASE_CONNECT_TIMEOUT_MS: 60_000,

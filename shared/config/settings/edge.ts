@@ -4,8 +4,22 @@ import { count, flag, list, type Setting } from '../kinds.ts';
 export const EDGE = {
   WS_MAX_COMMAND_BYTES: count(131_072, 'Largest frame that a client may send, bytes.', 1024),
   WS_MAX_CONNECTIONS_PER_IP: count(10_000, 'Open sockets per address.', 1),
-  WS_RATE_LIMIT_MAX_COMMANDS: count(600, 'Commands per connection and window; inbox.ack and ping are free.', 1),
+  WS_MAX_CONNECTIONS_PER_USER: count(50, 'Open sockets per person.', 1),
+  WS_RATE_LIMIT_MAX_COMMANDS: count(
+    600,
+    'Commands per person and window, over all sockets, HTTP and processes; inbox.ack and ping are free.',
+    1,
+  ),
   WS_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of that window, seconds.', 1),
+  WS_MAX_FREE_BYTES: count(1_024, 'Largest inbox.ack or ping, bytes; a larger one is refused unread.', 256),
+  WS_MAX_REFUSED_BYTES: count(
+    1 << 20,
+    'Bytes of frames that were refused, per socket and window; with more it is closed with 4400.',
+    1_024,
+  ),
+  WS_MAX_HISTORY_WAITING: count(16, 'history.get of a socket that wait while one is answered.'),
+  HISTORY_MAX_PAGE_BYTES: count(1 << 20, 'Payloads on one page of history.get, bytes; one message always fits.', 1_024),
+  HISTORY_POOL: count(2, 'Connections to Postgres that an edge reads pages of history with.', 1),
   WS_MAX_EARLY_FRAMES: count(64, 'Frames of a socket that wait while it is looked up whose it is.', 1),
   WS_HEARTBEAT_SEC: count(30, 'Interval of server pings, seconds.', 1),
   WS_IDLE_TIMEOUT_SEC: count(120, 'Silence after which a socket is closed, seconds (8 to 960).', 8),

@@ -1,5 +1,5 @@
 import { isAbsolute, resolve } from 'node:path';
-import { choice, count, flag, optional, type Setting, text } from '../kinds.ts';
+import { choice, count, flag, list, optional, type Setting, text } from '../kinds.ts';
 
 /** Settings: Addresses and engines. */
 export const ENGINES = {
@@ -7,6 +7,9 @@ export const ENGINES = {
   PORT: count(8080, 'Port of the HTTP API; 0 lets the kernel choose.'),
   EDGE_PORT: count(8081, 'Port of the WebSocket edge; 0 lets the kernel choose.'),
   OPS_PORT: count(0, 'Port of /health /ready /metrics for a process without API and edge; 0 lets the kernel choose.'),
+  TRUSTED_PROXIES: list(
+    'Networks of proxies whose X-Forwarded-For the API and the edge believe, e.g. 10.1.0.0/16,fd00::/8; the right-most address that is in none of them is the client.',
+  ),
   DATA_DIR: {
     ...text('./data', 'Everything that lasts in the embedded default.'),
     parse: (t: string) => (isAbsolute(t) ? t : resolve(t)),
