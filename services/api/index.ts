@@ -13,7 +13,7 @@ import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { opsReply } from '../../shared/ops.ts';
+import { publicReply } from '../../shared/ops.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
 import { openAccounts } from './accounts.ts';
 import { openAnnouncer } from './announcer.ts';
@@ -125,8 +125,8 @@ async function open(context: Context): Promise<Service> {
     maxIpsCount: 1,
   });
   app.silent = true;
-  app.use(async (ctx, next) => {
-    const reply = ctx.method === 'GET' ? await opsReply(ctx.path, context) : undefined;
+  app.use((ctx, next) => {
+    const reply = ctx.method === 'GET' ? publicReply(ctx.path, context) : undefined;
     if (!reply) return next();
     ctx.status = reply.status;
     ctx.set('cache-control', 'no-store');

@@ -1,11 +1,11 @@
-/** The only part that knows uWebSockets.js: the upgrade, the socket's events, /health /ready /metrics. */
+/** The only part that knows uWebSockets.js: the upgrade, the socket's events, /health and /ready. */
 import * as uws from 'uWebSockets.js';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { CLOSE, SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Context } from '../../shared/lifecycle.ts';
-import { opsReply } from '../../shared/ops.ts';
+import { publicReply } from '../../shared/ops.ts';
 import { freePort } from '../../shared/ports.ts';
 import { Admission, type Admitted } from './admission.ts';
 import { Commands } from './commands.ts';
@@ -164,23 +164,12 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
   }
 
   app.any('/*', (res, req) => {
-    let gone = false;
-    res.onAborted(() => {
-      gone = true;
-    });
     const path = req.getMethod() === 'get' ? req.getUrl() : '';
-    opsReply(path, context).then(
-      (reply) => {
-        if (gone) return;
-        if (reply) answer(res, reply.status, reply.type, reply.body);
-        else if (path === '/v1/ws' || path === '/ws')
-          refuse(res, new ApiError('invalid_request', 'upgrade to a WebSocket'));
-        else refuse(res, new ApiError('not_found', 'there are /v1/ws, /health, /ready and /metrics'));
-      },
-      (error: unknown) => {
-        if (!gone) refuse(res, error);
-      },
-    );
+    const reply = publicReply(path, context);
+    if (reply) answer(res, reply.status, reply.type, reply.body);
+    else if (path === '/v1/ws' || path === '/ws')
+      refuse(res, new ApiError('invalid_request', 'upgrade to a WebSocket'));
+    else refuse(res, new ApiError('not_found', 'there are /v1/ws, /health and /ready'));
   });
 
   const socket = await bind(app, config);
