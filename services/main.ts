@@ -25,7 +25,7 @@ const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }
 export const SERVICE_NAMES = Object.keys(SERVICES) as ServiceName[];
 
 export interface Running {
-  /** e.g. `{ api: 'http://127.0.0.1:8080' }`, and `ops` where neither api nor edge runs. */
+  /** `ops`, and e.g. `{ api: 'http://127.0.0.1:8080' }`. */
   addresses: Record<string, string>;
   close(): Promise<void>;
 }
@@ -79,10 +79,8 @@ export async function runServices(
       services.set(name, service);
       Object.assign(addresses, service.addresses);
     }
-    if (!names.includes('api') && !names.includes('edge')) {
-      ops = await startOps(context);
-      addresses.ops = ops.url;
-    }
+    ops = await startOps(context);
+    addresses.ops = ops.url;
     await allReady(services, readyTimeoutMs);
   } catch (error) {
     await close();

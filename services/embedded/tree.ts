@@ -29,8 +29,10 @@ export interface TreeOptions {
 }
 
 export interface Tree {
-  /** `api`, `edge` (with path), `nats`, `postgres` (without password); `ops` where it applies. */
+  /** `api`, `edge` (with path), `nats`, `postgres` (without password). */
   addresses: Record<string, string>;
+  /** Where each process of services tells the operator how it is. */
+  ops: { name: string; url: string }[];
   /** The configuration that the services got: with URLs and secret of the engines. */
   config: Config;
   /** Process ids by name: `nats`, `postgres`, and one per group, e.g. `edge`. */
@@ -130,13 +132,13 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
 
     const childEnv: NodeJS.ProcessEnv = { ...given, ...engineEnv(config), DATA_DIR: dir };
     const { PERSONAL_KEYS: _, PERSONAL_INDEX_KEYS: __, ...impersonal } = childEnv;
-    const groups = GROUPS.map(async (services) => {
+    const groups = GROUPS.map(async (services, i) => {
       const name = services.join('+');
       say(`services: starting ${services.join(', ')}`);
       const keeper = await kept<ServiceProcess>(name, (previous) =>
         startServices({
           services,
-          env: services.includes('api') ? childEnv : impersonal,
+          env: { ...(services.includes('api') ? childEnv : impersonal), OPS_PORT: String(opsPort(asked, i)) },
           previous,
           log,
           refused: (since) => care?.report(name, since),
@@ -148,7 +150,12 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
     for (const result of results) if (result.status === 'rejected') throw result.reason;
 
     const addresses: Record<string, string> = {};
-    for (const [, keeper] of processes) Object.assign(addresses, keeper.now.addresses);
+    const ops: Tree['ops'] = [];
+    for (const [name, keeper] of processes) {
+      const { ops: url, ...others } = keeper.now.addresses;
+      Object.assign(addresses, others);
+      ops.push({ name, url: url! });
+    }
     addresses.nats = config.NATS_URL!;
     addresses.postgres = config.DATABASE_URL!.replace(/:[^:@/]*@/, '@');
     const pids = (): Record<string, number> =>
@@ -156,7 +163,7 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
         ...engines.map((one) => [one.now.name, one.now.pid] as const),
         ...processes.map(([name, one]) => [name, one.now.pid] as const),
       ]);
-    return { addresses, config, pids, stop, failed };
+    return { addresses, ops, config, pids, stop, failed };
   } catch (error) {
     await stop();
     throw error;
@@ -173,6 +180,9 @@ function engineEnv(config: Config): Record<string, string> {
     ...(NATS_SECRET ? { NATS_SECRET } : {}),
   };
 }
+
+/** Every process has a port of its own for the operator. */
+const opsPort = ({ OPS_PORT }: Config, i: number): number => OPS_PORT && OPS_PORT + i;
 
 /** What is encrypted must outlive a directory: production brings its own keys. */
 function keysOr(asked: Config, name: 'PERSONAL_KEYS' | 'PERSONAL_INDEX_KEYS', generated: string): string[] {

@@ -45,10 +45,16 @@ export interface Addresses {
   edgeUrl: string;
 }
 
+export interface Started extends Addresses {
+  /** Of the operator, e.g. `http://127.0.0.1:41236`. */
+  opsUrl: string;
+}
+
 export interface Spawned {
   readonly pid: number;
   readonly apiUrl: string;
   readonly edgeUrl: string;
+  readonly opsUrl: string;
   /** SIGKILL; resolves when it is gone. */
   kill9(): Promise<void>;
   /** Starts it again on the same addresses. */
@@ -124,7 +130,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     /** A connection as that NATS user, closed by `stop`. */
     nats,
     /** Runs services in this process, all in one context, and returns where they listen. */
-    async start(...services: ServiceName[]): Promise<Addresses & { opsUrl: string }> {
+    async start(...services: ServiceName[]): Promise<Started> {
       for (const name of services) started.add(name);
       const handle = await runServices(services, config);
       running.push({ services, handle });
@@ -181,7 +187,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   };
 }
 
-function addressesOf(addresses: Record<string, string>): Addresses & { opsUrl: string } {
+function addressesOf(addresses: Record<string, string>): Started {
   const origin = (name: string): string =>
     addresses[name] ? `${new URL(addresses[name]).protocol}//${new URL(addresses[name]).host}` : '';
   return { apiUrl: origin('api'), edgeUrl: origin('edge'), opsUrl: origin('ops') };

@@ -6,7 +6,11 @@ export const ENGINES = {
   HOST: text('127.0.0.1', 'Address that the API and the edge listen on.'),
   PORT: count(8080, 'Port of the HTTP API; 0 lets the kernel choose.'),
   EDGE_PORT: count(8081, 'Port of the WebSocket edge; 0 lets the kernel choose.'),
-  OPS_PORT: count(0, 'Port of /health /ready /metrics for a process without API and edge; 0 lets the kernel choose.'),
+  OPS_HOST: text('127.0.0.1', 'Address that /health, /ready with its reasons and /metrics of a process listen on.'),
+  OPS_PORT: count(
+    0,
+    'Their port, one for each process; 0 lets the kernel choose. npm start gives its processes this one and those after it.',
+  ),
   TRUSTED_PROXIES: list(
     'Networks of proxies whose X-Forwarded-For the API and the edge believe, e.g. 10.1.0.0/16,fd00::/8; the right-most address that is in none of them is the client.',
   ),
