@@ -166,13 +166,25 @@ function report({ violations, journal }: Outcome): void {
 
 function table(outcomes: Outcome[]): void {
   const rows = [
-    ['scenario', 'queued', 'delivered', 'gaps', 'resynced', 'recovery', 'silence', 'MiB edge/nats', 'verdict'],
+    [
+      'scenario',
+      'queued',
+      'delivered',
+      'gaps',
+      'resynced',
+      'repeats',
+      'recovery',
+      'silence',
+      'MiB edge/nats',
+      'verdict',
+    ],
     ...outcomes.map((one) => [
       one.name,
       String(one.queued),
       String(one.got),
       String(one.gaps),
       String(one.resynced),
+      String(one.repeats),
       ms(one.recovery_ms),
       ms(one.silence_ms),
       `${one.peaks.get('edge') ?? '-'}/${one.peaks.get('nats') ?? '-'}`,
