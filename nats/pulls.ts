@@ -17,7 +17,12 @@ export class Pulls {
   /** The broker takes the pin from a client that has asked for nothing for three times this long (ms). */
   readonly renewMs: number;
   #asked = 0;
-  #askedAt = 0;
+  #renewedAt = 0;
+  /** When the renewals were sent whose end has not come yet. */
+  #renewals: number[] = [];
+  /** When the newest renewal was sent that the broker has accepted: the pin was ours then. */
+  #confirmedAt = 0;
+  #confirmed: ((pinned: boolean) => void)[] = [];
 
   /** Deliveries go to `inbox`. */
   constructor(nc: NatsConnection, { stream, consumer }: Durable, inbox: string) {
@@ -36,16 +41,38 @@ export class Pulls {
   }
 
   /**
-   * Renews the pin where nothing was asked for a while. The broker counts requests only, neither deliveries nor
-   * acknowledgements; this one has expired when it arrives, so it delivers nothing and does not stay.
+   * Renews the pin when it is time. The broker counts requests only, neither deliveries nor acknowledgements; this one
+   * has expired when it arrives, so it delivers nothing and does not stay.
    */
-  renew(pin: string): void {
-    if (!pin || Date.now() - this.#askedAt < this.renewMs || this.#nc.isClosed()) return;
+  renew(pin: string, now = Date.now()): void {
+    if (!pin || now - this.#renewedAt < this.renewMs || this.#nc.isClosed()) return;
+    this.#renewedAt = now;
+    this.#renewals.push(now);
     this.#request({ batch: 1, max_bytes: RENEWAL_BYTES, expires: 1 }, pin);
   }
 
+  /**
+   * Whether the broker has said within the pin's time-out that the pin is ours. After a pause (a frozen process) it is
+   * asked; false when it was given to another client, or does not answer.
+   */
+  async holds(pin: string): Promise<boolean> {
+    if (Date.now() - this.#confirmedAt < 3 * this.renewMs) return true;
+    this.#renewedAt = 0;
+    this.renew(pin);
+    return await new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), 2 * HEARTBEAT_MS);
+      this.#confirmed.push((pinned) => {
+        clearTimeout(timer);
+        resolve(pinned);
+      });
+    });
+  }
+
+  #settle(pinned: boolean): void {
+    for (const settle of this.#confirmed.splice(0)) settle(pinned);
+  }
+
   #request(what: object, pin: string): void {
-    this.#askedAt = Date.now();
     const request = { ...what, group: PIN_GROUP, ...(pin ? { id: pin } : {}) };
     this.#nc.publish(this.#subject, JSON.stringify(request), { reply: this.#inbox });
   }
@@ -56,11 +83,19 @@ export class Pulls {
 
   /** A request that ended early says how many of its messages will not come. */
   ended(status: Msg): void {
-    if (Number(status.headers?.get('Nats-Pending-Bytes') ?? 0) === RENEWAL_BYTES) return;
+    if (Number(status.headers?.get('Nats-Pending-Bytes') ?? 0) === RENEWAL_BYTES) {
+      if (status.headers?.code !== 408) return;
+      this.#confirmedAt = Math.max(this.#confirmedAt, this.#renewals.shift() ?? 0);
+      if (Date.now() - this.#confirmedAt < 3 * this.renewMs) this.#settle(true);
+      return;
+    }
     this.#asked = Math.max(0, this.#asked - Number(status.headers?.get('Nats-Pending-Messages') ?? 0));
   }
 
   forget(): void {
     this.#asked = 0;
+    this.#renewals = [];
+    this.#confirmedAt = 0;
+    this.#settle(false);
   }
 }
