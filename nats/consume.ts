@@ -118,7 +118,8 @@ export class Writer<T> {
   }
 
   #pull(): void {
-    if (this.#recovery.running || this.#mode === 'halted') return;
+    // What comes while it is being taken would be given again: the renewals keep the pin.
+    if (this.#recovery.running || this.#mode === 'halted' || this.#mode === 'taking') return;
     this.#pulls.ask(this.#mode === 'active' ? this.#o.window - this.#queue.length : 1, this.#pin);
   }
 

@@ -6,8 +6,11 @@ import { PIN_GROUP } from './topology.ts';
 export const HEARTBEAT_MS = 1_000;
 const EXPIRES_MS = 10_000;
 
-/** Marks a request that only renews: the broker says with its end how many bytes of it are left. */
-const RENEWAL_BYTES = 1;
+/**
+ * A request that only renews says so by its `max_bytes`, which the broker repeats when the request ends: 1 to this, one
+ * after the other, so that the end tells which renewal it belongs to. No message is so small. Others have no such limit.
+ */
+const RENEWALS = 16;
 
 /** Pull requests of one durable, and how many messages are still to come for them. */
 export class Pulls {
@@ -18,8 +21,9 @@ export class Pulls {
   readonly renewMs: number;
   #asked = 0;
   #renewedAt = 0;
-  /** When the renewals were sent whose end has not come yet. */
-  #renewals: number[] = [];
+  /** When the last renewals were sent, by `max_bytes`. */
+  readonly #renewals = new Array<number>(RENEWALS + 1).fill(0);
+  #renewal = 0;
   /** When the newest renewal was sent that the broker has accepted: the pin was ours then. */
   #confirmedAt = 0;
   #confirmed: ((pinned: boolean) => void)[] = [];
@@ -47,8 +51,9 @@ export class Pulls {
   renew(pin: string, now = Date.now()): void {
     if (!pin || now - this.#renewedAt < this.renewMs || this.#nc.isClosed()) return;
     this.#renewedAt = now;
-    this.#renewals.push(now);
-    this.#request({ batch: 1, max_bytes: RENEWAL_BYTES, expires: 1 }, pin);
+    this.#renewal = (this.#renewal % RENEWALS) + 1;
+    this.#renewals[this.#renewal] = now;
+    this.#request({ batch: 1, max_bytes: this.#renewal, expires: 1 }, pin);
   }
 
   /**
@@ -83,9 +88,12 @@ export class Pulls {
 
   /** A request that ended early says how many of its messages will not come. */
   ended(status: Msg): void {
-    if (Number(status.headers?.get('Nats-Pending-Bytes') ?? 0) === RENEWAL_BYTES) {
-      if (status.headers?.code !== 408) return;
-      this.#confirmedAt = Math.max(this.#confirmedAt, this.#renewals.shift() ?? 0);
+    const renewal = Number(status.headers?.get('Nats-Pending-Bytes') ?? 0);
+    if (renewal > 0) {
+      const { code, description = '' } = status.headers!;
+      // Too old, or met by a message that does not fit into it: either way the broker took it for one of the pinned client.
+      if (code !== 408 && !(code === 409 && /max_?bytes/i.test(description))) return;
+      this.#confirmedAt = Math.max(this.#confirmedAt, this.#renewals[renewal] ?? 0);
       if (Date.now() - this.#confirmedAt < 3 * this.renewMs) this.#settle(true);
       return;
     }
@@ -94,7 +102,7 @@ export class Pulls {
 
   forget(): void {
     this.#asked = 0;
-    this.#renewals = [];
+    this.#renewals.fill(0);
     this.#confirmedAt = 0;
     this.#settle(false);
   }

@@ -23,7 +23,7 @@ let at: Addresses;
 let fanouts: Spawned[];
 
 test.before(async () => {
-  env = await startEnv({ PIN_TIMEOUT_MS: 1_000, LOG_LEVEL: 'error' });
+  env = await startEnv({ PIN_TIMEOUT_MS: 1_000, LOG_LEVEL: 'error', WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000 });
   fanouts = await Promise.all([env.spawn('fanout'), env.spawn('fanout')]);
   at = await env.start('api', 'edge', 'ingest', 'history');
   gateway = new Gateway(await env.nats('edge'), env.config);
@@ -83,10 +83,10 @@ test.serial(
     for (const fanout of fanouts) {
       const result = await load(4_000, async () => {
         fanout.signal('SIGSTOP');
-        const one = await person(env);
+        const [one, other] = [await person(env), await person(env)];
         await new Promise<void>((sent, failed) => {
           const waiter = { answered: () => {}, failed, sent };
-          gateway.submit(toPerson(one, one), Buffer.from('"x"'), waiter);
+          gateway.submit(toPerson(one, other), Buffer.from('"x"'), waiter);
         });
         fanout.signal('SIGCONT');
       });
@@ -116,7 +116,7 @@ test.serial(
     await b.up();
     await b.device.close();
     const messages = 500;
-    for (let i = 0; i < messages; i++) await a.send(b, `${i}`);
+    await Promise.all(Array.from({ length: messages }, (_, i) => a.send(b, `${i}`)));
     await env.settle();
     await env.broker.kill9();
     const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
