@@ -16,9 +16,9 @@ export class Actor {
   readonly #journal: Journal;
   #edge: string;
   readonly #store = new MemoryStore();
-  /** Messages that the edge sent to this device, on any socket. */
-  readonly #sent = new Set<string>();
-  /** Messages that it sent again, acknowledged or not; the library drops them by their id. */
+  /** Cursors of the messages that the edge sent to this device, by id. */
+  readonly #cursors = new Map<string, number>();
+  /** Messages that came again under another cursor: a client that goes by cursors alone takes them for new. */
   repeats = 0;
   readonly #settings: Partial<DeviceSettings>;
   #device: Device;
@@ -99,8 +99,9 @@ export class Actor {
     });
     made.on('frame', (frame) => {
       if (frame.type !== 'message.created') return;
-      if (this.#sent.has(frame.message.id)) this.repeats++;
-      this.#sent.add(frame.message.id);
+      const { cursor, message } = frame;
+      if ((this.#cursors.get(message.id) ?? cursor) !== cursor) this.repeats++;
+      this.#cursors.set(message.id, cursor);
     });
     made.on('gap', ({ from, to, reason }) => journal.add({ kind: 'gap', device, from, to, reason }));
     made.on('message', ({ message, resync }) => {

@@ -20,8 +20,13 @@ export interface Shape {
   /** Messages sent each second by all of them together. */
   rate: number;
   payloadBytes: number;
+  /** A client with so many messages without answer waits, as a person would. */
+  inFlight: number;
 }
-export const SHAPE: Shape = { pairs: 8, groups: 3, groupSize: 5, second: 4, restless: 4, rate: 200, payloadBytes: 300 };
+export const SHAPE: Shape = {
+  ...{ pairs: 8, groups: 3, groupSize: 5, second: 4, restless: 4 },
+  ...{ rate: 200, payloadBytes: 300, inFlight: 400 },
+};
 
 export interface Place {
   api: string;
@@ -30,8 +35,6 @@ export interface Place {
 
 const PASSWORD = 'correct horse battery';
 const TICK_MS = 20;
-/** A client with so many messages without answer waits, as a person would. */
-const PATIENT = 400;
 const RETURN_MS = 30_000;
 /** Pairs that sign up at once. */
 const TOGETHER = 16;
@@ -113,7 +116,8 @@ export class Fleet {
       last = now;
       for (; owed >= 1; owed--) {
         const actor = pick(this.actors);
-        if (actor.targets.length && actor.pending < PATIENT) void actor.send(pick(actor.targets), this.payload());
+        if (actor.targets.length && actor.pending < this.#shape.inFlight)
+          void actor.send(pick(actor.targets), this.payload());
       }
     }, TICK_MS);
     this.#wandering = this.actors.slice(-this.#shape.restless || this.actors.length).map((one) => this.#wander(one));

@@ -64,7 +64,7 @@ export interface Outcome {
   got: number;
   resynced: number;
   gaps: number;
-  /** Messages that devices were sent more than once. */
+  /** Messages that devices were sent under more than one cursor. */
   repeats: number;
   recovery_ms: number | undefined;
   silence_ms: number;
