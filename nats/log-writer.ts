@@ -24,6 +24,7 @@ export function logWriters(
       stream: LOG,
       consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
       direct: true,
+      chained: true,
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,

@@ -9,7 +9,11 @@ export const PIPELINE = {
   ),
   INBOX_SHARDS: count(4, 'Shards of the inbox (by user).', 1),
   STREAM_REPLICAS: count(1, 'Replicas of each stream (3 on a NATS cluster).', 1),
-  LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
+  LOG_RETENTION_DAYS: count(
+    7,
+    'How long the log keeps entries that history, fanout and events have all read; what one of them has not read stays until it has.',
+    1,
+  ),
   INBOX_RETENTION_DAYS: count(30, 'How long the inbox keeps an item for a device that is away.', 1),
   INBOX_QUOTA_ITEMS: count(100_000, 'Items waiting for a device at which senders hear queue_full.', 1),
   INBOX_RESTORE_WAIT_MS: count(
