@@ -174,7 +174,7 @@ export class Writer<T> {
     this.#expected++;
     if (seq <= this.#last) return;
     const entry = entryOf(message, { seq, at }, this.#o.decode);
-    const missing = this.#anchored ? missingBefore(message, this.#last, seq) : undefined;
+    const missing = this.#anchored ? missingBefore(message, Math.max(this.#last, this.#o.givenUp ?? 0)) : undefined;
     if (missing) entry.poison = missing;
     this.#anchored = Boolean(this.#o.chained);
     this.#last = seq;

@@ -15,5 +15,7 @@ export interface WriterOptions<T> extends Handling<T>, Durable, Pick<StandingOpt
    * read, messages are missing, and the partition stops.
    */
   chained?: boolean;
+  /** Messages up to this sequence may be missing: an operator has given them up. */
+  givenUp?: number;
   decode(data: Uint8Array): T;
 }

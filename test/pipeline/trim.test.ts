@@ -96,6 +96,11 @@ test.serial('[M01] entries that were removed before they were read stop their re
   );
   t.is(await written(), 2);
   await history.close();
+  env = Object.assign(env, { config: { ...env.config, LOG_ACCEPT_MISSING: ['history:0:4'] } });
+  history = await open('history');
+  await until(async () => (await written()) === 3, 20_000);
+  t.is(history.ready(), true, 'given up');
+  await history.close();
 });
 
 test.serial('[M01] a partition whose entries were all read and removed goes on where it was', async (t) => {
