@@ -11,7 +11,7 @@
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
-import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, pause } from './attempts.ts';
+import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, missingBefore, pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
 import { privateInbox } from './connect.ts';
 import { RETRY_CAP_MS, Recovery, resetDurable } from './durable.ts';
@@ -45,6 +45,8 @@ export class Writer<T> {
   #ticked = Date.now();
   #expected = 0;
   #last = 0;
+  /** It is known that everything up to `last` was read. */
+  #anchored = false;
   /** All up to this was handled and acknowledged, or lies before where the partition was taken over. */
   #acked = 0;
   /** When the consumer was reset, until its first delivery since has come. */
@@ -171,8 +173,12 @@ export class Writer<T> {
     this.#unsynced = 0;
     this.#expected++;
     if (seq <= this.#last) return;
+    const entry = entryOf(message, { seq, at }, this.#o.decode);
+    const missing = this.#anchored ? missingBefore(message, Math.max(this.#last, this.#o.givenUp ?? 0)) : undefined;
+    if (missing) entry.poison = missing;
+    this.#anchored = Boolean(this.#o.chained);
     this.#last = seq;
-    this.#queue.push(entryOf(message, { seq, at }, this.#o.decode));
+    this.#queue.push(entry);
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined;
     });
@@ -216,6 +222,8 @@ export class Writer<T> {
       if (life !== this.#life) return;
       this.#expected = delivery;
       this.#last = this.#acked = seq - 1;
+      // A durable that nothing was ever read of may begin where the stream begins now.
+      this.#anchored = Boolean(this.#o.chained) && (from !== undefined || seq > 1);
       this.#unsynced = Date.now();
       this.#skipped = false;
       this.#mode = 'active';

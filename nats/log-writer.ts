@@ -24,6 +24,8 @@ export function logWriters(
       stream: LOG,
       consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
       direct: true,
+      chained: true,
+      givenUp: givenUp(config, stage, partition),
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
@@ -44,4 +46,10 @@ function refuseUnknown(handle: Own['handle']): Own['handle'] {
       });
     await handle(batch, fence);
   };
+}
+
+/** As LOG_ACCEPT_MISSING says, e.g. `history:0:57`. */
+function givenUp({ LOG_ACCEPT_MISSING }: Context['config'], stage: string, partition: number): number {
+  const own = `${stage}:${partition}:`;
+  return Number(LOG_ACCEPT_MISSING.find((one) => one.startsWith(own))?.slice(own.length) ?? 0);
 }

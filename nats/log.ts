@@ -20,15 +20,26 @@ const BATCH = 256;
 /** The fence of an append (publish.ts) stays in the entry's headers. */
 const PREVIOUS = 'Nats-Expected-Last-Subject-Sequence';
 
-/** Sequence of the partition's last entry, 0 when there is none; and the stream's creation time, its identity. */
-export async function logHead(nc: NatsConnection, partition: number): Promise<{ head: number; created: string }> {
+export interface LogHead {
+  /** Sequence of the partition's last entry, 0 when there is none (any more). */
+  head: number;
+  /** Last sequence that the stream ever gave to any partition. */
+  last: number;
+  /** The stream's creation time, its identity. */
+  created: string;
+}
+
+/** Where a partition ends. */
+export async function logHead(nc: NatsConnection, partition: number): Promise<LogHead> {
   const manager = await jetstreamManager(nc, { checkAPI: false });
-  const { created } = await manager.streams.info(LOG);
+  const { created, state } = await manager.streams.info(LOG);
+  const about = { created: String(created), last: state.last_seq };
   try {
     const last = await manager.direct.getMessage(LOG, { last_by_subj: subject.log(partition) });
-    return { head: last?.seq ?? 0, created: String(created) };
+    const head = last?.seq ?? 0;
+    return { ...about, head, last: Math.max(head, about.last) };
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === 10037) return { head: 0, created: String(created) };
+    if (error instanceof JetStreamApiError && error.code === 10037) return { ...about, head: 0 };
     throw error;
   }
 }

@@ -41,6 +41,8 @@ export function permissions(
       ...pull(LOG, durable),
       `$JS.API.CONSUMER.CREATE.${LOG}.${durable}.>`,
     ]);
+  const infos = (name: (partition: number) => string): string[] =>
+    Array.from({ length: config.PARTITIONS }, (_, partition) => `$JS.API.CONSUMER.INFO.${LOG}.${name(partition)}`);
   const own = (service: string): string[] => [`_INBOX_${service}.>`];
   return {
     admin: { publish: ['>'], subscribe: ['>'] },
@@ -127,6 +129,9 @@ export function permissions(
         'projected.*',
         'dead.history',
         ...durables(consumer.history),
+        // It removes entries from LOG that all its readers have acknowledged.
+        '$JS.API.STREAM.PURGE.LOG',
+        ...[consumer.fanout, consumer.events].flatMap((reader) => infos(reader)),
         '$JS.API.STREAM.INFO.LOG',
         '$JS.API.DIRECT.GET.LOG',
         '$JS.API.DIRECT.GET.LOG.>',

@@ -122,7 +122,8 @@ export function streams(config: Config): StreamSpec[] {
         retention: 'limits',
         storage: 'file',
         discard: 'old',
-        max_age: config.LOG_RETENTION_DAYS * DAY,
+        // What a worker has not read must not go by its age: services/history/trim.ts removes what all have read.
+        max_age: 0,
         max_consumers: 1_000,
         num_replicas: replicas,
         allow_direct: true,

@@ -10,5 +10,12 @@ export interface WriterOptions<T> extends Handling<T>, Durable, Pick<StandingOpt
   apartMs?: number;
   /** Called when this process became the only one; returns the stream sequence to go on from, else the ack floor. */
   takeOver(): Promise<number | undefined>;
+  /**
+   * Each message names the one before it on its subject (`Nats-Expected-Last-Subject-Sequence`): where that one was not
+   * read, messages are missing, and the partition stops.
+   */
+  chained?: boolean;
+  /** Messages up to this sequence may be missing: an operator has given them up. */
+  givenUp?: number;
   decode(data: Uint8Array): T;
 }

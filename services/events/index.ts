@@ -30,13 +30,14 @@ async function open(context: Context): Promise<Service> {
       window: WINDOW,
       apartMs: config.BEHIND_MS,
       async takeOver() {
-        const { head, created } = await logHead(nc, partition);
+        const { head, last, created } = await logHead(nc, partition);
         const found = await readPlace(nc, partition);
-        const goesOn = found.log === created && found.entry <= head;
-        place = goesOn ? found : { told: found.told, entry: 0, log: created };
-        if (goesOn) return found.entry + 1;
-        // Nothing told yet: from the consumer's own position. Told of another log: this one from its start.
-        return found.log === '' ? undefined : 1;
+        // Beyond the partition's head, where its entries were removed for their age, it is still a place in this log.
+        const goesOn = found.log === created && found.entry <= last;
+        // Made anew: nothing of it was told. Gone back: what it still holds was.
+        place = goesOn ? found : { told: found.told, entry: found.log === created ? head : 0, log: created };
+        // Nothing told yet: from the consumer's own position.
+        return found.log === '' ? undefined : place.entry + 1;
       },
       async handle(batch) {
         let lines: string[] = [];

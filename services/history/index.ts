@@ -10,8 +10,10 @@ import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import { Conflict } from './conflicts.ts';
 import { Moved, noRows, type Position, type Rows, readPosition, sort, write } from './store.ts';
+import { Trimmer } from './trim.ts';
 
 const WINDOW = 128;
+const DAY_MS = 86_400_000;
 
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
@@ -23,15 +25,17 @@ async function open(context: Context): Promise<Service> {
       window: WINDOW,
       apartMs: config.BEHIND_MS,
       async takeOver() {
-        const { head, created } = await logHead(nc, partition);
+        const { head, last, created } = await logHead(nc, partition);
         position = (await readPosition(db.query, partition)) ?? { entry_seq: 0, stream: '' };
-        if (position.stream === created && position.entry_seq <= head) return position.entry_seq + 1;
-        // The log was made anew or went back: what it holds now has not been read yet.
-        const start = { entry_seq: 0, stream: created };
+        // Beyond the partition's head, where its entries were removed for their age, it is still a place in this log.
+        if (position.stream === created && position.entry_seq <= last) return position.entry_seq + 1;
+        // Made anew: nothing of it has been read. Gone back: what it still holds has been.
+        const start = { entry_seq: position.stream === created ? head : 0, stream: created };
         await write(db, partition, position, start, noRows());
-        log.warn({ stage: 'history', partition, was: position.entry_seq, head }, 'the log began anew');
+        if (position.stream)
+          log.warn({ stage: 'history', partition, was: position.entry_seq, head }, 'the log began anew or went back');
         position = start;
-        return 1;
+        return start.entry_seq + 1;
       },
       async handle(batch) {
         const entries = batch.filter(({ seq }) => seq > position.entry_seq);
@@ -53,10 +57,13 @@ async function open(context: Context): Promise<Service> {
       },
     };
   });
+  const trimmer = new Trimmer(nc, {
+    ...{ partitions: config.PARTITIONS, retentionMs: config.LOG_RETENTION_DAYS * DAY_MS, log },
+  });
   return {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
     close: async () => {
-      await Promise.all(writers.map((writer) => writer.close()));
+      await Promise.all([trimmer.close(), ...writers.map((writer) => writer.close())]);
       await nc.drain();
     },
   };

@@ -32,22 +32,24 @@ test.serial('[O02] provisioning again changes nothing', async (t) => {
 });
 
 test.serial('[O02] what may change is updated', async (t) => {
-  t.deepEqual(await provision({ ...env.config, LOG_RETENTION_DAYS: 8 }), ['updated stream LOG: max_age']);
-  t.is((await jsm.streams.info('LOG')).config.max_age, 8 * 86_400 * 1e9);
+  const days = env.config.EVENTS_RETENTION_DAYS;
+  t.deepEqual(await provision({ ...env.config, EVENTS_RETENTION_DAYS: days + 1 }), ['updated stream EVENTS: max_age']);
+  t.is((await jsm.streams.info('EVENTS')).config.max_age, (days + 1) * 86_400 * 1e9);
 });
 
 test.serial('[O02] what would lose data is refused, naming stream and field, and nothing is changed', async (t) => {
+  const days = env.config.EVENTS_RETENTION_DAYS;
   const refuse = async (config: typeof env.config, message: RegExp): Promise<void> => {
     await t.throwsAsync(provision(config), { instanceOf: RefusedChange, message });
   };
-  const grown = { ...env.config, LOG_RETENTION_DAYS: 8 };
+  const grown = { ...env.config, EVENTS_RETENTION_DAYS: days + 1 };
   await refuse({ ...grown, PARTITIONS: 3 }, /LOG.*partitions.*PARTITIONS=2/);
   await refuse({ ...grown, INBOX_SHARDS: 4 }, /LOG.*inbox_shards.*INBOX_SHARDS=2/);
-  await refuse({ ...env.config, LOG_RETENTION_DAYS: 1 }, /LOG.*max_age.*--allow-loss/);
+  await refuse({ ...env.config, EVENTS_RETENTION_DAYS: 1 }, /EVENTS.*max_age.*--allow-loss/);
   await refuse({ ...grown, INBOX_QUOTA_ITEMS: 5 }, /INBOX_00.*max_msgs_per_subject/);
-  t.is((await jsm.streams.info('LOG')).config.max_age, 8 * 86_400 * 1e9);
-  t.deepEqual(await provision({ ...env.config, LOG_RETENTION_DAYS: 7 }, { allowLoss: true }), [
-    'updated stream LOG: max_age',
+  t.is((await jsm.streams.info('EVENTS')).config.max_age, (days + 1) * 86_400 * 1e9);
+  t.deepEqual(await provision({ ...env.config, EVENTS_RETENTION_DAYS: days }, { allowLoss: true }), [
+    'updated stream EVENTS: max_age',
   ]);
 });
 

@@ -1,4 +1,4 @@
-import { count, type Setting } from '../kinds.ts';
+import { count, list, type Setting } from '../kinds.ts';
 
 /** Settings: Pipeline. */
 export const PIPELINE = {
@@ -9,7 +9,14 @@ export const PIPELINE = {
   ),
   INBOX_SHARDS: count(4, 'Shards of the inbox (by user).', 1),
   STREAM_REPLICAS: count(1, 'Replicas of each stream (3 on a NATS cluster).', 1),
-  LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
+  LOG_RETENTION_DAYS: count(
+    7,
+    'How long the log keeps entries that history, fanout and events have all read; what one of them has not read stays until it has.',
+    1,
+  ),
+  LOG_ACCEPT_MISSING: list(
+    'Entries that were removed from the log before they were read, and are given up: stage:partition:last entry, e.g. history:0:57. See operations.md.',
+  ),
   INBOX_RETENTION_DAYS: count(30, 'How long the inbox keeps an item for a device that is away.', 1),
   INBOX_QUOTA_ITEMS: count(100_000, 'Items waiting for a device at which senders hear queue_full.', 1),
   INBOX_RESTORE_WAIT_MS: count(
