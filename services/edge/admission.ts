@@ -41,7 +41,6 @@ export class Admission {
 
   /** @throws {ApiError} why not */
   async check(knock: Knock): Promise<Admitted> {
-    this.#checkOrigin(knock);
     if (knock.protocols.length && !knock.protocols.includes(SUBPROTOCOL))
       throw new ApiError('invalid_request', `offer the subprotocol ${SUBPROTOCOL}`);
     if ((this.#perIp.get(knock.ip) ?? 0) >= this.#config.WS_MAX_CONNECTIONS_PER_IP)
@@ -80,14 +79,6 @@ export class Admission {
     if (!this.#config.WS_ALLOW_QUERY_TOKEN)
       throw new ApiError('unauthenticated', 'tokens in the query are not accepted; take a ticket');
     return await this.#verify(token);
-  }
-
-  /** Only browsers send it, and only they carry somebody else's page. */
-  #checkOrigin({ origin, host }: Knock): void {
-    if (!origin) return;
-    const allowed = this.#config.WS_ALLOWED_ORIGINS;
-    const good = allowed.length ? allowed.includes(origin) : URL.canParse(origin) && new URL(origin).host === host;
-    if (!good) throw new ApiError('forbidden', 'this origin may not connect');
   }
 }
 

@@ -6,6 +6,7 @@ import { CLOSE, SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Context } from '../../shared/lifecycle.ts';
 import { opsReply } from '../../shared/ops.ts';
+import { openOrigins } from '../../shared/origins.ts';
 import { freePort } from '../../shared/ports.ts';
 import { Admission, type Admitted } from './admission.ts';
 import { Commands } from './commands.ts';
@@ -44,6 +45,7 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
   const { config, log, metrics } = edge;
   const admission = new Admission(edge.db, config);
   const commands = new Commands(edge);
+  const origins = openOrigins(config, 'WS_ALLOWED_ORIGINS', log);
   const app = uws.App();
 
   app.ws<Held>('/*', {
@@ -77,6 +79,8 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       const admit = async (): Promise<Admitted> => {
         if (path !== '/v1/ws' && path !== '/ws') throw new ApiError('not_found', 'the socket is at /v1/ws');
         if (edge.draining) throw new ApiError('unavailable', 'this edge is going down', { retry_after_ms: 500 });
+        const refused = origins.refusal(knock.origin, knock.host);
+        if (refused) throw refused;
         return await admission.check(knock);
       };
       admit().then(
@@ -169,12 +173,14 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       gone = true;
     });
     const path = req.getMethod() === 'get' ? req.getUrl() : '';
+    const [origin, host] = [req.getHeader('origin'), req.getHeader('host')];
     opsReply(path, context).then(
       (reply) => {
         if (gone) return;
         if (reply) answer(res, reply.status, reply.type, reply.body);
         else if (path === '/v1/ws' || path === '/ws')
-          refuse(res, new ApiError('invalid_request', 'upgrade to a WebSocket'));
+          // A browser does not tell its page why an upgrade was refused, so the page asks here.
+          refuse(res, origins.refusal(origin, host) ?? new ApiError('invalid_request', 'upgrade to a WebSocket'));
         else refuse(res, new ApiError('not_found', 'there are /v1/ws, /health, /ready and /metrics'));
       },
       (error: unknown) => {
@@ -225,6 +231,8 @@ function answer(res: Response, status: number, type: string, body: string, retry
   res.cork(() => {
     res.writeStatus(STATUS[status] ?? `${status} Error`).writeHeader('content-type', type);
     res.writeHeader('cache-control', 'no-store');
+    // Of an origin: the page may read that it was refused, and by which setting.
+    if (status === 403) res.writeHeader('access-control-allow-origin', '*');
     if (retryAfterMs !== undefined) res.writeHeader('retry-after', String(Math.ceil(retryAfterMs / 1_000)));
     res.end(body);
   });
