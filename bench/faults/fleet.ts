@@ -127,8 +127,15 @@ export class Fleet {
 
   async close(): Promise<void> {
     this.#endLoad();
-    await Promise.all(this.actors.map((actor) => actor.leave(false)));
-    await Promise.allSettled(this.#wandering);
+    let settled = false;
+    const wandering = Promise.allSettled(this.#wandering).then(() => {
+      settled = true;
+    });
+    // Who was away may be about to connect, to a system that never comes back: asked to leave until nobody is.
+    do {
+      await Promise.all(this.actors.map((actor) => actor.leave(false)));
+      await Promise.race([wandering, pause(200)]);
+    } while (!settled);
     await Promise.all(this.actors.map((actor) => actor.leave(false)));
   }
 

@@ -1,5 +1,6 @@
 /** Conversations over HTTP: made through the log, read from its projection. */
 import { createHash } from 'node:crypto';
+import type { CommandLimits } from '../../nats/command-limits.ts';
 import type { Gateway } from '../../nats/gateway.ts';
 import type { Limits } from '../../shared/auth/limits.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -23,6 +24,7 @@ export interface ConversationDeps {
   accounts: Accounts;
   projection: Projection;
   limits: Limits;
+  commands: CommandLimits;
 }
 
 /** The same id for the same key of the same person: a repeated request makes nothing new. */
@@ -36,7 +38,7 @@ export function idForKey(user_id: string, key: string): string {
 export function conversations(
   deps: ConversationDeps,
 ): Pick<Handlers, 'direct' | 'create' | 'conversations' | 'conversation' | 'members'> {
-  const { config, db, gateway, accounts, projection, limits } = deps;
+  const { config, db, gateway, accounts, projection, limits, commands } = deps;
 
   async function personOf(body: DirectBody, me: string): Promise<string> {
     const { user_id, number, phone, email } = body;
@@ -82,6 +84,7 @@ export function conversations(
 
   return {
     async direct({ me: { user_id, device_id }, body }) {
+      commands.take(user_id);
       const to = await personOf(body, user_id);
       if (to === user_id) throw new ApiError('invalid_request', 'body: a conversation needs another person');
       const id = directConversationId(user_id, to);
@@ -93,6 +96,7 @@ export function conversations(
     },
 
     async create({ me: { user_id, device_id }, body, idempotency_key }) {
+      commands.take(user_id);
       const id = idempotency_key === undefined ? uuid7() : idForKey(user_id, idempotency_key);
       const member_ids = [...new Set(body.member_ids)].filter((member) => member !== user_id);
       if (member_ids.length + 1 > config.GROUP_MAX_MEMBERS)

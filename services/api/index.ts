@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
+import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
 import { openLimits } from '../../shared/auth/limits.ts';
@@ -13,9 +14,10 @@ import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { opsReply } from '../../shared/ops.ts';
+import { publicReply } from '../../shared/ops.ts';
 import { openOrigins } from '../../shared/origins.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
+import { openProxies } from '../../shared/proxies.ts';
 import { openAccounts } from './accounts.ts';
 import { openAnnouncer } from './announcer.ts';
 import { openCodes } from './codes.ts';
@@ -44,6 +46,7 @@ async function open(context: Context): Promise<Service> {
   const { config, db, log, metrics } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
+  const commands = new CommandLimits({ nc, config });
   const revocations = await watchRevocations({ nc, db, log, config });
   const tokens = openTokens(db, config, log);
   const sealer = openSealer(config);
@@ -89,8 +92,8 @@ async function open(context: Context): Promise<Service> {
         entering: enter,
         changed,
       }),
-      ...conversations({ config, db, gateway, accounts, projection, limits }),
-      ...messages({ config, db, gateway }),
+      ...conversations({ config, db, gateway, accounts, projection, limits, commands }),
+      ...messages({ config, db, gateway, commands }),
       ...leaving({
         config,
         db,
@@ -105,7 +108,7 @@ async function open(context: Context): Promise<Service> {
       ...keys({ config, db, accounts, announcer, limits, log }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
       ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
-      ...payments({ config, db, queue, gateway, projection }),
+      ...payments({ config, db, queue, gateway, projection, commands }),
       ...paymentsInbound({ config, queue, metrics }),
       ...push({ config, db }),
     },
@@ -121,14 +124,16 @@ async function open(context: Context): Promise<Service> {
     config,
   );
 
-  const app = new Koa<State>({
-    proxy: config.HTTP_TRUST_PROXY,
-    // The last address of X-Forwarded-For is the proxy's word; those before it are whatever a client wrote.
-    maxIpsCount: 1,
-  });
+  // Koa takes the host from X-Forwarded-Host then, which no page of another host can send without a preflight.
+  const app = new Koa<State>({ proxy: config.HTTP_TRUST_PROXY || config.TRUSTED_PROXIES.length > 0 });
   app.silent = true;
-  app.use(async (ctx, next) => {
-    const reply = ctx.method === 'GET' ? await opsReply(ctx.path, context) : undefined;
+  const clientAddress = openProxies(config, config.HTTP_TRUST_PROXY);
+  app.use((ctx, next) => {
+    ctx.request.ip = clientAddress(ctx.req.socket.remoteAddress ?? '', ctx.get('x-forwarded-for'));
+    return next();
+  });
+  app.use((ctx, next) => {
+    const reply = ctx.method === 'GET' ? publicReply(ctx.path, context) : undefined;
     if (!reply) return next();
     ctx.status = reply.status;
     ctx.set('cache-control', 'no-store');

@@ -12,8 +12,11 @@ import { inTurns } from './batched.ts';
 export interface StreamFacts {
   first_seq: number;
   last_seq: number;
-  /** When the oldest item was stored, ms since 1970. */
-  first_at: number;
+  /**
+   * No item that the stream has dropped was stored later, ms since 1970: when the oldest item that is left was stored, or,
+   * in an empty stream, the newest that there ever was. Infinity where the broker does not know.
+   */
+  dropped_until: number;
   max_per_subject: number;
 }
 interface Waiting {
@@ -25,8 +28,17 @@ const POLL_MS = 1_000;
 const EAGER_MS = 50;
 const PATIENCE_MS = 5_000;
 const FACTS_MS = 5_000;
+/** The newest item of an empty stream may have been on its way to a device that left with everything else. */
+const ON_THE_WAY_MS = 5_000;
 /** Others wait behind one whose answer was lost. */
 const INFO_TIMEOUT_MS = 2_000;
+
+/** An empty stream has no first item (the broker says 0001-01-01), and still knows when the last one was stored. */
+function droppedUntil(state: { messages: number; first_ts: string; last_ts: string }): number {
+  if (state.messages > 0) return Date.parse(state.first_ts);
+  const last_at = Date.parse(state.last_ts);
+  return last_at > 0 ? last_at + ON_THE_WAY_MS : Number.POSITIVE_INFINITY;
+}
 
 /** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
 export function cursorAt(lineage: Lineage, seq: number): number {
@@ -140,14 +152,14 @@ export class Shards {
     const reply = await this.#nc.request(`$JS.API.STREAM.INFO.${inboxStream(shard)}`, '', { timeout: INFO_TIMEOUT_MS });
     const { config, state, error } = reply.json<{
       config: { max_msgs_per_subject: number };
-      state: { first_seq: number; last_seq: number; first_ts: string };
+      state: { messages: number; first_seq: number; last_seq: number; first_ts: string; last_ts: string };
       error?: { description: string };
     }>();
     if (error) throw new Error(error.description);
     const facts = {
       first_seq: state.first_seq,
       last_seq: state.last_seq,
-      first_at: Date.parse(state.first_ts),
+      dropped_until: droppedUntil(state),
       max_per_subject: config.max_msgs_per_subject > 0 ? config.max_msgs_per_subject : Number.POSITIVE_INFINITY,
       at: Date.now(),
     };

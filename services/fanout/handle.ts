@@ -49,7 +49,7 @@ export class Items {
     else if (meta.kind === 'conversation') this.#conversation(meta);
     else if (meta.kind === 'payment') this.#payment(meta);
     else if (meta.kind === 'read') this.#read(meta);
-    else this.#notice(meta);
+    else if (meta.kind === 'notice') this.#notice(meta);
   }
 
   #message(meta: MessageRecord, head: Buffer, body: Buffer): void {

@@ -6,6 +6,7 @@
 import { type Delivered, Retake } from '../../nats/consume.ts';
 import { logWriters } from '../../nats/log-writer.ts';
 import { PublishError, Publisher } from '../../nats/publish.ts';
+import { earliest } from '../../nats/standing.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
@@ -102,6 +103,7 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusedSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
       clearInterval(ticking);

@@ -69,6 +69,7 @@ async function open(context: Context): Promise<Service> {
     stream: PAYMENTS,
     consumer: { ...spec, durable_name: consumer.payments },
     window: WINDOW,
+    stuckMs: config.READY_STUCK_MS,
     log,
     metrics,
     decode: decodePayments,

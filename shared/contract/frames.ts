@@ -207,9 +207,11 @@ export const KeysLow = Type.Object({
 export const InboxEmpty = Type.Object({ type: Type.Literal('inbox.empty'), cursor: Cursor });
 export const InboxGap = Type.Object({
   type: Type.Literal('inbox.gap'),
+  /** Present where the gap is an item of the queue itself (`purged`): to be acknowledged as any other item. */
+  cursor: Type.Optional(Cursor),
   from: Cursor,
   to: Cursor,
-  reason: Type.Union([Type.Literal('retention'), Type.Literal('quota'), Type.Literal('reset')]),
+  reason: Type.Union([Type.Literal('retention'), Type.Literal('quota'), Type.Literal('reset'), Type.Literal('purged')]),
 });
 export const Draining = Type.Object({ type: Type.Literal('connection.draining'), reconnect_in_ms: Type.Integer() });
 
@@ -243,6 +245,8 @@ export type ServerFrame =
 export const CLOSE = {
   normal: 1000,
   restarting: 1012,
+  /** What has to be looked up can't be just now. */
+  try_again: 1013,
   protocol_error: 4400,
   unauthenticated: 4401,
   forbidden: 4403,

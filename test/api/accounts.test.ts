@@ -127,7 +127,7 @@ test('[A03] a person that nobody is costs one comparison, as a wrong password do
     const one = new Api(other.apiUrl);
     await one.register({ username: 'is_compared' });
     const compared = async (): Promise<number> => {
-      const text = await (await fetch(`${other.apiUrl}/metrics`)).text();
+      const text = await (await fetch(`${other.opsUrl}/metrics`)).text();
       return Number(/^sealwire_password_seconds_count (\d+)$/m.exec(text)![1]);
     };
     for (const identifier of ['is_compared', 'is_nobody', '!']) {

@@ -10,7 +10,13 @@ let env: Env;
 let at: Addresses;
 
 test.before(async () => {
-  env = await startEnv({ MESSAGE_MAX_BYTES: 1_000, WS_MAX_COMMAND_BYTES: 4_096, WS_RATE_LIMIT_MAX_COMMANDS: 40 });
+  env = await startEnv({
+    MESSAGE_MAX_BYTES: 1_000,
+    WS_MAX_COMMAND_BYTES: 4_096,
+    WS_RATE_LIMIT_MAX_COMMANDS: 40,
+    // So that no test sees its window end.
+    WS_RATE_LIMIT_WINDOW_SEC: 86_400,
+  });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
 });
 test.after.always(async () => {
@@ -164,7 +170,7 @@ test('[R03] more commands than allowed are told when to come again, many more cl
   for (let i = 0; i < 41; i++) one.say({ type: 'dance', id: String(i) });
   const error = await one.until('error', 41);
   t.like(error, { id: '40', code: 'rate_limited' });
-  t.true(Number(error.retry_after_ms) > 0 && Number(error.retry_after_ms) <= 60_000);
+  t.true(Number(error.retry_after_ms) > 0 && Number(error.retry_after_ms) <= 86_400_000);
   one.say({ type: 'ping' });
   await one.until('pong');
   for (let i = 0; i < 80; i++) one.say({ type: 'dance' });

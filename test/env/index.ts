@@ -32,6 +32,7 @@ const DEFAULTS: Partial<Config> = {
   PARTITIONS: 2,
   INBOX_SHARDS: 2,
   AUTH_RATE_LIMIT_MAX_REQUESTS: 100_000,
+  WS_RATE_LIMIT_MAX_COMMANDS: 100_000,
   CODE_MAX_SENT_PER_IP: 100_000,
   // Tests ask for much at once, and wait their turn. A Postgres that is away refuses, and that is known at once.
   DATABASE_CONNECT_TIMEOUT_MS: 60_000,
@@ -44,10 +45,16 @@ export interface Addresses {
   edgeUrl: string;
 }
 
+export interface Started extends Addresses {
+  /** Of the operator, e.g. `http://127.0.0.1:41236`. */
+  opsUrl: string;
+}
+
 export interface Spawned {
   readonly pid: number;
   readonly apiUrl: string;
   readonly edgeUrl: string;
+  readonly opsUrl: string;
   /** SIGKILL; resolves when it is gone. */
   kill9(): Promise<void>;
   /** Starts it again on the same addresses. */
@@ -71,8 +78,8 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
   guardTrash(dir);
-  const secrets: Secrets = secretsOf(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
+  const secrets: Secrets = secretsOf(dir, base.DURABILITY);
   const broker = new TestEngine(async (port) => {
     // Not one of the kernel's choice: while the broker is down, its clients' own connections might get that port.
     const at = port || (await freePort());
@@ -123,7 +130,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     /** A connection as that NATS user, closed by `stop`. */
     nats,
     /** Runs services in this process, all in one context, and returns where they listen. */
-    async start(...services: ServiceName[]): Promise<Addresses> {
+    async start(...services: ServiceName[]): Promise<Started> {
       for (const name of services) started.add(name);
       const handle = await runServices(services, config);
       running.push({ services, handle });
@@ -180,10 +187,10 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   };
 }
 
-function addressesOf(addresses: Record<string, string>): Addresses {
+function addressesOf(addresses: Record<string, string>): Started {
   const origin = (name: string): string =>
     addresses[name] ? `${new URL(addresses[name]).protocol}//${new URL(addresses[name]).host}` : '';
-  return { apiUrl: origin('api'), edgeUrl: origin('edge') };
+  return { apiUrl: origin('api'), edgeUrl: origin('edge'), opsUrl: origin('ops') };
 }
 
 /** The configuration as an environment. */

@@ -26,6 +26,9 @@ export const API = {
     1024,
   ),
   HTTP_REQUEST_TIMEOUT_SEC: count(30, 'How long a client may take to send its request, seconds.', 1),
-  HTTP_TRUST_PROXY: flag(false, 'Take client addresses from X-Forwarded-For (behind a proxy that sets it).'),
+  HTTP_TRUST_PROXY: flag(
+    false,
+    'Until the next release: the API believes the last entry of X-Forwarded-For, whoever wrote it. Set TRUSTED_PROXIES instead.',
+  ),
   READ_YOUR_WRITES_MS: count(2_000, 'How long creating a conversation waits to see it in the projection.'),
 } as const satisfies Record<string, Setting<unknown>>;
