@@ -47,7 +47,13 @@ export interface Handling<T> {
   stream: string;
   log: Logger;
   metrics: Metrics;
-  handle(batch: Delivered<T>[]): Promise<void>;
+  /** `fence` rejects once the partition may be another process's: to be awaited before what that one must not see. */
+  handle(batch: Delivered<T>[], fence: Fence): Promise<void>;
+}
+export type Fence = () => Promise<void>;
+/** The partition is another process's now, or nobody knows. */
+export class Lost extends Error {
+  override name = 'Lost';
 }
 
 /** Thrown by `handle`: what is in memory can't be trusted any more, take over again. Nothing is acknowledged. */
@@ -97,19 +103,20 @@ export class Attempts<T> {
   }
 
   /** True once the whole batch may be acknowledged; false when `current()` no longer holds. @throws {Retake | Halt} */
-  async run(batch: Entry<T>[], current: () => boolean): Promise<boolean> {
+  async run(batch: Entry<T>[], current: () => boolean, fence: Fence): Promise<boolean> {
     for (let tries = 1; current(); ) {
       try {
         for (const entry of batch) if (entry.poison) await this.#bury(entry, entry.poison);
         const sound = batch.filter(({ dead }) => !dead);
-        if (sound.length) await this.#o.handle(sound);
+        if (sound.length) await this.#o.handle(sound, fence);
         this.#failures.succeed();
         return true;
       } catch (error) {
+        if (error instanceof Lost && !current()) return false;
         const { stage, partition, log } = this.#o;
         if (error instanceof Halt) {
           // What lies before it is still good.
-          if (batch.length > 1) return await this.#oneByOne(batch, current);
+          if (batch.length > 1) return await this.#oneByOne(batch, current, fence);
           if (error.letter) await this.#putDown(batch[0]!, error, current);
           throw error;
         }
@@ -121,9 +128,9 @@ export class Attempts<T> {
           this.retakeWaitMs = waitMs;
           throw error;
         }
-        if (isOutage(error)) tries = 1;
+        if (error instanceof Lost || isOutage(error)) tries = 1;
         else if (++tries > TRIES) {
-          if (batch.length > 1) return await this.#oneByOne(batch, current);
+          if (batch.length > 1) return await this.#oneByOne(batch, current, fence);
           batch[0]!.poison = error as Error;
           tries = 1;
         }
@@ -133,8 +140,8 @@ export class Attempts<T> {
     return false;
   }
 
-  async #oneByOne(batch: Entry<T>[], current: () => boolean): Promise<boolean> {
-    for (const entry of batch) if (!(await this.run([entry], current))) return false;
+  async #oneByOne(batch: Entry<T>[], current: () => boolean, fence: Fence): Promise<boolean> {
+    for (const entry of batch) if (!(await this.run([entry], current, fence))) return false;
     return true;
   }
 

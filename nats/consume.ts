@@ -11,7 +11,7 @@
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
-import { Attempts, acknowledge, type Entry, entryOf, Halt, pause } from './attempts.ts';
+import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
 import { privateInbox } from './connect.ts';
 import { RETRY_CAP_MS, Recovery, resetDurable } from './durable.ts';
@@ -118,7 +118,8 @@ export class Writer<T> {
   }
 
   #pull(): void {
-    if (this.#recovery.running || this.#mode === 'halted') return;
+    // What comes while it is being taken would be given again: the renewals keep the pin.
+    if (this.#recovery.running || this.#mode === 'halted' || this.#mode === 'taking') return;
     this.#pulls.ask(this.#mode === 'active' ? this.#o.window - this.#queue.length : 1, this.#pin);
   }
 
@@ -241,8 +242,11 @@ export class Writer<T> {
       this.#queue = [];
       const begun = performance.now();
       const current = (): boolean => life === this.#life && this.#mode === 'active';
+      const fence = async (): Promise<void> => {
+        if (!current() || !(await this.#pulls.holds(this.#pin)) || !current()) throw new Lost('the pin is not ours');
+      };
       try {
-        if (!(await this.#attempts.run(batch, current)) || !current()) continue;
+        if (!(await this.#attempts.run(batch, current, fence)) || !current()) continue;
       } catch (error) {
         if (error instanceof Halt && current()) return this.#halt(error.message);
         // Retake: attempts.ts has said why.

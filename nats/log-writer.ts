@@ -36,12 +36,12 @@ export function logWriters(
 
 /** A projection that passed over what it does not know would miss it for ever, also after it was updated. */
 function refuseUnknown(handle: Own['handle']): Own['handle'] {
-  return async (batch) => {
+  return async (batch, fence) => {
     const kind = unknownKind(batch.flatMap(({ value }) => value));
     if (kind !== undefined)
       throw new Halt(`an entry holds a record of kind ${kind}, which this version does not know: update this service`, {
         letter: false,
       });
-    await handle(batch);
+    await handle(batch, fence);
   };
 }

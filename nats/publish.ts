@@ -11,6 +11,7 @@ import { subject } from './topology.ts';
 export interface Outgoing {
   subject: string;
   data: Uint8Array;
+  headers?: MsgHdrs;
 }
 
 const START = 0;
@@ -118,13 +119,14 @@ export class Publisher {
 
   #batch(messages: Outgoing[]): Promise<number> {
     const last = messages.length - 1;
-    if (last === 0) return this.#one(messages[0]!.subject, messages[0]!.data);
+    if (last === 0) return this.#one(messages[0]!.subject, messages[0]!.data, messages[0]!.headers);
     const id = this.#next();
     const before = `${this.#inbox}.${id}.${MAX_BATCH}.fail.`;
     for (let i = 0; i <= last; i++) {
       const operation = i === 0 ? START : i === last ? FINAL : APPEND;
-      const { subject, data } = messages[i]!;
-      this.#nc.publish(subject, data, { reply: `${before}${i + 1}.${operation}.$FI` });
+      const { subject, data, headers: about } = messages[i]!;
+      const reply = `${before}${i + 1}.${operation}.$FI`;
+      this.#nc.publish(subject, data, about ? { reply, headers: about } : { reply });
     }
     return this.#wait(id);
   }

@@ -5,9 +5,10 @@ import { BOUNDS, type Bounds, type BoundsName } from './bounds.ts';
 import { SHAPE } from './fleet.ts';
 import { SCENARIOS } from './scenarios/index.ts';
 import { RED } from './scenarios/red.ts';
+import { SOAK } from './scenarios/soak.ts';
 import { type Outcome, type Scenario, SERVICES, Stage } from './stage.ts';
 
-const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--rate <n>] [--durability durable|fast] [--bounds real|tiny|both] [--prove] [--keep] [--list] [--help]
+const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--rate <n>] [--durability durable|fast] [--bounds real|tiny|both] [--prove | --soak] [--keep] [--list] [--help]
 
 Starts a nats-server, a Postgres and one process for each service in a temporary directory, lets people talk through
 the client library, breaks something, and checks from what every client sent, was told and got, and from history:
@@ -22,6 +23,7 @@ the client library, breaks something, and checks from what every client sent, wa
                 both (default): every scenario once with each
   --prove       run instead what must be found: queued before the append, dedupe off, a power cut without fsync
   --keep        keep journals and logs also when all went well
+  --soak        run instead half load with a SIGKILL every 20 s, and a power cut at the end; with --seconds 600
   --list        names and what they do
 Exit code 1 when an invariant was violated (with --prove, when it was not found); the journals are kept then.
 `;
@@ -34,6 +36,7 @@ const { values } = parseArgs({
     durability: { type: 'string', default: 'durable' },
     bounds: { type: 'string', default: 'both' },
     prove: { type: 'boolean', default: false },
+    soak: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -47,7 +50,7 @@ async function main(): Promise<number> {
     return 0;
   }
   if (values.list) {
-    for (const { name, about } of [...SCENARIOS, ...RED]) print(`${name.padEnd(18)} ${about}`);
+    for (const { name, about } of [...SCENARIOS, SOAK, ...RED]) print(`${name.padEnd(18)} ${about}`);
     return 0;
   }
   const seconds = Number(values.seconds);
@@ -57,7 +60,7 @@ async function main(): Promise<number> {
   const rate = Number(values.rate ?? SHAPE.rate);
   if (!(rate >= 1 && rate <= 20_000)) throw new Error('--rate must be from 1 to 20000');
   const wanted = values.only?.split(',');
-  const chosen = (values.prove ? RED : SCENARIOS).filter(
+  const chosen = (values.soak ? [SOAK] : values.prove ? RED : SCENARIOS).filter(
     ({ name }) => !wanted || wanted.some((one) => name.startsWith(one)),
   );
   if (chosen.length === 0) throw new Error(`no scenario is called ${values.only}; --list names them`);
@@ -163,13 +166,25 @@ function report({ violations, journal }: Outcome): void {
 
 function table(outcomes: Outcome[]): void {
   const rows = [
-    ['scenario', 'queued', 'delivered', 'gaps', 'resynced', 'recovery', 'silence', 'MiB edge/nats', 'verdict'],
+    [
+      'scenario',
+      'queued',
+      'delivered',
+      'gaps',
+      'resynced',
+      'repeats',
+      'recovery',
+      'silence',
+      'MiB edge/nats',
+      'verdict',
+    ],
     ...outcomes.map((one) => [
       one.name,
       String(one.queued),
       String(one.got),
       String(one.gaps),
       String(one.resynced),
+      String(one.repeats),
       ms(one.recovery_ms),
       ms(one.silence_ms),
       `${one.peaks.get('edge') ?? '-'}/${one.peaks.get('nats') ?? '-'}`,

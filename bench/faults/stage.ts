@@ -64,6 +64,8 @@ export interface Outcome {
   got: number;
   resynced: number;
   gaps: number;
+  /** Messages that devices were sent more than once. */
+  repeats: number;
   recovery_ms: number | undefined;
   silence_ms: number;
   peaks: ReadonlyMap<string, number>;
@@ -210,6 +212,7 @@ export class Stage {
       got: count((event) => event.kind === 'got'),
       resynced: count((event) => event.kind === 'got' && event.resync),
       gaps: count((event) => event.kind === 'gap'),
+      repeats: fleet.actors.reduce((sum, one) => sum + one.repeats, 0),
       recovery_ms,
       silence_ms: silenceMs(events),
       peaks: memory.peaks,

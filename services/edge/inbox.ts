@@ -58,6 +58,8 @@ export class Inbox implements Host {
   #catchUp: CatchUp | undefined;
   #greeted = false;
   #announce = true;
+  /** `inbox.empty` waits until fanout has written again what the broker may have lost. */
+  #owesEmpty = false;
   /** It may have a durable. */
   #durable = false;
   /** Until when the device had everything, ms since 1970. */
@@ -119,6 +121,8 @@ export class Inbox implements Host {
 
   /** By the clock. */
   check(now: number): void {
+    if (this.#owesEmpty && this.phase === 'live' && this.#tellEmpty() && !this.#session.full)
+      this.edge.restless.delete(this.#session);
     const waits = this.phase === 'starting' || (this.#catchUp && !this.#catchUp.stalled);
     if (waits && now - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > PATIENCE_MS) this.restart();
   }
@@ -199,13 +203,21 @@ export class Inbox implements Host {
     this.begun(0);
     this.#lastAll = this.#lastOwn = this.#place;
     this.#heard = 0;
-    if (this.#announce) this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
-    this.#announce = false;
+    if (this.#announce && !this.#tellEmpty()) this.edge.restless.add(this.#session);
     if (this.#durable) this.edge.away.back(this);
     this.#durable = false;
     const held = this.#held;
     this.#held = [];
     for (const [one, own] of held) this.live(one, own);
+  }
+
+  /** False where items that the broker lost may still come: the clock tries again. */
+  #tellEmpty(): boolean {
+    this.#owesEmpty = !this.edge.shards.whole(this.shard);
+    if (this.#owesEmpty) return false;
+    this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
+    this.#announce = false;
+    return true;
   }
 
   async #begin(life: number): Promise<void> {

@@ -12,6 +12,11 @@ export const PIPELINE = {
   LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
   INBOX_RETENTION_DAYS: count(30, 'How long the inbox keeps an item for a device that is away.', 1),
   INBOX_QUOTA_ITEMS: count(100_000, 'Items waiting for a device at which senders hear queue_full.', 1),
+  INBOX_RESTORE_WAIT_MS: count(
+    30_000,
+    'After a restart of the broker: how long the edge holds back inbox.empty while fanout writes again what may be lost.',
+    0,
+  ),
   INGRESS_MAX_BYTES: count(
     256 << 20,
     'Bytes of commands waiting for ingest; more are refused as unavailable.',
