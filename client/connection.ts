@@ -3,21 +3,17 @@
  * end. What travels over the socket is not its business.
  */
 import type { ServerFrame, Welcome } from '../shared/contract/frames.ts';
+import { FORBIDDEN, LEFT, REPLACED, TOO_MANY_COMMANDS, UNAUTHENTICATED } from './close-codes.ts';
 import { isAuthError, SealwireError } from './errors.ts';
+import { findRefusal } from './refusal.ts';
 import type { Session } from './session.ts';
 import type { DeviceSettings } from './settings.ts';
 import type { Transport, Wire } from './transports/types.ts';
 
 const SUBPROTOCOL = 'sealwire.v1.json';
 const PING = '{"type":"ping"}';
-/** This side closes. */
-const LEFT = 1000;
 /** A connection that held so long is a good one. */
 const STABLE_MS = 5_000;
-const REPLACED = 4409;
-const FORBIDDEN = 4403;
-const UNAUTHENTICATED = 4401;
-const TOO_MANY_COMMANDS = 4429;
 
 export interface ConnectionEvents {
   welcome(welcome: Welcome): void;
@@ -44,6 +40,8 @@ export class Connection {
   #opened = Number.POSITIVE_INFINITY;
   /** The last socket was refused before its welcome: asking for a ticket will say why. */
   #refused = false;
+  /** The last attempt failed so that a page of a refused origin would see nothing else. */
+  #blocked = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
   #heard = true;
@@ -113,6 +111,7 @@ export class Connection {
     const life = ++this.#life;
     const mine = (): boolean => life === this.#life;
     this.#timer = setTimeout(() => this.#down(life, 1006, 'no welcome'), this.#settings.handshake_ms);
+    if (this.#blocked && (await this.#isRefused(life))) return;
     try {
       const protocols: string[] = [SUBPROTOCOL];
       const headers: Record<string, string> = {};
@@ -132,7 +131,9 @@ export class Connection {
         close: (code, reason, status) => {
           this.#closed?.();
           // Where the transport can't see why, a ticket is asked for, which tells.
-          if (mine()) this.#refused = this.state === 'connecting' && (status === undefined || status === 401);
+          const early = this.state === 'connecting';
+          if (mine()) this.#refused = early && (status === undefined || status === 401);
+          if (mine()) this.#blocked = early && (status === 403 || (status === undefined && !this.#transport.headers));
           this.#down(life, code, reason);
         },
       });
@@ -140,8 +141,18 @@ export class Connection {
       if (!mine()) return;
       const known = error instanceof SealwireError ? error : new SealwireError('unavailable', String(error));
       if (known.code === 'signed_out' || isAuthError(known)) this.#stopped(known);
-      else this.#down(life, 1006, known.code);
+      this.#blocked = known.code === 'unavailable' && !this.#transport.headers;
+      this.#down(life, 1006, known.code);
     }
+  }
+
+  /** @returns true when this attempt is over: the origin is refused, which no further attempt changes, or it took too long. */
+  async #isRefused(life: number): Promise<boolean> {
+    this.#blocked = false;
+    const refusal = await findRefusal({ edge: this.#url, api: this.#session.api });
+    if (life !== this.#life || this.state !== 'connecting') return true;
+    if (refusal) this.#stopped(refusal);
+    return refusal !== undefined;
   }
 
   #message(text: string): void {

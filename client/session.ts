@@ -2,6 +2,7 @@
 import type { ErrorBody } from '../shared/contract/errors.ts';
 import type { Device, User } from '../shared/contract/scalars.ts';
 import { isAuthError, SealwireError } from './errors.ts';
+import { pageOrigin } from './refusal.ts';
 
 /** What an application keeps to be still signed in tomorrow. Holds secrets. */
 export interface SessionData {
@@ -130,7 +131,10 @@ export async function http<T>(
     const text = await response.text();
     reply = text === '' ? {} : JSON.parse(text);
   } catch (cause) {
-    throw new SealwireError('unavailable', `${method} ${path} got no proper reply`, { cause });
+    const origin = pageOrigin();
+    // To a page a refused origin looks like a server that is away.
+    const hint = origin === undefined ? '' : `; if it is up, its setting ALLOWED_ORIGINS may lack ${origin}`;
+    throw new SealwireError('unavailable', `${method} ${path} got no proper reply${hint}`, { cause });
   }
   if (!ok || reply.error) throw SealwireError.from(reply.error ?? {});
   return reply.data as T;

@@ -8,7 +8,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import type { DirectBody } from '../../shared/contract/people.ts';
 import type { Conversation } from '../../shared/contract/scalars.ts';
 import type { Database } from '../../shared/db/database.ts';
-import { mustHaveBeenMember, noConversation } from '../../shared/db/history.ts';
+import { mustBeMember, noConversation } from '../../shared/db/history.ts';
 import { directConversationId, partitionOf, uuid7, uuid7Time } from '../../shared/ids.ts';
 import type { Accounts } from './accounts.ts';
 import { listConversations, listMembers, readConversation } from './conversation-store.ts';
@@ -136,7 +136,7 @@ export function conversations(
     },
 
     async members({ me, id, query: { limit = 50, cursor } }) {
-      await mustHaveBeenMember(db, { user_id: me.user_id, conversation_id: id });
+      await mustBeMember(db, { user_id: me.user_id, conversation_id: id });
       const found = await listMembers(db, id, cursor === undefined ? undefined : decodeCursor(cursor), limit + 1);
       const items = found.slice(0, limit);
       return {

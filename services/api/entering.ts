@@ -7,6 +7,7 @@ import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { LoggedIn, TokenPair } from '../../shared/contract/people.ts';
 import type { Query } from '../../shared/db/database.ts';
+import type { Origins } from '../../shared/origins.ts';
 import type { Account, Accounts } from './accounts.ts';
 
 export const REFRESH_COOKIE = 'sealwire_refresh';
@@ -32,6 +33,7 @@ export interface Entering {
 }
 interface Deps {
   config: Config;
+  origins: Origins;
   accounts: Accounts;
   sessions: Sessions;
   tokens: Tokens;
@@ -66,7 +68,7 @@ export async function again<T>(look: () => Promise<T | undefined>): Promise<T> {
   throw new ApiError('unavailable', 'the account is being changed; try again', { retry_after_ms: 200 });
 }
 
-export function entering({ config, accounts, sessions, tokens, sealer }: Deps): Entering {
+export function entering({ config, origins, accounts, sessions, tokens, sealer }: Deps): Entering {
   const secure = config.COOKIE_SECURE ? '; Secure' : '';
   const lifeSec = config.REFRESH_TOKEN_EXPIRE_DAYS * 86_400;
   const csrfOf = (session_id: string): string => sealer.mac(`csrf:${session_id}`).toString('base64url');
@@ -86,8 +88,7 @@ export function entering({ config, accounts, sessions, tokens, sealer }: Deps): 
 
   function refuseForged(session_id: string, { csrf_token, origin, host }: Browser): void {
     const [wanted, given] = [Buffer.from(csrfOf(session_id)), Buffer.from(csrf_token)];
-    const own =
-      !origin || config.CORS_ORIGINS.includes(origin) || (URL.canParse(origin) && new URL(origin).host === host);
+    const own = !origin || origins.trusts(origin) || (URL.canParse(origin) && new URL(origin).host === host);
     if (!own || wanted.length !== given.length || !timingSafeEqual(wanted, given))
       throw new ApiError('forbidden', `send the cookie ${CSRF_COOKIE} as header x-csrf-token, from a listed origin`);
   }

@@ -1,9 +1,9 @@
 /** What every request goes through: id, one log line, typed errors, headers that browsers heed. */
 import type { Context as Ctx, Middleware } from 'koa';
-import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Context } from '../../shared/lifecycle.ts';
+import type { Origins } from '../../shared/origins.ts';
 import { isOutage } from '../../shared/outage.ts';
 
 export interface State {
@@ -90,14 +90,15 @@ function describe(error: unknown): Record<string, unknown> {
   };
 }
 
-export function cors({ CORS_ORIGINS }: Pick<Config, 'CORS_ORIGINS'>): Middleware<State> {
+export function cors(origins: Origins): Middleware<State> {
   return async (ctx, next) => {
     const origin = ctx.get('origin');
-    if (origin && (CORS_ORIGINS.includes('*') || CORS_ORIGINS.includes(origin))) {
+    ctx.vary('Origin');
+    if (origin && origins.allows(origin, ctx.host)) {
       ctx.set('access-control-allow-origin', origin);
       ctx.set('access-control-expose-headers', 'x-request-id, retry-after');
       // The cookie of the refresh token; never for whoever asks.
-      if (CORS_ORIGINS.includes(origin)) ctx.set('access-control-allow-credentials', 'true');
+      if (origins.trusts(origin)) ctx.set('access-control-allow-credentials', 'true');
       if (ctx.method === 'OPTIONS' && ctx.get('access-control-request-method')) {
         ctx.state.route = 'preflight';
         ctx.set({
@@ -105,12 +106,10 @@ export function cors({ CORS_ORIGINS }: Pick<Config, 'CORS_ORIGINS'>): Middleware
           'access-control-allow-headers': 'authorization, content-type, idempotency-key, x-csrf-token, x-request-id',
           'access-control-max-age': '600',
         });
-        ctx.vary('Origin');
         ctx.status = 204;
         return;
       }
     }
-    if (CORS_ORIGINS.length) ctx.vary('Origin');
     await next();
   };
 }

@@ -15,6 +15,7 @@ import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { publicReply } from '../../shared/ops.ts';
+import { openOrigins } from '../../shared/origins.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
 import { openProxies } from '../../shared/proxies.ts';
 import { openAccounts } from './accounts.ts';
@@ -64,7 +65,8 @@ async function open(context: Context): Promise<Service> {
   const changed = (user_id: string, event: PersonEvent): void => void announcer.changed(user_id, event);
   const devicesChanged = (user_id: string, ended: Ended[] = []): void => changed(user_id, { ended });
   const sessions = openSessions(db, config, tokens, devicesChanged);
-  const enter = entering({ config, accounts, sessions, tokens, sealer });
+  const origins = openOrigins(config, 'CORS_ORIGINS', log);
+  const enter = entering({ config, origins, accounts, sessions, tokens, sealer });
   const courier = openCourier(config);
   const eraser = startEraser(db, nc, config, log);
   const sweep = sweepExpired(db, log, config);
@@ -139,7 +141,7 @@ async function open(context: Context): Promise<Service> {
     ctx.body = reply.body;
   });
   app.use(outermost(context));
-  app.use(cors(config));
+  app.use(cors(origins));
   app.use(router.routes());
 
   const server = createServer({ requestTimeout: config.HTTP_REQUEST_TIMEOUT_SEC * 1000 }, app.callback());

@@ -56,7 +56,6 @@ export class Admission {
    * @throws {ApiError} why not
    */
   check(knock: Knock): Claim {
-    this.#checkOrigin(knock);
     if (knock.protocols.length && !knock.protocols.includes(SUBPROTOCOL))
       throw new ApiError('invalid_request', `offer the subprotocol ${SUBPROTOCOL}`);
     const address = addressKey(knock.ip);
@@ -132,14 +131,6 @@ export class Admission {
   #verify(token: string): Claim {
     const identity = this.#tokens.verifyNow(token);
     return identity ? { identity } : { token };
-  }
-
-  /** Only browsers send it, and only they carry somebody else's page. */
-  #checkOrigin({ origin, host }: Knock): void {
-    if (!origin) return;
-    const allowed = this.#config.WS_ALLOWED_ORIGINS;
-    const good = allowed.length ? allowed.includes(origin) : URL.canParse(origin) && new URL(origin).host === host;
-    if (!good) throw new ApiError('forbidden', 'this origin may not connect');
   }
 }
 

@@ -5,6 +5,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import type { Context } from '../../shared/lifecycle.ts';
 import { publicReply } from '../../shared/ops.ts';
+import { openOrigins } from '../../shared/origins.ts';
 import { freePort } from '../../shared/ports.ts';
 import { openProxies } from '../../shared/proxies.ts';
 import { Admission, type Claim } from './admission.ts';
@@ -45,6 +46,7 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
   const { config, log, metrics } = edge;
   const admission = new Admission(edge.db, config, edge.revocations, (device_id) => edge.sessions.has(device_id));
   const commands = new Commands(edge);
+  const origins = openOrigins(config, 'WS_ALLOWED_ORIGINS', log);
   const clientAddress = openProxies(config);
   const app = uws.App();
 
@@ -74,6 +76,8 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       try {
         if (path !== '/v1/ws' && path !== '/ws') throw new ApiError('not_found', 'the socket is at /v1/ws');
         if (edge.draining) throw new ApiError('unavailable', 'this edge is going down', { retry_after_ms: 500 });
+        const refused = origins.refusal(knock.origin, knock.host);
+        if (refused) throw refused;
         claim = admission.check(knock);
       } catch (error) {
         refuse(res, error);
@@ -144,7 +148,12 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
     const reply = publicReply(path, context);
     if (reply) answer(res, reply.status, reply.type, reply.body);
     else if (path === '/v1/ws' || path === '/ws')
-      refuse(res, new ApiError('invalid_request', 'upgrade to a WebSocket'));
+      // A browser does not tell its page why an upgrade was refused, so the page asks here.
+      refuse(
+        res,
+        origins.refusal(req.getHeader('origin'), req.getHeader('host')) ??
+          new ApiError('invalid_request', 'upgrade to a WebSocket'),
+      );
     else refuse(res, new ApiError('not_found', 'there are /v1/ws, /health and /ready'));
   });
 
@@ -199,6 +208,8 @@ function answer(res: Response, status: number, type: string, body: string, retry
   res.cork(() => {
     res.writeStatus(STATUS[status] ?? `${status} Error`).writeHeader('content-type', type);
     res.writeHeader('cache-control', 'no-store');
+    // Of an origin: the page may read that it was refused, and by which setting.
+    if (status === 403) res.writeHeader('access-control-allow-origin', '*');
     if (retryAfterMs !== undefined) res.writeHeader('retry-after', String(Math.ceil(retryAfterMs / 1_000)));
     res.end(body);
   });

@@ -61,7 +61,9 @@ function refuseUnsafe(config: Config): void {
   const wrong = [
     config.DURABILITY === 'fast' && !config.ALLOW_FAST && 'DURABILITY=fast without ALLOW_FAST=true',
     config.WS_ALLOW_QUERY_TOKEN && 'WS_ALLOW_QUERY_TOKEN=true',
-    config.CORS_ORIGINS.includes('*') && 'CORS_ORIGINS=*',
+    ...(['ALLOWED_ORIGINS', 'CORS_ORIGINS', 'WS_ALLOWED_ORIGINS'] as const).map(
+      (name) => config[name].includes('*') && `${name}=*`,
+    ),
     config.NATS_URL && !config.NATS_SECRET && 'a generated NATS_SECRET',
     config.OTP_DEV_CODE !== undefined && 'OTP_DEV_CODE',
     !config.COOKIE_SECURE && 'COOKIE_SECURE=false',

@@ -32,6 +32,20 @@ export const choice = <T extends string>(value: T, of: readonly T[], doc: string
   parse: (t, name) => (of.includes(t as T) ? (t as T) : fail(name, of.join(' or '))),
   doc,
 });
+/** As browsers send them: scheme, host and port, nothing behind. */
+export const origins = (doc: string): Setting<string[]> => ({
+  default: [],
+  parse(t, name) {
+    const all = t.split(',').flatMap((s) => s.trim() || []);
+    if (all.some((one) => one !== '*' && !(URL.canParse(one) && new URL(one).origin === one)))
+      fail(
+        name,
+        'origins with commas between them, each like https://chat.example.org, without a path or a slash at its end',
+      );
+    return all;
+  },
+  doc,
+});
 export const list = (doc: string): Setting<string[]> => ({
   default: [],
   parse: (t) =>

@@ -68,11 +68,29 @@ export async function mustHaveBeenMember(
   db: Pick<Database, 'query'>,
   { user_id, conversation_id }: Pick<Reader, 'user_id' | 'conversation_id'>,
 ): Promise<void> {
-  const found = await db.query('select 1 from members where conversation_id = $1 and user_id = $2', [
-    conversation_id,
-    user_id,
-  ]);
-  if (!found.length) throw noConversation();
+  await membership(db, user_id, conversation_id);
+}
+
+/** What was only there after somebody left is not theirs to see. @throws {ApiError} `not_found`, `not_member` */
+export async function mustBeMember(
+  db: Pick<Database, 'query'>,
+  { user_id, conversation_id }: Pick<Reader, 'user_id' | 'conversation_id'>,
+): Promise<void> {
+  const { left } = await membership(db, user_id, conversation_id);
+  if (left) throw new ApiError('not_member', 'you are not a member of this conversation any more');
+}
+
+async function membership(
+  db: Pick<Database, 'query'>,
+  user_id: string,
+  conversation_id: string,
+): Promise<{ left: boolean }> {
+  const [found] = await db.query<{ left: boolean }>(
+    'select left_seq is not null as left from members where conversation_id = $1 and user_id = $2',
+    [conversation_id, user_id],
+  );
+  if (!found) throw noConversation();
+  return found;
 }
 
 /** Rows of a page `p` up to so many bytes of payload, and one in any case. `found`: how many there were without it. */

@@ -102,6 +102,16 @@ test('[C02] a group with its members; the same key gives the same group', async 
   t.is((await send(dave, id)).error?.code, 'not_found');
 });
 
+test('[C02] who has left sees not who is there now', async (t) => {
+  const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
+  const body = { type: 'group' as const, member_ids: [bob.user.id] };
+  const { id } = (await api.ask('create', { token: alice.access_token, body })).data;
+  t.is((await api.ask('members', { id, token: bob.access_token })).status, 200);
+  await env.db.query('update members set left_seq = 0 where conversation_id = $1 and user_id = $2', [id, bob.user.id]);
+  t.is((await api.ask('members', { id, token: bob.access_token })).error?.code, 'not_member');
+  t.is((await api.ask('history', { id, token: bob.access_token })).status, 200, 'what was said until then');
+});
+
 test('[C02] unknown members and too many of them are refused', async (t) => {
   const [alice] = (await people(1)) as [LoggedIn];
   const create = (member_ids: string[]) =>

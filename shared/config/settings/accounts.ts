@@ -58,5 +58,5 @@ export const ACCOUNTS = {
   PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters.', 1),
   TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
   COOKIE_SECURE: flag(true, 'Cookies of browsers come over https only (and from localhost).'),
-  CORS_ORIGINS: list('Origins that may call the API from a browser; * for any outside production.'),
+  CORS_ORIGINS: list('Read by the API where ALLOWED_ORIGINS is not set; goes with the next release.'),
 } as const satisfies Record<string, Setting<unknown>>;

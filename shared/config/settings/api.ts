@@ -1,7 +1,10 @@
-import { count, flag, type Setting } from '../kinds.ts';
+import { count, flag, origins, type Setting } from '../kinds.ts';
 
 /** Settings: HTTP API. */
 export const API = {
+  ALLOWED_ORIGINS: origins(
+    'Origins of the pages that may use the API and the socket from a browser, e.g. https://chat.example.org; * for any outside production. The same host always may, and outside production http://localhost on every port.',
+  ),
   HTTP_MAX_BODY_BYTES: count(
     1 << 20,
     'Largest body of an HTTP request that carries messages, keys or lists, bytes.',

@@ -27,7 +27,7 @@ export const EDGE = {
   WS_MAX_BUFFERED_BYTES: count(1 << 20, 'Bytes buffered for one socket before it is paused.', 65_536),
   WS_MAX_UNACKED: count(2_048, 'Items sent to a device and not acknowledged before the edge waits.', 1),
   WS_ALLOW_QUERY_TOKEN: flag(false, 'Accept ?access_token= and ?token= (they end up in logs of proxies).'),
-  WS_ALLOWED_ORIGINS: list('Origins that browsers may connect from; empty: same host only.'),
+  WS_ALLOWED_ORIGINS: list('Read by the edge where ALLOWED_ORIGINS is not set; goes with the next release.'),
   AWAY_GRACE_MS: count(5_000, 'How long after its socket closed a device gets a durable consumer.'),
   PRESENCE_LEASE_MS: count(20_000, 'An edge silent for so long counts as gone, and its devices as away.', 1_000),
   AWAY_CONSUMER_IDLE_DAYS: count(7, 'A durable nobody pulled from for so long is dropped; the cursor stays.', 1),
