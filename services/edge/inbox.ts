@@ -16,21 +16,11 @@ import { bearings, firstBearings } from './bearings.ts';
 import { CatchUp, type Host } from './catch-up.ts';
 import type { Reached } from './cursors.ts';
 import type { Edge } from './edge.ts';
+import { Heard, type Live } from './live.ts';
 import type { Session } from './session.ts';
 import { Unacked } from './unacked.ts';
 import { welcome } from './welcome.ts';
 
-/** One item heard live, shared by all sockets of its user. */
-export interface Live {
-  data: Buffer;
-  cursor: number;
-  seq: number;
-  /** Sequence of the item before it on the same subject. */
-  last: number;
-  frame: Buffer | undefined;
-}
-
-const HELD = 64;
 /** A device that left no room for so long goes on from where the stream begins now. */
 const STALE_MS = 60_000;
 /** Standing still for so long (the broker did not answer), the clock begins anew. */
@@ -49,9 +39,8 @@ export class Inbox implements Host {
   #place = 0;
   #lastAll = 0;
   #lastOwn = 0;
-  /** Highest cursor heard live while not live, and the newest items themselves. */
-  #heard = 0;
-  #held: [Live, own: boolean][] = [];
+  /** Heard live while not live. */
+  readonly #heard = new Heard();
   /** Grows with every change of course; what was begun before it has no say. */
   #life = 0;
   #moved = Date.now();
@@ -99,8 +88,7 @@ export class Inbox implements Host {
   restart(): void {
     if (this.phase === 'closed') return;
     this.#turn('starting');
-    this.#heard = 0;
-    this.#held = [];
+    this.#heard.clear();
     const life = this.#life;
     this.#begin(life).catch((error: unknown) => {
       if (life !== this.#life) return;
@@ -112,7 +100,7 @@ export class Inbox implements Host {
     if (this.phase === 'closed') return;
     const { edge, device_id, session_id } = this.#session;
     this.#turn('closed');
-    this.#held = [];
+    this.#heard.clear();
     // An item that is dropped for its age while the device is away counts from now on, not from the last one it got.
     if (this.acked >= 0 && !edge.revocations.has(session_id)) edge.cursors.set(device_id, this.acked, this.#since);
   }
@@ -142,10 +130,7 @@ export class Inbox implements Host {
         return;
       }
     }
-    if (one.cursor > this.#heard) this.#heard = one.cursor;
-    if (this.phase === 'behind') return;
-    if (this.#held.length === HELD) this.#held = [];
-    this.#held.push([one, own]);
+    this.#heard.add(one, own, this.phase !== 'behind');
   }
 
   ack(cursor: number): void {
@@ -190,22 +175,18 @@ export class Inbox implements Host {
   }
 
   meets(drained: boolean): boolean {
-    if (this.#held.length > 0 && this.#held[0]![0].cursor <= this.sent) return true;
-    return drained && this.#heard <= this.sent;
+    return this.#heard.meets(this.sent) || (drained && this.#heard.cursor <= this.sent);
   }
 
   met(): void {
     this.#turn('live');
     this.begun(0);
     this.#lastAll = this.#lastOwn = this.#place;
-    this.#heard = 0;
     if (this.#announce) this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
     this.#announce = false;
     if (this.#durable) this.edge.away.back(this);
     this.#durable = false;
-    const held = this.#held;
-    this.#held = [];
-    for (const [one, own] of held) this.live(one, own);
+    for (const [one, own] of this.#heard.take()) this.live(one, own);
   }
 
   async #begin(life: number): Promise<void> {
@@ -223,7 +204,7 @@ export class Inbox implements Host {
     if (found.gap) this.lost(found.gap.to, found.gap.reason);
     const last = await edge.replay.last(this);
     if (life !== this.#life) return;
-    if (last <= this.#place && this.#heard <= this.sent) this.met();
+    if (last <= this.#place && this.#heard.cursor <= this.sent) this.met();
     else this.#replay();
   }
 
