@@ -133,12 +133,14 @@ export class Inbox implements Host {
     this.#heard.add(one, own, this.phase !== 'behind');
   }
 
-  ack(cursor: number): void {
-    const { edge, device_id, user_id } = this.#session;
+  /** @returns whether it told anything new */
+  ack(cursor: number): boolean {
     const { upto, reply, about } = this.#unacked.ack(Math.min(cursor, this.sent));
-    for (const one of about) edge.delivered.add(user_id, device_id, one);
-    if (upto !== undefined && upto > this.acked) this.#advance(upto, reply);
+    for (const one of about) this.edge.delivered.add(this.user_id, this.device_id, one);
+    const anew = upto !== undefined && upto > this.acked;
+    if (anew) this.#advance(upto, reply);
     this.resume();
+    return anew;
   }
 
   /** There may be room again. */
@@ -183,9 +185,8 @@ export class Inbox implements Host {
     this.begun(0);
     this.#lastAll = this.#lastOwn = this.#place;
     if (this.#announce) this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
-    this.#announce = false;
     if (this.#durable) this.edge.away.back(this);
-    this.#durable = false;
+    this.#announce = this.#durable = false;
     for (const [one, own] of this.#heard.take()) this.live(one, own);
   }
 
@@ -231,8 +232,8 @@ export class Inbox implements Host {
   begun(backlog: number): void {
     if (this.#greeted) return;
     this.#greeted = true;
-    const lineage = this.edge.shards.get(this.shard)!;
-    this.#session.say(welcome(this.#session, { cursor: this.acked, backlog, lineage }));
+    const about = { cursor: this.acked, backlog, lineage: this.edge.shards.get(this.shard)! };
+    this.#session.say(welcome(this.#session, about));
   }
 
   /** A device that is live and has acknowledged everything has what was stored up to now, as far as the broker is heard. */
