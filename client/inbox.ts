@@ -149,5 +149,5 @@ export class Inbox {
 /** How far handling the item brings the cursor; 0 for a mere mark. */
 function reach(item: Item): number {
   if (item.type === 'inbox.empty') return 0;
-  return item.type === 'inbox.gap' ? item.to : item.cursor;
+  return item.type === 'inbox.gap' ? (item.cursor ?? item.to) : item.cursor;
 }

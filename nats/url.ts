@@ -6,22 +6,26 @@ import { natsPassword } from './connect.ts';
 
 /** Of NATS_URL and NATS_SECRET, or of what `npm start` runs in DATA_DIR. */
 export function natsUrl(config: Config, user: string): string {
-  const { url, secret } = config.NATS_URL
-    ? { url: config.NATS_URL.split(',')[0]!, secret: config.NATS_SECRET }
-    : embedded(config.DATA_DIR);
-  if (!secret) throw new Error('NATS_SECRET is not set');
-  const full = new URL(url);
+  const { NATS_URL, NATS_SECRET } = brokerOf(config);
+  const full = new URL(NATS_URL.split(',')[0]!);
   full.username = user;
-  full.password = natsPassword(secret, user);
+  full.password = natsPassword(NATS_SECRET, user);
   return full.href;
 }
 
-function embedded(dir: string): { url: string; secret: string } {
+/** Where the broker is, and the secret of its passwords. @throws where neither NATS_URL nor DATA_DIR says */
+export function brokerOf(config: Config): { NATS_URL: string; NATS_SECRET: string } {
+  const { NATS_URL, NATS_SECRET } = config.NATS_URL ? config : embedded(config.DATA_DIR);
+  if (!NATS_URL || !NATS_SECRET) throw new Error('NATS_SECRET is not set');
+  return { NATS_URL, NATS_SECRET };
+}
+
+function embedded(dir: string): { NATS_URL: string; NATS_SECRET: string } {
   try {
     const ports = readdirSync(join(dir, 'nats')).find((name) => name.endsWith('.ports'))!;
     const { nats } = JSON.parse(readFileSync(join(dir, 'nats', ports), 'utf8')) as { nats: string[] };
     const secrets = JSON.parse(readFileSync(join(dir, 'secrets.json'), 'utf8')) as { nats: string };
-    return { url: nats[0]!, secret: secrets.nats };
+    return { NATS_URL: nats[0]!, NATS_SECRET: secrets.nats };
   } catch {
     throw new Error(`nothing runs in ${dir}: set DATA_DIR, or NATS_URL and NATS_SECRET`);
   }

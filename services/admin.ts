@@ -1,6 +1,10 @@
 /** `npm run admin -- <command>`: what operators do to a running system, or to one whose database is up. */
-import { accessSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import type { NatsConnection } from 'nats';
+import { connectNats } from '../nats/connect.ts';
+import { purgeInbox } from '../nats/purge.ts';
+import { brokerOf } from '../nats/url.ts';
 import { renewSigningKey, rotateSigningKey } from '../shared/auth/keys.ts';
 import { openSealer } from '../shared/auth/sealer.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
@@ -8,7 +12,7 @@ import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { resealPeople } from '../shared/db/personal.ts';
 import { paymentsSecretOf, tokenOf } from './embedded/admin-token.ts';
-import { type Secrets, secretsOf } from './embedded/data-dir.ts';
+import { type Secrets, secretsThere, UnusableSecrets } from './embedded/data-dir.ts';
 import { postgresUrl } from './embedded/postgres.ts';
 
 const HELP = `npm run admin -- rotate-keys         a new key signs access tokens; those signed before stay good until they expire
@@ -18,6 +22,12 @@ npm run admin -- suspend <number>    nobody logs in to this account, its session
 npm run admin -- reinstate <number>  undoes that
 
 On DATABASE_URL, or on what npm start runs in DATA_DIR.
+
+npm run admin -- purge-inbox <user_id> [--device <id>]
+                                     removes what waits for a person, or what is addressed to that device only; the devices
+                                     are told inbox.gap with reason purged, and fetch from history what it still has
+
+On NATS_URL and NATS_SECRET, or on what npm start runs in DATA_DIR.
 
 npm run --silent admin -- token            the service token that makes the others (POST /v1/admin/tokens)
 npm run --silent admin -- payments-secret  what payment events are signed with, unless PAYMENTS_WEBHOOK_SECRET says
@@ -55,6 +65,30 @@ const COMMANDS: Record<string, Command> = {
   },
 };
 
+/** What is done on the broker, with the words behind the command. */
+const ON_BROKER: Record<string, (nc: NatsConnection, words: string[]) => Promise<string>> = {
+  async 'purge-inbox'(nc, words) {
+    const { values, positionals } = parseArgs({
+      args: words,
+      options: { device: { type: 'string' } },
+      allowPositionals: true,
+    });
+    const [user, ...more] = positionals;
+    if (!user || more.length || ![user, values.device ?? user].every(isUuid))
+      throw new Error('purge-inbox wants the id of one user, and after --device the id of one of their devices');
+    const purged = await purgeInbox(nc, user, values.device);
+    return purged ? `${purged} items were removed; the devices are told` : 'nothing waits there';
+  },
+};
+
+const isUuid = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
+
+/** A connection as admin to NATS_URL, or to what runs in DATA_DIR. */
+async function connectBroker(config: Config): Promise<NatsConnection> {
+  const { NATS_URL, NATS_SECRET } = brokerOf(config);
+  return await connectNats({ NATS_URL, NATS_SECRET }, 'admin', false);
+}
+
 async function mark(query: Database['query'], number: string | undefined, at: 'now()' | 'null'): Promise<string> {
   const [row] = await query<{ id: string }>(
     `update users set suspended_at = ${at} where number = $1 and deleted_at is null returning id`,
@@ -68,9 +102,7 @@ async function mark(query: Database['query'], number: string | undefined, at: 'n
 function withEmbedded(config: Config): Config {
   let secrets: Secrets | undefined;
   const own = (): Secrets => {
-    // Where nothing ever ran there are no secrets, and none shall be made.
-    if (!secrets) accessSync(join(config.DATA_DIR, 'secrets.json'));
-    secrets ??= secretsOf(config.DATA_DIR);
+    secrets ??= secretsThere(config.DATA_DIR);
     return secrets;
   };
   try {
@@ -81,6 +113,7 @@ function withEmbedded(config: Config): Config {
       PERSONAL_INDEX_KEYS: config.PERSONAL_INDEX_KEYS.length ? config.PERSONAL_INDEX_KEYS : [own().personal_index],
     };
   } catch (cause) {
+    if (cause instanceof UnusableSecrets) throw cause;
     throw new Error(`nothing runs in ${config.DATA_DIR}: set DATA_DIR, or DATABASE_URL and the PERSONAL keys`, {
       cause,
     });
@@ -93,6 +126,15 @@ export async function admin(words: string[], given: Config): Promise<string> {
   if (name === undefined || name.startsWith('-')) return HELP;
   const derived = Object.hasOwn(DERIVED, name) ? DERIVED[name] : undefined;
   if (derived) return `${derived(given)}\n`;
+  const onBroker = Object.hasOwn(ON_BROKER, name) ? ON_BROKER[name] : undefined;
+  if (onBroker) {
+    const nc = await connectBroker(given);
+    try {
+      return `${await onBroker(nc, words.slice(1))}\n`;
+    } finally {
+      await nc.close();
+    }
+  }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
   if (!command) throw new Error(`${name}: no such command\n${HELP}`);
   const config = withEmbedded(given);

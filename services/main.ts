@@ -8,6 +8,7 @@ import type { Context, Service, ServiceDefinition, ServiceName } from '../shared
 import { createLog } from '../shared/log.ts';
 import { createMetrics } from '../shared/metrics.ts';
 import { startOps } from '../shared/ops.ts';
+import { watchRefusals } from './refusals.ts';
 
 /** In the order in which they open; they close the other way round, so that clients are let go first. */
 const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {
@@ -24,13 +25,23 @@ const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }
 export const SERVICE_NAMES = Object.keys(SERVICES) as ServiceName[];
 
 export interface Running {
-  /** e.g. `{ api: 'http://127.0.0.1:8080' }`, and `ops` where neither api nor edge runs. */
+  /** `ops`, and e.g. `{ api: 'http://127.0.0.1:8080' }`. */
   addresses: Record<string, string>;
   close(): Promise<void>;
 }
 
+export interface RunOptions {
+  readyTimeoutMs?: number;
+  /** The broker began to refuse what the services publish (ms since 1970), or no longer does. */
+  refused?(since: number | undefined): void;
+}
+
 /** Opens the services and resolves once all of them are ready. @throws what the first one that failed threw. */
-export async function runServices(names: ServiceName[], config: Config, readyTimeoutMs = 60_000): Promise<Running> {
+export async function runServices(
+  names: ServiceName[],
+  config: Config,
+  { readyTimeoutMs = 60_000, refused = () => {} }: RunOptions = {},
+): Promise<Running> {
   const log = createLog(config);
   const metrics = createMetrics();
   const db = await openDatabase(config, log);
@@ -50,7 +61,9 @@ export async function runServices(names: ServiceName[], config: Config, readyTim
       return nc;
     },
   };
+  const endWatch = watchRefusals(context, { changed: refused });
   const close = async (): Promise<void> => {
+    endWatch();
     for (const [name, service] of [...services].reverse()) {
       await service.close().catch((error: unknown) => log.error({ unit: 'close', service: name, err: error }));
     }
@@ -66,10 +79,8 @@ export async function runServices(names: ServiceName[], config: Config, readyTim
       services.set(name, service);
       Object.assign(addresses, service.addresses);
     }
-    if (!names.includes('api') && !names.includes('edge')) {
-      ops = await startOps(context);
-      addresses.ops = ops.url;
-    }
+    ops = await startOps(context);
+    addresses.ops = ops.url;
     await allReady(services, readyTimeoutMs);
   } catch (error) {
     await close();
@@ -110,7 +121,9 @@ export async function serve(names: ServiceName[]): Promise<void> {
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);
   process.on('disconnect', stop);
-  running = await runServices(names, readConfig());
+  running = await runServices(names, readConfig(), {
+    refused: (since) => void process.send?.({ refused: since ?? null }),
+  });
   if (stopping) return void running.close().finally(() => process.exit(0));
   if (process.send) process.send({ ready: running.addresses });
   else for (const [name, address] of Object.entries(running.addresses)) process.stdout.write(`${name} ${address}\n`);

@@ -35,6 +35,7 @@ async function everything(): Promise<void> {
   say(`edge     ${addresses.edge}`);
   say(`nats     ${addresses.nats}`);
   say(`postgres ${addresses.postgres}`);
+  for (const { name, url } of tree.ops) say(`ops      ${url}  ${name}`);
   say('ready, Ctrl-C stops it');
   const reason = await tree.failed;
   if (stopping) return;

@@ -1,4 +1,7 @@
-/** What an operator asks of every process: /health (it runs), /ready (requests would succeed), /metrics. */
+/**
+ * What an operator asks of every process, on a port of its own: /health (it runs), /ready (requests would succeed, or
+ * why not) and /metrics. The ports of clients tell a load balancer the state and nothing else.
+ */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Context } from './lifecycle.ts';
@@ -28,20 +31,25 @@ export async function metricsText({ metrics }: Pick<Context, 'metrics'>): Promis
   return { status: 200, type: metrics.registry.contentType, body: await metrics.registry.metrics() };
 }
 
-/** The answer to `GET path`, or undefined where it is none of the three. */
-export async function opsReply(
-  path: string,
-  context: Pick<Context, 'services' | 'metrics'>,
-): Promise<Reply | undefined> {
+/** The answer to `GET path` on a port that clients reach: without reasons, without figures. */
+export function publicReply(path: string, context: Pick<Context, 'services'>): Reply | undefined {
+  if (path === '/health') return json(200, { data: { status: 'ok' } });
+  if (path !== '/ready') return undefined;
+  const { status } = readiness(context);
+  return json(status, { data: { ready: status === 200 } });
+}
+
+/** The answer to `GET path` on OPS_PORT, or undefined where it is none of the three. */
+async function opsReply(path: string, context: Pick<Context, 'services' | 'metrics'>): Promise<Reply | undefined> {
   if (path === '/health') return health();
   if (path === '/ready') return readiness(context);
   if (path === '/metrics') return await metricsText(context);
   return undefined;
 }
 
-/** The three on OPS_PORT, for processes with neither api nor edge. */
+/** The three on OPS_HOST and OPS_PORT. @throws when another process has the port */
 export async function startOps(context: Context): Promise<{ url: string; close(): Promise<void> }> {
-  const { HOST, OPS_PORT } = context.config;
+  const { OPS_HOST, OPS_PORT } = context.config;
   const server = createServer((request, response) => {
     const path = (request.url ?? '').split('?')[0]!;
     const get = request.method === 'GET' || request.method === 'HEAD';
@@ -54,12 +62,15 @@ export async function startOps(context: Context): Promise<{ url: string; close()
     );
   });
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(OPS_PORT, HOST, resolve);
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const taken = `OPS_PORT ${OPS_PORT} is taken: each process on a machine needs its own, 0 lets the kernel choose`;
+      reject(error.code === 'EADDRINUSE' ? new Error(taken, { cause: error }) : error);
+    });
+    server.listen(OPS_PORT, OPS_HOST, resolve);
   });
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${port}`,
+    url: `http://${OPS_HOST.includes(':') ? `[${OPS_HOST}]` : OPS_HOST}:${port}`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -3,7 +3,7 @@
  * once, without writing its journal. What was not fsynced is gone after the next mount. Linux, root only.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -39,6 +39,8 @@ export class Disk {
 
   constructor() {
     this.#home = mkdtempSync(join(tmpdir(), 'sealwire-disk-'));
+    // The user as whom Postgres runs must be able to walk through.
+    chmodSync(this.#home, 0o711);
     this.#image = join(this.#home, 'image');
     this.dir = join(this.#home, 'disk');
     mkdirSync(this.dir);

@@ -81,8 +81,13 @@ export class Journal {
     this.#file = path === undefined ? undefined : createWriteStream(path);
   }
 
+  /** Milliseconds since the journal began. */
+  get now(): number {
+    return performance.now() - this.#begun;
+  }
+
   add(event: Untimed<Event>): void {
-    const whole = { ...event, at: Math.round((performance.now() - this.#begun) * 10) / 10 } as Event;
+    const whole = { ...event, at: Math.round(this.now * 10) / 10 } as Event;
     this.events.push(whole);
     this.#file?.write(`${JSON.stringify(whole)}\n`);
   }

@@ -8,7 +8,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import type { DirectBody } from '../../shared/contract/people.ts';
 import type { Conversation } from '../../shared/contract/scalars.ts';
 import type { Database } from '../../shared/db/database.ts';
-import { mustHaveBeenMember } from '../../shared/db/history.ts';
+import { mustHaveBeenMember, noConversation } from '../../shared/db/history.ts';
 import { directConversationId, partitionOf, uuid7, uuid7Time } from '../../shared/ids.ts';
 import type { Accounts } from './accounts.ts';
 import { listConversations, listMembers, readConversation } from './conversation-store.ts';
@@ -131,8 +131,8 @@ export function conversations(
 
     async conversation({ me, id }) {
       const found = await readConversation(db, me.user_id, id);
-      if (!found) await mustHaveBeenMember(db, { user_id: me.user_id, conversation_id: id });
-      return { status: 200, data: found! };
+      if (!found) throw noConversation();
+      return { status: 200, data: found };
     },
 
     async members({ me, id, query: { limit = 50, cursor } }) {

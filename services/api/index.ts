@@ -14,7 +14,7 @@ import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { opsReply } from '../../shared/ops.ts';
+import { publicReply } from '../../shared/ops.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
 import { openProxies } from '../../shared/proxies.ts';
 import { openAccounts } from './accounts.ts';
@@ -50,7 +50,7 @@ async function open(context: Context): Promise<Service> {
   const tokens = openTokens(db, config, log);
   const sealer = openSealer(config);
   const limits = openLimits(db, config);
-  const passwords = await openPasswords(config, metrics);
+  const passwords = await openPasswords(config, metrics, { log });
   const accounts = openAccounts(db, sealer);
   // Of a version that kept them in the clear. What can't be done now is left to `npm run admin -- reencrypt`.
   const sealing = hasPlain(db)
@@ -130,8 +130,8 @@ async function open(context: Context): Promise<Service> {
     ctx.request.ip = clientAddress(ctx.req.socket.remoteAddress ?? '', ctx.get('x-forwarded-for'));
     return next();
   });
-  app.use(async (ctx, next) => {
-    const reply = ctx.method === 'GET' ? await opsReply(ctx.path, context) : undefined;
+  app.use((ctx, next) => {
+    const reply = ctx.method === 'GET' ? publicReply(ctx.path, context) : undefined;
     if (!reply) return next();
     ctx.status = reply.status;
     ctx.set('cache-control', 'no-store');

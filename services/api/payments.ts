@@ -34,9 +34,10 @@ export function payments(
       const put = (now: Now) =>
         gateway.call({ kind: 'payment', conversation_id, user_id, device_id, request_id, ...now });
       // The log first: it knows for certain who is a member. A request nobody has told us of yet is pending.
-      const before = await readRequest(db, request_id);
+      const placing = { request_id, conversation_id, user_id };
+      const { now: before, party } = await readRequest(db.query, placing);
       const { repeated, seq } = await put(before);
-      const after = await place(db, request_id, conversation_id, user_id);
+      const after = await place(db, placing, party);
       // It went forward meanwhile, and the worker did not know of this conversation yet.
       if (after.state !== before.state) await put(after);
       const written = await projection.until(

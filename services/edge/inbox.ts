@@ -18,8 +18,8 @@ import type { Reached } from './cursors.ts';
 import type { Edge } from './edge.ts';
 import { Heard, type Live } from './live.ts';
 import type { Session } from './session.ts';
+import { Told } from './told.ts';
 import { Unacked } from './unacked.ts';
-import { welcome } from './welcome.ts';
 
 /** A device that left no room for so long goes on from where the stream begins now. */
 const STALE_MS = 60_000;
@@ -35,6 +35,7 @@ export class Inbox implements Host {
   readonly shard: number;
   readonly #session: Session;
   readonly #unacked = new Unacked();
+  readonly #told: Told;
   /** Stream sequence of `sent`. */
   #place = 0;
   #lastAll = 0;
@@ -45,8 +46,6 @@ export class Inbox implements Host {
   #life = 0;
   #moved = Date.now();
   #catchUp: CatchUp | undefined;
-  #greeted = false;
-  #announce = true;
   /** It may have a durable. */
   #durable = false;
   /** Until when the device had everything, ms since 1970. */
@@ -56,6 +55,7 @@ export class Inbox implements Host {
     this.#session = session;
     this.shard = shardOf(session.user_id, session.edge.config.INBOX_SHARDS);
     this.#since = uuid7Time(session.device_id);
+    this.#told = new Told(session, this.shard);
   }
 
   get edge(): Edge {
@@ -107,6 +107,8 @@ export class Inbox implements Host {
 
   /** By the clock. */
   check(now: number): void {
+    if (this.#told.owesEmpty && this.phase === 'live' && this.#told.live(this.sent) && !this.#session.full)
+      this.edge.restless.delete(this.#session);
     const waits = this.phase === 'starting' || (this.#catchUp && !this.#catchUp.stalled);
     if (waits && now - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > PATIENCE_MS) this.restart();
   }
@@ -169,11 +171,9 @@ export class Inbox implements Host {
 
   lost(to: number, reason: 'retention' | 'quota' | 'reset'): void {
     this.begun(0);
-    this.#session.say(`{"type":"inbox.gap","from":${this.sent},"to":${to},"reason":"${reason}"}`);
+    this.#told.gap(this.sent, to, reason);
     this.sent = Math.max(this.sent, to);
     this.#unacked.told(this.sent);
-    this.#announce = true;
-    this.edge.tally.gap++;
   }
 
   meets(drained: boolean): boolean {
@@ -184,9 +184,9 @@ export class Inbox implements Host {
     this.#turn('live');
     this.begun(0);
     this.#lastAll = this.#lastOwn = this.#place;
-    if (this.#announce) this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
+    if (!this.#told.live(this.sent)) this.edge.restless.add(this.#session);
     if (this.#durable) this.edge.away.back(this);
-    this.#announce = this.#durable = false;
+    this.#durable = false;
     for (const [one, own] of this.#heard.take()) this.live(one, own);
   }
 
@@ -211,7 +211,8 @@ export class Inbox implements Host {
 
   #replay(): void {
     this.#turn('backfill');
-    this.#announce = this.#durable = true;
+    this.#told.behind();
+    this.#durable = true;
     this.edge.tally.backfill++;
     this.#catchUp = new CatchUp(this, this.#place + 1);
   }
@@ -230,10 +231,7 @@ export class Inbox implements Host {
   }
 
   begun(backlog: number): void {
-    if (this.#greeted) return;
-    this.#greeted = true;
-    const about = { cursor: this.acked, backlog, lineage: this.edge.shards.get(this.shard)! };
-    this.#session.say(welcome(this.#session, about));
+    this.#told.welcome(this.acked, backlog);
   }
 
   /** A device that is live and has acknowledged everything has what was stored up to now, as far as the broker is heard. */

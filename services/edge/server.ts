@@ -1,10 +1,10 @@
-/** The only part that knows uWebSockets.js: the upgrade, the socket's events, /health /ready /metrics. */
+/** The only part that knows uWebSockets.js: the upgrade, the socket's events, /health and /ready. */
 import * as uws from 'uWebSockets.js';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import type { Context } from '../../shared/lifecycle.ts';
-import { opsReply } from '../../shared/ops.ts';
+import { publicReply } from '../../shared/ops.ts';
 import { freePort } from '../../shared/ports.ts';
 import { openProxies } from '../../shared/proxies.ts';
 import { Admission, type Claim } from './admission.ts';
@@ -140,23 +140,12 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
   }
 
   app.any('/*', (res, req) => {
-    let gone = false;
-    res.onAborted(() => {
-      gone = true;
-    });
     const path = req.getMethod() === 'get' ? req.getUrl() : '';
-    opsReply(path, context).then(
-      (reply) => {
-        if (gone) return;
-        if (reply) answer(res, reply.status, reply.type, reply.body);
-        else if (path === '/v1/ws' || path === '/ws')
-          refuse(res, new ApiError('invalid_request', 'upgrade to a WebSocket'));
-        else refuse(res, new ApiError('not_found', 'there are /v1/ws, /health, /ready and /metrics'));
-      },
-      (error: unknown) => {
-        if (!gone) refuse(res, error);
-      },
-    );
+    const reply = publicReply(path, context);
+    if (reply) answer(res, reply.status, reply.type, reply.body);
+    else if (path === '/v1/ws' || path === '/ws')
+      refuse(res, new ApiError('invalid_request', 'upgrade to a WebSocket'));
+    else refuse(res, new ApiError('not_found', 'there are /v1/ws, /health and /ready'));
   });
 
   const socket = await bind(app, config);

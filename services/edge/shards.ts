@@ -26,6 +26,8 @@ interface Waiting {
 }
 const POLL_MS = 1_000;
 const EAGER_MS = 50;
+/** While devices wait for what is written again. */
+const RESTORE_POLL_MS = 250;
 const PATIENCE_MS = 5_000;
 const FACTS_MS = 5_000;
 /** The newest item of an empty stream may have been on its way to a device that left with everything else. */
@@ -53,6 +55,9 @@ export class Shards {
   /** By shard: base of the newest life that was heard of. */
   readonly #heard = new Map<number, number>();
   readonly #facts = new Map<number, StreamFacts & { at: number }>();
+  /** By shard that is not whole: the broker it was seen with, and since when (ms since 1970). */
+  readonly #partly = new Map<number, { server: string; since: number }>();
+  readonly #restoreMs: number;
   readonly #ask = inTurns((shard: number) => this.#info(shard));
   #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -62,6 +67,7 @@ export class Shards {
   constructor(nc: NatsConnection, config: Config, changed: (shard: number) => void) {
     this.#nc = nc;
     this.#changed = changed;
+    this.#restoreMs = config.INBOX_RESTORE_WAIT_MS;
     this.#lineages = new Array(config.INBOX_SHARDS).fill(undefined);
     void this.#poll();
   }
@@ -87,6 +93,24 @@ export class Shards {
     const lineage = this.#lineages[shard];
     if (!lineage) throw new Error(`inbox shard ${shard} has no lineage yet: fanout has not begun`);
     return lineage;
+  }
+
+  /**
+   * True once fanout has written again what the running broker may have lost, so that an inbox can be called empty; and
+   * after INBOX_RESTORE_WAIT_MS without that word, lest clients wait for ever where fanout is missing.
+   */
+  whole(shard: number): boolean {
+    if (this.#fits(shard) && this.#lineages[shard]!.whole) {
+      this.#partly.delete(shard);
+      return true;
+    }
+    const server = this.#nc.info?.server_id ?? '';
+    let known = this.#partly.get(shard);
+    if (known?.server !== server) {
+      known = { server, since: Date.now() };
+      this.#partly.set(shard, known);
+    }
+    return Date.now() - known.since > this.#restoreMs;
   }
 
   /**
@@ -134,7 +158,10 @@ export class Shards {
       else still.push(one);
     }
     this.#waiting = still;
-    this.#timer = setTimeout(() => void this.#poll(), still.length || !this.ready ? EAGER_MS : POLL_MS).unref();
+    this.#timer = setTimeout(
+      () => void this.#poll(),
+      still.length || !this.ready ? EAGER_MS : this.#partly.size ? RESTORE_POLL_MS : POLL_MS,
+    ).unref();
   }
 
   async #read(shard: number): Promise<void> {

@@ -1,17 +1,15 @@
 /** What follows from a system's NATS_SECRET, for its operator: DATA_DIR's where none is given. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { adminToken, paymentsSecret } from '../../shared/auth/derived.ts';
 import type { Config } from '../../shared/config/index.ts';
-import type { Secrets } from './data-dir.ts';
+import { secretsThere, UnusableSecrets } from './data-dir.ts';
 
 /** @throws when there is no secret, and nothing ever ran in DATA_DIR. */
 function withSecret(config: Config): Config {
   if (config.NATS_SECRET) return config;
   try {
-    const secrets = JSON.parse(readFileSync(join(config.DATA_DIR, 'secrets.json'), 'utf8')) as Secrets;
-    return { ...config, NATS_SECRET: secrets.nats };
+    return { ...config, NATS_SECRET: secretsThere(config.DATA_DIR).nats };
   } catch (cause) {
+    if (cause instanceof UnusableSecrets) throw cause;
     throw new Error(`nothing ran in ${config.DATA_DIR}: set DATA_DIR or NATS_SECRET`, { cause });
   }
 }

@@ -1,7 +1,9 @@
 /** DATA_DIR: one owner at a time, secrets that only the owner can read. */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type Durability, makeDir, replaceFile, syncUpwards } from './durable.ts';
+import { clusterExists } from './postgres-place.ts';
 
 export interface Secrets {
   /** Names this broker, so that a client can tell that it reached its own. */
@@ -62,8 +64,14 @@ const read = (path: string): string => {
 /** When a process started, so that a number used again is not taken for the old owner; empty when it is gone. */
 function startOf(pid: number): string {
   const stat = read(`/proc/${pid}/stat`);
-  if (stat)
-    return `${read('/proc/sys/kernel/random/boot_id').slice(0, 8)}-${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`;
+  if (stat) {
+    // From the third field on; the second, the name, may hold spaces and parentheses.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [state] = fields;
+    // Killed and not reaped yet (in a container often for ever), or just being removed: it holds nothing any more.
+    if (state === 'Z' || state === 'X') return '';
+    return `${read('/proc/sys/kernel/random/boot_id').slice(0, 8)}-${fields[19]}`;
+  }
   if (existsSync('/proc/self/stat')) return '';
   try {
     process.kill(pid, 0);
@@ -73,11 +81,22 @@ function startOf(pid: number): string {
   }
 }
 
-/** The secrets of this directory, made at the first start; what a newer version wants is added. The file has mode 600. */
-export function secretsOf(dir: string): Secrets {
-  mkdirSync(dir, { recursive: true });
+/** The message says which file, what is wrong with it, and what to do. */
+export class UnusableSecrets extends Error {
+  override name = 'UnusableSecrets';
+}
+
+/** Without these, data that exists can't be opened. The others came with later versions and are added. */
+const FIRST: (keyof Secrets)[] = ['broker', 'nats', 'postgres'];
+
+/**
+ * The secrets of this directory, made at the first start; what a newer version wants is added. The file has mode 600
+ * and is on disk when this returns. @throws when the file can't be used, or is gone while there is data
+ */
+export function secretsOf(dir: string, durability: Durability = 'durable'): Secrets {
+  makeDir(dir, 0o777, durability);
   const path = join(dir, 'secrets.json');
-  const known: Partial<Secrets> = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
+  const known = knownSecrets(dir, path);
   const secret = (): string => randomBytes(24).toString('base64url');
   const key = (): string => randomBytes(32).toString('base64');
   const secrets: Secrets = {
@@ -88,10 +107,49 @@ export function secretsOf(dir: string): Secrets {
     personal_index: key(),
     ...known,
   };
-  if (Object.keys(known).length === Object.keys(secrets).length) return secrets;
-  const temporary = `${path}.${process.pid}`;
-  writeFileSync(temporary, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 });
-  chmodSync(temporary, 0o600);
-  renameSync(temporary, path);
+  if (Object.keys(known).length < Object.keys(secrets).length)
+    replaceFile(path, `${JSON.stringify(secrets, null, 2)}\n`, 0o600, durability);
+  // An earlier start may have been killed before it came so far.
+  syncUpwards(dir, durability);
   return secrets;
 }
+
+/** The secrets of a directory in which something ran. @throws where nothing did: none are made then */
+export function secretsThere(dir: string): Secrets {
+  accessSync(join(dir, 'secrets.json'));
+  return secretsOf(dir);
+}
+
+/** What stands in the file, checked; nothing at the first start. */
+function knownSecrets(dir: string, path: string): Partial<Secrets> {
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+  const [known, wrong] = text === undefined ? [{}, 'is missing'] : parseSecrets(text);
+  if (!wrong) return known;
+  const holdsData = dataIn(dir);
+  if (text === undefined && !holdsData) return {};
+  // New secrets would open nothing: the passwords of the engines and the keys of personal fields are in this file only.
+  const remedy = holdsData
+    ? `${dir} holds data that can't be opened without it: restore the file from a backup`
+    : `${dir} holds no data yet: remove the file and start again`;
+  throw new UnusableSecrets(`${path} ${wrong}. ${remedy}.`);
+}
+
+function parseSecrets(text: string): [Partial<Secrets>, string | undefined] {
+  if (text.trim() === '') return [{}, 'is empty'];
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return [{}, 'is not valid JSON'];
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [{}, 'is not a JSON object'];
+  const known = value as Partial<Secrets>;
+  const unusable = Object.entries(known).filter(([, one]) => typeof one !== 'string' || one === '');
+  const missing = FIRST.filter((name) => !(name in known));
+  const names = [...unusable.map(([name]) => name), ...missing];
+  return [known, names.length ? `is incomplete: it has no usable ${names.join(', ')}` : undefined];
+}
+
+/** Whether a broker or a database kept anything here. */
+const dataIn = (dir: string): boolean =>
+  existsSync(join(dir, 'nats', 'jetstream')) || clusterExists(join(dir, 'postgres'));

@@ -13,6 +13,8 @@ export interface Kept {
 
 export interface Keeper<T extends Kept> {
   readonly now: T;
+  /** Stops what runs now, so that it is started again; not counted as a failure. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -32,13 +34,14 @@ export async function keep<T extends Kept>({ name, start, say, gaveUp }: KeeperO
   const stopping = new AbortController();
   const failures: number[] = [];
   let reason = '';
+  let asked = false;
 
   const watch = async (): Promise<void> => {
     for (;;) {
       const exit = await now.exited;
       if (stopping.signal.aborted) return;
       reason = exit.signal ? `killed by ${exit.signal}` : `exit code ${exit.code}`;
-      say(`${name} (pid ${now.pid}) ended: ${reason}`);
+      if (!asked) say(`${name} (pid ${now.pid}) ended: ${reason}`);
       if (!(await again())) return;
     }
   };
@@ -46,12 +49,13 @@ export async function keep<T extends Kept>({ name, start, say, gaveUp }: KeeperO
     for (;;) {
       const since = Date.now() - WITHIN_MS;
       while (failures.length && failures[0]! < since) failures.shift();
-      failures.push(Date.now());
+      if (!asked) failures.push(Date.now());
+      asked = false;
       if (failures.length >= GIVE_UP_AFTER) {
         gaveUp(`${name} failed ${GIVE_UP_AFTER} times within a minute; the last time: ${reason}`);
         return false;
       }
-      await new Promise((resolve) => setTimeout(resolve, BACKOFF_MS[failures.length - 1]));
+      await new Promise((resolve) => setTimeout(resolve, BACKOFF_MS[failures.length - 1] ?? BACKOFF_MS[0]));
       if (stopping.signal.aborted) return false;
       try {
         now = await start(now);
@@ -68,6 +72,10 @@ export async function keep<T extends Kept>({ name, start, say, gaveUp }: KeeperO
   return {
     get now() {
       return now;
+    },
+    async restart() {
+      asked = true;
+      await now.stop();
     },
     async stop() {
       stopping.abort();

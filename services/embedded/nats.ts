@@ -1,6 +1,6 @@
 /** The embedded broker: a real nats-server on loopback. */
 import { execFileSync } from 'node:child_process';
-import { accessSync, constants, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
@@ -9,6 +9,7 @@ import { connectNats } from '../../nats/connect.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { endStray, startChild, tail } from './child.ts';
 import type { Secrets } from './data-dir.ts';
+import { makeDir, syncDirectories, syncTree } from './durable.ts';
 import { type Engine, Hopeless, until } from './engine.ts';
 
 const OLDEST = [2, 14];
@@ -26,12 +27,13 @@ export interface NatsOptions {
 /** Starts the broker and returns once JetStream answers; rejects with the end of its log when it does not. */
 export async function startNats({ config, dir, secrets, port = 0 }: NatsOptions): Promise<Engine> {
   const binary = natsBinary(config.NATS_SERVER_BIN);
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  makeDir(dir, 0o700, config.DURABILITY);
   const pidFile = join(dir, 'pid');
   const confFile = join(dir, 'nats.conf');
   const log = join(dir, 'nats.log');
   await endStray(pidFile, confFile);
   for (const file of readdirSync(dir)) if (file.endsWith('.ports')) rmSync(join(dir, file));
+  if (config.DURABILITY === 'durable' && ranFast(confFile)) syncTree(join(dir, 'jetstream'));
   const name = `sealwire-${secrets.broker}`;
   const conf = natsConf({
     name,
@@ -73,6 +75,19 @@ export async function startNats({ config, dir, secrets, port = 0 }: NatsOptions)
     await child.stop('SIGKILL', 0);
     throw new Error(`nats-server (${binary}) did not start: ${(error as Error).message}\n${tail(log)}`);
   }
+}
+
+/** Whether it last ran without fsync: what it wrote then may not be on disk, and nothing would sync it later. */
+const ranFast = (confFile: string): boolean =>
+  existsSync(confFile) && /^# .*Profile: fast/m.test(readFileSync(confFile, 'utf8'));
+
+/**
+ * Fsyncs the directories of the streams: the broker fsyncs its files and the directories that they lie in, not the
+ * parents that it makes for a new stream.
+ */
+export function syncStreams(dir: string): void {
+  // dir / jetstream / account / streams / stream / msgs and obs
+  syncDirectories(dir, 5);
 }
 
 function portOf(dir: string, pid: number): number | undefined {

@@ -8,16 +8,14 @@ import {
   constants,
   cpSync,
   existsSync,
-  mkdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
-  writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, dirname, join, relative, resolve } from 'node:path';
+import { type Durability, makeDir, renameDurably, replaceFile, syncTree } from './durable.ts';
 
 export interface Place {
   /** Folder of `postgres` and `initdb`. */
@@ -31,23 +29,33 @@ export interface Place {
 const USERS = ['postgres', 'nobody', 'daemon'];
 
 /** `dir` is DATA_DIR/postgres; when the user can't reach it, `dir/elsewhere` names the folder used instead, made from `id`. */
-export function postgresPlace(dir: string, id: string): Place {
+export function postgresPlace(dir: string, id: string, durability: Durability): Place {
   const user = process.getuid?.() === 0 ? unprivileged() : undefined;
-  mkdirSync(dir, { recursive: true, mode: 0o711 });
-  if (!user) return { bin: binaries(dir), data: join(dir, 'data') };
-  const noted = join(dir, 'elsewhere');
-  let home = existsSync(noted) ? readFileSync(noted, 'utf8').trim() : dir;
+  makeDir(dir, 0o711, durability);
+  if (!user) return { bin: binaries(dir, durability), data: join(dir, 'data') };
+  let home = homeOf(dir);
   if (home === dir && !reachable(dir)) {
     home = join('/var/lib', `sealwire-${id}`);
-    writeFileSync(noted, `${home}\n`);
+    replaceFile(join(dir, 'elsewhere'), `${home}\n`, 0o644, durability);
   }
-  mkdirSync(home, { recursive: true, mode: 0o711 });
+  makeDir(home, 0o711, durability);
   chownSync(home, user.uid, user.gid);
-  const bin = binaries(home);
+  const bin = binaries(home, durability);
   if (!reachable(bin))
     throw new Error(`${bin} can't be reached by user ${user.name}, as whom Postgres runs because you are root`);
   return { bin, data: join(home, 'data'), user };
 }
+
+/** Where the cluster of DATA_DIR/postgres lies, or would. */
+function homeOf(dir: string): string {
+  const noted = join(dir, 'elsewhere');
+  const home = existsSync(noted) ? readFileSync(noted, 'utf8').trim() : '';
+  return home || dir;
+}
+
+export const dataOf = (dir: string): string => join(homeOf(dir), 'data');
+/** Whether a cluster was made whole there. */
+export const clusterExists = (dir: string): boolean => existsSync(join(dataOf(dir), 'PG_VERSION'));
 
 function unprivileged(): NonNullable<Place['user']> {
   const passwd = readFileSync('/etc/passwd', 'utf8')
@@ -71,7 +79,7 @@ function reachable(path: string): boolean {
 }
 
 /** The binaries that came with npm, in place or copied below `home`; elsewhere what is on PATH. */
-function binaries(home: string): string {
+function binaries(home: string, durability: Durability): string {
   const native = packaged();
   if (!native) return onPath();
   const asRoot = process.getuid?.() === 0;
@@ -82,8 +90,10 @@ function binaries(home: string): string {
     const temporary = `${copy}.${process.pid}`;
     cpSync(native, temporary, { recursive: true, verbatimSymlinks: true });
     linked(temporary);
+    // Otherwise a power cut may leave the name, and empty files below it.
+    if (durability === 'durable') syncTree(temporary);
     try {
-      renameSync(temporary, copy);
+      renameDurably(temporary, copy, durability);
     } catch {
       rmSync(temporary, { recursive: true, force: true });
     }

@@ -1,13 +1,14 @@
 /** The embedded database: a real Postgres on loopback. */
-import { chownSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
 import type { Config } from '../../shared/config/index.ts';
 import { freePort } from '../../shared/ports.ts';
 import { type ChildOptions, endStray, startChild, tail } from './child.ts';
 import type { Secrets } from './data-dir.ts';
+import { type Durability, renameDurably } from './durable.ts';
 import { type Engine, Hopeless, until } from './engine.ts';
-import { type Place, postgresPlace } from './postgres-place.ts';
+import { clusterExists, dataOf, type Place, postgresPlace } from './postgres-place.ts';
 
 const START_TIMEOUT_MS = 120_000;
 const USER = 'sealwire';
@@ -23,14 +24,16 @@ export interface PostgresOptions {
 
 /** Starts the database and returns once it answers queries; rejects with the end of its log when it does not. */
 export async function startPostgres({ config, dir, secrets, port = 0 }: PostgresOptions): Promise<Engine> {
-  const place = postgresPlace(dir, secrets.broker);
+  const { DURABILITY } = config;
+  const place = postgresPlace(dir, secrets.broker, DURABILITY);
   const log = join(dir, 'postgres.log');
-  if (!existsSync(join(place.data, 'PG_VERSION'))) await initialise(place, secrets, log);
+  if (!clusterExists(dir)) await initialise(place, secrets, log, DURABILITY);
   await endStray(join(place.data, 'postmaster.pid'), place.data);
+  if (DURABILITY === 'durable' && ranFast(place)) await initdb(place, log, ['--sync-only', '-D', place.data]);
   for (let attempt = 1; ; attempt++) {
     const chosen = port || (await freePort());
     try {
-      return await startAt(chosen, place, config.DURABILITY, secrets, log);
+      return await startAt(chosen, place, DURABILITY, secrets, log);
     } catch (error) {
       // A free port may have been taken between the look and the start; on a fixed one, what a killed server left
       // (its backends, its shared memory) may need a moment to go.
@@ -43,7 +46,7 @@ export async function startPostgres({ config, dir, secrets, port = 0 }: Postgres
 async function startAt(
   port: number,
   place: Place,
-  durability: Config['DURABILITY'],
+  durability: Durability,
   secrets: Secrets,
   log: string,
 ): Promise<Engine> {
@@ -94,9 +97,7 @@ const urlOf = ({ postgres }: Secrets, port: number): string =>
 
 /** Address of the database that runs in `dir` now. @throws when none does. */
 export function postgresUrl(dir: string, secrets: Secrets): string {
-  const elsewhere = join(dir, 'elsewhere');
-  const data = existsSync(elsewhere) ? join(readFileSync(elsewhere, 'utf8').trim(), 'data') : join(dir, 'data');
-  const port = Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[3]);
+  const port = Number(readFileSync(join(dataOf(dir), 'postmaster.pid'), 'utf8').split('\n')[3]);
   return urlOf(secrets, port);
 }
 
@@ -119,8 +120,8 @@ async function answers(url: string, data: string): Promise<true> {
   }
 }
 
-/** A new cluster, made beside its place and moved there when it is whole. */
-async function initialise(place: Place, secrets: Secrets, log: string): Promise<void> {
+/** A new cluster, made beside its place and moved there when it is whole, in the durable profile also on disk. */
+async function initialise(place: Place, secrets: Secrets, log: string, durability: Durability): Promise<void> {
   const temporary = `${place.data}.new`;
   const password = `${place.data}.password`;
   rmSync(temporary, { recursive: true, force: true });
@@ -128,31 +129,40 @@ async function initialise(place: Place, secrets: Secrets, log: string): Promise<
   writeFileSync(password, secrets.postgres, { mode: 0o600 });
   if (place.user) for (const path of [temporary, password]) chownSync(path, place.user.uid, place.user.gid);
   try {
-    const child = startChild(
-      join(place.bin, 'initdb'),
-      [
-        '-D',
-        temporary,
-        '-U',
-        USER,
-        '-A',
-        'scram-sha-256',
-        `--pwfile=${password}`,
-        '-E',
-        'UTF8',
-        '--locale-provider=builtin',
-        '--builtin-locale=C.UTF-8',
-        '--locale=C',
-        '--no-sync',
-        '--no-instructions',
-      ],
-      { orphan: 'KILL', log, ...as(place) },
-    );
-    const { code } = await child.exited;
-    if (code !== 0) throw new Error(`initdb (${place.bin}) failed:\n${tail(log)}`);
-    renameSync(temporary, place.data);
+    await initdb(place, log, [
+      '-D',
+      temporary,
+      '-U',
+      USER,
+      '-A',
+      'scram-sha-256',
+      `--pwfile=${password}`,
+      '-E',
+      'UTF8',
+      '--locale-provider=builtin',
+      '--builtin-locale=C.UTF-8',
+      '--locale=C',
+      '--no-instructions',
+      ...(durability === 'fast' ? ['--no-sync'] : []),
+    ]);
+    renameDurably(temporary, place.data, durability);
   } finally {
     rmSync(password, { force: true });
+  }
+}
+
+async function initdb(place: Place, log: string, args: string[]): Promise<void> {
+  const child = startChild(join(place.bin, 'initdb'), args, { orphan: 'KILL', log, ...as(place) });
+  const { code } = await child.exited;
+  if (code !== 0) throw new Error(`initdb (${place.bin}) failed:\n${tail(log)}`);
+}
+
+/** Whether it last ran without fsync: files written then may not be on disk, and nothing would sync them later. */
+function ranFast(place: Place): boolean {
+  try {
+    return readFileSync(join(place.data, 'postmaster.opts'), 'utf8').includes('fsync=off');
+  } catch {
+    return false;
   }
 }
 

@@ -21,6 +21,8 @@ export interface ServiceProcessOptions {
   /** Its addresses are asked for again, so that clients find it where it was. */
   previous?: ServiceProcess | undefined;
   log?: string | 'inherit';
+  /** Told when the broker begins to refuse what these services publish (ms since 1970), and when it no longer does. */
+  refused?(since: number | undefined): void;
 }
 
 /** Resolves once every service in it is ready; rejects when it ends before. */
@@ -29,6 +31,7 @@ export async function startServices({
   env,
   previous,
   log = 'inherit',
+  refused = () => {},
 }: ServiceProcessOptions): Promise<ServiceProcess> {
   const child = startChild(process.execPath, [...process.execArgv, MAIN, ...services], {
     orphan: 'TERM',
@@ -36,6 +39,7 @@ export async function startServices({
     log,
     ipc: true,
   });
+  child.exited.then(() => refused(undefined));
   const failed = child.exited.then(({ code, signal }) => {
     throw new Error(`${services.join(', ')} ended while starting: ${signal ?? `exit code ${code}`}`);
   });
@@ -47,10 +51,10 @@ export async function startServices({
     );
   });
   const ready = new Promise<Record<string, string>>((resolve) => {
-    child.process.on(
-      'message',
-      (message: { ready?: Record<string, string> }) => message.ready && resolve(message.ready),
-    );
+    child.process.on('message', (message: { ready?: Record<string, string>; refused?: number | null }) => {
+      if (message.ready) resolve(message.ready);
+      if (message.refused !== undefined) refused(message.refused ?? undefined);
+    });
   });
   try {
     const addresses = await Promise.race([ready, failed, late]);

@@ -4,10 +4,11 @@ import { provision } from '../../nats/provision.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
+import { BrokerCare, freeBytesOf } from './broker-care.ts';
 import { lockDataDir, secretsOf } from './data-dir.ts';
 import type { Engine } from './engine.ts';
 import { type Keeper, keep } from './keeper.ts';
-import { startNats } from './nats.ts';
+import { startNats, syncStreams } from './nats.ts';
 import { startPostgres } from './postgres.ts';
 import { type ServiceProcess, startServices } from './service-process.ts';
 
@@ -28,8 +29,10 @@ export interface TreeOptions {
 }
 
 export interface Tree {
-  /** `api`, `edge` (with path), `nats`, `postgres` (without password); `ops` where it applies. */
+  /** `api`, `edge` (with path), `nats`, `postgres` (without password). */
   addresses: Record<string, string>;
+  /** Where each process of services tells the operator how it is. */
+  ops: { name: string; url: string }[];
   /** The configuration that the services got: with URLs and secret of the engines. */
   config: Config;
   /** Process ids by name: `nats`, `postgres`, and one per group, e.g. `edge`. */
@@ -53,9 +56,11 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
   const failing = new Promise<string>((resolve) => {
     fail = resolve;
   });
+  let care: BrokerCare | undefined;
   let ending: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     ending ??= (async () => {
+      care?.stop();
       for (const { stop: end } of stack.reverse()) await end().catch((error: Error) => say(error.message));
       unlock();
     })();
@@ -75,11 +80,17 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
     stack.push({ name, stop: () => keeper.stop() });
     return keeper;
   };
+  /** Streams and consumers, in the durable profile on disk when it resolves. */
+  const provide = async (config: Config): Promise<string[]> => {
+    const changes = await provision(config);
+    if (!asked.NATS_URL && asked.DURABILITY === 'durable') syncStreams(join(dir, 'nats'));
+    return changes;
+  };
   const once = <T>(work: Promise<T>): Promise<T> =>
     Promise.race([work, failing.then((reason) => Promise.reject(new Error(reason)))]);
 
   try {
-    const secrets = secretsOf(dir);
+    const secrets = secretsOf(dir, asked.DURABILITY);
     let config: Config = {
       ...asked,
       PERSONAL_KEYS: keysOr(asked, 'PERSONAL_KEYS', secrets.personal),
@@ -99,13 +110,20 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
         const port = previous?.port ?? 0;
         const engine = await startNats({ config: asked, dir: join(dir, 'nats'), secrets, port });
         // What is in memory only is gone with the broker, definition included.
-        if (previous) await provision(config);
+        if (previous) await provide(config);
         return engine;
       });
       engines.push(keeper);
+      care = new BrokerCare({
+        afterMs: asked.BROKER_REFUSES_MS,
+        apartMs: asked.BROKER_RESTART_APART_MS,
+        freeBytes: () => freeBytesOf(join(dir, 'nats')),
+        restart: () => keeper.restart(),
+        say,
+      });
       config = { ...config, NATS_URL: keeper.now.url, NATS_SECRET: secrets.nats };
     }
-    const changes = await once(provision(config));
+    const changes = await once(provide(config));
     say(
       `broker: ${changes.length ? `${changes.length} changes to streams and consumers` : 'streams and consumers are as they should be'}`,
     );
@@ -114,11 +132,17 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
 
     const childEnv: NodeJS.ProcessEnv = { ...given, ...engineEnv(config), DATA_DIR: dir };
     const { PERSONAL_KEYS: _, PERSONAL_INDEX_KEYS: __, ...impersonal } = childEnv;
-    const groups = GROUPS.map(async (services) => {
+    const groups = GROUPS.map(async (services, i) => {
       const name = services.join('+');
       say(`services: starting ${services.join(', ')}`);
       const keeper = await kept<ServiceProcess>(name, (previous) =>
-        startServices({ services, env: services.includes('api') ? childEnv : impersonal, previous, log }),
+        startServices({
+          services,
+          env: { ...(services.includes('api') ? childEnv : impersonal), OPS_PORT: String(opsPort(asked, i)) },
+          previous,
+          log,
+          refused: (since) => care?.report(name, since),
+        }),
       );
       processes.push([name, keeper]);
     });
@@ -126,7 +150,12 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
     for (const result of results) if (result.status === 'rejected') throw result.reason;
 
     const addresses: Record<string, string> = {};
-    for (const [, keeper] of processes) Object.assign(addresses, keeper.now.addresses);
+    const ops: Tree['ops'] = [];
+    for (const [name, keeper] of processes) {
+      const { ops: url, ...others } = keeper.now.addresses;
+      Object.assign(addresses, others);
+      ops.push({ name, url: url! });
+    }
     addresses.nats = config.NATS_URL!;
     addresses.postgres = config.DATABASE_URL!.replace(/:[^:@/]*@/, '@');
     const pids = (): Record<string, number> =>
@@ -134,7 +163,7 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
         ...engines.map((one) => [one.now.name, one.now.pid] as const),
         ...processes.map(([name, one]) => [name, one.now.pid] as const),
       ]);
-    return { addresses, config, pids, stop, failed };
+    return { addresses, ops, config, pids, stop, failed };
   } catch (error) {
     await stop();
     throw error;
@@ -151,6 +180,9 @@ function engineEnv(config: Config): Record<string, string> {
     ...(NATS_SECRET ? { NATS_SECRET } : {}),
   };
 }
+
+/** Every process has a port of its own for the operator. */
+const opsPort = ({ OPS_PORT }: Config, i: number): number => OPS_PORT && OPS_PORT + i;
 
 /** What is encrypted must outlive a directory: production brings its own keys. */
 function keysOr(asked: Config, name: 'PERSONAL_KEYS' | 'PERSONAL_INDEX_KEYS', generated: string): string[] {

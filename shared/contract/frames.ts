@@ -207,9 +207,11 @@ export const KeysLow = Type.Object({
 export const InboxEmpty = Type.Object({ type: Type.Literal('inbox.empty'), cursor: Cursor });
 export const InboxGap = Type.Object({
   type: Type.Literal('inbox.gap'),
+  /** Present where the gap is an item of the queue itself (`purged`): to be acknowledged as any other item. */
+  cursor: Type.Optional(Cursor),
   from: Cursor,
   to: Cursor,
-  reason: Type.Union([Type.Literal('retention'), Type.Literal('quota'), Type.Literal('reset')]),
+  reason: Type.Union([Type.Literal('retention'), Type.Literal('quota'), Type.Literal('reset'), Type.Literal('purged')]),
 });
 export const Draining = Type.Object({ type: Type.Literal('connection.draining'), reconnect_in_ms: Type.Integer() });
 

@@ -31,6 +31,8 @@ interface Statement {
 }
 /** What is used of `pg`, which comes with the ORM. */
 export interface Pool {
+  readonly ended: boolean;
+  end(): Promise<void>;
   options: { types: TypeParsers };
   query(statement: Statement): Promise<{ rows: unknown[] }>;
   connect(): Promise<{ query(statement: Statement): Promise<{ rows: unknown[] }>; release(destroy?: boolean): void }>;
@@ -118,6 +120,10 @@ export async function openDatabase(config: Config, log?: Logger): Promise<Databa
         client.release(broken);
       }
     },
-    close: () => orm.close(true),
+    async close() {
+      await orm.close(true);
+      // The ORM ends only a pool that it has used itself; connections that are left keep the process alive for a minute.
+      if (!pool.ended) await pool.end();
+    },
   };
 }

@@ -127,7 +127,7 @@ test('[A03] a person that nobody is costs one comparison, as a wrong password do
     const one = new Api(other.apiUrl);
     await one.register({ username: 'is_compared' });
     const compared = async (): Promise<number> => {
-      const text = await (await fetch(`${other.apiUrl}/metrics`)).text();
+      const text = await (await fetch(`${other.opsUrl}/metrics`)).text();
       return Number(/^sealwire_password_seconds_count (\d+)$/m.exec(text)![1]);
     };
     for (const identifier of ['is_compared', 'is_nobody', '!']) {
@@ -164,6 +164,11 @@ test('[K02] a device publishes and replaces its identity key; everybody reads th
       [tablet.data.device.id, undefined],
     ],
   );
+  const keys = ['id', 'identity_key', 'registration_id', 'user_id'];
+  t.deepEqual(Object.keys(seen.data.items[0]!).sort(), keys, 'nothing of a stranger’s device but its keys');
+  t.deepEqual(Object.keys(seen.data.items[1]!).sort(), ['id', 'user_id']);
+  const own = await api.ask('devices', { id: alice.user.id, token: alice.access_token });
+  t.like(own.data.items[1], { name: 'tablet', platform: 'unknown' });
   const page = await api.ask('devices', { id: alice.user.id, token: bob.access_token, query: { limit: 1 } });
   t.is(page.data.items.length, 1);
   const rest = await api.ask('devices', {

@@ -1,10 +1,13 @@
 /** `npm run admin`. */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { secretsOf } from '../../services/embedded/data-dir.ts';
 import { postgresUrl } from '../../services/embedded/postgres.ts';
 import { until } from '../edge/devices.ts';
-import { type Env, startEnv } from '../env/index.ts';
+import { type Env, startEnv, toEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;
@@ -42,6 +45,17 @@ test('[A06] a suspended account is out and stays out until it is reinstated', as
   await admin(['reinstate', user.number], env.config);
   t.is((await login()).status, 200);
   await t.throwsAsync(admin(['suspend', '00000000'], env.config), { message: /no account/ });
+});
+
+test('[O01] the command ends when its work does', async (t) => {
+  const { user } = await api.register();
+  const command = fileURLToPath(new URL('../../services/admin.ts', import.meta.url));
+  const options = { env: { PATH: process.env.PATH, ...toEnv(env.config) }, timeout: 40_000 };
+  for (const word of ['suspend', 'reinstate']) {
+    // It would be killed at the end of that time, and the promise rejected.
+    const { stderr } = await promisify(execFile)(process.execPath, [command, word, user.number], options);
+    t.is(stderr, '');
+  }
 });
 
 test('[O01] the command finds what runs in DATA_DIR, and says so where nothing does', async (t) => {

@@ -1,36 +1,35 @@
 /** The shell examples of README and of the documents for client writers, run as they stand there, in order. */
 import { execFile, execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { type Env, startEnv } from '../env/index.ts';
+import { type Env, startEnv, toEnv } from '../env/index.ts';
+import { blocks, ROOT } from './blocks.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const run = promisify(execFile);
-
-/** The blocks of a language; of `sh` by default, which want nothing but `OTP_DEV_CODE`. */
-const blocks = (file: string, language = 'sh'): string[] =>
-  [...readFileSync(join(ROOT, file), 'utf8').matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'gm'))].map(
-    ([, text]) => text!,
-  );
 
 /** Prints what the replies are; stops at the first command that fails. */
 async function shell(API: string, ...scripts: string[]): Promise<string> {
   const script = ['set -e -o pipefail', ...scripts].join('\n').replaceAll('http://127.0.0.1:8080', API);
-  const env = { API, HOME: process.env.HOME, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
-  const { stdout, stderr } = await run('bash', ['-c', script], { env });
+  const PATH = `${dirname(process.execPath)}:${process.env.PATH}`;
+  const options = { cwd: ROOT, env: { ...toEnv(env.config), API, HOME: process.env.HOME, PATH } };
+  const { stdout, stderr } = await run('bash', ['-c', script], options);
   return stdout + stderr;
 }
 
 let env: Env;
 let API: string;
 test.before(async () => {
-  env = await startEnv({ OTP_DEV_CODE: '123456' });
+  env = await startEnv({ OTP_DEV_CODE: '123456', WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] });
   API = (await env.start('ingest', 'fanout', 'history', 'api')).apiUrl;
 });
 test.after.always(() => env?.stop());
+
+/** The blocks of docs/api.md up to the first message, with other people in them. */
+const apiOf = (suffix: string): string[] =>
+  blocks('docs/api.md')
+    .slice(0, 3)
+    .map((text) => text.replaceAll('"alice"', `"alice_${suffix}"`).replaceAll('bob@', `bob_${suffix}@`));
 
 const tools = (() => {
   try {
@@ -64,8 +63,26 @@ withTools('[H01] [K02] [K03] [K04] [K08] the examples of docs/api.md and docs/ke
 });
 
 withTools('[M01] the examples of README', async (t) => {
-  const [, ...calls] = blocks('README.md');
+  const calls = blocks('README.md');
   const said = await shell(API, ...calls);
   t.false(said.includes('"error"'), said);
   t.regex(said, /"status":"queued"/);
+});
+
+withTools('[N01] the example of docs/push.md, behind that of docs/api.md', async (t) => {
+  const said = await shell(API, ...apiOf('push'), ...blocks('docs/push.md'));
+  t.regex(said, /"provider":"unifiedpush"/);
+  t.false(said.includes('"error"'), said);
+});
+
+withTools('[P02] the examples of docs/payments.md, behind that of docs/api.md', async (t) => {
+  const said = await shell(API, ...apiOf('payments'), ...blocks('docs/payments.md').slice(1));
+  t.false(said.includes('"error"'), said);
+  t.regex(said, /"request_id":"PR_ID"/);
+});
+
+withTools('[W01] the examples of docs/webhooks.md', async (t) => {
+  const said = await shell(API, ...blocks('docs/webhooks.md'));
+  t.false(said.includes('"error"'), said);
+  t.regex(said, /"secret":"whsec_[\s\S]*"token":"swt_/);
 });

@@ -68,8 +68,8 @@ test.serial('[R07] devices of a person on different edges all work; a device may
 });
 
 /** A process of its own, so that what it counts is only this. */
-const metric = async (edgeUrl: string, line: string): Promise<boolean> =>
-  (await (await fetch(`${edgeUrl.replace('ws:', 'http:')}/metrics`)).text()).includes(line);
+const metric = async (opsUrl: string, line: string): Promise<boolean> =>
+  (await (await fetch(`${opsUrl}/metrics`)).text()).includes(line);
 
 test.serial('[R05] a reader that pauses gets everything in order; others are not slowed', async (t) => {
   const edge = await env.spawn('edge', { WS_MAX_UNACKED: 10_000, WS_IDLE_TIMEOUT_SEC: 120 });
@@ -95,7 +95,7 @@ test.serial('[R05] a reader that pauses gets everything in order; others are not
     [...got().values()].every(({ payload }, i) => payload === payloads[i]),
     'each, in order',
   );
-  await until(() => metric(edge.edgeUrl, 'stage="edge",outcome="backfill"'));
+  await until(() => metric(edge.opsUrl, 'stage="edge",outcome="backfill"'));
   raw.socket.terminate();
   await close(alice, carol);
   await edge.stop();
@@ -112,7 +112,7 @@ test.serial('[R05] a reader that never reads is closed with 4408 and resumes fro
   const bob = new Phone(session, at.edgeUrl);
   const payloads: string[] = [];
   let waits = true;
-  const closed = until(() => metric(edge.edgeUrl, 'sealwire_sockets_closed_total{code="4408"} 1')).finally(() => {
+  const closed = until(() => metric(edge.opsUrl, 'sealwire_sockets_closed_total{code="4408"} 1')).finally(() => {
     waits = false;
   });
   // How much the kernel takes for a socket that nobody reads is its own affair: on until that is full, too.

@@ -4,11 +4,11 @@ import test from 'ava';
 import { SignJWT } from 'jose';
 import type { Session } from '../../client/index.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
-import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { type Env, type Started, startEnv } from '../env/index.ts';
 import { account, another, Raw, until } from './devices.ts';
 
 let env: Env;
-let at: Addresses;
+let at: Started;
 
 test.before(async () => {
   env = await startEnv({
@@ -258,7 +258,8 @@ test('[R03] an address has so many sockets and no more', async (t) => {
 test('[O03] the edge says whether it is well and ready, and counts', async (t) => {
   const base = at.edgeUrl.replace('ws:', 'http:');
   for (const path of ['/health', '/ready']) t.is((await fetch(base + path)).status, 200);
-  t.regex(await (await fetch(`${base}/metrics`)).text(), /sealwire_sockets \d/);
+  t.is((await fetch(`${base}/metrics`)).status, 404);
+  t.regex(await (await fetch(`${at.opsUrl}/metrics`)).text(), /sealwire_sockets \d/);
   t.is((await fetch(`${base}/v1/ws`)).status, 400);
   t.is((await fetch(`${base}/elsewhere`)).status, 404);
 });

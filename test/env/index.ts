@@ -36,6 +36,7 @@ const DEFAULTS: Partial<Config> = {
   CODE_MAX_SENT_PER_IP: 100_000,
   // Tests ask for much at once, and wait their turn. A Postgres that is away refuses, and that is known at once.
   DATABASE_CONNECT_TIMEOUT_MS: 60_000,
+  INGEST_LOOKUP_TIMEOUT_MS: 10_000,
 };
 
 export interface Addresses {
@@ -45,10 +46,16 @@ export interface Addresses {
   edgeUrl: string;
 }
 
+export interface Started extends Addresses {
+  /** Of the operator, e.g. `http://127.0.0.1:41236`. */
+  opsUrl: string;
+}
+
 export interface Spawned {
   readonly pid: number;
   readonly apiUrl: string;
   readonly edgeUrl: string;
+  readonly opsUrl: string;
   /** SIGKILL; resolves when it is gone. */
   kill9(): Promise<void>;
   /** Starts it again on the same addresses. */
@@ -60,6 +67,8 @@ export interface Spawned {
 export type Env = Awaited<ReturnType<typeof startEnv>>;
 
 export interface Places {
+  /** An empty directory for everything, e.g. on a disk that will fail; the caller removes it. */
+  dir?: string;
   /** Where the broker keeps its streams, e.g. a disk that will fail; the caller removes it. */
   natsDir?: string;
   /** Directory for the logs of spawned services, which otherwise go to this process's output. */
@@ -67,13 +76,13 @@ export interface Places {
 }
 
 /** Boots the engines, provisions and migrates. Services come by `start` or `spawn`. Call `stop` in `test.after.always`. */
-export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDir }: Places = {}) {
-  const dir = mkdtempSync(join(tmpdir(), 'sealwire-test-'));
+export async function startEnv(overrides: Partial<Config> = {}, { dir: given, natsDir, logDir }: Places = {}) {
+  const dir = given ?? mkdtempSync(join(tmpdir(), 'sealwire-test-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
-  guardTrash(dir);
-  const secrets: Secrets = secretsOf(dir);
+  if (!given) guardTrash(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
+  const secrets: Secrets = secretsOf(dir, base.DURABILITY);
   const broker = new TestEngine(async (port) => {
     // Not one of the kernel's choice: while the broker is down, its clients' own connections might get that port.
     const at = port || (await freePort());
@@ -87,10 +96,14 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   });
   const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));
   const booted = await Promise.allSettled([broker.start(), postgres.start()]);
-  const abandon = async (error: unknown): Promise<never> => {
-    await Promise.all([broker.stop(), postgres.stop()]);
+  const remove = (): void => {
+    if (given) return;
     guardTrash(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+  };
+  const abandon = async (error: unknown): Promise<never> => {
+    await Promise.all([broker.stop(), postgres.stop()]);
+    remove();
     throw error;
   };
   for (const one of booted) if (one.status === 'rejected') await abandon(one.reason);
@@ -124,7 +137,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
     /** A connection as that NATS user, closed by `stop`. */
     nats,
     /** Runs services in this process, all in one context, and returns where they listen. */
-    async start(...services: ServiceName[]): Promise<Addresses> {
+    async start(...services: ServiceName[]): Promise<Started> {
       for (const name of services) started.add(name);
       const handle = await runServices(services, config);
       running.push({ services, handle });
@@ -173,18 +186,17 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
       await Promise.all(connections.map((nc) => nc.close().catch(() => {})));
       await db.close();
       await Promise.all([broker.stop(), postgres.stop()]);
-      guardTrash(undefined);
-      rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+      remove();
       const left = [...(await broker.leftovers()), ...(await postgres.leftovers())];
       if (left.length) throw new Error(`left running: ${left.join(', ')}`);
     },
   };
 }
 
-function addressesOf(addresses: Record<string, string>): Addresses {
+function addressesOf(addresses: Record<string, string>): Started {
   const origin = (name: string): string =>
     addresses[name] ? `${new URL(addresses[name]).protocol}//${new URL(addresses[name]).host}` : '';
-  return { apiUrl: origin('api'), edgeUrl: origin('edge') };
+  return { apiUrl: origin('api'), edgeUrl: origin('edge'), opsUrl: origin('ops') };
 }
 
 /** The configuration as an environment. */

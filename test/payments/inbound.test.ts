@@ -6,11 +6,11 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import fc from 'fast-check';
 import { PAYMENTS } from '../../nats/topology.ts';
-import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { type Env, type Started, startEnv } from '../env/index.ts';
 import { change, now, SECRET, send, signature, type Tampering } from './sender.ts';
 
 let env: Env;
-let at: Addresses;
+let at: Started;
 
 test.before(async () => {
   env = await startEnv({ PAYMENTS_WEBHOOK_SECRET: SECRET, PAYMENTS_MAX_BODY_BYTES: 2_000 });
@@ -29,7 +29,7 @@ async function stored(): Promise<[number, number]> {
 }
 /** Of `sealwire_payment_webhooks_total`. */
 async function counted(outcome: string): Promise<number> {
-  const text = await (await fetch(`${at.apiUrl}/metrics`)).text();
+  const text = await (await fetch(`${at.opsUrl}/metrics`)).text();
   return Number(new RegExp(`sealwire_payment_webhooks_total\\{outcome="${outcome}"\\} (\\d+)`).exec(text)?.[1] ?? 0);
 }
 

@@ -5,5 +5,16 @@ import { INPUT } from './input.ts';
 import { KILL } from './kill.ts';
 import { POWER } from './power.ts';
 import { SOCKETS } from './sockets.ts';
+import { START } from './start.ts';
+import { STEADY } from './steady.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...KILL, ...FREEZE, ...SOCKETS, ...INPUT, ...INBOX, ...POWER];
+export const SCENARIOS: readonly Scenario[] = [
+  ...STEADY,
+  ...KILL,
+  ...FREEZE,
+  ...SOCKETS,
+  ...INPUT,
+  ...INBOX,
+  ...POWER,
+  ...START,
+];

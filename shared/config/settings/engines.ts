@@ -6,7 +6,11 @@ export const ENGINES = {
   HOST: text('127.0.0.1', 'Address that the API and the edge listen on.'),
   PORT: count(8080, 'Port of the HTTP API; 0 lets the kernel choose.'),
   EDGE_PORT: count(8081, 'Port of the WebSocket edge; 0 lets the kernel choose.'),
-  OPS_PORT: count(0, 'Port of /health /ready /metrics for a process without API and edge; 0 lets the kernel choose.'),
+  OPS_HOST: text('127.0.0.1', 'Address that /health, /ready with its reasons and /metrics of a process listen on.'),
+  OPS_PORT: count(
+    0,
+    'Their port, one for each process; 0 lets the kernel choose. npm start gives its processes this one and those after it.',
+  ),
   TRUSTED_PROXIES: list(
     'Networks of proxies whose X-Forwarded-For the API and the edge believe, e.g. 10.1.0.0/16,fd00::/8; the right-most address that is in none of them is the client.',
   ),
@@ -16,6 +20,12 @@ export const ENGINES = {
   },
   NATS_URL: optional('Use this NATS server instead of the embedded one.'),
   NATS_SECRET: optional('Each service derives its NATS password from this secret; generated in the embedded default.'),
+  BROKER_REFUSES_MS: count(
+    10_000,
+    'How long the embedded broker may refuse what services publish (its disk was full) before it is restarted.',
+    100,
+  ),
+  BROKER_RESTART_APART_MS: count(60_000, 'Two such restarts of the embedded broker are at least so far apart.', 0),
   NATS_SERVER_BIN: optional('The nats-server binary to embed (2.14 or newer).'),
   DATABASE_URL: optional('Use this Postgres instead of the embedded one.'),
   DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),

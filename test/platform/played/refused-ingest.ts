@@ -1,0 +1,11 @@
+/** Loaded into the services (`--import`): ingest says that the broker refuses it while the file REFUSED_FILE exists. */
+import { statSync } from 'node:fs';
+import ingest from '../../../services/ingest/index.ts';
+
+const { open } = ingest;
+ingest.open = async (context) => {
+  const service = await open(context);
+  return Object.assign(service, {
+    brokerRefusesSince: () => statSync(process.env.REFUSED_FILE!, { throwIfNoEntry: false })?.mtime.getTime(),
+  });
+};

@@ -1,0 +1,140 @@
+/** The embedded broker is restarted when it answers and goes on refusing what services publish. */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { BrokerCare, type BrokerCareOptions } from '../../services/embedded/broker-care.ts';
+import { startAll } from '../../services/embedded/tree.ts';
+import { watchRefusals } from '../../services/refusals.ts';
+import { readConfig } from '../../shared/config/index.ts';
+import type { Service, ServiceName } from '../../shared/lifecycle.ts';
+import { createLog } from '../../shared/log.ts';
+import { createMetrics } from '../../shared/metrics.ts';
+import { until } from '../edge/devices.ts';
+import { readyStatus } from '../env/start.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'sealwire-refusals-'));
+chmodSync(root, 0o711);
+test.after.always(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
+
+test('[O01] npm start restarts a broker that refuses a service, says so, and goes on', async (t) => {
+  const said: string[] = [];
+  const file = join(root, 'refused');
+  const tree = await startAll({
+    env: {
+      DATA_DIR: join(root, 'data'),
+      PORT: '0',
+      EDGE_PORT: '0',
+      DURABILITY: 'fast',
+      LOG_LEVEL: 'error',
+      BROKER_REFUSES_MS: '200',
+      BROKER_RESTART_APART_MS: '0',
+      REFUSED_FILE: file,
+      NODE_OPTIONS: `--import=${new URL('played/refused-ingest.ts', import.meta.url)}`,
+    },
+    say: (line) => said.push(line),
+    log: join(root, 'services.log'),
+  });
+  try {
+    const { nats } = tree.pids();
+    writeFileSync(file, '');
+    await until(() => said.some((line) => line.includes('restarting it')));
+    rmSync(file);
+    await until(() => said.some((line) => /^nats is back/.test(line)));
+    t.not(tree.pids().nats, nats);
+    await until(async () => (await readyStatus(tree.addresses.api!)) === 200);
+    const restarts = said.filter((line) => line.includes('restarting it')).length;
+    t.is(said.filter((line) => /^nats is back/.test(line)).length, restarts);
+    t.false(
+      said.some((line) => line.includes('ended')),
+      'a restart that was asked for is not a failure',
+    );
+  } finally {
+    await tree.stop();
+  }
+});
+
+/** A care that looks every 5 ms, what it said, and how often it restarted. */
+function watched(options: Partial<BrokerCareOptions>) {
+  const said: string[] = [];
+  const seen = { said, restarts: 0, looks: 0, care: undefined as unknown as BrokerCare };
+  seen.care = new BrokerCare({
+    afterMs: 50,
+    apartMs: 0,
+    everyMs: 5,
+    freeBytes: () => {
+      seen.looks++;
+      return 1 << 30;
+    },
+    restart: async () => {
+      seen.restarts++;
+    },
+    say: (line) => said.push(line),
+    ...options,
+  });
+  return seen;
+}
+
+test('[O01] the broker is not restarted again before its time, nor for what one process no longer says', async (t) => {
+  const seen = watched({ apartMs: 3_600_000 });
+  seen.care.report('edge', Date.now() - 1_000);
+  await until(() => seen.restarts === 1);
+  const short = watched({ afterMs: 3_600_000 });
+  short.care.report('edge', Date.now() - 1_000);
+  const over = watched({});
+  over.care.report('edge', Date.now() - 1_000);
+  over.care.report('edge', undefined);
+  // A third care with the same clock shows that the others had as many occasions.
+  const clock = watched({});
+  clock.care.report('edge', Date.now() - 1_000);
+  await until(() => clock.restarts >= 3);
+  t.deepEqual([seen.restarts, short.restarts, over.restarts], [1, 0, 0]);
+  for (const one of [seen, short, over, clock]) one.care.stop();
+});
+
+test('[O01] while the disk is full the broker is left alone, and that is said once', async (t) => {
+  let free = 1 << 20;
+  let looks = 0;
+  const seen = watched({
+    roomBytes: 2 << 20,
+    freeBytes: () => {
+      looks++;
+      return free;
+    },
+  });
+  seen.care.report('edge', Date.now() - 1_000);
+  await until(() => looks >= 3);
+  t.is(seen.restarts, 0);
+  t.is(seen.said.length, 1);
+  t.regex(seen.said[0]!, /disk is full \(1 MiB left\): make room/);
+  free = 4 << 20;
+  await until(() => seen.restarts === 1);
+  seen.care.stop();
+  t.pass();
+});
+
+test('[O03] a process says in its log, a metric and to its parent since when it is refused', async (t) => {
+  let since: number | undefined;
+  const metrics = createMetrics();
+  const service: Service = { ready: () => true, brokerRefusesSince: () => since, close: async () => {} };
+  const quiet: Service = { ready: () => true, close: async () => {} };
+  const changes: (number | undefined)[] = [];
+  const services = new Map<ServiceName, Service>([
+    ['ingest', service],
+    ['fanout', quiet],
+  ]);
+  const log = createLog(readConfig({ LOG_LEVEL: 'silent' }));
+  const end = watchRefusals({ services, log, metrics }, { everyMs: 2, changed: (at) => changes.push(at) });
+  const gauge = async (): Promise<number> =>
+    Number(/^sealwire_broker_refuses_seconds (\S+)$/m.exec(await metrics.registry.metrics())![1]);
+  t.is(await gauge(), 0);
+  since = Date.now() - 5_000;
+  const at = since;
+  await until(() => changes.length === 1);
+  t.true((await gauge()) >= 5);
+  since = undefined;
+  await until(() => changes.length === 2);
+  t.is(await gauge(), 0);
+  t.deepEqual(changes, [at, undefined]);
+  end();
+});
