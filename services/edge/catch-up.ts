@@ -4,7 +4,7 @@
  */
 import { item } from '../../shared/pipeline/item.ts';
 import type { Edge } from './edge.ts';
-import type { Live } from './inbox.ts';
+import type { Live } from './live.ts';
 import type { Backfill, Place, Replayed } from './replay.ts';
 
 /** The inbox that is caught up. */

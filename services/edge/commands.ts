@@ -52,13 +52,16 @@ export class Commands {
     this.#pages = new Pages(edge.historyDb, edge.config);
     const handlers: Handlers = {
       'message.send': (session, frame) => this.#send(session, frame),
-      'inbox.ack': (session, { cursor }: InboxAck) => void session.inbox.ack(cursor),
+      'inbox.ack': (session, { cursor }: InboxAck) => void (session.inbox.ack(cursor) || this.#idle(session)),
       'receipt.read': (session, frame) => this.#read(session, frame),
       'history.get': (session, frame) => this.#history(session, frame),
-      ping: (session, { id }: Ping) =>
-        void session.say(
+      ping: (session, { id }: Ping) => {
+        this.#idle(session);
+        session.say(
           `{"type":"pong",${echo(id)}"server_version":"${SERVER_VERSION}","server_time":"${new Date().toISOString()}"}`,
-        ),
+        );
+        return undefined;
+      },
     };
     this.#handlers = new Map(Object.entries(handlers) as [string, Handler<never>][]);
   }
@@ -109,6 +112,11 @@ export class Commands {
     if (spent === 'within') return;
     if (spent === 'far over') session.end(CLOSE.too_many_commands, 'too many commands');
     throw this.#edge.limits.refusal();
+  }
+
+  /** A free frame that changes nothing; beyond any use of them they are commands. */
+  #idle(session: Session): void {
+    if (session.idle() > this.#edge.config.WS_RATE_LIMIT_MAX_IDLE) this.#count(session);
   }
 
   #tooLarge(type: string): ApiError {

@@ -16,21 +16,11 @@ import { bearings, firstBearings } from './bearings.ts';
 import { CatchUp, type Host } from './catch-up.ts';
 import type { Reached } from './cursors.ts';
 import type { Edge } from './edge.ts';
+import { Heard, type Live } from './live.ts';
 import type { Session } from './session.ts';
+import { Told } from './told.ts';
 import { Unacked } from './unacked.ts';
-import { welcome } from './welcome.ts';
 
-/** One item heard live, shared by all sockets of its user. */
-export interface Live {
-  data: Buffer;
-  cursor: number;
-  seq: number;
-  /** Sequence of the item before it on the same subject. */
-  last: number;
-  frame: Buffer | undefined;
-}
-
-const HELD = 64;
 /** A device that left no room for so long goes on from where the stream begins now. */
 const STALE_MS = 60_000;
 /** Standing still for so long (the broker did not answer), the clock begins anew. */
@@ -45,21 +35,17 @@ export class Inbox implements Host {
   readonly shard: number;
   readonly #session: Session;
   readonly #unacked = new Unacked();
+  readonly #told: Told;
   /** Stream sequence of `sent`. */
   #place = 0;
   #lastAll = 0;
   #lastOwn = 0;
-  /** Highest cursor heard live while not live, and the newest items themselves. */
-  #heard = 0;
-  #held: [Live, own: boolean][] = [];
+  /** Heard live while not live. */
+  readonly #heard = new Heard();
   /** Grows with every change of course; what was begun before it has no say. */
   #life = 0;
   #moved = Date.now();
   #catchUp: CatchUp | undefined;
-  #greeted = false;
-  #announce = true;
-  /** `inbox.empty` waits until fanout has written again what the broker may have lost. */
-  #owesEmpty = false;
   /** It may have a durable. */
   #durable = false;
   /** Until when the device had everything, ms since 1970. */
@@ -69,6 +55,7 @@ export class Inbox implements Host {
     this.#session = session;
     this.shard = shardOf(session.user_id, session.edge.config.INBOX_SHARDS);
     this.#since = uuid7Time(session.device_id);
+    this.#told = new Told(session, this.shard);
   }
 
   get edge(): Edge {
@@ -101,8 +88,7 @@ export class Inbox implements Host {
   restart(): void {
     if (this.phase === 'closed') return;
     this.#turn('starting');
-    this.#heard = 0;
-    this.#held = [];
+    this.#heard.clear();
     const life = this.#life;
     this.#begin(life).catch((error: unknown) => {
       if (life !== this.#life) return;
@@ -114,14 +100,14 @@ export class Inbox implements Host {
     if (this.phase === 'closed') return;
     const { edge, device_id, session_id } = this.#session;
     this.#turn('closed');
-    this.#held = [];
+    this.#heard.clear();
     // An item that is dropped for its age while the device is away counts from now on, not from the last one it got.
     if (this.acked >= 0 && !edge.revocations.has(session_id)) edge.cursors.set(device_id, this.acked, this.#since);
   }
 
   /** By the clock. */
   check(now: number): void {
-    if (this.#owesEmpty && this.phase === 'live' && this.#tellEmpty() && !this.#session.full)
+    if (this.#told.owesEmpty && this.phase === 'live' && this.#told.live(this.sent) && !this.#session.full)
       this.edge.restless.delete(this.#session);
     const waits = this.phase === 'starting' || (this.#catchUp && !this.#catchUp.stalled);
     if (waits && now - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > PATIENCE_MS) this.restart();
@@ -146,18 +132,17 @@ export class Inbox implements Host {
         return;
       }
     }
-    if (one.cursor > this.#heard) this.#heard = one.cursor;
-    if (this.phase === 'behind') return;
-    if (this.#held.length === HELD) this.#held = [];
-    this.#held.push([one, own]);
+    this.#heard.add(one, own, this.phase !== 'behind');
   }
 
-  ack(cursor: number): void {
-    const { edge, device_id, user_id } = this.#session;
+  /** @returns whether it told anything new */
+  ack(cursor: number): boolean {
     const { upto, reply, about } = this.#unacked.ack(Math.min(cursor, this.sent));
-    for (const one of about) edge.delivered.add(user_id, device_id, one);
-    if (upto !== undefined && upto > this.acked) this.#advance(upto, reply);
+    for (const one of about) this.edge.delivered.add(this.user_id, this.device_id, one);
+    const anew = upto !== undefined && upto > this.acked;
+    if (anew) this.#advance(upto, reply);
     this.resume();
+    return anew;
   }
 
   /** There may be room again. */
@@ -186,38 +171,23 @@ export class Inbox implements Host {
 
   lost(to: number, reason: 'retention' | 'quota' | 'reset'): void {
     this.begun(0);
-    this.#session.say(`{"type":"inbox.gap","from":${this.sent},"to":${to},"reason":"${reason}"}`);
+    this.#told.gap(this.sent, to, reason);
     this.sent = Math.max(this.sent, to);
     this.#unacked.told(this.sent);
-    this.#announce = true;
-    this.edge.tally.gap++;
   }
 
   meets(drained: boolean): boolean {
-    if (this.#held.length > 0 && this.#held[0]![0].cursor <= this.sent) return true;
-    return drained && this.#heard <= this.sent;
+    return this.#heard.meets(this.sent) || (drained && this.#heard.cursor <= this.sent);
   }
 
   met(): void {
     this.#turn('live');
     this.begun(0);
     this.#lastAll = this.#lastOwn = this.#place;
-    this.#heard = 0;
-    if (this.#announce && !this.#tellEmpty()) this.edge.restless.add(this.#session);
+    if (!this.#told.live(this.sent)) this.edge.restless.add(this.#session);
     if (this.#durable) this.edge.away.back(this);
     this.#durable = false;
-    const held = this.#held;
-    this.#held = [];
-    for (const [one, own] of held) this.live(one, own);
-  }
-
-  /** False where items that the broker lost may still come: the clock tries again. */
-  #tellEmpty(): boolean {
-    this.#owesEmpty = !this.edge.shards.whole(this.shard);
-    if (this.#owesEmpty) return false;
-    this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
-    this.#announce = false;
-    return true;
+    for (const [one, own] of this.#heard.take()) this.live(one, own);
   }
 
   async #begin(life: number): Promise<void> {
@@ -235,13 +205,14 @@ export class Inbox implements Host {
     if (found.gap) this.lost(found.gap.to, found.gap.reason);
     const last = await edge.replay.last(this);
     if (life !== this.#life) return;
-    if (last <= this.#place && this.#heard <= this.sent) this.met();
+    if (last <= this.#place && this.#heard.cursor <= this.sent) this.met();
     else this.#replay();
   }
 
   #replay(): void {
     this.#turn('backfill');
-    this.#announce = this.#durable = true;
+    this.#told.behind();
+    this.#durable = true;
     this.edge.tally.backfill++;
     this.#catchUp = new CatchUp(this, this.#place + 1);
   }
@@ -260,10 +231,7 @@ export class Inbox implements Host {
   }
 
   begun(backlog: number): void {
-    if (this.#greeted) return;
-    this.#greeted = true;
-    const lineage = this.edge.shards.get(this.shard)!;
-    this.#session.say(welcome(this.#session, { cursor: this.acked, backlog, lineage }));
+    this.#told.welcome(this.acked, backlog);
   }
 
   /** A device that is live and has acknowledged everything has what was stored up to now, as far as the broker is heard. */

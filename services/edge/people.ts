@@ -8,7 +8,7 @@ import { CLOSE } from '../../shared/contract/frames.ts';
 import { item } from '../../shared/pipeline/item.ts';
 import { DELIVERED, deliveredFrame } from './delivered.ts';
 import type { Edge } from './edge.ts';
-import type { Live } from './inbox.ts';
+import type { Live } from './live.ts';
 import type { Session } from './session.ts';
 
 /** What one edge tells the others about a device. `replaced`: it has a newer connection; `away`: it got a durable. */

@@ -57,8 +57,9 @@ export class Session {
   #outBytes = 0;
   #refused = 0;
   #turn: Promise<void> | undefined;
+  #windowEnd = 0;
   #refusedBytes = 0;
-  #refusedUntil = 0;
+  #idleFrames = 0;
   /** Who waits until there is room. */
   #waiting: (() => void)[] = [];
 
@@ -103,13 +104,22 @@ export class Session {
 
   /** Counts a frame that had to be refused. @returns the bytes of such frames in this window */
   refused(bytes: number): number {
-    const now = Date.now();
-    if (now >= this.#refusedUntil) {
-      this.#refusedUntil = now + this.edge.config.WS_RATE_LIMIT_WINDOW_SEC * 1_000;
-      this.#refusedBytes = 0;
-    }
+    this.#look();
     this.#refusedBytes += bytes;
     return this.#refusedBytes;
+  }
+
+  /** Counts a frame that changed nothing. @returns how many there were in this window */
+  idle(): number {
+    this.#look();
+    return ++this.#idleFrames;
+  }
+
+  #look(): void {
+    const now = Date.now();
+    if (now < this.#windowEnd) return;
+    this.#windowEnd = now + this.edge.config.WS_RATE_LIMIT_WINDOW_SEC * 1_000;
+    this.#refusedBytes = this.#idleFrames = 0;
   }
 
   /** Resolves when the socket is not full, or is gone. */

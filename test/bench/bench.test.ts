@@ -44,6 +44,11 @@ test('[W07] W7: healthy endpoints get everything, beside others that are dead or
   t.true(run!.drained_per_sec > 0);
 });
 
+test('[R01] connects: each socket has its welcome', async (t) => {
+  const args = ['connects', '--devices', '4', '--connects', '40', '--profile', 'fast'];
+  t.like(await bench(...args), { connects: 40, cut: {}, wrong: [] });
+});
+
 test('what is asked wrongly is refused with what is wrong', (t) => {
   t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, W7, idle, login, connects' });
   t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, W7, idle, login, connects' });

@@ -15,6 +15,7 @@ test.before(async () => {
     WS_RATE_LIMIT_MAX_COMMANDS: 40,
     WS_RATE_LIMIT_WINDOW_SEC: 86_400,
     WS_MAX_FREE_BYTES: 512,
+    WS_RATE_LIMIT_MAX_IDLE: 50,
     WS_MAX_REFUSED_BYTES: 300_000,
     WS_MAX_HISTORY_WAITING: 3,
     HISTORY_MAX_PAGE_BYTES: 5_000,
@@ -63,6 +64,31 @@ test('[R03] free frames that fail their check are commands, and so are free fram
   t.like(await one.until('pong'), { id: 'good' });
   for (let i = 0; i < 80; i++) one.say({ type: 'ping', x: 1 });
   t.is(await one.closed(), 4429);
+});
+
+test('[R03] a flood of pings and of empty acknowledgements is one of commands; what acknowledges is free', async (t) => {
+  const [pings, acks] = [await raw(), await raw()];
+  for (let i = 0; i < 1_000; i++) pings.say({ type: 'ping' });
+  t.is(await pings.closed(), 4429);
+  t.is(pings.of('pong').length, 50 + 40);
+  for (let i = 0; i < 1_000; i++) acks.say({ type: 'inbox.ack', cursor: 1 });
+  t.is(await acks.closed(), 4429);
+  const [sender, reader] = [await account(at), await account(at)];
+  const quiet = await Raw.open(at, reader);
+  const busy = await Raw.open(at, sender);
+  for (let i = 1; i <= 40; i++)
+    busy.say({ type: 'message.send', client_message_id: `${i}`, to: { user_id: reader.user.id }, payload: 'p' });
+  await busy.until('ack', 40);
+  const items = async (): Promise<unknown[]> => {
+    await quiet.until('message.created', 40);
+    return quiet.of('message.created').map(({ cursor }) => cursor);
+  };
+  // More frames in all than are free: half of them acknowledge.
+  for (const cursor of await items()) for (let i = 0; i < 2; i++) quiet.say({ type: 'inbox.ack', cursor });
+  quiet.say({ type: 'ping', id: 'end' });
+  await until(() => quiet.of('pong').some(({ id }) => id === 'end'));
+  t.deepEqual(quiet.of('error'), []);
+  for (const one of [quiet, busy]) one.socket.close();
 });
 
 async function talk(count: number, size: number): Promise<{ me: Raw; conversation_id: string }> {

@@ -183,6 +183,22 @@ test.serial(
   },
 );
 
+test.serial('[R01] while Postgres cannot be asked a socket is closed with 1013, and opens once it can', async (t) => {
+  const me = await account(at);
+  const edge = await env.spawn('edge', { DATABASE_CONNECT_TIMEOUT_MS: 500 });
+  await Raw.open(edge, me).then((raw) => raw.socket.terminate());
+  await env.postgres.kill9();
+  t.is(await new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me)).closed(), 1013);
+  await env.postgres.restart();
+  await until(async () => {
+    const raw = new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me));
+    await until(() => raw.got.length > 0 || raw.code !== undefined);
+    raw.socket.terminate();
+    return raw.got.length > 0;
+  });
+  await edge.stop();
+});
+
 test.serial('[R01] sockets that open twenty at a time are not cut off as they open', async (t) => {
   const people = await Promise.all(Array.from({ length: 20 }, () => account(at)));
   const codes: unknown[] = [];

@@ -10,6 +10,11 @@ export const EDGE = {
     'Commands per person and window, over all sockets, HTTP and processes; inbox.ack and ping are free.',
     1,
   ),
+  WS_RATE_LIMIT_MAX_IDLE: count(
+    6_000,
+    'ping, and inbox.ack that acknowledges nothing new, per socket and window; more of them are commands.',
+    1,
+  ),
   WS_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of that window, seconds.', 1),
   WS_MAX_FREE_BYTES: count(1_024, 'Largest inbox.ack or ping, bytes; a larger one is refused unread.', 256),
   WS_MAX_REFUSED_BYTES: count(

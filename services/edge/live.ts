@@ -1,0 +1,44 @@
+/** Items as they are heard by core subscription. */
+
+/** One item heard live, shared by all sockets of its user. */
+export interface Live {
+  data: Buffer;
+  cursor: number;
+  seq: number;
+  /** Sequence of the item before it on the same subject. */
+  last: number;
+  frame: Buffer | undefined;
+}
+
+const KEPT = 64;
+
+/** What an inbox hears while it is not live: the items themselves if they are few, so that the replay has something to meet. */
+export class Heard {
+  /** The highest cursor. */
+  cursor = 0;
+  #items: [Live, own: boolean][] = [];
+
+  add(one: Live, own: boolean, keep: boolean): void {
+    if (one.cursor > this.cursor) this.cursor = one.cursor;
+    if (!keep) return;
+    if (this.#items.length === KEPT) this.#items = [];
+    this.#items.push([one, own]);
+  }
+
+  clear(): void {
+    this.cursor = 0;
+    this.#items = [];
+  }
+
+  /** Whether what was kept goes on from an item that was sent. */
+  meets(sent: number): boolean {
+    return this.#items.length > 0 && this.#items[0]![0].cursor <= sent;
+  }
+
+  /** What was kept; it is forgotten here. */
+  take(): [Live, own: boolean][] {
+    const items = this.#items;
+    this.clear();
+    return items;
+  }
+}
