@@ -165,7 +165,8 @@ function within(want: unknown, have: unknown): boolean {
 const HELP = `node nats/provision.ts [--allow-loss] [--help]
 
 Creates and updates the streams, durable consumers and buckets of nats/topology.ts on NATS_URL, as user admin
-(NATS_SECRET), and brings the schema of DATABASE_URL up to date where that is set. Differences that would lose data
+(NATS_SECRET), and brings the schema of DATABASE_URL up to date where that is set, with DATABASE_ROLES=true also a
+database role for each service (see npm run compose-env). Differences that would lose data
 are refused, naming stream and field; --allow-loss makes those that only delete old messages.
 `;
 
@@ -181,6 +182,10 @@ if (import.meta.main) {
         process.stdout.write(
           `${(await migrate(config)).map((one) => `applied migration ${one}`).join('\n') || 'the schema is up to date'}\n`,
         );
+        if (config.DATABASE_ROLES) {
+          const { grantRoles } = await import('../shared/db/roles.ts');
+          process.stdout.write(`roles as they should be: ${(await grantRoles(config)).join(', ')}\n`);
+        }
       }
     }
   } catch (error) {
