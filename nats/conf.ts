@@ -141,7 +141,7 @@ export function natsConfOf(env: NodeJS.ProcessEnv): string {
   if (!config.NATS_SECRET)
     throw new Error('NATS_SECRET is not set: choose a long random one, e.g. `openssl rand -hex 32`');
   const { NATS_LISTEN, NATS_STORE_DIR, NATS_HTTP, NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA } = env;
-  const { NATS_SERVER_NAME, NATS_MAX_FILE_STORE } = env;
+  const { NATS_SERVER_NAME } = env;
   const cluster = clusterOf(env);
   return natsConf({
     name: NATS_SERVER_NAME || 'sealwire',
@@ -151,7 +151,7 @@ export function natsConfOf(env: NodeJS.ProcessEnv): string {
     durability: config.DURABILITY,
     cut: config,
     ...(cluster ? { cluster } : {}),
-    ...(NATS_MAX_FILE_STORE ? { maxFileStore: NATS_MAX_FILE_STORE } : {}),
+    ...(config.NATS_MAX_FILE_STORE ? { maxFileStore: config.NATS_MAX_FILE_STORE } : {}),
     ...(NATS_HTTP ? { http: NATS_HTTP } : {}),
     ...(NATS_TLS_CERT && NATS_TLS_KEY
       ? { tls: { cert: NATS_TLS_CERT, key: NATS_TLS_KEY, ...(NATS_TLS_CA ? { ca: NATS_TLS_CA } : {}) } }

@@ -20,6 +20,9 @@ export const ENGINES = {
     'From this secret follow the NATS passwords of all services; generated in the embedded default. Only nats/conf.ts and nats/provision.ts need it where each service has its NATS_PASSWORD.',
   ),
   NATS_PASSWORD: optional('NATS password of the one service of this process, in place of NATS_SECRET.'),
+  NATS_MAX_FILE_STORE: optional(
+    'How much the streams may take on the disk of the broker, e.g. 20GB; else three quarters of what was free when it was first started.',
+  ),
   BROKER_REFUSES_MS: count(
     10_000,
     'How long the embedded broker may refuse what services publish (its disk was full) before it is restarted.',
