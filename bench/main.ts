@@ -1,4 +1,5 @@
 /** `npm run bench -- W1 …`: measures, prints progress, a table and one line of JSON. */
+import { connects, showConnects } from './connects.ts';
 import { hottest } from './hot.ts';
 import { idle } from './idle.ts';
 import { login, showLogin } from './login.ts';
@@ -36,6 +37,10 @@ async function measure(options: NonNullable<ReturnType<typeof readOptions>>): Pr
     case 'login': {
       const result = await login(options);
       return { result, text: showLogin(result), wrong: result.wrong };
+    }
+    case 'connects': {
+      const result = await connects(options);
+      return { result, text: showConnects(result), wrong: result.wrong };
     }
     case 'W7': {
       const result = await w7(options);

@@ -9,9 +9,10 @@ export const HELP = `npm run bench -- <what> [options]
   W3    draining a backlog: one device with many items, many devices with some, live traffic beside
   W7    webhooks: arrival at healthy endpoints beside dead and slow ones, a backlog drained, against bare signed POSTs
   idle  memory of an idle socket, against a bare one
+  connects  sockets opened and closed, --devices at a time: whether each has its welcome
   login what a log-in costs, and what a flood of wrong ones does to delivery
 
-  --devices N      half of them send to the other half             (W1 W2: 200, W3: 1000, idle: 2000, login: 40)
+  --devices N      half of them send to the other half             (W1 W2: 200, W3: 1000, idle: 2000, login: 40, connects: 20)
   --seconds N      how long each figure is measured                (10)
   --profile P      durable, fast or both                           (both)
   --runs N         rounds; profiles take turns in each             (1)
@@ -19,6 +20,7 @@ export const HELP = `npm run bench -- <what> [options]
   --inflight N     W1 W2: messages on their way at once            (1000)
   --rate N         W1, login: offer so many a second instead; W2: 100 %   (W2: what W1 reaches; W7: 200)
   --backlog N      W3: items in all, for the one and for the many  (100000; W7: 10000)
+  --connects N     connects: sockets in all                         (20000)
   --live-rate N    W3: messages a second between others meanwhile  (500)
   --cpu-prof DIR   every service process writes a CPU profile there
   --json           only the JSON line
@@ -27,7 +29,7 @@ Engines, services and load run on this machine, on loopback, in a temporary dire
 Ceilings are measured in the same run; where they drift by more than 10 % the run says VOID: the machine was not quiet.
 `;
 
-export type What = 'W1' | 'W2' | 'W3' | 'W7' | 'idle' | 'login';
+export type What = 'W1' | 'W2' | 'W3' | 'W7' | 'idle' | 'login' | 'connects';
 
 export interface Options {
   what: What;
@@ -39,6 +41,7 @@ export interface Options {
   inflight: number;
   rate: number;
   backlog: number;
+  connects: number;
   liveRate: number;
   cpuProf: string | undefined;
   json: boolean;
@@ -46,8 +49,8 @@ export interface Options {
   say(line: string): void;
 }
 
-const WHAT = ['W1', 'W2', 'W3', 'W7', 'idle', 'login'];
-const DEVICES: Record<What, number> = { W1: 200, W2: 200, W3: 1_000, W7: 2, idle: 2_000, login: 40 };
+const WHAT = ['W1', 'W2', 'W3', 'W7', 'idle', 'login', 'connects'];
+const DEVICES: Record<What, number> = { W1: 200, W2: 200, W3: 1_000, W7: 2, idle: 2_000, login: 40, connects: 20 };
 
 /** @returns undefined when help was asked for. @throws with what is wrong. */
 export function readOptions(args: string[]): Options | undefined {
@@ -66,6 +69,7 @@ export function readOptions(args: string[]): Options | undefined {
       inflight: text('1000'),
       rate: text('0'),
       backlog: { type: 'string' },
+      connects: text('20000'),
       'live-rate': text('500'),
       'cpu-prof': { type: 'string' },
     },
@@ -92,6 +96,7 @@ export function readOptions(args: string[]): Options | undefined {
     inflight: number('inflight', values.inflight, 1),
     rate: number('rate', values.rate, 0),
     backlog: number('backlog', values.backlog ?? (what === 'W7' ? '10000' : '100000'), 1),
+    connects: number('connects', values.connects, 1),
     liveRate: number('live-rate', values['live-rate'], 1),
     cpuProf: values['cpu-prof'],
     json: values.json,

@@ -1,6 +1,6 @@
 /** Prekeys of other devices: claimed once, used for a while. */
 import type { ClaimedDevice } from '../shared/contract/keys.ts';
-import type { Device } from '../shared/contract/scalars.ts';
+import type { PublicDevice } from '../shared/contract/scalars.ts';
 import type { Prekeys, Recipient } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';
 import type { Session } from './session.ts';
@@ -28,8 +28,8 @@ export class Bundles {
   }
 
   /** The devices as recipients, each with a prekey if it has one to give. @throws SealwireError */
-  async recipients(devices: Device[]): Promise<Recipient[]> {
-    const wanted = new Map<string, Device[]>();
+  async recipients(devices: PublicDevice[]): Promise<Recipient[]> {
+    const wanted = new Map<string, PublicDevice[]>();
     for (const device of devices) {
       if (this.#fresh(device)) continue;
       const of = wanted.get(device.user_id);
@@ -43,7 +43,7 @@ export class Bundles {
     });
   }
 
-  #fresh({ id, identity_key, registration_id }: Device): boolean {
+  #fresh({ id, identity_key, registration_id }: PublicDevice): boolean {
     const known = this.#of.get(id);
     return (
       known !== undefined &&
@@ -53,7 +53,7 @@ export class Bundles {
     );
   }
 
-  async #claim(user_id: string, devices: Device[]): Promise<void> {
+  async #claim(user_id: string, devices: PublicDevice[]): Promise<void> {
     let claimed: ClaimedDevice[] = [];
     try {
       const body = { device_ids: devices.map(({ id }) => id).slice(0, 100), kind: this.#kind };

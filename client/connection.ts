@@ -42,7 +42,7 @@ export class Connection {
   #attempt = 0;
   /** When the last welcome came, ms. */
   #opened = Number.POSITIVE_INFINITY;
-  /** The last socket was refused before it opened: asking for a ticket will say why. */
+  /** The last socket was refused before its welcome: asking for a ticket will say why. */
   #refused = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #watch: ReturnType<typeof setInterval> | undefined;
@@ -204,6 +204,8 @@ export class Connection {
       return;
     }
     if (code === UNAUTHENTICATED) this.#refused = true;
+    // Before the welcome it refuses as a 401 does: asking for a ticket tells whether the token or only the ticket was at fault.
+    const spent = code === UNAUTHENTICATED && this.#opened !== Number.POSITIVE_INFINITY;
     const { backoff_base_ms, backoff_cap_ms } = this.#settings;
     // A socket that was welcomed and soon lost again is one more attempt, or a failing listener would go round and round.
     if (Date.now() - this.#opened >= Math.min(backoff_cap_ms, STABLE_MS)) this.#attempt = 0;
@@ -211,13 +213,13 @@ export class Connection {
     if (code === TOO_MANY_COMMANDS) this.#attempt = Math.max(this.#attempt, 4);
     const delay = wait ?? Math.random() * Math.min(backoff_cap_ms, backoff_base_ms * 2 ** this.#attempt++);
     this.state = 'waiting';
-    this.#timer = setTimeout(() => void this.#again(code, life + 1), delay);
+    this.#timer = setTimeout(() => void this.#again(spent, life + 1), delay);
     this.#events.down(code, reason, Math.round(delay));
   }
 
   /** A token refused while the socket was open is spent, whatever its date says. */
-  async #again(code: number, life: number): Promise<void> {
-    if (code === UNAUTHENTICATED) {
+  async #again(spent: boolean, life: number): Promise<void> {
+    if (spent) {
       try {
         await this.#session.refresh();
       } catch (error) {

@@ -3,7 +3,7 @@
  * and go on from it; who compares `head.hash` with that person out of band knows that both were shown the same keys.
  */
 import type { KeyLogLink } from '../shared/contract/keys.ts';
-import type { Device } from '../shared/contract/scalars.ts';
+import type { PublicDevice } from '../shared/contract/scalars.ts';
 import { SealwireError } from './errors.ts';
 import type { Session } from './session.ts';
 
@@ -90,7 +90,7 @@ export class KeyLog {
   }
 
   /** Ids of devices that a list shows otherwise than the log, or that only one of them has. Update the log first. */
-  differences(devices: Pick<Device, 'id' | 'identity_key' | 'signing_key'>[]): string[] {
+  differences(devices: Pick<PublicDevice, 'id' | 'identity_key' | 'signing_key'>[]): string[] {
     const listed = new Map(devices.map((device) => [device.id, device]));
     const ids = new Set([...listed.keys(), ...Object.keys(this.#data.devices)]);
     return [...ids].filter((id) => {

@@ -1,5 +1,5 @@
 /** Who is in a conversation, and with which devices and keys: asked once, kept for a while. */
-import type { Device, Member } from '../shared/contract/scalars.ts';
+import type { Member, PublicDevice } from '../shared/contract/scalars.ts';
 import type { Session } from './session.ts';
 
 /** How long a list of devices is believed where nothing else says that it changed. */
@@ -13,7 +13,7 @@ interface Page<T> {
 export class Keys {
   #session: Session;
   #members = new Map<string, Promise<string[]>>();
-  #devices = new Map<string, { at: number; list: Promise<Device[]> }>();
+  #devices = new Map<string, { at: number; list: Promise<PublicDevice[]> }>();
   #direct = new Map<string, Promise<string>>();
 
   constructor(session: Session) {
@@ -35,10 +35,10 @@ export class Keys {
     });
   }
 
-  devices(user_id: string, fresh = false): Promise<Device[]> {
+  devices(user_id: string, fresh = false): Promise<PublicDevice[]> {
     const known = this.#devices.get(user_id);
     if (known && !fresh && Date.now() - known.at < DEVICES_MS) return known.list;
-    const list = this.#all<Device>(`/v1/users/${user_id}/devices`);
+    const list = this.#all<PublicDevice>(`/v1/users/${user_id}/devices`);
     list.catch(() => this.#devices.delete(user_id));
     this.#devices.set(user_id, { at: Date.now(), list });
     return list;

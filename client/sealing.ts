@@ -1,6 +1,6 @@
 /** Between a Device and its crypto: who is to read a message, whose key it came from. */
 import type { KeyStock } from '../shared/contract/keys.ts';
-import type { Device, Message } from '../shared/contract/scalars.ts';
+import type { Message, PublicDevice } from '../shared/contract/scalars.ts';
 import { Bundles } from './bundles.ts';
 import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto, Recipient, Sealed } from './crypto/types.ts';
@@ -131,7 +131,7 @@ export class Sealing {
   }
 
   /** Every device of every member but this one: my other devices too. */
-  async #devices(conversation_id: string): Promise<Device[]> {
+  async #devices(conversation_id: string): Promise<PublicDevice[]> {
     const members = await this.#keys.members(conversation_id);
     const lists = await Promise.all(members.map((user_id) => this.#keys.devices(user_id)));
     return lists.flat().filter((device) => device.identity_key !== undefined && device.id !== this.#session.device.id);

@@ -10,34 +10,37 @@
  * Only this loop acknowledges; attempts.ts says what becomes of a batch that fails.
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
-import { Attempts, type Delivered, type Entry, type Handling, pause } from './attempts.ts';
+import type { Logger } from 'pino';
+import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, pause } from './attempts.ts';
+import { Backoff } from './backoff.ts';
 import { privateInbox } from './connect.ts';
+import { RETRY_CAP_MS, Recovery, resetDurable } from './durable.ts';
 import { placeOf } from './place.ts';
-import { type Durable, HEARTBEAT_MS, makeDurable, Pulls } from './pulls.ts';
+import { HEARTBEAT_MS, Pulls } from './pulls.ts';
+import { Standing } from './standing.ts';
+import type { WriterOptions } from './writer-options.ts';
 
-export { type Delivered, Retake } from './attempts.ts';
-
-export interface WriterOptions<T> extends Handling<T>, Durable {
-  /** Messages pulled ahead; bounds memory. */
-  window: number;
-  /** Batches begin at least so long after one another (ms), so that what is in no hurry gathers; 0 unless given. */
-  apartMs?: number;
-  /** Called when this process became the only one; returns the stream sequence to go on from, else the ack floor. */
-  takeOver(): Promise<number | undefined>;
-  decode(data: Uint8Array): T;
-}
+export { type Delivered, Halt, Retake } from './attempts.ts';
+export type { WriterOptions } from './writer-options.ts';
 
 export class Writer<T> {
   readonly #nc: NatsConnection;
   readonly #o: WriterOptions<T>;
+  readonly #log: Logger;
   readonly #attempts: Attempts<T>;
   readonly #subscription: Subscription;
   readonly #pulls: Pulls;
+  readonly #standing: Standing;
+  readonly #recovery: Recovery;
+  readonly #takes = new Backoff(200, RETRY_CAP_MS);
   readonly #timer: NodeJS.Timeout;
-  #mode: 'waiting' | 'taking' | 'active' | 'closed' = 'waiting';
+  /** Halted, it keeps its pin: another process would meet the same. */
+  #mode: 'waiting' | 'taking' | 'active' | 'halted' | 'closed' = 'waiting';
+  #halted = '';
   /** Grows with every restart; work begun for an older life is dropped. */
   #life = 0;
   #pin = '';
+  /** When a pull was answered last, or the watchdog began anew. What `/ready` reads is another clock: Standing. */
   #heard = Date.now();
   #ticked = Date.now();
   #expected = 0;
@@ -56,31 +59,40 @@ export class Writer<T> {
     this.#nc = nc;
     this.#o = options;
     this.#attempts = new Attempts(nc, options);
+    this.#log = options.log.child({ stage: options.stage, partition: options.partition });
+    this.#recovery = new Recovery(nc, options, this.#log);
+    this.#standing = new Standing(nc, options, () => this.ready());
     const inbox = privateInbox(nc);
-    this.#pulls = new Pulls(nc, options.stream, options.consumer.durable_name, inbox);
-    this.#subscription = nc.subscribe(inbox, {
-      callback: (error, message) => void (error || this.#receive(message)),
-    });
-    this.#timer = setInterval(() => this.#tick(), 250).unref();
+    this.#pulls = new Pulls(nc, options, inbox);
+    const callback = (error: Error | null, message: Msg): void => void (error || this.#receive(message));
+    this.#subscription = nc.subscribe(inbox, { callback });
+    this.#timer = setInterval(() => this.#tick(), Math.min(250, this.#pulls.renewMs / 2)).unref();
     void this.#watch();
     this.#pull();
   }
 
-  /** True while this process works or stands by with the broker answering. */
+  /** True while the broker answers and this process works or stands by; otherwise what is wrong. */
   ready(): true | string {
-    if (Date.now() - this.#heard < 4 * HEARTBEAT_MS) return true;
-    return `${this.#o.stage} ${this.#o.partition} has not heard from ${this.#o.stream} for ${Date.now() - this.#heard} ms`;
+    if (this.#halted) return `${this.#o.stage} ${this.#o.partition} has stopped: ${this.#halted}`;
+    const { since } = this.#takes;
+    const taking = since === undefined ? undefined : { since, reason: 'the partition cannot be taken' };
+    return this.#standing.ready(this.#mode === 'active', this.#attempts.failing ?? taking);
+  }
+
+  get refusedSince(): number | undefined {
+    return this.#standing.refusesSince;
   }
 
   async close(): Promise<void> {
     this.#mode = 'closed';
     clearInterval(this.#timer);
+    this.#standing.close();
     this.#subscription.unsubscribe();
     await this.#working;
   }
 
   #restart(): void {
-    if (this.#mode === 'closed') return;
+    if (this.#mode === 'closed' || this.#mode === 'halted') return;
     this.#life++;
     this.#mode = 'waiting';
     this.#pulls.forget();
@@ -91,12 +103,23 @@ export class Writer<T> {
   /** Still the only one, but memory can't be trusted: restore and reset without giving the partition away. */
   #retake(): void {
     this.#restart();
-    if (this.#mode === 'closed') return;
+    if (this.#mode !== 'waiting') return;
     this.#mode = 'taking';
     void this.#take(this.#life);
   }
 
+  #halt(reason: string): void {
+    if (this.#mode === 'closed') return;
+    this.#mode = 'halted';
+    this.#halted = reason;
+    this.#queue = [];
+    this.#o.metrics.stopped.set({ stage: this.#o.stage, partition: this.#o.partition }, 1);
+    this.#log.error({ reason }, 'the partition has stopped: see docs/operations.md');
+  }
+
   #pull(): void {
+    // What comes while it is being taken would be given again: the renewals keep the pin.
+    if (this.#recovery.running || this.#mode === 'halted' || this.#mode === 'taking') return;
     this.#pulls.ask(this.#mode === 'active' ? this.#o.window - this.#queue.length : 1, this.#pin);
   }
 
@@ -104,6 +127,9 @@ export class Writer<T> {
     const now = Date.now();
     const late = now - this.#ticked > HEARTBEAT_MS;
     this.#ticked = now;
+    // There is nothing to do: what failed was done by another process.
+    if (this.#standing.idle && !this.#working) this.#attempts.forget();
+    if (this.#mode !== 'waiting') this.#pulls.renew(this.#pin);
     // It was this process that stood still: what came meanwhile is read before the next tick.
     if (late) return;
     const stuck = this.#unsynced > 0 && this.#skipped && now - this.#unsynced > 4 * HEARTBEAT_MS;
@@ -119,6 +145,7 @@ export class Writer<T> {
       this.#status(message);
       return;
     }
+    this.#served();
     this.#pulls.arrived();
     if (this.#mode === 'waiting') {
       this.#pin = message.headers?.get('Nats-Pin-Id') ?? this.#pin;
@@ -130,17 +157,14 @@ export class Writer<T> {
   }
 
   #accept(message: Msg): void {
-    const { seq, delivery, at, pending } = placeOf(message.reply!);
+    const { seq, delivery, at } = placeOf(message.reply!);
     // Somebody moved the durable back: what is done stays done, and must not be given again for ever.
     if (seq <= this.#acked) this.#nc.publish(message.reply!, '+ACK');
     if (delivery !== this.#expected) {
       // Deliveries from before the reset may still be on their way; the first one after it tells that they are over.
       this.#skipped = true;
       if (seq <= this.#last || this.#unsynced > 0) return;
-      this.#o.log.warn(
-        { stage: this.#o.stage, partition: this.#o.partition, expected: this.#expected, delivery },
-        'a delivery is missing',
-      );
+      this.#log.warn({ expected: this.#expected, delivery }, 'a delivery is missing');
       this.#restart();
       return;
     }
@@ -148,81 +172,65 @@ export class Writer<T> {
     this.#expected++;
     if (seq <= this.#last) return;
     this.#last = seq;
-    this.#o.metrics.lag.set({ stage: this.#o.stage, partition: this.#o.partition }, pending);
-    const entry: Entry<T> = { value: undefined as T, data: message.data, seq, at, reply: message.reply! };
-    try {
-      entry.value = this.#o.decode(message.data);
-    } catch (error) {
-      entry.poison = error as Error;
-    }
-    this.#queue.push(entry);
+    this.#queue.push(entryOf(message, { seq, at }, this.#o.decode));
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined;
     });
   }
 
+  /** JetStream serves this durable. */
+  #served(): void {
+    this.#standing.heard = Date.now();
+    this.#recovery.served();
+  }
+
   #status(message: Msg): void {
     const code = message.headers?.code;
+    if (code !== 503) this.#served();
     if (code === 100) return;
     this.#pulls.ended(message);
     if (code === 423) {
       this.#pin = '';
+      this.#attempts.forget();
+      this.#takes.succeed();
       this.#restart();
     } else if (code === 503 || code === 404 || (code === 409 && /deleted/i.test(message.headers?.description ?? '')))
-      void this.#recreate();
+      void this.#recover();
     else if (code === 408 || code === 409) this.#pull();
   }
 
-  /** The durable is gone (a stream in memory goes with the broker, consumers and all): make it as topology says. */
-  async #recreate(): Promise<void> {
+  async #recover(): Promise<void> {
+    if (this.#recovery.running || this.#mode === 'halted') return;
     this.#restart();
-    try {
-      await makeDurable(this.#nc, this.#o);
-      this.#o.log.info({ stage: this.#o.stage, partition: this.#o.partition }, 'durable made again');
-    } catch (error) {
-      this.#o.log.warn(
-        { stage: this.#o.stage, partition: this.#o.partition, reason: String(error) },
-        'durable could not be made',
-      );
-      await pause(500);
-    }
+    await this.#recovery.run(() => this.#mode !== 'closed');
     this.#restart();
   }
 
   async #take(life: number): Promise<void> {
-    const { stage, partition, stream, consumer, log } = this.#o;
     try {
       const begun = performance.now();
       await this.#working;
       const from = await this.#o.takeOver();
       this.#early = [];
-      const answer = await this.#nc.request(
-        `$JS.API.CONSUMER.RESET.${stream}.${consumer.durable_name}`,
-        from === undefined ? '' : JSON.stringify({ seq: from }),
-        { timeout: 5_000 },
-      );
-      const info = answer.json() as {
-        error?: { description: string };
-        ack_floor: { consumer_seq: number };
-        reset_seq: number;
-      };
-      if (info.error) throw new Error(`consumer reset: ${info.error.description}`);
+      const { delivery, seq } = await resetDurable(this.#nc, this.#o, from);
       if (life !== this.#life) return;
-      this.#expected = info.ack_floor.consumer_seq + 1;
-      this.#last = this.#acked = info.reset_seq - 1;
+      this.#expected = delivery;
+      this.#last = this.#acked = seq - 1;
       this.#unsynced = Date.now();
       this.#skipped = false;
       this.#mode = 'active';
       this.#pulls.forget();
       for (const message of this.#early.splice(0)) this.#accept(message);
-      log.info(
-        { stage, partition, from: info.reset_seq, ms: Math.round(performance.now() - begun) },
-        'partition taken',
-      );
+      this.#takes.succeed();
+      this.#o.metrics.takeovers.inc({ stage: this.#o.stage, partition: this.#o.partition });
+      this.#log.info({ from: seq, ms: Math.round(performance.now() - begun) }, 'partition taken');
       this.#pull();
     } catch (error) {
-      log.warn({ stage, partition, reason: String(error) }, 'partition could not be taken, trying again');
-      await pause(200);
+      if (error instanceof Halt && life === this.#life) return this.#halt(error.message);
+      const { waitMs, say } = this.#takes.fail();
+      const tries = this.#takes.count;
+      if (say) this.#log.warn({ tries, reason: String(error) }, 'partition could not be taken, trying again');
+      await pause(waitMs);
       if (life === this.#life) this.#restart();
     }
   }
@@ -234,27 +242,26 @@ export class Writer<T> {
       this.#queue = [];
       const begun = performance.now();
       const current = (): boolean => life === this.#life && this.#mode === 'active';
+      const fence = async (): Promise<void> => {
+        if (!current() || !(await this.#pulls.holds(this.#pin)) || !current()) throw new Lost('the pin is not ours');
+      };
       try {
-        if (!(await this.#attempts.run(batch, current)) || !current()) continue;
-      } catch {
+        if (!(await this.#attempts.run(batch, current, fence)) || !current()) continue;
+      } catch (error) {
+        if (error instanceof Halt && current()) return this.#halt(error.message);
         // Retake: attempts.ts has said why.
-        await pause(50);
+        await pause(this.#attempts.retakeWaitMs);
         if (current()) this.#retake();
         return;
       }
-      this.#acknowledge(batch);
+      this.#acked = batch.at(-1)!.seq;
+      acknowledge(this.#nc, this.#o.consumer.ack_policy === 'all' ? batch.slice(-1) : batch);
+      this.#standing.finished(performance.now() - begun);
       const took = performance.now() - begun;
-      this.#o.metrics.seconds.observe({ stage: this.#o.stage }, took / 1_000);
       this.#pull();
       const rest = (this.#o.apartMs ?? 0) - took;
       if (rest > 1) await pause(rest);
     }
-  }
-
-  #acknowledge(batch: Delivered<T>[]): void {
-    this.#acked = batch.at(-1)!.seq;
-    if (this.#o.consumer.ack_policy === 'all') this.#nc.publish(batch.at(-1)!.reply, '+ACK');
-    else for (const { reply } of batch) this.#nc.publish(reply, '+ACK');
   }
 
   async #watch(): Promise<void> {

@@ -1,8 +1,8 @@
 /** What all readers of LOG share: the durable that topology names for them, and how entries are read. */
 import type { NatsConnection } from 'nats';
 import type { Context } from '../shared/lifecycle.ts';
-import { decodeEntry, type LogRecord } from '../shared/pipeline/entry.ts';
-import { Writer, type WriterOptions } from './consume.ts';
+import { decodeEntry, type LogRecord, unknownKind } from '../shared/pipeline/entry.ts';
+import { Halt, Writer, type WriterOptions } from './consume.ts';
 import { consumer, LOG, streams } from './topology.ts';
 
 type Own = Pick<WriterOptions<LogRecord[]>, 'window' | 'apartMs' | 'takeOver' | 'handle'>;
@@ -17,15 +17,31 @@ export function logWriters(
   const { consumers } = streams(config).find((stream) => stream.config.name === LOG)!;
   return Array.from({ length: config.PARTITIONS }, (_, partition) => {
     const durable = consumer[stage](partition);
+    const mine = own(partition);
     return new Writer<LogRecord[]>(nc, {
       stage,
       partition,
       stream: LOG,
       consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
+      direct: true,
+      stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
       decode: decodeEntry,
-      ...own(partition),
+      ...mine,
+      handle: refuseUnknown(mine.handle),
     });
   });
+}
+
+/** A projection that passed over what it does not know would miss it for ever, also after it was updated. */
+function refuseUnknown(handle: Own['handle']): Own['handle'] {
+  return async (batch, fence) => {
+    const kind = unknownKind(batch.flatMap(({ value }) => value));
+    if (kind !== undefined)
+      throw new Halt(`an entry holds a record of kind ${kind}, which this version does not know: update this service`, {
+        letter: false,
+      });
+    await handle(batch, fence);
+  };
 }

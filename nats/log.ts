@@ -11,10 +11,14 @@ import { LOG, subject } from './topology.ts';
 
 export interface RawEntry {
   seq: number;
+  /** Sequence of the partition's entry before it, 0 for the first: a reader sees by it that entries are missing. */
+  previous: number | undefined;
   data: Uint8Array;
 }
 
 const BATCH = 256;
+/** The fence of an append (publish.ts) stays in the entry's headers. */
+const PREVIOUS = 'Nats-Expected-Last-Subject-Sequence';
 
 /** Sequence of the partition's last entry, 0 when there is none; and the stream's creation time, its identity. */
 export async function logHead(nc: NatsConnection, partition: number): Promise<{ head: number; created: string }> {
@@ -44,7 +48,8 @@ export async function* readLog(
       if (message.seq > head) return;
       got++;
       next = message.seq + 1;
-      yield { seq: message.seq, data: message.data };
+      const previous = message.header.get(PREVIOUS);
+      yield { seq: message.seq, previous: previous ? Number(previous) : undefined, data: message.data };
     }
     if (got === 0) return;
   }

@@ -49,6 +49,7 @@ export function permissions(
         'ingress.*',
         'live.*.*.signal',
         'presence',
+        'commands',
         '$JS.API.STREAM.INFO.*',
         ...onInboxes(
           '$JS.API.DIRECT.GET.{}',
@@ -62,19 +63,20 @@ export function permissions(
         ),
         ...kvRead(LINEAGE_BUCKET),
       ],
-      subscribe: ['reply.*', 'live.>', 'people.*', ...own('edge')],
+      subscribe: ['reply.*', 'live.>', 'people.*', 'commands', ...own('edge')],
     },
     api: {
       publish: [
         'ingress.*',
         'people.*',
+        'commands',
         'webhooks.wake',
         'payments.>',
         '$JS.API.STREAM.INFO.*',
         // Of people and devices that are gone.
         ...onInboxes('$JS.API.STREAM.PURGE.{}', '$JS.API.CONSUMER.DELETE.{}.*'),
       ],
-      subscribe: ['reply.*', 'projected.*', 'people.*', ...own('api')],
+      subscribe: ['reply.*', 'projected.*', 'people.*', 'commands', ...own('api')],
     },
     ingest: {
       publish: [

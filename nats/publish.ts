@@ -11,6 +11,7 @@ import { subject } from './topology.ts';
 export interface Outgoing {
   subject: string;
   data: Uint8Array;
+  headers?: MsgHdrs;
 }
 
 const START = 0;
@@ -20,6 +21,8 @@ const FINAL = 2;
 const MAX_BATCH = 1_000;
 const MAX_BATCH_BYTES = 8 << 20;
 const TIMEOUT_MS = 10_000;
+/** JetStream: the last message of the subject is another one than was said. */
+const WRONG_LAST_SEQUENCE = 10071;
 
 interface PubAck {
   seq: number;
@@ -59,6 +62,11 @@ export class Publisher {
   readonly #waiting = new Map<string, Waiting>();
   readonly #timer: NodeJS.Timeout;
   #count = 0;
+  /**
+   * Since when the broker has answered and refused every message (ms since 1970); undefined while it takes them or does
+   * not answer. Somebody else's message before ours is a refusal of ours alone and does not count.
+   */
+  refusesSince: number | undefined;
 
   constructor(nc: NatsConnection) {
     this.#nc = nc;
@@ -111,13 +119,14 @@ export class Publisher {
 
   #batch(messages: Outgoing[]): Promise<number> {
     const last = messages.length - 1;
-    if (last === 0) return this.#one(messages[0]!.subject, messages[0]!.data);
+    if (last === 0) return this.#one(messages[0]!.subject, messages[0]!.data, messages[0]!.headers);
     const id = this.#next();
     const before = `${this.#inbox}.${id}.${MAX_BATCH}.fail.`;
     for (let i = 0; i <= last; i++) {
       const operation = i === 0 ? START : i === last ? FINAL : APPEND;
-      const { subject, data } = messages[i]!;
-      this.#nc.publish(subject, data, { reply: `${before}${i + 1}.${operation}.$FI` });
+      const { subject, data, headers: about } = messages[i]!;
+      const reply = `${before}${i + 1}.${operation}.$FI`;
+      this.#nc.publish(subject, data, about ? { reply, headers: about } : { reply });
     }
     return this.#wait(id);
   }
@@ -148,9 +157,11 @@ export class Publisher {
       const { seq, type } = parseAck(message.data);
       if (type) return;
       this.#waiting.delete(id);
+      this.refusesSince = undefined;
       waiting.resolve(seq);
     } catch (error) {
       this.#waiting.delete(id);
+      if ((error as PublishError).code !== WRONG_LAST_SEQUENCE) this.refusesSince ??= Date.now();
       waiting.reject(error as Error);
     }
   }
@@ -171,6 +182,7 @@ export class Publisher {
   }
 
   #abandon(reason: string): void {
+    this.refusesSince = undefined;
     const all = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { reject } of all) reject(new PublishError(reason, 503));

@@ -41,6 +41,8 @@ export const subject = {
   /** What happened, of one type; and everything that an entry of a partition of the log made happen. */
   event: (type: string) => `events.${type}`,
   eventsOf: (partition: number) => `events.log.${partition}`,
+  /** Core: how many commands a person has given to a process. */
+  commands: 'commands',
   /** Core: devices came and left. */
   presence: 'presence',
   /** Core: there may be something to deliver at once. */

@@ -30,7 +30,10 @@ export interface Context {
 export interface Service {
   /** True once requests would succeed or messages are being pulled; otherwise the reason, for /ready. */
   ready(): true | string;
-  /** Since when (ms since 1970) the broker has answered but refused what this service publishes; undefined while it does not. */
+  /**
+   * Since when the broker has answered and yet refused everything that this service wanted to write or read (ms since
+   * 1970), as it does after its disk was full; undefined while it serves, and while it does not answer at all.
+   */
   brokerRefusesSince?(): number | undefined;
   /** Addresses worth printing, e.g. `{ api: 'http://127.0.0.1:8080' }`. */
   addresses?: Record<string, string>;

@@ -35,7 +35,37 @@ export function createMetrics() {
     }),
     lag: new Gauge({
       name: 'sealwire_lag_entries',
-      help: 'Entries behind the head of the stage before',
+      help: 'Entries that a durable has not acknowledged, as the broker says; absent while the broker does not say',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
+    oldest: new Gauge({
+      name: 'sealwire_oldest_unacknowledged_seconds',
+      help: 'Age of the oldest entry that a durable has not acknowledged (of INGRESS and PAYMENTS: how long its position has stood still with work to do); 0 when there is none',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
+    ready: new Gauge({
+      name: 'sealwire_ready',
+      help: '1 while this process works the partition or stands by for it, 0 while /ready names it',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
+    lastBatch: new Gauge({
+      name: 'sealwire_last_batch_timestamp_seconds',
+      help: 'When this process last finished a batch, seconds since 1970',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
+    stopped: new Gauge({
+      name: 'sealwire_stopped',
+      help: '1 where a worker has stopped a partition, because to go on would lose or falsify something',
+      labelNames: ['stage', 'partition'],
+      ...at,
+    }),
+    takeovers: new Counter({
+      name: 'sealwire_takeovers_total',
+      help: 'Times that this process took a partition, or took it again because it could not trust its memory',
       labelNames: ['stage', 'partition'],
       ...at,
     }),

@@ -16,6 +16,10 @@ export class Actor {
   readonly #journal: Journal;
   #edge: string;
   readonly #store = new MemoryStore();
+  /** Messages that the edge sent to this device, on any socket. */
+  readonly #sent = new Set<string>();
+  /** Messages that it sent again, acknowledged or not; the library drops them by their id. */
+  repeats = 0;
   readonly #settings: Partial<DeviceSettings>;
   #device: Device;
 
@@ -92,6 +96,11 @@ export class Actor {
         if (frame.cursor <= last) journal.add({ kind: 'disorder', device, cursor: frame.cursor, after: last });
         last = frame.cursor;
       }
+    });
+    made.on('frame', (frame) => {
+      if (frame.type !== 'message.created') return;
+      if (this.#sent.has(frame.message.id)) this.repeats++;
+      this.#sent.add(frame.message.id);
     });
     made.on('gap', ({ from, to, reason }) => journal.add({ kind: 'gap', device, from, to, reason }));
     made.on('message', ({ message, resync }) => {

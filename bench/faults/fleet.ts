@@ -46,6 +46,8 @@ export class Fleet {
   readonly journal: Journal;
   readonly #place: Place;
   readonly #shape: Shape;
+  /** Messages sent each second by all of them together. */
+  rate: number;
   #load: NodeJS.Timeout | undefined;
   #wandering: Promise<void>[] = [];
   #loaded = false;
@@ -54,6 +56,7 @@ export class Fleet {
     this.journal = journal;
     this.#place = place;
     this.#shape = { ...SHAPE, ...shape };
+    this.rate = this.#shape.rate;
   }
 
   /** Signs everybody up, makes the groups, connects all devices. */
@@ -106,7 +109,7 @@ export class Fleet {
     let last = performance.now();
     this.#load = setInterval(() => {
       const now = performance.now();
-      owed = Math.min(owed + ((now - last) / 1_000) * this.#shape.rate, this.#shape.rate);
+      owed = Math.min(owed + ((now - last) / 1_000) * this.rate, this.rate);
       last = now;
       for (; owed >= 1; owed--) {
         const actor = pick(this.actors);

@@ -1,11 +1,14 @@
 /** `npm run faults`: breaks things under load and checks from the clients' own logs that nothing was lost or doubled. */
 import { parseArgs } from 'node:util';
+import type { Config } from '../../shared/config/index.ts';
+import { BOUNDS, type Bounds, type BoundsName } from './bounds.ts';
 import { SHAPE } from './fleet.ts';
 import { SCENARIOS } from './scenarios/index.ts';
 import { RED } from './scenarios/red.ts';
-import { type Outcome, type Scenario, Stage } from './stage.ts';
+import { SOAK } from './scenarios/soak.ts';
+import { type Outcome, type Scenario, SERVICES, Stage } from './stage.ts';
 
-const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--rate <n>] [--durability durable|fast] [--prove] [--keep] [--list] [--help]
+const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--rate <n>] [--durability durable|fast] [--bounds real|tiny|both] [--prove | --soak] [--keep] [--list] [--help]
 
 Starts a nats-server, a Postgres and one process for each service in a temporary directory, lets people talk through
 the client library, breaks something, and checks from what every client sent, was told and got, and from history:
@@ -16,8 +19,11 @@ the client library, breaks something, and checks from what every client sent, wa
   --seconds     how long each has load, beside what the fault itself takes (default 8)
   --rate        messages that all clients together send each second (default ${SHAPE.rate})
   --durability  profile of the broker (default durable)
+  --bounds      real: the defaults; tiny: caches, windows and queues that every batch fills, and two of each worker;
+                both (default): every scenario once with each
   --prove       run instead what must be found: queued before the append, dedupe off, a power cut without fsync
   --keep        keep journals and logs also when all went well
+  --soak        run instead half load with a SIGKILL every 20 s, and a power cut at the end; with --seconds 600
   --list        names and what they do
 Exit code 1 when an invariant was violated (with --prove, when it was not found); the journals are kept then.
 `;
@@ -28,7 +34,9 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '8' },
     rate: { type: 'string' },
     durability: { type: 'string', default: 'durable' },
+    bounds: { type: 'string', default: 'both' },
     prove: { type: 'boolean', default: false },
+    soak: { type: 'boolean', default: false },
     keep: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -42,7 +50,7 @@ async function main(): Promise<number> {
     return 0;
   }
   if (values.list) {
-    for (const { name, about } of [...SCENARIOS, ...RED]) print(`${name.padEnd(18)} ${about}`);
+    for (const { name, about } of [...SCENARIOS, SOAK, ...RED]) print(`${name.padEnd(18)} ${about}`);
     return 0;
   }
   const seconds = Number(values.seconds);
@@ -52,48 +60,84 @@ async function main(): Promise<number> {
   const rate = Number(values.rate ?? SHAPE.rate);
   if (!(rate >= 1 && rate <= 20_000)) throw new Error('--rate must be from 1 to 20000');
   const wanted = values.only?.split(',');
-  const chosen = (values.prove ? RED : SCENARIOS).filter(
+  const chosen = (values.soak ? [SOAK] : values.prove ? RED : SCENARIOS).filter(
     ({ name }) => !wanted || wanted.some((one) => name.startsWith(one)),
   );
   if (chosen.length === 0) throw new Error(`no scenario is called ${values.only}; --list names them`);
 
-  const settings = { DURABILITY: values.durability } as const;
   const outcomes: Outcome[] = [];
   const kept: string[] = [];
-  let shared: Stage | undefined;
-  const done = async (stage: Stage, keep: boolean): Promise<void> => {
-    if (keep) kept.push(stage.dir);
-    await stage.close(keep);
-  };
-  for (const scenario of chosen) {
-    const reason = scenario.leftOut?.();
-    if (reason) {
-      print(`${scenario.name}: left out, ${reason}`);
-      continue;
+  for (const bounds of wantedBounds()) {
+    print(`bounds: ${bounds}, ${BOUNDS[bounds].about}`);
+    const system = new Systems(BOUNDS[bounds], { DURABILITY: values.durability }, kept);
+    for (const scenario of chosen) {
+      const reason = scenario.leftOut?.();
+      if (reason) {
+        print(`${scenario.name}: left out, ${reason}`);
+        continue;
+      }
+      print(`${scenario.name}: ${scenario.about}`);
+      const outcome = await system.perform({ ...scenario, shape: { ...scenario.shape, rate } }, seconds);
+      outcomes.push({ ...outcome, name: bounds === 'real' ? outcome.name : `${outcome.name} (${bounds})` });
+      print(`  ${summary(outcome)}`);
+      report(outcome);
     }
-    print(`${scenario.name}: ${scenario.about}`);
-    const own = scenario.open !== undefined || scenario.settings !== undefined;
-    const stage = own ? await open(scenario, settings) : (shared ?? (await Stage.open(settings)));
-    if (!own) shared = stage;
-    const outcome = await stage.perform({ ...scenario, shape: { ...scenario.shape, rate } }, seconds, (line) =>
-      print(`  ${line}`),
-    );
-    outcomes.push(outcome);
-    print(`  ${summary(outcome)}`);
-    report(outcome);
-    const red = !outcome.good;
-    if (own || red) await done(stage, red || values.keep);
-    // What is broken may stay broken: the next one begins with a system of its own.
-    if (!own && red) shared = undefined;
+    await system.close();
   }
-  if (shared) await done(shared, values.keep);
   table(outcomes);
   for (const dir of kept) print(`journals and logs: ${dir}`);
   return outcomes.every(({ good }) => good) ? 0 : 1;
 }
 
-const open = (scenario: Scenario, settings: object): Promise<Stage> =>
-  (scenario.open ?? Stage.open)({ ...settings, ...scenario.settings });
+function wantedBounds(): BoundsName[] {
+  // What proves the checker is broken on purpose, in one process.
+  if (values.prove) return ['real'];
+  if (values.bounds === 'both') return ['real', 'tiny'];
+  if (values.bounds === 'real' || values.bounds === 'tiny') return [values.bounds];
+  throw new Error('--bounds must be real, tiny or both');
+}
+
+/** The systems of one run with the same bounds: one that scenarios share, others for those that need their own. */
+class Systems {
+  readonly #bounds: Bounds;
+  readonly #settings: Partial<Config>;
+  readonly #kept: string[];
+  #shared: Stage | undefined;
+
+  /** Directories that are kept for somebody to read are added to `kept`. */
+  constructor(bounds: Bounds, settings: Partial<Config>, kept: string[]) {
+    this.#bounds = bounds;
+    this.#settings = { ...bounds.settings, ...settings };
+    this.#kept = kept;
+  }
+
+  async perform(scenario: Scenario, seconds: number): Promise<Outcome> {
+    const own = scenario.open !== undefined || scenario.settings !== undefined;
+    const stage = own ? await this.#open(scenario) : (this.#shared ?? (await this.#open()));
+    if (!own) this.#shared = stage;
+    const outcome = await stage.perform(scenario, seconds, (line) => print(`  ${line}`));
+    const red = !outcome.good;
+    if (own || red) await this.#done(stage, red || values.keep);
+    // What is broken may stay broken: the next one begins with a system of its own.
+    if (!own && red) this.#shared = undefined;
+    return outcome;
+  }
+
+  async close(): Promise<void> {
+    if (this.#shared) await this.#done(this.#shared, values.keep);
+  }
+
+  #open(scenario?: Scenario): Promise<Stage> {
+    const settings = { ...this.#settings, ...scenario?.settings };
+    const { workers } = this.#bounds;
+    return scenario?.open?.(settings, workers) ?? Stage.open(settings, {}, SERVICES, workers);
+  }
+
+  async #done(stage: Stage, keep: boolean): Promise<void> {
+    if (keep) this.#kept.push(stage.dir);
+    await stage.close(keep);
+  }
+}
 
 function verdict({ good, violations }: Outcome): string {
   if (violations.length === 0) return good ? 'sound' : 'NOT FOUND';
@@ -122,13 +166,25 @@ function report({ violations, journal }: Outcome): void {
 
 function table(outcomes: Outcome[]): void {
   const rows = [
-    ['scenario', 'queued', 'delivered', 'gaps', 'resynced', 'recovery', 'silence', 'MiB edge/nats', 'verdict'],
+    [
+      'scenario',
+      'queued',
+      'delivered',
+      'gaps',
+      'resynced',
+      'repeats',
+      'recovery',
+      'silence',
+      'MiB edge/nats',
+      'verdict',
+    ],
     ...outcomes.map((one) => [
       one.name,
       String(one.queued),
       String(one.got),
       String(one.gaps),
       String(one.resynced),
+      String(one.repeats),
       ms(one.recovery_ms),
       ms(one.silence_ms),
       `${one.peaks.get('edge') ?? '-'}/${one.peaks.get('nats') ?? '-'}`,

@@ -14,6 +14,7 @@ import { Memory, recoveryMs, silenceMs } from './measures.ts';
 /** Services of one process. */
 export type Group = ServiceName | ServiceName[];
 export const SERVICES: readonly ServiceName[] = ['history', 'fanout', 'ingest', 'api', 'edge'];
+const WORKERS: readonly ServiceName[] = ['history', 'fanout', 'ingest'];
 /** What the harness itself asks for; a scenario may ask for more. */
 export const SETTINGS: Partial<Config> = {
   LOG_LEVEL: 'warn',
@@ -40,7 +41,7 @@ export interface Scenario {
   /** Why it can't run here, if so. */
   leftOut?(): string | undefined;
   /** Its own system, because it needs one of its own or leaves it unusable. */
-  open?(settings: Partial<Config>): Promise<Stage>;
+  open?(settings: Partial<Config>, workers: number): Promise<Stage>;
   /** Called under load. What it throws is a failure of its own. */
   run(stage: Stage, act: Act): Promise<void>;
 }
@@ -63,6 +64,8 @@ export interface Outcome {
   got: number;
   resynced: number;
   gaps: number;
+  /** Messages that devices were sent more than once. */
+  repeats: number;
   recovery_ms: number | undefined;
   silence_ms: number;
   peaks: ReadonlyMap<string, number>;
@@ -79,14 +82,21 @@ export class Stage {
     this.dir = dir;
   }
 
-  static async open(settings: Partial<Config> = {}, places: Places = {}, groups: readonly Group[] = SERVICES) {
+  /** `workers`: processes of each of WORKERS, of which the second is called `ingest-b` and so on. */
+  static async open(
+    settings: Partial<Config> = {},
+    places: Places = {},
+    groups: readonly Group[] = SERVICES,
+    workers = 1,
+  ) {
     const dir = mkdtempSync(join(tmpdir(), 'sealwire-faults-'));
     // Ports at which the services find each other again, see startEnv.
     const ports = { PORT: await freePort(), EDGE_PORT: await freePort() };
     const env = await startEnv({ ...SETTINGS, ...ports, ...settings }, { logDir: dir, ...places });
     const stage = new this(env, dir);
     try {
-      await Promise.all(groups.map((group) => stage.add(group)));
+      const more = workers > 1 ? WORKERS.map((name) => stage.add(name, `${name}-b`)) : [];
+      await Promise.all([...groups.map((group) => stage.add(group)), ...more]);
     } catch (error) {
       await stage.close();
       throw error;
@@ -105,6 +115,11 @@ export class Stage {
     const one = this.processes.get(name);
     if (!one) throw new Error(`${name} does not run here`);
     return one;
+  }
+
+  /** Every process of a service: one, or two with tiny bounds. */
+  all(service: ServiceName): Spawned[] {
+    return [this.get(service), this.processes.get(`${service}-b`)].filter((one) => one !== undefined);
   }
 
   get place(): Place {
@@ -197,6 +212,7 @@ export class Stage {
       got: count((event) => event.kind === 'got'),
       resynced: count((event) => event.kind === 'got' && event.resync),
       gaps: count((event) => event.kind === 'gap'),
+      repeats: fleet.actors.reduce((sum, one) => sum + one.repeats, 0),
       recovery_ms,
       silence_ms: silenceMs(events),
       peaks: memory.peaks,

@@ -1,5 +1,6 @@
 /** Conversations over HTTP: made through the log, read from its projection. */
 import { createHash } from 'node:crypto';
+import type { CommandLimits } from '../../nats/command-limits.ts';
 import type { Gateway } from '../../nats/gateway.ts';
 import type { Limits } from '../../shared/auth/limits.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -7,7 +8,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import type { DirectBody } from '../../shared/contract/people.ts';
 import type { Conversation } from '../../shared/contract/scalars.ts';
 import type { Database } from '../../shared/db/database.ts';
-import { mustHaveBeenMember } from '../../shared/db/history.ts';
+import { mustHaveBeenMember, noConversation } from '../../shared/db/history.ts';
 import { directConversationId, partitionOf, uuid7, uuid7Time } from '../../shared/ids.ts';
 import type { Accounts } from './accounts.ts';
 import { listConversations, listMembers, readConversation } from './conversation-store.ts';
@@ -23,6 +24,7 @@ export interface ConversationDeps {
   accounts: Accounts;
   projection: Projection;
   limits: Limits;
+  commands: CommandLimits;
 }
 
 /** The same id for the same key of the same person: a repeated request makes nothing new. */
@@ -36,7 +38,7 @@ export function idForKey(user_id: string, key: string): string {
 export function conversations(
   deps: ConversationDeps,
 ): Pick<Handlers, 'direct' | 'create' | 'conversations' | 'conversation' | 'members'> {
-  const { config, db, gateway, accounts, projection, limits } = deps;
+  const { config, db, gateway, accounts, projection, limits, commands } = deps;
 
   async function personOf(body: DirectBody, me: string): Promise<string> {
     const { user_id, number, phone, email } = body;
@@ -82,6 +84,7 @@ export function conversations(
 
   return {
     async direct({ me: { user_id, device_id }, body }) {
+      commands.take(user_id);
       const to = await personOf(body, user_id);
       if (to === user_id) throw new ApiError('invalid_request', 'body: a conversation needs another person');
       const id = directConversationId(user_id, to);
@@ -93,6 +96,7 @@ export function conversations(
     },
 
     async create({ me: { user_id, device_id }, body, idempotency_key }) {
+      commands.take(user_id);
       const id = idempotency_key === undefined ? uuid7() : idForKey(user_id, idempotency_key);
       const member_ids = [...new Set(body.member_ids)].filter((member) => member !== user_id);
       if (member_ids.length + 1 > config.GROUP_MAX_MEMBERS)
@@ -127,8 +131,8 @@ export function conversations(
 
     async conversation({ me, id }) {
       const found = await readConversation(db, me.user_id, id);
-      if (!found) await mustHaveBeenMember(db, { user_id: me.user_id, conversation_id: id });
-      return { status: 200, data: found! };
+      if (!found) throw noConversation();
+      return { status: 200, data: found };
     },
 
     async members({ me, id, query: { limit = 50, cursor } }) {

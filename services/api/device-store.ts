@@ -1,5 +1,6 @@
 /** Devices of one person as they stand in Postgres. */
 import { endSessions } from '../../shared/auth/sessions.ts';
+import { ApiError } from '../../shared/contract/errors.ts';
 import type { MyDevice, PatchDeviceBody } from '../../shared/contract/keys.ts';
 import type { Query } from '../../shared/db/database.ts';
 import type { Device as DeviceRow } from '../../shared/db/entities.ts';
@@ -39,6 +40,29 @@ export async function patchDevice(
     [id, user_id, name ?? null, platform ?? null],
   );
   return row;
+}
+
+/**
+ * Inside a transaction that holds the person's row, so that log-ins at the same time count each other's devices.
+ * @throws {ApiError} `conflict` when the person has `max` devices: its details name the one that was unused for longest.
+ */
+export async function refuseTooMany(query: Query, user_id: string, max: number): Promise<void> {
+  const [row] = await query<{ device_id: string; last_seen: Date | null; devices: number }>(
+    `select d.id as device_id, count(*) over () as devices,
+       greatest(d.last_seen, (select max(s.last_used_at) from sessions s where s.device_id = d.id),
+         (select c.updated_at from device_cursors c where c.device_id = d.id)) as last_seen
+     from devices d where d.user_id = $1 and d.deleted_at is null order by 3 nulls first, 1 limit 1`,
+    [user_id],
+  );
+  if (!row || row.devices < max) return;
+  const { device_id, last_seen } = row;
+  throw new ApiError(
+    'conflict',
+    `device: an account has at most ${max}; log in with the id of one, or delete one first`,
+    {
+      details: { field: 'device', limit: max, device_id, last_seen: last_seen?.toISOString() ?? null },
+    },
+  );
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Devices over HTTP: mine to manage, everybody's to seal for. */
 import { ApiError } from '../../shared/contract/errors.ts';
+import type { Device, PublicDevice } from '../../shared/contract/scalars.ts';
 import type { Database } from '../../shared/db/database.ts';
 import type { Accounts } from './accounts.ts';
 import type { Announcer } from './announcer.ts';
@@ -13,6 +14,13 @@ export interface DeviceDeps {
   announcer: Announcer;
 }
 
+const toPublic = ({ id, user_id, identity_key, signing_key, registration_id }: Device): PublicDevice => ({
+  id,
+  user_id,
+  ...(identity_key !== undefined && { identity_key }),
+  ...(signing_key !== undefined && { signing_key }),
+  ...(registration_id !== undefined && { registration_id }),
+});
 const notMine = (): ApiError => new ApiError('not_found', 'you have no such device');
 
 export function devices({
@@ -28,10 +36,13 @@ export function devices({
     cursor === undefined ? undefined : decodeCursor(cursor);
 
   return {
-    async devices({ id, query: { limit = 50, cursor } }) {
+    async devices({ me, id, query: { limit = 50, cursor } }) {
       const [user, found] = await Promise.all([accounts.user(id), accounts.devices(id, after(cursor), limit + 1)]);
       if (!user) throw new ApiError('not_found', 'there is no such person');
-      return { status: 200, data: paged(found, limit, (device) => device) };
+      return {
+        status: 200,
+        data: paged<Device, Device | PublicDevice>(found, limit, id === me.user_id ? (device) => device : toPublic),
+      };
     },
 
     async myDevices({ me, query: { limit = 50, cursor } }) {

@@ -22,13 +22,20 @@ export function asApiError(error: unknown): ApiError {
   return new ApiError('internal', 'something went wrong on our side');
 }
 
+/** The rest of a refused body is read only if it is short, so that the connection can be used again. */
+const READ_ON_BYTES = 16_384;
+function remains({ req }: Ctx): number {
+  if (req.complete) return 0;
+  const { 'content-length': length, 'transfer-encoding': encoding } = req.headers;
+  return encoding === undefined ? Number(length ?? 0) : Number.POSITIVE_INFINITY;
+}
+
 function answerError(ctx: Ctx, error: ApiError): void {
   ctx.status = error.status;
   ctx.body = { error };
   if (error.retry_after_ms !== undefined) ctx.set('retry-after', String(Math.ceil(error.retry_after_ms / 1000)));
   if (error.status === 401) ctx.set('www-authenticate', 'Bearer');
-  // The rest of a body that is too large is not worth reading.
-  if (error.code === 'too_large') ctx.set('connection', 'close');
+  if (error.code === 'too_large' || remains(ctx) > READ_ON_BYTES) ctx.set('connection', 'close');
 }
 
 export function outermost({ log, metrics }: Pick<Context, 'log' | 'metrics'>): Middleware<State> {

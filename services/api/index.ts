@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import Koa from 'koa';
+import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
 import { openLimits } from '../../shared/auth/limits.ts';
@@ -15,6 +16,7 @@ import { hasPlain, resealPeople } from '../../shared/db/personal.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { publicReply } from '../../shared/ops.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
+import { openProxies } from '../../shared/proxies.ts';
 import { openAccounts } from './accounts.ts';
 import { openAnnouncer } from './announcer.ts';
 import { openCodes } from './codes.ts';
@@ -43,11 +45,12 @@ async function open(context: Context): Promise<Service> {
   const { config, db, log, metrics } = context;
   const nc = await context.connect('api');
   const gateway = new Gateway(nc, config);
+  const commands = new CommandLimits({ nc, config });
   const revocations = await watchRevocations({ nc, db, log, config });
   const tokens = openTokens(db, config, log);
   const sealer = openSealer(config);
   const limits = openLimits(db, config);
-  const passwords = await openPasswords(config, metrics);
+  const passwords = await openPasswords(config, metrics, { log });
   const accounts = openAccounts(db, sealer);
   // Of a version that kept them in the clear. What can't be done now is left to `npm run admin -- reencrypt`.
   const sealing = hasPlain(db)
@@ -87,8 +90,8 @@ async function open(context: Context): Promise<Service> {
         entering: enter,
         changed,
       }),
-      ...conversations({ config, db, gateway, accounts, projection, limits }),
-      ...messages({ config, db, gateway }),
+      ...conversations({ config, db, gateway, accounts, projection, limits, commands }),
+      ...messages({ config, db, gateway, commands }),
       ...leaving({
         config,
         db,
@@ -103,7 +106,7 @@ async function open(context: Context): Promise<Service> {
       ...keys({ config, db, accounts, announcer, limits, log }),
       ...sessionRoutes({ db, entering: enter, announce: devicesChanged }),
       ...webhooks({ config, db, serviceTokens, wake: wakeWebhooks }),
-      ...payments({ config, db, queue, gateway, projection }),
+      ...payments({ config, db, queue, gateway, projection, commands }),
       ...paymentsInbound({ config, queue, metrics }),
       ...push({ config, db }),
     },
@@ -119,12 +122,14 @@ async function open(context: Context): Promise<Service> {
     config,
   );
 
-  const app = new Koa<State>({
-    proxy: config.HTTP_TRUST_PROXY,
-    // The last address of X-Forwarded-For is the proxy's word; those before it are whatever a client wrote.
-    maxIpsCount: 1,
-  });
+  // Koa takes the host from X-Forwarded-Host then, which no page of another host can send without a preflight.
+  const app = new Koa<State>({ proxy: config.HTTP_TRUST_PROXY || config.TRUSTED_PROXIES.length > 0 });
   app.silent = true;
+  const clientAddress = openProxies(config, config.HTTP_TRUST_PROXY);
+  app.use((ctx, next) => {
+    ctx.request.ip = clientAddress(ctx.req.socket.remoteAddress ?? '', ctx.get('x-forwarded-for'));
+    return next();
+  });
   app.use((ctx, next) => {
     const reply = ctx.method === 'GET' ? publicReply(ctx.path, context) : undefined;
     if (!reply) return next();

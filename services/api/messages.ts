@@ -1,4 +1,5 @@
 /** Messages over HTTP: the same commands as over the socket. */
+import type { CommandLimits } from '../../nats/command-limits.ts';
 import type { Gateway } from '../../nats/gateway.ts';
 import { checkSignature } from '../../shared/auth/signatures.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -12,11 +13,13 @@ export interface MessageDeps {
   config: Config;
   db: Database;
   gateway: Gateway;
+  commands: CommandLimits;
 }
 
-export function messages({ config, db, gateway }: MessageDeps): Pick<Handlers, 'send' | 'read' | 'history'> {
+export function messages({ config, db, gateway, commands }: MessageDeps): Pick<Handlers, 'send' | 'read' | 'history'> {
   return {
     async send({ me: { user_id, device_id }, id, body }) {
+      commands.take(user_id);
       const bytes = sealed(body, config.MESSAGE_MAX_BYTES);
       const { payload: _, envelopes, ...rest } = body;
       const { signature, client_message_id, payload, envelopes: all } = body;
@@ -44,6 +47,7 @@ export function messages({ config, db, gateway }: MessageDeps): Pick<Handlers, '
     },
 
     async read({ me: { user_id, device_id }, id, body: { seq } }) {
+      commands.take(user_id);
       await gateway.call({ kind: 'read', conversation_id: id, user_id, device_id, seq });
       return { status: 200, data: { conversation_id: id, seq } };
     },

@@ -1,5 +1,5 @@
 import type { Payment, PaymentEvent, PaymentEventType, PaymentState } from '../../shared/contract/payments.ts';
-import type { Database } from '../../shared/db/database.ts';
+import type { Database, Query } from '../../shared/db/database.ts';
 
 interface Row {
   conversation_id: string;
@@ -17,31 +17,54 @@ const toPayment = ({ transfer_id, updated_at, ...row }: Row): Payment => ({
 const COLUMNS = 'p.conversation_id, p.request_id, p.state, p.transfer_id, p.seq, p.updated_at';
 
 type Now = { state: PaymentState; transfer_id?: string };
-const PENDING: Now = { state: 'pending' };
-const SELECT = 'select state, transfer_id from payment_requests where request_id = $1';
-const toNow = ({ state, transfer_id }: Pick<Row, 'state' | 'transfer_id'>): Now => ({
-  state,
-  ...(transfer_id === null ? {} : { transfer_id }),
-});
+/**
+ * Whether the conversation $2 is told the transfer of the request $1 that the person $3 puts there. The parties of a
+ * request are the people of the conversation that it was first put into while there was no transfer, of those that the
+ * payments service names, and of those that a party puts it into. Anybody else may know its id by chance.
+ */
+const IS_PARTY = `coalesce(
+  (select a.party from payment_attachments a where a.request_id = $1 and a.conversation_id = $2),
+  case when exists (select 1 from payment_attachments a where a.request_id = $1)
+    then exists (select 1 from payment_attachments a join members m using (conversation_id)
+      where a.request_id = $1 and a.party and m.user_id = $3 and m.left_seq is null)
+    else not exists (select 1 from payment_requests r where r.request_id = $1 and r.transfer_id is not null) end)`;
 
-/** Where a request is; `pending` when nothing was heard of it. */
-export async function readRequest(db: Database, request_id: string): Promise<Now> {
-  const [row] = await db.query<Row>(SELECT, [request_id]);
-  return row ? toNow(row) : PENDING;
+interface Placing {
+  request_id: string;
+  conversation_id: string;
+  user_id: string;
+}
+/** Where a request is, as its conversation may know. */
+interface Standing {
+  now: Now;
+  party: boolean;
+}
+
+/** `pending` when nothing was heard of the request. */
+export async function readRequest(query: Query, placing: Placing): Promise<Standing> {
+  const { request_id, conversation_id, user_id } = placing;
+  const rows = await query<{ state: PaymentState | null; transfer_id: string | null; party: boolean }>(
+    `select ${IS_PARTY} as party, r.state, r.transfer_id
+     from (select 1) one left join payment_requests r on r.request_id = $1`,
+    [request_id, conversation_id, user_id],
+  );
+  const { state, transfer_id, party } = rows[0]!;
+  const shown = party && transfer_id !== null;
+  return { now: state === null ? { state: 'pending' } : { state, ...(shown && { transfer_id }) }, party };
 }
 
 /** From now on the worker tells that conversation. Returns where the request is at that moment. */
-export function place(db: Database, request_id: string, conversation_id: string, user_id: string): Promise<Now> {
+export function place(db: Database, placing: Placing, party: boolean): Promise<Now> {
+  const { request_id, conversation_id, user_id } = placing;
   return db.transaction(async (query) => {
     // The worker takes the same lock.
     await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [request_id]);
     await query(
-      `insert into payment_attachments (request_id, conversation_id, attached_by) values ($1, $2, $3)
+      `insert into payment_attachments (request_id, conversation_id, attached_by, party) values ($1, $2, $3, $4)
        on conflict do nothing`,
-      [request_id, conversation_id, user_id],
+      [request_id, conversation_id, user_id, party],
     );
-    const [row] = await query<Row>(SELECT, [request_id]);
-    return row ? toNow(row) : PENDING;
+    return (await readRequest(query, placing)).now;
   });
 }
 

@@ -42,15 +42,20 @@ class Refused extends ApiError {
 }
 const unsigned = (message: string): Refused => new Refused('bad_signature', 'unauthenticated', message);
 
+/** What needs no body. @throws {ApiError} `unauthenticated` */
+function checkHeaders({ ts, sign }: { ts: string; sign: string }): void {
+  if (!/^\d{10}$/.test(ts)) throw unsigned('X-Webhook-Ts must be unix seconds, ten digits');
+  if (!/^[0-9a-f]{64}$/i.test(sign))
+    throw unsigned('X-Webhook-Sign must be hex(hmac_sha256(secret, ts + event + body))');
+}
+
 /** @throws {ApiError} `unauthenticated`: which of the three is wrong is told, not what would be right. */
 export function verify(
   { ts, event, sign }: { ts: string; event: string; sign: string },
   body: Uint8Array,
   { secret, windowSec, now }: { secret: string; windowSec: number; now: number },
 ): void {
-  if (!/^\d{10}$/.test(ts)) throw unsigned('X-Webhook-Ts must be unix seconds, ten digits');
-  if (!/^[0-9a-f]{64}$/i.test(sign))
-    throw unsigned('X-Webhook-Sign must be hex(hmac_sha256(secret, ts + event + body))');
+  checkHeaders({ ts, sign });
   const right = createHmac('sha256', secret).update(ts).update(event).update(body).digest();
   if (!timingSafeEqual(right, Buffer.from(sign, 'hex'))) throw unsigned('X-Webhook-Sign does not fit');
   if (Math.abs(now / 1000 - Number(ts)) > windowSec)
@@ -77,9 +82,11 @@ export function paymentsInbound({ config, queue, metrics }: PaymentDeps): Pick<H
 
   async function receive(raw: Raw): Promise<boolean> {
     if (!secret) throw new ApiError('not_found', 'payments are not connected: PAYMENTS_WEBHOOK_SECRET is not set');
-    const bytes = await raw.body(config.PAYMENTS_MAX_BODY_BYTES);
     const event = raw.header('x-webhook-event');
     const signed = { ts: raw.header('x-webhook-ts'), event, sign: raw.header('x-webhook-sign') };
+    // Before the body: nothing is read for whoever does not even try to sign.
+    checkHeaders(signed);
+    const bytes = await raw.body(config.PAYMENTS_MAX_BODY_BYTES);
     verify(signed, bytes, { secret, windowSec: config.PAYMENTS_WINDOW_SEC, now: Date.now() });
     const { type, body } = read(event, bytes);
     const key = dedupeKey(type, body.id, bytes);

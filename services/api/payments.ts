@@ -1,4 +1,5 @@
 /** Payment requests in conversations, for people; payment events, for operators. */
+import type { CommandLimits } from '../../nats/command-limits.ts';
 import type { Gateway } from '../../nats/gateway.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -18,22 +19,25 @@ export interface PaymentDeps {
   queue: PaymentQueue;
   gateway: Gateway;
   projection: Projection;
+  commands: CommandLimits;
 }
 
 export function payments(
   deps: PaymentDeps,
 ): Pick<Handlers, 'attachPayment' | 'payments' | 'paymentEvents' | 'replayPayment'> {
-  const { config, db, queue, gateway, projection } = deps;
+  const { config, db, queue, gateway, projection, commands } = deps;
   type Now = { state: PaymentState; transfer_id?: string | undefined };
 
   return {
     async attachPayment({ me: { user_id, device_id }, id: conversation_id, body: { request_id } }) {
+      commands.take(user_id);
       const put = (now: Now) =>
         gateway.call({ kind: 'payment', conversation_id, user_id, device_id, request_id, ...now });
       // The log first: it knows for certain who is a member. A request nobody has told us of yet is pending.
-      const before = await readRequest(db, request_id);
+      const placing = { request_id, conversation_id, user_id };
+      const { now: before, party } = await readRequest(db.query, placing);
       const { repeated, seq } = await put(before);
-      const after = await place(db, request_id, conversation_id, user_id);
+      const after = await place(db, placing, party);
       // It went forward meanwhile, and the worker did not know of this conversation yet.
       if (after.state !== before.state) await put(after);
       const written = await projection.until(

@@ -2,7 +2,7 @@
 import Router from '@koa/router';
 import type { ParameterizedContext } from 'koa';
 import Type, { type TSchema } from 'typebox';
-import type { Limits } from '../../shared/auth/limits.ts';
+import { addressKey, type Limits } from '../../shared/auth/limits.ts';
 import type { ServiceIdentity, ServiceTokens } from '../../shared/auth/service-tokens.ts';
 import type { Identity } from '../../shared/auth/tokens.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -17,7 +17,7 @@ import {
 } from '../../shared/contract/routes.ts';
 import { Id } from '../../shared/contract/scalars.ts';
 import { checker } from '../../shared/contract/validate.ts';
-import { readBody, readBytes } from './body.ts';
+import { Bodies } from './body.ts';
 import { type Browser, REFRESH_COOKIE } from './entering.ts';
 import type { State } from './http.ts';
 
@@ -79,10 +79,11 @@ export interface Identify {
 /** @throws when a route has no handler, or a handler no route. */
 export function createRouter(handlers: Handlers, identify: Identify, limits: Limits, config: Config): Router<State> {
   const router = new Router<State>();
+  const bodies = new Bodies(config);
   const stray = Object.keys(handlers).filter((name) => !Object.hasOwn(ROUTES, name));
   if (stray.length) throw new Error(`handlers without a route: ${stray.join(', ')}`);
 
-  async function caller(route: Route, ctx: Ctx): Promise<Identity | ServiceIdentity | undefined> {
+  async function identifyCaller(route: Route, ctx: Ctx): Promise<Identity | ServiceIdentity | undefined> {
     if (route.auth === 'none') return undefined;
     const token = bearer(ctx.get('authorization'));
     if (route.auth === 'service') return identify.service(token, route.scope ?? 'admin');
@@ -97,18 +98,20 @@ export function createRouter(handlers: Handlers, identify: Identify, limits: Lim
       | undefined;
     if (!handler) throw new Error(`route ${name} has no handler`);
     const checkBody = route.body && checker(route.body, 'body');
+    const limit = route.large ? config.HTTP_MAX_BODY_BYTES : config.HTTP_SMALL_BODY_BYTES;
     const checkQuery = route.query && checker(route.query, 'query');
 
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
       if (route.guarded) await limits.call(ctx.ip);
-      const me = await caller(route, ctx);
+      const me = await identifyCaller(route, ctx);
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(numbers(ctx.query, route.query!)) : checkNothing(ctx.query);
-      const body = checkBody?.(await readBody(ctx.req, config.HTTP_MAX_BODY_BYTES));
+      const caller = ctx.state.user_id ?? addressKey(ctx.ip);
+      const body = checkBody && (await bodies.read(ctx.req, { limit, caller }, checkBody));
       const raw = route.raw && {
         header: (header: string) => ctx.get(header),
-        body: (limit: number) => readBytes(ctx.req, limit),
+        body: (most: number) => bodies.readBytes(ctx.req, { limit: most, caller }),
       };
       const key = ctx.get('idempotency-key') || undefined;
       if (key && !IDEMPOTENCY_KEY.test(key))

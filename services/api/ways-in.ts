@@ -12,7 +12,7 @@ import type { PersonEvent } from '../../shared/pipeline/person-event.ts';
 import type { Account, Accounts, Names, NewAccount } from './accounts.ts';
 import type { Codes, Provable } from './codes.ts';
 import type { Courier } from './courier.ts';
-import { hasDevice, removeDevices } from './device-store.ts';
+import { hasDevice, refuseTooMany, removeDevices } from './device-store.ts';
 import { again, type Entering, hold } from './entering.ts';
 import { type IdentifierKind, normalise, recognise } from './identifiers.ts';
 import { targetOf } from './push-target.ts';
@@ -91,14 +91,21 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
     return names;
   }
 
-  /** A session on a device of theirs, or on a new one. */
+  /** A session on a device of theirs, or on a new one. Inside a transaction that holds their row. @throws {ApiError} `conflict` */
   async function signIn(query: Query, user_id: string, device: LoginBody['device'], ip: string): Promise<Started> {
+    if (device.id === undefined || !(await hasDevice(query, user_id, device.id)))
+      await refuseTooMany(query, user_id, config.DEVICES_MAX);
     const { id, added } = await accounts.signIn(query, user_id, device);
     const session = await sessions.start(query, user_id, id, ip);
     return { ...session, added };
   }
   const tell = ({ holder, ended, added }: Started, removed: readonly string[] = []): void => {
     if (added || ended.length || removed.length) changed(holder.user_id, { ended, removed });
+  };
+  /** Where somebody got in, wrong passwords of others don't lock that person out. */
+  const remember = (names: Names, { holder }: Started, ip: string): Promise<void> => {
+    const who = Object.entries(names).map(([kind, value]) => sealer.lookup(kind as IdentifierKind, value));
+    return limits.remember(who, ip, holder.device_id);
   };
   async function create(query: Query, id: string, names: Names, hash: string | null, body: NewAccount, ip: string) {
     return await sessions.start(query, id, await accounts.create(query, id, names, hash, body), ip);
@@ -131,6 +138,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       if (!verifies) {
         const hash = await passwords.hash(password);
         const session = await db.transaction((query) => create(query, id, names, hash, rest, ip));
+        await remember(names, session, ip);
         return { status: 201, ...(await entering.loggedIn(session, cookie)) };
       }
       const to: Provable = { kind: verifies, value: names[verifies]! };
@@ -161,30 +169,29 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
         await proof.use(query);
         return await create(query, user_id, names, password_hash, body, ip);
       });
-      await guess.right();
+      await Promise.all([guess.right(), remember(names, session, ip)]);
       return { status: 201, ...(await entering.loggedIn(session, cookie)) };
     },
 
     async login({ body, ip }) {
       const named = recognise(body.identifier) ?? { kind: 'username', value: body.identifier };
-      const guess = await limits.guess(sealer.lookup(named.kind, named.value), ip);
+      const guess = await limits.guess(sealer.lookup(named.kind, named.value), ip, body.device.id);
       const session = await again(async () => {
         const account = await accounts.find(named);
         const right = await passwords.verify(account?.password_hash, body.password);
         if (!account || !right) throw new ApiError('unauthenticated', 'identifier or password is wrong');
-        if (!account.suspended && passwords.stale(account.password_hash!)) {
+        // At once: what is refused from here on is not refused for a wrong password.
+        await guess.right();
+        if (account.suspended) throw suspended();
+        if (passwords.stale(account.password_hash!)) {
           const hash = await passwords.hash(body.password);
           if (await accounts.rehash(account.id, account.password_hash!, hash)) account.password_hash = hash;
-        }
-        if (account.suspended) {
-          await guess.right();
-          throw suspended();
         }
         return await db.transaction(async (query) =>
           (await hold(query, account)) ? await signIn(query, account.id, body.device, ip) : undefined,
         );
       });
-      await guess.right();
+      await remember({ [named.kind]: named.value }, session, ip);
       tell(session);
       return { status: 200, ...(await entering.loggedIn(session, body.cookie)) };
     },
@@ -199,8 +206,9 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
 
     async otpVerify({ body, ip }) {
       const to = provable(body);
-      const guess = await limits.guess(sealer.lookup(to.kind, to.value), ip);
+      const guess = await limits.guess(sealer.lookup(to.kind, to.value), ip, body.device.id);
       const proof = await codes.tryLogin(to, body.code);
+      await guess.right();
       let made = false;
       let strangers: readonly string[] = [];
       const session = await again(async () => {
@@ -222,7 +230,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
           return await create(query, uuid7(), { [to.kind]: to.value }, null, about, ip);
         });
       });
-      await guess.right();
+      await remember({ [to.kind]: to.value }, session, ip);
       tell(session, strangers);
       const told = await entering.loggedIn(session, body.cookie);
       return made ? { status: 201, ...told } : { status: 200, ...told };

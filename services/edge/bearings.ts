@@ -2,7 +2,7 @@
 import { uuid7Time } from '../../shared/ids.ts';
 import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
 import type { Edge } from './edge.ts';
-import { cursorAt } from './shards.ts';
+import { cursorAt, type StreamFacts } from './shards.ts';
 
 export interface Bearings {
   cursor: number;
@@ -12,28 +12,48 @@ export interface Bearings {
   gap?: { to: number; reason: 'reset' | 'retention' };
 }
 
+/**
+ * Whether the stream may have dropped an item for a device that has everything up to `seq`, and everything that was stored
+ * up to `since` (ms since 1970). What was dropped can't be read any more, so nobody can say whose it was: where the two
+ * bounds do not exclude a loss, it is announced.
+ */
+const mayHaveLost = ({ first_seq, dropped_until }: StreamFacts, seq: number, since: number): boolean =>
+  first_seq > seq + 1 && since < dropped_until;
+
+const lostForAge = (lineage: Lineage, { first_seq }: StreamFacts, cursor: number): Bearings => ({
+  cursor,
+  seq: first_seq - 1,
+  gap: { to: cursorAt(lineage, first_seq) - 1, reason: 'retention' },
+});
+
 /** A device that never had a cursor begins where it was made. */
 export async function firstBearings(edge: Edge, shard: number, lineage: Lineage, device_id: string): Promise<Bearings> {
-  const seq = await edge.replay.before(shard, uuid7Time(device_id));
+  const made = uuid7Time(device_id);
+  const seq = await edge.replay.before(shard, made);
+  const facts = await edge.shards.facts(shard, true);
+  // From the beginning: which sequences were given when the device was made is not known any more.
+  if (mayHaveLost(facts, 0, made)) return lostForAge(lineage, facts, cursorAt(lineage, 0));
   return { cursor: cursorAt(lineage, seq), seq };
 }
 
-/** `since`: when the cursor was moved last (ms since 1970), to see whether items got too old meanwhile. */
+/** `since`: until when the device had everything (ms since 1970), to see whether items got too old afterwards. */
 export async function bearings(
   edge: Edge,
   shard: number,
   lineage: Lineage,
   cursor: number,
-  since: number | undefined,
+  since: number,
 ): Promise<Bearings> {
   const { seq, lost } = placeOf(lineage, cursor);
-  if (lost) {
-    const to = cursorAt(lineage, Math.max(seq + 1, lineage.lives[0]!.from)) - 1;
-    return { cursor, seq, gap: { to, reason: 'reset' } };
-  }
-  if (since === undefined) return { cursor, seq };
   // Fresh: what grew too old a moment ago must not go without a word.
-  const { first_seq, first_at } = await edge.shards.facts(shard, true);
-  if (first_seq <= seq + 1 || since >= first_at) return { cursor, seq };
-  return { cursor, seq: first_seq - 1, gap: { to: cursorAt(lineage, first_seq) - 1, reason: 'retention' } };
+  const facts = await edge.shards.facts(shard, true);
+  if (lost) {
+    const next = Math.max(seq + 1, lineage.lives[0]!.from, facts.first_seq);
+    return {
+      cursor,
+      seq: Math.max(seq, facts.first_seq - 1),
+      gap: { to: cursorAt(lineage, next) - 1, reason: 'reset' },
+    };
+  }
+  return mayHaveLost(facts, seq, since) ? lostForAge(lineage, facts, cursor) : { cursor, seq };
 }

@@ -2,7 +2,6 @@
  * What clients ask for. Every frame is parsed once and checked against its schema; what is wrong is answered with a
  * typed `error` that echoes `id`, and the socket lives on unless it goes on and on.
  */
-import type { Waiter } from '../../nats/gateway.ts';
 import { checkSignature } from '../../shared/auth/signatures.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import {
@@ -15,19 +14,19 @@ import {
   type Ping,
   type ReceiptRead,
 } from '../../shared/contract/frames.ts';
-import { pageBySeq } from '../../shared/db/history.ts';
-import type { Answer } from '../../shared/pipeline/commands.ts';
 import { sealed } from '../../shared/pipeline/sealed.ts';
 import type { Edge } from './edge.ts';
+import { Pages } from './pages.ts';
 import { Recipients } from './recipients.ts';
+import { Sending, Statuses } from './sending.ts';
 import type { Session } from './session.ts';
 import { SERVER_VERSION } from './welcome.ts';
 
 /** Frames that are no frames, after which a socket is closed with 4400. */
 const STRIKES = 3;
-/** That many times the limit of commands in a window, and it is closed with 4429. */
-const PATIENCE = 3;
 const FREE = new Set(['inbox.ack', 'ping']);
+/** A frame that says in its beginning to be a free one. */
+const FREE_FRAME = /^\s{0,16}\{\s{0,16}"type"\s{0,16}:\s{0,16}"(inbox\.ack|ping)"/;
 
 type Handler<F> = (session: Session, frame: F) => undefined | Promise<void>;
 type Handlers = { [F in ClientFrame as F['type']]: Handler<F> };
@@ -43,12 +42,14 @@ const echo = (id: unknown): string => (typeof id === 'string' && id.length <= 64
 export class Commands {
   readonly #edge: Edge;
   readonly #recipients: Recipients;
+  readonly #pages: Pages;
   readonly #statuses: Statuses = new Statuses();
   readonly #handlers: Map<string, Handler<never>>;
 
   constructor(edge: Edge) {
     this.#edge = edge;
     this.#recipients = new Recipients(edge.db, edge.config);
+    this.#pages = new Pages(edge.historyDb, edge.config);
     const handlers: Handlers = {
       'message.send': (session, frame) => this.#send(session, frame),
       'inbox.ack': (session, { cursor }: InboxAck) => void session.inbox.ack(cursor),
@@ -66,6 +67,13 @@ export class Commands {
   take(session: Session, text: string): void {
     session.taken++;
     this.#edge.tally.in++;
+    const large = text.length > this.#edge.config.WS_MAX_FREE_BYTES;
+    const free = large ? FREE_FRAME.exec(text.slice(0, 128))?.[1] : undefined;
+    if (free) {
+      // Not worth parsing, which costs more than everything else that a free frame may cost.
+      this.#reject(session, { type: free }, text, this.#tooLarge(free));
+      return;
+    }
     let frame: Raw;
     try {
       frame = JSON.parse(text) as Raw;
@@ -79,13 +87,14 @@ export class Commands {
     }
     try {
       if (!FREE.has(frame.type)) this.#count(session);
+      else if (large) throw this.#tooLarge(frame.type);
       const check = CLIENT_FRAMES.get(frame.type);
       if (!check) throw new ApiError('invalid_request', 'there is no command of this type');
       const checked = check(frame);
       const handle = this.#handlers.get(frame.type) as Handler<ClientFrame>;
       handle(session, checked)?.catch((error: unknown) => this.#refuse(session, frame, error));
     } catch (error) {
-      this.#refuse(session, frame, error);
+      this.#reject(session, frame, text, error);
     }
   }
 
@@ -96,17 +105,24 @@ export class Commands {
   }
 
   #count(session: Session): void {
-    const { WS_RATE_LIMIT_MAX_COMMANDS: limit, WS_RATE_LIMIT_WINDOW_SEC } = this.#edge.config;
-    const now = Date.now();
-    if (now >= session.windowEnd) {
-      session.windowEnd = now + WS_RATE_LIMIT_WINDOW_SEC * 1_000;
-      session.commands = 0;
-    }
-    if (++session.commands <= limit) return;
-    if (session.commands > PATIENCE * limit) session.end(CLOSE.too_many_commands, 'too many commands');
-    throw new ApiError('rate_limited', `${limit} commands in ${WS_RATE_LIMIT_WINDOW_SEC} s are allowed`, {
-      retry_after_ms: session.windowEnd - now,
-    });
+    const spent = this.#edge.limits.spend(session.user_id);
+    if (spent === 'within') return;
+    if (spent === 'far over') session.end(CLOSE.too_many_commands, 'too many commands');
+    throw this.#edge.limits.refusal();
+  }
+
+  #tooLarge(type: string): ApiError {
+    return new ApiError('too_large', `${type}: at most ${this.#edge.config.WS_MAX_FREE_BYTES} bytes`);
+  }
+
+  /** Refuses a frame that failed its check. Such frames are never free, and their bytes are counted too. */
+  #reject(session: Session, frame: Raw, text: string, error: unknown): void {
+    this.#refuse(session, frame, error);
+    if (FREE.has(frame.type) && this.#edge.limits.spend(session.user_id) === 'far over')
+      session.end(CLOSE.too_many_commands, 'too many commands');
+    if (session.refused(Buffer.byteLength(text)) <= this.#edge.config.WS_MAX_REFUSED_BYTES) return;
+    const limited = error instanceof ApiError && error.code === 'rate_limited';
+    session.end(limited ? CLOSE.too_many_commands : CLOSE.protocol_error, 'too many bytes that had to be refused');
   }
 
   #send(session: Session, frame: MessageSend): undefined | Promise<void> {
@@ -172,10 +188,10 @@ export class Commands {
     session.say(`{"type":"ack",${echo(id)}"conversation_id":"${conversation_id}","seq":${seq}}`);
   }
 
-  async #history(session: Session, { type: _, id, ...range }: HistoryGet): Promise<void> {
-    const { user_id, device_id } = session;
-    const { messages, more } = await pageBySeq(this.#edge.db, { user_id, device_id, ...range });
-    session.say(`{"type":"history",${echo(id)}"messages":${JSON.stringify(messages)},"more":${more}}`);
+  #history(session: Session, frame: HistoryGet): Promise<void> {
+    return this.#pages.get(session, frame, ({ messages, more }) =>
+      session.say(`{"type":"history",${echo(frame.id)}"messages":${JSON.stringify(messages)},"more":${more}}`),
+    );
   }
 
   #refuse(session: Session, { type, id, client_message_id: given }: Raw, error: unknown): void {
@@ -188,62 +204,5 @@ export class Commands {
     const about = sent ? `"client_message_id":${JSON.stringify(given)},` : '';
     session.say(`{"type":"error",${echo(id)}${about}${JSON.stringify(told).slice(1)}`);
     if (sent) session.say(`{"type":"message.status","status":"rejected",${about}"reason":"${told.code}"}`);
-  }
-}
-
-/** One message on its way. */
-class Sending implements Waiter {
-  readonly #session: Session;
-  readonly #statuses: Statuses;
-  readonly #id: string;
-  readonly #clientId: string;
-  readonly failed: (error: ApiError) => void;
-  #answer: Answer | undefined;
-
-  constructor(session: Session, statuses: Statuses, id: string, clientId: string, failed: (error: ApiError) => void) {
-    this.#session = session;
-    this.#statuses = statuses;
-    this.#id = id;
-    this.#clientId = clientId;
-    this.failed = failed;
-  }
-
-  answered(answer: Answer): void {
-    this.#answer = answer;
-    this.#session.say(
-      `{"type":"ack",${this.#id}"message_id":"${answer.message_id}","conversation_id":"${answer.conversation_id}","seq":${answer.seq},"status":"queued"}`,
-    );
-  }
-
-  sent(): void {
-    if (this.#answer) this.#statuses.sent(this.#session, this.#answer, this.#clientId);
-  }
-}
-
-/** `sent` is cumulative: of a turn, each socket hears the highest seq of each conversation. */
-class Statuses {
-  #sent = new Map<Session, Map<string, { answer: Answer; clientId: string }>>();
-
-  sent(session: Session, answer: Answer, clientId: string): void {
-    if (this.#sent.size === 0) setImmediate(() => this.#flush());
-    let of = this.#sent.get(session);
-    if (!of) {
-      of = new Map();
-      this.#sent.set(session, of);
-    }
-    const known = of.get(answer.conversation_id);
-    if (!known || known.answer.seq < answer.seq) of.set(answer.conversation_id, { answer, clientId });
-  }
-
-  #flush(): void {
-    const sent = this.#sent;
-    this.#sent = new Map();
-    for (const [session, of] of sent) {
-      for (const { answer, clientId } of of.values()) {
-        session.say(
-          `{"type":"message.status","status":"sent","message_id":"${answer.message_id}","client_message_id":${JSON.stringify(clientId)},"conversation_id":"${answer.conversation_id}","seq":${answer.seq}}`,
-        );
-      }
-    }
   }
 }

@@ -1,6 +1,8 @@
 /**
  * How far each device has got, written behind: the newest of each device, in one statement. Cursors never go back. What
  * that makes known to be delivered is told by the same statement, so a device that acknowledges again tells it again.
+ * `updated_at` is until when a device had everything that was stored for it: what the inbox drops for its age may have been
+ * the device's where it was stored later.
  */
 import type { Logger } from 'pino';
 import type { Database } from '../../shared/db/database.ts';
@@ -18,23 +20,31 @@ interface Note {
   /** Prefix of the newest item. */
   about: Buffer;
 }
+/** How far a device has got. */
+export interface Reached {
+  cursor: number;
+  /** Until when it had everything that was stored for it, ms since 1970. */
+  since: number;
+}
 const CURSORS = `insert into device_cursors (device_id, cursor, updated_at)
-  select k.device_id, k.cursor, now() from unnest($1::uuid[], $2::bigint[]) as k(device_id, cursor)
+  select k.device_id, k.cursor, to_timestamp(k.since / 1000.0)
+  from unnest($1::uuid[], $2::bigint[], $3::bigint[]) as k(device_id, cursor, since)
   on conflict (device_id) do update
-    set cursor = greatest(device_cursors.cursor, excluded.cursor), updated_at = excluded.updated_at`;
+    set cursor = greatest(device_cursors.cursor, excluded.cursor),
+      updated_at = greatest(device_cursors.updated_at, excluded.updated_at)`;
 const WITH_EVENTS = `with moved as (${CURSORS})
   insert into event_outbox (id, type, conversation_id, data)
   select id, '${TYPE}', conversation_id, data
-  from unnest($3::uuid[], $4::uuid[], $5::json[]) as e(id, conversation_id, data)`;
+  from unnest($4::uuid[], $5::uuid[], $6::json[]) as e(id, conversation_id, data)`;
 
 export class Cursors {
   readonly #db: Database;
   readonly #log: Logger;
   readonly #timer: NodeJS.Timeout;
-  #dirty = new Map<string, number>();
-  #writing = new Map<string, number>();
+  #dirty = new Map<string, Reached>();
+  #writing = new Map<string, Reached>();
   /** Who asked the database before these were committed still comes for them. */
-  #written = new Map<string, number>();
+  #written = new Map<string, Reached>();
   /** By conversation, sender and device. */
   #notes = new Map<string, Note>();
   #flushing: Promise<void> | undefined;
@@ -45,9 +55,15 @@ export class Cursors {
     this.#timer = setInterval(() => void this.flush(), EVERY_MS).unref();
   }
 
-  set(device: string, cursor: number): void {
+  /** `since`: left out where the device may be missing something; a device has everything when it is made. */
+  set(device: string, cursor: number, since = uuid7Time(device)): void {
     const known = this.#dirty.get(device);
-    if (known === undefined || known < cursor) this.#dirty.set(device, cursor);
+    if (!known) {
+      this.#dirty.set(device, { cursor, since });
+    } else {
+      known.cursor = Math.max(known.cursor, cursor);
+      known.since = Math.max(known.since, since);
+    }
     if (this.#dirty.size === AT_ONCE) void this.flush();
   }
 
@@ -60,7 +76,7 @@ export class Cursors {
   }
 
   /** What is not written yet, or was a moment ago: where it is more than what the database said, it counts. */
-  get(device: string): number | undefined {
+  get(device: string): Reached | undefined {
     return this.#dirty.get(device) ?? this.#writing.get(device) ?? this.#written.get(device);
   }
 
@@ -92,12 +108,13 @@ export class Cursors {
     // Every edge locks rows in the same order.
     const devices = [...this.#writing.keys()].sort();
     try {
-      const cursors = devices.map((device) => this.#writing.get(device));
-      if (notes.size) await this.#db.query(WITH_EVENTS, [devices, cursors, ...columns([...notes.values()])]);
-      else await this.#db.query(CURSORS, [devices, cursors]);
+      const reached = devices.map((device) => this.#writing.get(device)!);
+      const values = [devices, reached.map(({ cursor }) => cursor), reached.map(({ since }) => since)];
+      if (notes.size) await this.#db.query(WITH_EVENTS, [...values, ...columns([...notes.values()])]);
+      else await this.#db.query(CURSORS, values);
       this.#written = this.#writing;
     } catch (error) {
-      for (const [device, cursor] of this.#writing) this.set(device, cursor);
+      for (const [device, { cursor, since }] of this.#writing) this.set(device, cursor, since);
       for (const [key, note] of notes) if (!this.#notes.has(key)) this.#notes.set(key, note);
       this.#log.warn({ unit: 'cursors', devices: devices.length, reason: String(error) }, 'cursors kept for later');
     }

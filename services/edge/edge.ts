@@ -1,6 +1,7 @@
 /** What the parts of one edge share. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
+import type { CommandLimits } from '../../nats/command-limits.ts';
 import type { Gateway } from '../../nats/gateway.ts';
 import type { Revocations } from '../../shared/auth/revocations.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -20,8 +21,11 @@ export interface Edge {
   log: Logger;
   metrics: Metrics;
   db: Database;
+  /** Connections of their own for pages of history, so that nothing else waits behind them. */
+  historyDb: Database;
   nc: NatsConnection;
   gateway: Gateway;
+  limits: CommandLimits;
   shards: Shards;
   replay: Replay;
   cursors: Cursors;
@@ -36,5 +40,7 @@ export interface Edge {
   restless: Set<Session>;
   /** Since the last look of the clock, which turns them into metrics. */
   tally: { in: number; out: number; backfill: number; gap: number };
+  /** To the broker, as far as is known. */
+  connected: boolean;
   draining: boolean;
 }

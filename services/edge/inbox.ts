@@ -10,10 +10,11 @@
  * Live items come by core subscription and cost no JetStream work; those that come while it is not live are kept if few,
  * so that the replay has something to meet. The order is by cursor; what was sent is never sent again on this socket.
  */
-import { shardOf } from '../../shared/ids.ts';
+import { shardOf, uuid7Time } from '../../shared/ids.ts';
 import { item } from '../../shared/pipeline/item.ts';
 import { bearings, firstBearings } from './bearings.ts';
 import { CatchUp, type Host } from './catch-up.ts';
+import type { Reached } from './cursors.ts';
 import type { Edge } from './edge.ts';
 import type { Session } from './session.ts';
 import { Unacked } from './unacked.ts';
@@ -30,6 +31,8 @@ export interface Live {
 }
 
 const HELD = 64;
+/** A device that left no room for so long goes on from where the stream begins now. */
+const STALE_MS = 60_000;
 /** Standing still for so long (the broker did not answer), the clock begins anew. */
 const PATIENCE_MS = 8_000;
 
@@ -55,13 +58,17 @@ export class Inbox implements Host {
   #catchUp: CatchUp | undefined;
   #greeted = false;
   #announce = true;
+  /** `inbox.empty` waits until fanout has written again what the broker may have lost. */
+  #owesEmpty = false;
   /** It may have a durable. */
   #durable = false;
-  #since: number | undefined;
+  /** Until when the device had everything, ms since 1970. */
+  #since: number;
 
   constructor(session: Session) {
     this.#session = session;
     this.shard = shardOf(session.user_id, session.edge.config.INBOX_SHARDS);
+    this.#since = uuid7Time(session.device_id);
   }
 
   get edge(): Edge {
@@ -80,11 +87,13 @@ export class Inbox implements Host {
     return this.#session.full ? 0 : this.edge.config.WS_MAX_UNACKED - this.#unacked.size;
   }
 
-  /** `cursor`: what the device has acknowledged, if it ever did; `since`: when that was, ms since 1970. */
-  start(cursor: number | undefined, since: number | undefined): void {
-    if (cursor !== undefined) this.sent = this.acked = cursor;
-    this.#since = since;
-    this.#durable = since !== undefined;
+  /** `reached`: what the device has acknowledged, if it ever did. */
+  start(reached: Reached | undefined): void {
+    if (reached) {
+      this.sent = this.acked = reached.cursor;
+      this.#since = reached.since;
+    }
+    this.#durable = reached !== undefined;
     this.restart();
   }
 
@@ -103,12 +112,17 @@ export class Inbox implements Host {
 
   close(): void {
     if (this.phase === 'closed') return;
+    const { edge, device_id, session_id } = this.#session;
     this.#turn('closed');
     this.#held = [];
+    // An item that is dropped for its age while the device is away counts from now on, not from the last one it got.
+    if (this.acked >= 0 && !edge.revocations.has(session_id)) edge.cursors.set(device_id, this.acked, this.#since);
   }
 
   /** By the clock. */
   check(now: number): void {
+    if (this.#owesEmpty && this.phase === 'live' && this.#tellEmpty() && !this.#session.full)
+      this.edge.restless.delete(this.#session);
     const waits = this.phase === 'starting' || (this.#catchUp && !this.#catchUp.stalled);
     if (waits && now - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > PATIENCE_MS) this.restart();
   }
@@ -149,7 +163,10 @@ export class Inbox implements Host {
   /** There may be room again. */
   resume(): void {
     if (this.room < this.edge.config.WS_MAX_UNACKED / 2) return;
-    if (this.phase === 'behind') this.#replay();
+    const waits = this.phase === 'behind' || this.#catchUp?.stalled;
+    // Meanwhile items may have grown too old.
+    if (waits && Date.now() - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > STALE_MS) this.restart();
+    else if (this.phase === 'behind') this.#replay();
     else this.#catchUp?.resume();
   }
 
@@ -186,13 +203,21 @@ export class Inbox implements Host {
     this.begun(0);
     this.#lastAll = this.#lastOwn = this.#place;
     this.#heard = 0;
-    if (this.#announce) this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
-    this.#announce = false;
+    if (this.#announce && !this.#tellEmpty()) this.edge.restless.add(this.#session);
     if (this.#durable) this.edge.away.back(this);
     this.#durable = false;
     const held = this.#held;
     this.#held = [];
     for (const [one, own] of held) this.live(one, own);
+  }
+
+  /** False where items that the broker lost may still come: the clock tries again. */
+  #tellEmpty(): boolean {
+    this.#owesEmpty = !this.edge.shards.whole(this.shard);
+    if (this.#owesEmpty) return false;
+    this.#session.say(`{"type":"inbox.empty","cursor":${this.sent}}`);
+    this.#announce = false;
+    return true;
   }
 
   async #begin(life: number): Promise<void> {
@@ -202,7 +227,7 @@ export class Inbox implements Host {
     const found =
       this.sent < 0
         ? await firstBearings(edge, shard, lineage, this.device_id)
-        : await bearings(edge, shard, lineage, this.sent, this.#greeted ? undefined : this.#since);
+        : await bearings(edge, shard, lineage, this.sent, this.#since);
     if (life !== this.#life) return;
     if (this.sent < 0) this.#advance(found.cursor, '');
     this.sent = Math.max(this.sent, found.cursor);
@@ -222,6 +247,7 @@ export class Inbox implements Host {
   }
 
   #turn(phase: Inbox['phase']): void {
+    this.settle();
     this.phase = phase;
     this.#life++;
     this.#moved = Date.now();
@@ -240,9 +266,15 @@ export class Inbox implements Host {
     this.#session.say(welcome(this.#session, { cursor: this.acked, backlog, lineage }));
   }
 
+  /** A device that is live and has acknowledged everything has what was stored up to now, as far as the broker is heard. */
+  settle(): void {
+    if (this.phase === 'live' && this.#unacked.size === 0 && this.edge.connected) this.#since = Date.now();
+  }
+
   #advance(cursor: number, reply: string): void {
     this.acked = cursor;
-    this.edge.cursors.set(this.device_id, cursor);
+    this.settle();
+    this.edge.cursors.set(this.device_id, cursor, this.#since);
     if (reply) this.edge.nc.publish(reply, '+ACK');
   }
 }

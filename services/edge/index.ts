@@ -2,10 +2,12 @@
  * edge: devices ↔ the pipeline. Takes commands from sockets to ingest, and brings each device its inbox: live items by one
  * core subscription per connected person, what was missed from the device's durable consumer.
  */
+import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { subject } from '../../nats/topology.ts';
 import { watchRevocations } from '../../shared/auth/revocations.ts';
 import { CLOSE } from '../../shared/contract/frames.ts';
+import { openDatabase } from '../../shared/db/database.ts';
 import { shardOf } from '../../shared/ids.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
@@ -36,11 +38,14 @@ async function open(context: Context): Promise<Service> {
     db,
     nc,
     gateway: new Gateway(nc, config),
+    limits: new CommandLimits({ nc, config }),
+    historyDb: await openDatabase({ ...config, DATABASE_POOL: config.HISTORY_POOL }, log),
     cursors,
     delivered: new Delivered(nc, config, cursors),
     sessions: new Map(),
     restless: new Set(),
     tally: { in: 0, out: 0, backfill: 0, gap: 0 },
+    connected: true,
     draining: false,
   } as unknown as Edge;
   edge.shards = new Shards(nc, config, (shard) => {
@@ -74,14 +79,16 @@ async function open(context: Context): Promise<Service> {
   const clock = startClock(edge);
   const server = await listen(edge, context);
 
-  let connected = true;
   void (async () => {
     for await (const { type } of nc.status()) {
-      if (type === 'disconnect') connected = false;
+      if (type === 'disconnect') {
+        for (const session of edge.sessions.values()) session.inbox.settle();
+        edge.connected = false;
+      }
       if (type !== 'reconnect') continue;
-      connected = true;
       // What was published meanwhile was not heard.
       for (const session of edge.sessions.values()) session.inbox.restart();
+      edge.connected = true;
     }
   })();
 
@@ -105,12 +112,13 @@ async function open(context: Context): Promise<Service> {
     edge.gateway.close();
     await edge.revocations.close();
     await edge.cursors.close();
+    await edge.historyDb.close();
     await nc.drain();
   }
 
   return {
     ready: () =>
-      !connected
+      !edge.connected
         ? 'not connected to NATS'
         : !edge.revocations.known
           ? 'which sessions ended is not known yet'

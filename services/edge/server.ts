@@ -2,24 +2,25 @@
 import * as uws from 'uWebSockets.js';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import { CLOSE, SUBPROTOCOL } from '../../shared/contract/frames.ts';
-import { uuid7 } from '../../shared/ids.ts';
+import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
 import type { Context } from '../../shared/lifecycle.ts';
 import { publicReply } from '../../shared/ops.ts';
 import { freePort } from '../../shared/ports.ts';
-import { Admission, type Admitted } from './admission.ts';
+import { openProxies } from '../../shared/proxies.ts';
+import { Admission, type Claim } from './admission.ts';
 import { Commands } from './commands.ts';
 import type { Edge } from './edge.ts';
-import { Session } from './session.ts';
+import { Entering } from './entering.ts';
 
 type Uws = typeof uws;
 type App = ReturnType<Uws['App']>;
 type Response = Parameters<Parameters<App['get']>[1]>[0];
+type Request = Parameters<Parameters<App['get']>[1]>[1];
 /** What uWebSockets.js keeps with a socket. */
 interface Held {
-  admitted: Admitted;
+  claim: Claim;
   ip: string;
-  session?: Session;
+  entering?: Entering;
 }
 
 const STATUS: Record<number, string> = {
@@ -42,8 +43,9 @@ export interface Server {
 
 export async function listen(edge: Edge, context: Context): Promise<Server> {
   const { config, log, metrics } = edge;
-  const admission = new Admission(edge.db, config);
+  const admission = new Admission(edge.db, config, edge.revocations, (device_id) => edge.sessions.has(device_id));
   const commands = new Commands(edge);
+  const clientAddress = openProxies(config);
   const app = uws.App();
 
   app.ws<Held>('/*', {
@@ -57,15 +59,9 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
     sendPingsAutomatically: false,
 
     upgrade(res, req, context) {
-      let gone = false;
-      res.onAborted(() => {
-        gone = true;
-      });
       const path = req.getUrl();
-      const key = req.getHeader('sec-websocket-key');
-      const extensions = req.getHeader('sec-websocket-extensions');
       const offered = req.getHeader('sec-websocket-protocol');
-      const ip = Buffer.from(res.getRemoteAddressAsText()).toString();
+      const ip = clientAddress(Buffer.from(res.getRemoteAddressAsText()).toString(), lines(req, 'x-forwarded-for'));
       const knock = {
         ip,
         host: req.getHeader('host'),
@@ -74,60 +70,40 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
         protocols: offered ? offered.split(',').map((one) => one.trim()) : [],
         query: new URLSearchParams(req.getQuery()),
       };
-      const admit = async (): Promise<Admitted> => {
+      let claim: Claim;
+      try {
         if (path !== '/v1/ws' && path !== '/ws') throw new ApiError('not_found', 'the socket is at /v1/ws');
         if (edge.draining) throw new ApiError('unavailable', 'this edge is going down', { retry_after_ms: 500 });
-        return await admission.check(knock);
-      };
-      admit().then(
-        (admitted) => {
-          if (gone) return;
-          const protocol = knock.protocols.length ? SUBPROTOCOL : '';
-          // An asynchronous upgrade in a cork is closed as it opens (1006) once in a few thousand times; without one, or in the
-          // cork of another socket, each prints a warning. Mended upstream by uNetworking/uWebSockets#1929. Clients connect again.
-          res.cork(() => void res.upgrade<Held>({ admitted, ip }, key, protocol, extensions, context));
-        },
-        (error: unknown) => {
-          if (!gone) refuse(res, error);
-        },
-      );
+        claim = admission.check(knock);
+      } catch (error) {
+        refuse(res, error);
+        return;
+      }
+      const key = req.getHeader('sec-websocket-key');
+      const extensions = req.getHeader('sec-websocket-extensions');
+      res.upgrade<Held>({ claim, ip }, key, knock.protocols.length ? SUBPROTOCOL : '', extensions, context);
     },
 
     open(ws) {
       const held = ws.getUserData();
-      const { admitted, ip } = held;
-      admission.entered(ip);
-      const session = new Session(edge, ws, uuid7(), admitted.identity, ip);
-      held.session = session;
-      metrics.sockets.inc();
-      const { device_id, user_id, connection_id } = session;
-      edge.sessions.get(device_id)?.end(CLOSE.replaced, 'a newer connection of this device');
-      edge.sessions.set(device_id, session);
-      // Ended between the check and now.
-      if (edge.revocations.has(session.session_id)) return session.end(CLOSE.unauthenticated, 'this session has ended');
-      edge.presence.here(device_id);
-      edge.people.join(session);
-      edge.people.signal(user_id, { t: 'replaced', device_id, connection_id });
-      const { cursor, since } = admitted;
-      const known = edge.cursors.get(device_id);
-      if (known !== undefined && known > (cursor ?? -1)) session.inbox.start(known, Date.now());
-      else session.inbox.start(cursor, since);
+      held.entering = new Entering(edge, commands, ws, held.ip);
+      void held.entering.enter(admission, held.claim);
     },
 
     message(ws, message, isBinary) {
-      const { session } = ws.getUserData();
-      if (!session?.open || session.closingSince) return;
-      if (isBinary) commands.strike(session, 'frames of this subprotocol are text');
-      else commands.take(session, Buffer.from(message).toString());
+      // The bytes are only there until this returns.
+      ws.getUserData().entering?.take(isBinary ? undefined : Buffer.from(message).toString());
     },
 
     drain(ws) {
-      ws.getUserData().session?.drained();
+      ws.getUserData().entering?.session?.drained();
     },
 
     close(ws, code) {
-      const { session, ip } = ws.getUserData();
-      admission.left(ip);
+      const { entering, ip, claim } = ws.getUserData();
+      admission.left(ip, claim);
+      entering?.closed();
+      const session = entering?.session;
       if (!session) return;
       const { acked, unacked } = session.inbox;
       session.closed();
@@ -186,6 +162,15 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
       app.close();
     },
   };
+}
+
+/** All lines of a header: `getHeader` gives only the first, which a client may have written before a proxy added its own. */
+function lines(req: Request, name: string): string {
+  const found: string[] = [];
+  req.forEach((key, value) => {
+    if (key === name) found.push(value);
+  });
+  return found.join(',');
 }
 
 /** LIBUS_LISTEN_EXCLUSIVE_PORT; the types lack it, and this form of `listen`. */

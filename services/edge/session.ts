@@ -48,8 +48,6 @@ export class Session {
   fullSince = 0;
   closingSince = 0;
   strikes = 0;
-  windowEnd = 0;
-  commands = 0;
   /** Commands taken and frames said in all. */
   taken = 0;
   said = 0;
@@ -59,6 +57,10 @@ export class Session {
   #outBytes = 0;
   #refused = 0;
   #turn: Promise<void> | undefined;
+  #refusedBytes = 0;
+  #refusedUntil = 0;
+  /** Who waits until there is room. */
+  #waiting: (() => void)[] = [];
 
   constructor(
     edge: Edge,
@@ -99,6 +101,23 @@ export class Session {
     return this.fullSince !== 0 || this.#outBytes > this.edge.config.WS_MAX_BUFFERED_BYTES;
   }
 
+  /** Counts a frame that had to be refused. @returns the bytes of such frames in this window */
+  refused(bytes: number): number {
+    const now = Date.now();
+    if (now >= this.#refusedUntil) {
+      this.#refusedUntil = now + this.edge.config.WS_RATE_LIMIT_WINDOW_SEC * 1_000;
+      this.#refusedBytes = 0;
+    }
+    this.#refusedBytes += bytes;
+    return this.#refusedBytes;
+  }
+
+  /** Resolves when the socket is not full, or is gone. */
+  room(): Promise<void> {
+    if (!this.open || !this.full) return Promise.resolve();
+    return new Promise((resolve) => void this.#waiting.push(resolve));
+  }
+
   say(frame: Frame): void {
     if (!this.open || this.closingSince) return;
     this.#outBytes += frame.length;
@@ -123,6 +142,7 @@ export class Session {
     const buffered = this.#socket.getBufferedAmount();
     if (buffered <= config.WS_MAX_BUFFERED_BYTES) {
       if (!this.full && this.inbox.phase !== 'live') this.inbox.resume();
+      this.#makeRoom();
       return;
     }
     if (!this.full) {
@@ -142,6 +162,11 @@ export class Session {
     if (this.fullSince === 0 || this.#socket.getBufferedAmount() > this.edge.config.WS_MAX_BUFFERED_BYTES / 2) return;
     this.fullSince = 0;
     this.inbox.resume();
+    this.#makeRoom();
+  }
+
+  #makeRoom(): void {
+    if (!this.open || !this.full) for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   ping(): void {
@@ -171,6 +196,7 @@ export class Session {
     this.inbox.close();
     this.#out = [];
     this.#outBytes = 0;
+    this.#makeRoom();
     this.edge.restless.delete(this);
   }
 }

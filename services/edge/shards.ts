@@ -12,8 +12,11 @@ import { inTurns } from './batched.ts';
 export interface StreamFacts {
   first_seq: number;
   last_seq: number;
-  /** When the oldest item was stored, ms since 1970. */
-  first_at: number;
+  /**
+   * No item that the stream has dropped was stored later, ms since 1970: when the oldest item that is left was stored, or,
+   * in an empty stream, the newest that there ever was. Infinity where the broker does not know.
+   */
+  dropped_until: number;
   max_per_subject: number;
 }
 interface Waiting {
@@ -23,10 +26,21 @@ interface Waiting {
 }
 const POLL_MS = 1_000;
 const EAGER_MS = 50;
+/** While devices wait for what is written again. */
+const RESTORE_POLL_MS = 250;
 const PATIENCE_MS = 5_000;
 const FACTS_MS = 5_000;
+/** The newest item of an empty stream may have been on its way to a device that left with everything else. */
+const ON_THE_WAY_MS = 5_000;
 /** Others wait behind one whose answer was lost. */
 const INFO_TIMEOUT_MS = 2_000;
+
+/** An empty stream has no first item (the broker says 0001-01-01), and still knows when the last one was stored. */
+function droppedUntil(state: { messages: number; first_ts: string; last_ts: string }): number {
+  if (state.messages > 0) return Date.parse(state.first_ts);
+  const last_at = Date.parse(state.last_ts);
+  return last_at > 0 ? last_at + ON_THE_WAY_MS : Number.POSITIVE_INFINITY;
+}
 
 /** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
 export function cursorAt(lineage: Lineage, seq: number): number {
@@ -41,6 +55,9 @@ export class Shards {
   /** By shard: base of the newest life that was heard of. */
   readonly #heard = new Map<number, number>();
   readonly #facts = new Map<number, StreamFacts & { at: number }>();
+  /** By shard that is not whole: the broker it was seen with, and since when (ms since 1970). */
+  readonly #partly = new Map<number, { server: string; since: number }>();
+  readonly #restoreMs: number;
   readonly #ask = inTurns((shard: number) => this.#info(shard));
   #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -50,6 +67,7 @@ export class Shards {
   constructor(nc: NatsConnection, config: Config, changed: (shard: number) => void) {
     this.#nc = nc;
     this.#changed = changed;
+    this.#restoreMs = config.INBOX_RESTORE_WAIT_MS;
     this.#lineages = new Array(config.INBOX_SHARDS).fill(undefined);
     void this.#poll();
   }
@@ -75,6 +93,24 @@ export class Shards {
     const lineage = this.#lineages[shard];
     if (!lineage) throw new Error(`inbox shard ${shard} has no lineage yet: fanout has not begun`);
     return lineage;
+  }
+
+  /**
+   * True once fanout has written again what the running broker may have lost, so that an inbox can be called empty; and
+   * after INBOX_RESTORE_WAIT_MS without that word, lest clients wait for ever where fanout is missing.
+   */
+  whole(shard: number): boolean {
+    if (this.#fits(shard) && this.#lineages[shard]!.whole) {
+      this.#partly.delete(shard);
+      return true;
+    }
+    const server = this.#nc.info?.server_id ?? '';
+    let known = this.#partly.get(shard);
+    if (known?.server !== server) {
+      known = { server, since: Date.now() };
+      this.#partly.set(shard, known);
+    }
+    return Date.now() - known.since > this.#restoreMs;
   }
 
   /**
@@ -122,7 +158,10 @@ export class Shards {
       else still.push(one);
     }
     this.#waiting = still;
-    this.#timer = setTimeout(() => void this.#poll(), still.length || !this.ready ? EAGER_MS : POLL_MS).unref();
+    this.#timer = setTimeout(
+      () => void this.#poll(),
+      still.length || !this.ready ? EAGER_MS : this.#partly.size ? RESTORE_POLL_MS : POLL_MS,
+    ).unref();
   }
 
   async #read(shard: number): Promise<void> {
@@ -140,14 +179,14 @@ export class Shards {
     const reply = await this.#nc.request(`$JS.API.STREAM.INFO.${inboxStream(shard)}`, '', { timeout: INFO_TIMEOUT_MS });
     const { config, state, error } = reply.json<{
       config: { max_msgs_per_subject: number };
-      state: { first_seq: number; last_seq: number; first_ts: string };
+      state: { messages: number; first_seq: number; last_seq: number; first_ts: string; last_ts: string };
       error?: { description: string };
     }>();
     if (error) throw new Error(error.description);
     const facts = {
       first_seq: state.first_seq,
       last_seq: state.last_seq,
-      first_at: Date.parse(state.first_ts),
+      dropped_until: droppedUntil(state),
       max_per_subject: config.max_msgs_per_subject > 0 ? config.max_msgs_per_subject : Number.POSITIVE_INFINITY,
       at: Date.now(),
     };

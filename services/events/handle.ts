@@ -51,8 +51,8 @@ export function eventsOf({ meta }: LogRecord): Event[] {
       const data = { conversation_id, seq, user_id, device_id };
       return [event('chat.message.read', at, `${conversation_id} ${user_id} ${seq}`, data, conversation_id)];
     }
-    default:
-      // A kind that is younger than this worker says nothing yet.
+    case 'notice':
+    case 'payment':
       return [];
   }
 }

@@ -6,6 +6,7 @@ import { Retake } from '../../nats/consume.ts';
 import { logHead } from '../../nats/log.ts';
 import { logWriters } from '../../nats/log-writer.ts';
 import { PublishError, Publisher } from '../../nats/publish.ts';
+import { earliest } from '../../nats/standing.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { encodeLines } from '../../shared/pipeline/events.ts';
@@ -76,6 +77,7 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () => outbox.trouble ?? writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusedSince)),
     close: async () => {
       await Promise.all([...writers.map((writer) => writer.close()), outbox.close()]);
       publisher.close();

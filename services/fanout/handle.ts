@@ -35,6 +35,8 @@ export class Items {
   readonly #shape: Shape;
   readonly #bases: number[];
   readonly #recipients: Recipients;
+  /** By shard: the entry whose records are added now stands there already. */
+  #has: boolean[] | undefined;
 
   /** `bases`: the cursor base of each shard. */
   constructor(shape: Shape, bases: number[], recipients: Recipients) {
@@ -44,12 +46,17 @@ export class Items {
     this.shards = bases.map(() => []);
   }
 
+  /** From now on records of `entry` are added; shards that `reached` it have its items. */
+  begin(entry: number, reached: readonly number[]): void {
+    this.#has = reached.some((upTo) => upTo >= entry) ? reached.map((upTo) => upTo >= entry) : undefined;
+  }
+
   add({ meta, head, body }: LogRecord): void {
     if (meta.kind === 'message') this.#message(meta, head, body);
     else if (meta.kind === 'conversation') this.#conversation(meta);
     else if (meta.kind === 'payment') this.#payment(meta);
     else if (meta.kind === 'read') this.#read(meta);
-    else this.#notice(meta);
+    else if (meta.kind === 'notice') this.#notice(meta);
   }
 
   #message(meta: MessageRecord, head: Buffer, body: Buffer): void {
@@ -135,6 +142,7 @@ export class Items {
     const made: Buffer[] = [];
     for (const user of users) {
       const shard = shardOf(user, this.#shape.INBOX_SHARDS);
+      if (this.#has?.[shard]) continue;
       let data = made[shard];
       if (!data) {
         head.base = this.#bases[shard]!;

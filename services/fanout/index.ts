@@ -3,21 +3,27 @@
  * one batch per shard, acknowledged as a whole. Then the senders hear `sent`. What is written twice after a fault is
  * dropped by devices, which know messages by their id.
  */
+import { pause } from '../../nats/attempts.ts';
+import { Backoff } from '../../nats/backoff.ts';
 import { type Delivered, Retake } from '../../nats/consume.ts';
 import { logWriters } from '../../nats/log-writer.ts';
 import { PublishError, Publisher } from '../../nats/publish.ts';
+import { earliest } from '../../nats/standing.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import { Items } from './handle.ts';
 import { Lives } from './lives.ts';
+import { upTo } from './marks.ts';
 import { Members } from './members.ts';
 import { Quota } from './quota.ts';
 import { Removed } from './removed.ts';
 
 const WINDOW = 64;
 const MARK_MS = 1_000;
+/** How often is looked while what the broker may have lost is being written again. */
+const REPAIR_MS = 200;
 
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
@@ -34,29 +40,54 @@ async function open(context: Context): Promise<Service> {
   const unmarked = new Map<number, { entry: number; server: string }>();
   /** Partitions taken over and not marked since: the first mark does not wait, lest another process goes back in vain. */
   const unknown = new Set<number>();
-  const mark = (): void => {
-    for (const [partition, { entry, server }] of unmarked) if (server === lives.server) lives.mark(partition, entry);
+  const mark = async (): Promise<void> => {
+    const marked = [...unmarked];
     unmarked.clear();
+    for (const [partition, { entry, server }] of marked)
+      if (server === lives.server)
+        await lives
+          .mark(partition, entry)
+          .catch((error: unknown) => log.warn({ stage: 'fanout', partition, reason: String(error) }, 'not marked'));
   };
-  const ticking = setInterval(() => {
+  const repairs = new Backoff(REPAIR_MS, MARK_MS);
+  let whole = false;
+  let ticking: NodeJS.Timeout;
+  let tick: Promise<void> = Promise.resolve();
+  const next = (): void => {
+    // Edges wait for the end of a repair; otherwise it is enough to look as often as marks are made.
+    const begin = (): void => {
+      tick = round().finally(next);
+    };
+    ticking = setTimeout(begin, whole ? MARK_MS : REPAIR_MS).unref();
+  };
+  const round = async (): Promise<void> => {
     if (nc.isClosed()) return;
-    mark();
-    lives
-      .repair()
-      .catch((error: unknown) => log.warn({ stage: 'fanout', reason: String(error) }, 'looking again soon'));
-  }, MARK_MS).unref();
+    await mark();
+    try {
+      whole = await lives.repair();
+      repairs.succeed();
+    } catch (error) {
+      const { waitMs, say } = repairs.fail();
+      if (say) log.warn({ stage: 'fanout', tries: repairs.count, reason: String(error) }, 'looking again soon');
+      await pause(waitMs);
+    }
+  };
+  next();
 
   const writers = logWriters(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query);
+    let reached: number[] = [];
     return {
       window: WINDOW,
-      takeOver() {
+      async takeOver() {
         unmarked.delete(partition);
         unknown.add(partition);
         members.forget();
-        return lives.takeOver(partition);
+        const start = await lives.takeOver(partition);
+        reached = start.reached;
+        return start.from;
       },
-      async handle(batch) {
+      async handle(batch, fence) {
         const { server } = lives;
         const bases = await lives.bases();
         const records = batch.flatMap(({ value }) => value);
@@ -66,17 +97,24 @@ async function open(context: Context): Promise<Service> {
           partnersOf: (user) => members.partnersOf(user),
           isGone: (device) => removed.has(device),
         });
-        for (const record of records) items.add(record);
+        for (const { seq, value } of batch) {
+          items.begin(seq, reached);
+          for (const record of value) items.add(record);
+        }
+        const { seq: entry } = batch.at(-1)!;
+        const shards = items.shards.filter((shard) => shard.length);
+        for (const shard of shards) shard.at(-1)!.headers = upTo(partition, entry);
+        await fence();
         try {
-          await Promise.all(items.shards.filter((shard) => shard.length).map((shard) => writes.write(shard)));
+          await Promise.all(shards.map((shard) => writes.write(shard)));
         } catch (error) {
           // The broker may have lost a shard: look, and go back to where the marks stand.
           if (error instanceof PublishError) throw new Retake(`inbox: ${error.message}`);
           throw error;
         }
         await removed.purge(records);
-        unmarked.set(partition, { entry: batch.at(-1)!.seq, server });
-        if (unknown.delete(partition)) mark();
+        unmarked.set(partition, { entry, server });
+        if (unknown.delete(partition)) void mark();
         quota.count(items.counts);
         tell(batch);
         metrics.records.inc({ stage: 'fanout', outcome: 'ok' }, records.length);
@@ -102,10 +140,13 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
+    brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusedSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
-      clearInterval(ticking);
-      mark();
+      clearTimeout(ticking);
+      await tick;
+      clearTimeout(ticking);
+      await mark();
       quota.close();
       writes.close();
       await nc.drain();

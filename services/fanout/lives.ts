@@ -6,17 +6,23 @@
  */
 import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
-import { headers, type NatsConnection } from 'nats';
+import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
+import { resetDurable } from '../../nats/durable.ts';
 import { directBatch, logHead } from '../../nats/log.ts';
 import { consumer, inboxStream, LINEAGE_BUCKET, LOG, streams, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { beginLife, type Lineage } from '../../shared/pipeline/lineage.ts';
+import { reachedSince, readMark, writeMark } from './marks.ts';
 
-interface Mark {
-  entry: number;
-  /** The broker process that had it. */
-  server: string;
+/** Where a worker goes on with a partition. */
+export interface Start {
+  /** The log sequence to begin at; undefined: nothing is missing, the consumer's ack floor. */
+  from: number | undefined;
+  /** By shard: up to which entry it has the partition already; -1 where nobody knows. */
+  reached: number[];
+  /** A mark is missing, or is one for another broker process. */
+  unsure: boolean;
 }
 /** A stream that is gone as a whole: how far back its items are written again; what is older is told as a gap. */
 const REWRITE_MS = 120_000;
@@ -25,9 +31,17 @@ export class Lives {
   readonly #nc: NatsConnection;
   readonly #config: Config;
   readonly #log: Logger;
+  readonly #partitions: number[];
+  readonly #shards: number[];
   #repaired = '';
+  /** The broker process of which the edges were told that all is written again. */
+  #whole = '';
+  /** Where the partitions ended when the broker process was first seen. */
+  #heads: { server: string; of: number[] } | undefined;
   /** By partition: the broker process under which this process took it over, which says where it goes on. */
   readonly #taken = new Map<number, string>();
+  /** By partition: creation time of the LOG that it was last looked up in. */
+  readonly #logs = new Map<number, string>();
   #current: { server: string; bases: Promise<number[]> } | undefined;
   #bucket: Promise<KV> | undefined;
 
@@ -35,6 +49,8 @@ export class Lives {
     this.#nc = nc;
     this.#config = config;
     this.#log = log;
+    this.#partitions = Array.from({ length: config.PARTITIONS }, (_, partition) => partition);
+    this.#shards = Array.from({ length: config.INBOX_SHARDS }, (_, shard) => shard);
   }
 
   /** The broker process; a cluster of replicas is one broker that does not forget. */
@@ -45,8 +61,7 @@ export class Lives {
   /** The cursor base of every shard, for the broker that is connected now. */
   bases(): Promise<number[]> {
     if (this.#current?.server !== this.server) {
-      const shards = Array.from({ length: this.#config.INBOX_SHARDS }, (_, shard) => this.#base(shard));
-      const current = { server: this.server, bases: Promise.all(shards) };
+      const current = { server: this.server, bases: Promise.all(this.#shards.map((shard) => this.#base(shard))) };
       this.#current = current;
       current.bases.catch(() => {
         if (this.#current === current) this.#current = undefined;
@@ -70,6 +85,7 @@ export class Lives {
           { stage: 'fanout', shard, from: last + 1, anew: old !== undefined && old.created !== created },
           'a life of an inbox shard began',
         );
+        this.#whole = '';
         return lineage.lives.at(-1)!.base;
       } catch (error) {
         // Another fanout was first: take what it wrote.
@@ -91,73 +107,107 @@ export class Lives {
   }
 
   /**
-   * Once for each broker process: makes sure of the shards, and lets partitions that have nothing new go back to where
-   * their marks stand. Whoever works them takes them over by what comes again.
+   * For each broker process: makes sure of the shards, lets partitions that have nothing new go back to where they stand
+   * in all shards (whoever works them takes them over by what comes again), and once all is written again says so to the
+   * edges. False until then: call it again.
    */
-  async repair(): Promise<void> {
+  async repair(): Promise<boolean> {
     const { server } = this;
     await this.bases();
-    if (server === this.#repaired) return;
-    for (let partition = 0; partition < this.#config.PARTITIONS; partition++) {
-      // Whoever works it here went back by itself, and may not have marked anything yet.
-      const mine = (): boolean => this.#taken.get(partition) === server;
-      const from = mine() ? undefined : await this.#start(partition);
-      if (from === undefined || mine()) continue;
-      const path = `$JS.API.CONSUMER.RESET.${LOG}.${consumer.fanout(partition)}`;
-      await this.#nc.request(path, JSON.stringify({ seq: from }), { timeout: 5_000 });
+    if (this.#heads?.server !== server) {
+      const heads = await Promise.all(this.#partitions.map((partition) => logHead(this.#nc, partition)));
+      this.#heads = { server, of: heads.map(({ head }) => head) };
     }
-    this.#repaired = server;
+    if (server !== this.#repaired) {
+      for (const partition of this.#partitions) {
+        // Whoever works it here went back by itself, and may not have marked anything yet.
+        const mine = (): boolean => this.#taken.get(partition) === server;
+        if (mine()) continue;
+        const { from, unsure } = await this.#start(partition);
+        if (!unsure || mine()) continue;
+        if (from === undefined) await this.mark(partition, this.#heads.of[partition]!);
+        else
+          await resetDurable(this.#nc, { stream: LOG, consumer: { durable_name: consumer.fanout(partition) } }, from);
+      }
+      this.#repaired = server;
+    }
+    if (this.#whole !== server && (await this.#isWhole(server))) {
+      for (const shard of this.#shards) await this.#tellWhole(shard);
+      this.#whole = server;
+    }
+    return this.#whole === server;
+  }
+
+  /** Everything that the log held when this broker process was first seen stands in every shard. */
+  async #isWhole(server: string): Promise<boolean> {
+    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    for (const partition of this.#partitions) {
+      const head = this.#heads!.of[partition]!;
+      if (head === 0) continue;
+      const marks = await Promise.all(this.#shards.map((shard) => readMark(this.#nc, shard, partition)));
+      if (!marks.every((mark) => mark?.server === server)) return false;
+      if (marks.every((mark) => mark!.entry >= head)) continue;
+      // The last entries were dead letters, which no mark names.
+      const { ack_floor } = await manager.consumers.info(LOG, consumer.fanout(partition));
+      if (ack_floor.stream_seq < head) return false;
+    }
+    return true;
+  }
+
+  async #tellWhole(shard: number): Promise<void> {
+    const bucket = await this.#bucket!;
+    const entry = await bucket.get(String(shard));
+    const lineage = entry?.json<Lineage>();
+    if (!entry || !lineage || lineage.whole || lineage.server !== this.server) return;
+    try {
+      await bucket.put(String(shard), JSON.stringify({ ...lineage, whole: true }), { previousSeq: entry.revision });
+    } catch (error) {
+      // Another fanout said it, or began another life.
+      if (!(error instanceof JetStreamApiError && error.code === 10071)) throw error;
+    }
   }
 
   /** Says in every shard that `partition` stands there up to `entry`; each mark replaces the one before. */
-  mark(partition: number, entry: number): void {
-    const rollup = headers();
-    rollup.set('Nats-Rollup', 'sub');
-    const mark = JSON.stringify({ entry, server: this.server } satisfies Mark);
-    for (let shard = 0; shard < this.#config.INBOX_SHARDS; shard++)
-      this.#nc.publish(subject.mark(shard, partition), mark, { headers: rollup });
+  async mark(partition: number, entry: number): Promise<void> {
+    const { server } = this;
+    const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
+    await Promise.all(this.#shards.map((shard) => writeMark(this.#nc, shard, partition, { entry, server, log })));
   }
 
-  /** Where this process goes on with a partition: undefined for its consumer's ack floor, else the log sequence to begin at. */
-  takeOver(partition: number): Promise<number | undefined> {
+  /** Where this process goes on with a partition. */
+  takeOver(partition: number): Promise<Start> {
     this.#current = undefined;
     this.#taken.set(partition, this.server);
     return this.#start(partition);
   }
 
-  async #start(partition: number): Promise<number | undefined> {
+  async #start(partition: number): Promise<Start> {
     await this.bases();
     const manager = await jetstreamManager(this.#nc, { checkAPI: false });
-    const { head } = await logHead(this.#nc, partition);
+    const { head, created } = await logHead(this.#nc, partition);
+    this.#logs.set(partition, created);
     const info = await manager.consumers.info(LOG, consumer.fanout(partition));
     const floor = Math.min(info.ack_floor.stream_seq, head);
-    const marks = await Promise.all(
-      Array.from({ length: this.#config.INBOX_SHARDS }, (_, shard) => this.#mark(shard, partition)),
+    const found = await Promise.all(this.#shards.map((shard) => readMark(this.#nc, shard, partition)));
+    // A log that was made anew counts from 1 again.
+    const marks = found.map((mark) => (mark?.log === created ? mark : undefined));
+    const reached = await Promise.all(
+      marks.map((mark, shard) => (mark ? reachedSince(this.#nc, shard, partition, mark) : -1)),
     );
-    if (marks.every((mark) => mark?.server === this.server)) return undefined;
-    const known = marks.filter((mark) => mark !== undefined);
-    let from = Math.min(floor, ...known.map(({ entry }) => entry)) + 1;
-    if (known.length < marks.length) from = Math.min(from, await this.#entryAt(partition, Date.now() - REWRITE_MS));
-    if (from > head) return undefined;
-    if (floor || known.length)
+    const unsure = !marks.every((mark) => mark?.server === this.server);
+    const known = reached.filter((entry) => entry >= 0);
+    let from = Math.min(...known, Number.MAX_SAFE_INTEGER) + 1;
+    // The broker lives and has lost nothing: what was acknowledged is written, also where the durable was made anew.
+    if (!unsure) from = Math.max(from, floor + 1);
+    if (known.length < marks.length)
+      from = Math.min(from, floor + 1, await this.#entryAt(partition, Date.now() - REWRITE_MS));
+    if (from > head) return { from: unsure ? undefined : from, reached, unsure };
+    if (unsure && (floor || known.length))
       this.#log.info(
-        { stage: 'fanout', partition, floor, from },
-        'the broker was restarted: writing again what may be missing',
+        { stage: 'fanout', partition, floor, from, reached },
+        'the broker was restarted: writing again what is missing',
       );
-    return from;
-  }
-
-  async #mark(shard: number, partition: number): Promise<Mark | undefined> {
-    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
-    try {
-      const stored = await manager.direct.getMessage(inboxStream(shard), {
-        last_by_subj: subject.mark(shard, partition),
-      });
-      return stored?.json<Mark>();
-    } catch (error) {
-      if (error instanceof JetStreamApiError && error.code === 10037) return undefined;
-      throw error;
-    }
+    return { from, reached, unsure };
   }
 
   /** First entry of the partition stored at `ms` or later. */

@@ -6,15 +6,16 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import type { Query } from '../../shared/db/database.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 
-const KEPT = 20_000;
-
 export class Members {
   readonly #query: Query;
+  readonly #kept: number;
   readonly #of = new Map<string, string[]>();
   readonly #partners = new Map<string, string[]>();
 
-  constructor(query: Query) {
+  /** `kept`: groups remembered between batches; within a batch all that it needs are known. */
+  constructor(query: Query, kept = 20_000) {
     this.#query = query;
+    this.#kept = kept;
   }
 
   forget(): void {
@@ -24,6 +25,10 @@ export class Members {
   /** Makes sure that every group these records speak of is known; one query for all that is not. */
   async load(records: LogRecord[]): Promise<void> {
     await this.#loadPartners(records);
+    for (const id of this.#of.keys()) {
+      if (this.#of.size <= this.#kept) break;
+      this.#of.delete(id);
+    }
     const unknown = new Set<string>();
     for (const { meta } of records) {
       if (meta.kind === 'conversation')
@@ -31,8 +36,11 @@ export class Members {
           meta.conversation_id,
           meta.members.map(([user]) => user),
         );
-      else if (meta.kind !== 'notice' && !meta.pair && !this.#of.has(meta.conversation_id))
-        unknown.add(meta.conversation_id);
+      else if (meta.kind !== 'notice' && !meta.pair) {
+        const users = this.#of.get(meta.conversation_id);
+        if (users) this.#keep(meta.conversation_id, users);
+        else unknown.add(meta.conversation_id);
+      }
     }
     for (const id of unknown) if (this.#of.has(id)) unknown.delete(id);
     if (!unknown.size) return;
@@ -69,9 +77,9 @@ export class Members {
     for (const { id, users } of rows) this.#partners.set(id, users);
   }
 
+  /** Makes it the one that was used last. */
   #keep(id: string, users: string[]): void {
     this.#of.delete(id);
     this.#of.set(id, users);
-    if (this.#of.size > KEPT) this.#of.delete(this.#of.keys().next().value!);
   }
 }

@@ -11,8 +11,11 @@ import { FULL_BUCKET, inboxStream, LINEAGE_BUCKET, subject } from '../../nats/to
 import type { Config } from '../../shared/config/index.ts';
 import type { Query } from '../../shared/db/database.ts';
 import { shardOf, uuid7Time } from '../../shared/ids.ts';
+import type { FullFor } from '../../shared/pipeline/full.ts';
 import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
 
+/** Posts to groups may fill so much of a quota: the rest is kept for people who write to the person. */
+const GROUPS_SHARE = 0.75;
 const LOOK_AGAIN_MS = 2_000;
 const COUNTED_PEOPLE = 50_000;
 
@@ -22,7 +25,8 @@ export class Quota {
   readonly #query: Query;
   readonly #log: Logger;
   readonly #since = new Map<string, number>();
-  readonly #full = new Set<string>();
+  /** For whom an inbox is full, by its user. */
+  readonly #full = new Map<string, FullFor>();
   readonly #looking = new Set<string>();
   readonly #timer: NodeJS.Timeout;
   #bucket: KV | undefined;
@@ -34,7 +38,7 @@ export class Quota {
     this.#query = query;
     this.#log = log;
     this.#timer = setInterval(() => {
-      for (const user of this.#full) this.#look(user);
+      for (const user of this.#full.keys()) this.#look(user);
     }, LOOK_AGAIN_MS).unref();
   }
 
@@ -42,7 +46,7 @@ export class Quota {
     const manager = new Kvm(this.#nc);
     this.#bucket = await manager.open(FULL_BUCKET);
     this.#lineages = await manager.open(LINEAGE_BUCKET);
-    for await (const user of await this.#bucket.keys()) this.#full.add(user);
+    for await (const user of await this.#bucket.keys()) this.#full.set(user, 'all');
   }
 
   close(): void {
@@ -78,11 +82,13 @@ export class Quota {
 
   async #check(user: string): Promise<void> {
     const waiting = await this.#waiting(user);
-    if (waiting >= this.#config.INBOX_QUOTA_ITEMS) {
-      if (!this.#full.has(user)) this.#log.warn({ stage: 'fanout', waiting }, 'an inbox is full');
-      this.#full.add(user);
-      await this.#bucket!.put(user, '');
-    } else if (this.#full.delete(user)) await this.#bucket!.purge(user);
+    const quota = this.#config.INBOX_QUOTA_ITEMS;
+    const full = waiting >= quota ? 'all' : waiting >= quota * GROUPS_SHARE ? 'groups' : undefined;
+    if (full && full !== this.#full.get(user)) {
+      this.#log.warn({ stage: 'fanout', waiting, senders: full }, 'an inbox is full');
+      this.#full.set(user, full);
+      await this.#bucket!.put(user, full);
+    } else if (!full && this.#full.delete(user)) await this.#bucket!.purge(user);
   }
 
   /** Items before the slowest device of a person; devices that nobody used since the retention began do not count. */

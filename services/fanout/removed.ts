@@ -10,8 +10,6 @@ import { shardOf } from '../../shared/ids.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
 
-/** What is older than these stands in no log entry that is still to be read. */
-const KEPT = 20_000;
 const NO_CONSUMER = 10014;
 const NO_STREAM = 10059;
 
@@ -19,8 +17,11 @@ export class Removed {
   readonly #nc: NatsConnection;
   readonly #config: Config;
   readonly #devices = new Set<string>();
+  readonly #kept: number;
 
-  constructor(nc: NatsConnection, config: Config) {
+  /** `kept`: devices remembered. What is older stands in no entry that is still to be read; else it is only written in vain. */
+  constructor(nc: NatsConnection, config: Config, kept = 20_000) {
+    this.#kept = kept;
     this.#nc = nc;
     this.#config = config;
     nc.subscribe(subject.people('*'), {
@@ -55,6 +56,6 @@ export class Removed {
   #add(device: string): void {
     this.#devices.delete(device);
     this.#devices.add(device);
-    if (this.#devices.size > KEPT) this.#devices.delete(this.#devices.values().next().value!);
+    if (this.#devices.size > this.#kept) this.#devices.delete(this.#devices.values().next().value!);
   }
 }

@@ -2,12 +2,13 @@
  * history: LOG → Postgres. Everything that waited in a partition is one transaction, which also moves the position:
  * an entry is in the projection exactly once, whatever dies when.
  */
-import { type Delivered, Retake } from '../../nats/consume.ts';
+import { type Delivered, Halt, Retake } from '../../nats/consume.ts';
 import { logHead } from '../../nats/log.ts';
 import { logWriters } from '../../nats/log-writer.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
+import { Conflict } from './conflicts.ts';
 import { Moved, noRows, type Position, type Rows, readPosition, sort, write } from './store.ts';
 
 const WINDOW = 128;
@@ -41,6 +42,8 @@ async function open(context: Context): Promise<Service> {
         try {
           await write(db, partition, position, to, rows);
         } catch (error) {
+          // In a row's way is another record: the log holds one place twice. Which is right nobody here can say.
+          if (error instanceof Conflict) throw new Halt(error.message);
           if (error instanceof Moved) throw new Retake(error.message);
           throw error;
         }

@@ -10,6 +10,8 @@ import type {
   ReadRecord,
 } from '../../shared/pipeline/entry.ts';
 
+import { checkConversations, checkMessages } from './conflicts.ts';
+
 export interface Rows {
   messages: { meta: MessageRecord; body: Buffer }[];
   conversations: ConversationRecord[];
@@ -73,11 +75,11 @@ export function write(db: Database, partition: number, from: Position, to: Posit
 }
 
 async function insertConversations(query: Query, partition: number, records: ConversationRecord[]): Promise<void> {
-  await query(
+  const inserted = await query<{ id: string }>(
     `insert into conversations (id, type, name, description, partition, created_by, created_at, updated_at)
      select id, type, name, description, $1, created_by, at, at
      from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::timestamptz[]) as r(id, type, name, description, created_by, at)
-     on conflict do nothing`,
+     on conflict do nothing returning id`,
     [
       partition,
       records.map((r) => r.conversation_id),
@@ -88,6 +90,7 @@ async function insertConversations(query: Query, partition: number, records: Con
       records.map((r) => new Date(r.at)),
     ],
   );
+  if (inserted.length < records.length) await checkConversations(query, records);
   const members = records.flatMap((r) => r.members.map(([user, role]) => [r.conversation_id, user, role] as const));
   await query(
     `insert into members (conversation_id, user_id, role, joined_seq)
@@ -110,10 +113,10 @@ async function reopenErased(query: Query, records: Rows['messages']): Promise<vo
 
 async function insertMessages(query: Query, records: Rows['messages']): Promise<void> {
   const date = (ms: number | undefined): Date | null => (ms === undefined ? null : new Date(ms));
-  await query(
+  const inserted = await query<{ id: string }>(
     `insert into messages (id, conversation_id, seq, sender_id, sender_device_id, client_message_id, payload, envelopes, attachments, reply_to, sent_at, expires_at, signature)
      select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::json[], $8::json[], $9::json[], $10::uuid[], $11::timestamptz[], $12::timestamptz[], $13::text[])
-     on conflict do nothing`,
+     on conflict do nothing returning id`,
     [
       records.map(({ meta }) => meta.id),
       records.map(({ meta }) => meta.conversation_id),
@@ -130,6 +133,7 @@ async function insertMessages(query: Query, records: Rows['messages']): Promise<
       records.map(({ meta }) => meta.signature ?? null),
     ],
   );
+  if (inserted.length < records.length) await checkMessages(query, records, inserted);
   const last = new Map<string, MessageRecord>();
   for (const { meta } of records) last.set(meta.conversation_id, meta);
   // In one order always, so that two partitions' transactions never wait for each other in a circle.
@@ -162,14 +166,21 @@ async function moveReads(query: Query, records: ReadRecord[]): Promise<void> {
   );
 }
 
-/** The log has them in order and only forward: the last one of each counts. */
+/** A payment goes only forward: the furthest of each counts, and what stands there is never put back. */
 async function movePayments(query: Query, records: PaymentRecord[]): Promise<void> {
-  const last = [...new Map(records.map((r) => [`${r.conversation_id} ${r.request_id}`, r])).values()];
+  const furthest = new Map<string, PaymentRecord>();
+  for (const record of records) {
+    const key = `${record.conversation_id} ${record.request_id}`;
+    const known = furthest.get(key);
+    if (!known || rankOf(record.state) >= rankOf(known.state)) furthest.set(key, record);
+  }
+  const last = [...furthest.values()];
   await query(
     `insert into conversation_payments as p (conversation_id, request_id, state, rank, transfer_id, seq, updated_at)
      select * from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::bigint[], $7::timestamptz[])
      on conflict (conversation_id, request_id) do update set state = excluded.state, rank = excluded.rank,
-       transfer_id = excluded.transfer_id, seq = excluded.seq, updated_at = excluded.updated_at`,
+       transfer_id = excluded.transfer_id, seq = excluded.seq, updated_at = excluded.updated_at
+       where p.rank <= excluded.rank`,
     [
       last.map((r) => r.conversation_id),
       last.map((r) => r.request_id),

@@ -8,6 +8,9 @@ export const refuse = (code: ErrorCode, message: string, details?: unknown): nev
   throw new ApiError(code, message, details === undefined ? {} : { details });
 };
 
+/** Undefined where there is no such person. */
+export type FindPerson = (user: string) => Person | undefined;
+
 /** The two people of a direct conversation. */
 export const pairOf = ({ type, members }: Conversation): [string, string] | undefined =>
   type === 'direct' ? ([...members.keys()] as [string, string]) : undefined;
@@ -20,24 +23,24 @@ const open = (id: string, type: Conversation['type'], members: Conversation['mem
 /** @throws {ApiError} `not_found`, `invalid_request` */
 export function openDirect(
   { to, user_id, conversation_id }: { to?: string | undefined; user_id: string; conversation_id: string },
-  people: ReadonlyMap<string, Person>,
+  person: FindPerson,
 ): Conversation {
   if (!to) return refuse('not_found', 'there is no such conversation');
   if (to === user_id) return refuse('invalid_request', 'to: a conversation needs another person');
-  if (!people.has(to)) return refuse('not_found', 'there is no such person');
+  if (!person(to)) return refuse('not_found', 'there is no such person');
   return open(conversation_id, 'direct', new Map([user_id, to].sort().map((user) => [user, 'member'])));
 }
 
 /** @throws {ApiError} `not_found`, `invalid_request` */
 export function openGroup(
   { conversation_id, user_id, type, member_ids }: CreateCommand,
-  people: ReadonlyMap<string, Person>,
+  person: FindPerson,
   maxMembers: number,
 ): Conversation {
   const others = [...new Set(member_ids)].filter((user) => user !== user_id);
   if (others.length + 1 > maxMembers)
     refuse('invalid_request', `member_ids: a group has at most ${maxMembers} members`);
-  const missing = others.filter((user) => !people.has(user));
+  const missing = others.filter((user) => !person(user));
   if (missing.length) refuse('not_found', 'some of these people do not exist', { user_ids: missing });
   const members: Conversation['members'] = new Map([[user_id, 'owner']]);
   for (const user of others) members.set(user, 'member');

@@ -1,7 +1,9 @@
 /** Whether somebody who seals for each device has the right ones (K05). */
 import { ApiError } from '../../shared/contract/errors.ts';
-import type { SendCommand } from '../../shared/pipeline/commands.ts';
-import type { Person } from './store.ts';
+import { type SendCommand, unpackEnvelopes } from '../../shared/pipeline/commands.ts';
+import type { MessageRecord } from '../../shared/pipeline/entry.ts';
+import { type FindPerson, refuse } from './conversation.ts';
+import type { Conversation, Person } from './store.ts';
 
 /**
  * Every device that has published a key needs an envelope, but for the sending one; others may have one.
@@ -41,4 +43,21 @@ export function checkDevices(
       details: { missing, extra, stale, user_ids: [...users] },
     });
   return owners;
+}
+
+/**
+ * The user whose device each envelope of a send is for.
+ * @throws {ApiError} as `checkDevices`, and `invalid_request` when there is not one payload for each envelope.
+ */
+export function addressEnvelopes(
+  { user_id, device_id: sender, envelopes }: SendCommand,
+  { members }: Conversation,
+  person: FindPerson,
+  body: Uint8Array,
+): NonNullable<MessageRecord['envelopes']> {
+  const people = [...members.keys()].map((user): [string, Person | undefined] => [user, person(user)]);
+  const owners = checkDevices(envelopes!, people, { user_id, device_id: sender });
+  if (unpackEnvelopes(body).length !== envelopes!.length)
+    refuse('invalid_request', 'envelopes: one payload for each device');
+  return envelopes!.map(({ device_id }) => ({ device_id, user_id: owners.get(device_id)! }));
 }

@@ -1,25 +1,25 @@
 /**
- * What ingest decides: may this person do that, is it new, and which place it gets. Pure but for the state it is given;
- * nothing here waits, so commands of a batch are decided in their order.
+ * Decides a command: may this person do that, is it new, and which number does it get. Pure but for the state it is
+ * given; nothing here waits, so the commands of a batch are decided in their order.
  */
 import { ApiError } from '../../shared/contract/errors.ts';
 import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import {
-  type Command,
-  type CreateCommand,
-  type DirectCommand,
-  type Incoming,
-  type NoticeCommand,
-  type PaymentCommand,
-  type ReadCommand,
-  type SendCommand,
-  unpackEnvelopes,
+import type {
+  Command,
+  CreateCommand,
+  DirectCommand,
+  Incoming,
+  NoticeCommand,
+  PaymentCommand,
+  ReadCommand,
+  SendCommand,
 } from '../../shared/pipeline/commands.ts';
 import { EntryWriter, type LogMeta, type MessageRecord } from '../../shared/pipeline/entry.ts';
+import type { FullFor } from '../../shared/pipeline/full.ts';
 import { messageHead, openDirect, openGroup, pairOf, refuse } from './conversation.ts';
-import { checkDevices } from './devices.ts';
-import type { Memory, Partition } from './memory.ts';
+import { addressEnvelopes } from './devices.ts';
+import type { PartitionState } from './state.ts';
 import { type Accepted, type Conversation, type Person, paymentKey, sentKey } from './store.ts';
 
 export interface Decision {
@@ -31,22 +31,36 @@ export interface Decision {
 export interface Limits {
   GROUP_MAX_MEMBERS: number;
 }
+/** What Postgres said of the people and sends of one batch. */
+export interface Loaded {
+  people: ReadonlyMap<string, Person>;
+  /** By `sentKey`: sends that were accepted long ago. */
+  accepted: ReadonlyMap<string, Accepted>;
+  /** By `sentKey`: sends of which only Postgres knows whether they were accepted, and it did not answer. */
+  undecided: ReadonlySet<string>;
+  /** Postgres did not answer: whatever is not known here may exist all the same. */
+  incomplete: boolean;
+}
+const NOTHING: Loaded = { people: new Map(), accepted: new Map(), undecided: new Set(), incomplete: false };
+
+export const unavailable = (message: string): ApiError =>
+  new ApiError('unavailable', message, { retry_after_ms: 1_000 });
+const DATABASE_AWAY = 'the database does not answer; send it again with the same client_message_id';
 
 export class Decider {
-  readonly #partition: Partition;
-  readonly #memory: Memory;
+  readonly #state: PartitionState;
+  readonly #full: ReadonlyMap<string, FullFor>;
   readonly #limits: Limits;
-  /** Found in Postgres for this batch: sends that were accepted long ago. */
-  old = new Map<string, Accepted>();
-  /** Whom this batch is about, as far as they exist. */
-  people: ReadonlyMap<string, Person> = new Map();
+  /** Of this batch. */
+  loaded: Loaded = NOTHING;
   entry = new EntryWriter();
   #now = 0;
   #nowText = '';
 
-  constructor(partition: Partition, memory: Memory, limits: Limits) {
-    this.#partition = partition;
-    this.#memory = memory;
+  /** `full`: users whose inbox is full. */
+  constructor(state: PartitionState, full: ReadonlyMap<string, FullFor>, limits: Limits) {
+    this.#state = state;
+    this.#full = full;
     this.#limits = limits;
   }
 
@@ -84,29 +98,19 @@ export class Decider {
   }
 
   #send(command: SendCommand, body: Uint8Array, gateway: string, tag: number): NonNullable<Decision['answer']> {
-    const { user_id, device_id, client_message_id } = command;
-    const before = this.#before(user_id, client_message_id);
+    const { conversation_id, user_id, device_id, client_message_id } = command;
+    const before = this.#before(command);
     if (before) return [before.message_id, before.conversation_id, before.seq, 1];
-    const known = this.#partition.conversations.get(command.conversation_id);
-    const conversation = known ?? openDirect(command, this.people);
-    if (!conversation.members.has(user_id)) refuse('not_member', 'only members may write to this conversation');
+    const known = this.#conversation(conversation_id);
+    const conversation = known ?? openDirect(command, this.#people);
+    if (!conversation.members.has(user_id)) refuse('not_found', 'there is no such conversation');
+    this.#refuseFull(conversation, user_id);
     const pair = pairOf(conversation);
-    const other = pair?.find((user) => user !== user_id);
-    if (other && this.#memory.full.has(other))
-      refuse('queue_full', 'the recipient has too much waiting; try again later');
-    const envelopes = command.envelopes && this.#envelopes(command, conversation, body);
+    const envelopes = command.envelopes && addressEnvelopes(command, conversation, this.#people, body);
 
     const id = uuid7();
-    const seq = ++conversation.last_seq;
-    conversation.entry = Number.POSITIVE_INFINITY;
-    if (!known) this.#partition.conversations.set(conversation.id, conversation);
-    this.#memory.remember(user_id, client_message_id, {
-      message_id: id,
-      conversation_id: conversation.id,
-      seq,
-      partition: this.#partition.number,
-      entry: Number.POSITIVE_INFINITY,
-    });
+    if (!known) this.#state.begin(conversation);
+    const seq = this.#state.takeSeq(conversation);
     const expires = command.expires_in_sec === undefined ? undefined : this.#now + command.expires_in_sec * 1_000;
     const meta: MessageRecord = {
       kind: 'message',
@@ -121,43 +125,52 @@ export class Decider {
       tag,
       pair,
       opens: known ? undefined : true,
-      self: (this.people.get(user_id)?.devices.length ?? 2) > 1 || undefined,
+      self: (this.loaded.people.get(user_id)?.devices.length ?? 2) > 1 || undefined,
       envelopes,
       attachments: command.attachments,
       reply_to: command.reply_to,
       expires_at: expires,
       signature: command.signature,
     };
+    this.#state.accept(meta);
     this.entry.add(meta, messageHead(meta, this.#nowText), body);
     return [id, conversation.id, seq, 0];
   }
 
-  #before(user: string, clientMessageId: string): Accepted | undefined {
-    const key = sentKey(user, clientMessageId);
-    const seen = this.#memory.seen.get(key);
-    // In flight in another partition: not durable, so it can't be answered yet.
-    if (seen && seen.partition !== this.#partition.number && seen.entry === Number.POSITIVE_INFINITY)
-      throw new ApiError('unavailable', 'this client_message_id is being sent to another conversation', {
-        retry_after_ms: 200,
-      });
-    return seen ?? this.old.get(key);
+  /** @throws {ApiError} `unavailable` */
+  #before({ conversation_id, user_id, client_message_id }: SendCommand): Accepted | undefined {
+    const key = sentKey(conversation_id, user_id, client_message_id);
+    const before = this.#state.accepted.get(key) ?? this.loaded.accepted.get(key);
+    if (!before && this.loaded.undecided.has(key)) throw unavailable(DATABASE_AWAY);
+    return before;
   }
 
-  /** Whose device each envelope is for, provided that they are the right ones. */
-  #envelopes(
-    { user_id, device_id: sender, envelopes }: SendCommand,
-    { members }: Conversation,
-    body: Uint8Array,
-  ): NonNullable<MessageRecord['envelopes']> {
-    const people = [...members.keys()].map((user): [string, Person | undefined] => [user, this.people.get(user)]);
-    const owners = checkDevices(envelopes!, people, { user_id, device_id: sender });
-    if (unpackEnvelopes(body).length !== envelopes!.length)
-      refuse('invalid_request', 'envelopes: one payload for each device');
-    return envelopes!.map(({ device_id }) => ({ device_id, user_id: owners.get(device_id)! }));
+  /** Undefined where there is none for certain. @throws {ApiError} `unavailable` */
+  #conversation(id: string): Conversation | undefined {
+    const known = this.#state.conversations.get(id);
+    if (!known && this.loaded.incomplete) throw unavailable(DATABASE_AWAY);
+    return known;
+  }
+
+  /** The person, undefined where there is none for certain. @throws {ApiError} `unavailable` */
+  readonly #people = (user: string): Person | undefined => {
+    const person = this.loaded.people.get(user);
+    if (!person && this.loaded.incomplete) throw unavailable(DATABASE_AWAY);
+    return person;
+  };
+
+  /** Nobody's waiting items are dropped for new ones: whoever writes to a full inbox hears so. */
+  #refuseFull({ members, type }: Conversation, sender: string): void {
+    if (!this.#full.size) return;
+    for (const user of members.keys()) {
+      const full = user === sender ? undefined : this.#full.get(user);
+      if (full === 'all' || (full === 'groups' && type !== 'direct'))
+        refuse('queue_full', 'a recipient has too much waiting; try again later');
+    }
   }
 
   #existing(id: string): Conversation {
-    return this.#partition.conversations.get(id) ?? refuse('not_found', 'there is no such conversation');
+    return this.#conversation(id) ?? refuse('not_found', 'there is no such conversation');
   }
 
   #notice(
@@ -172,11 +185,10 @@ export class Decider {
 
   #read({ conversation_id, user_id, device_id, seq }: ReadCommand): NonNullable<Decision['answer']> {
     const conversation = this.#existing(conversation_id);
-    if (!conversation.members.has(user_id)) refuse('not_member', 'only members may read this conversation');
+    if (!conversation.members.has(user_id)) refuse('not_found', 'there is no such conversation');
     if (seq > conversation.last_seq) refuse('invalid_request', 'seq: the conversation has not come that far');
     if (seq <= (conversation.read.get(user_id) ?? 0)) return ['', conversation_id, seq, 1];
-    conversation.read.set(user_id, seq);
-    conversation.entry = Number.POSITIVE_INFINITY;
+    this.#state.moveRead(conversation, user_id, seq);
     const pair = pairOf(conversation);
     this.#add({ kind: 'read', conversation_id, seq, user_id, device_id, at: this.#now, pair });
     return ['', conversation_id, seq, 0];
@@ -186,15 +198,15 @@ export class Decider {
   #payment(command: PaymentCommand): NonNullable<Decision['answer']> {
     const { conversation_id, user_id, device_id, request_id, state, transfer_id, again } = command;
     const conversation = this.#existing(conversation_id);
-    if (user_id && !conversation.members.has(user_id))
-      refuse('not_member', 'only members may put a payment into this conversation');
-    const { payments } = this.#partition;
+    if (user_id && !conversation.members.has(user_id)) refuse('not_found', 'there is no such conversation');
     const key = paymentKey(conversation_id, request_id);
     const rank = rankOf(state);
-    const known = payments.get(key)?.rank ?? 0;
+    const payment = this.#state.payments.get(key);
+    if (!payment && this.loaded.incomplete) throw unavailable(DATABASE_AWAY);
+    const known = payment?.rank ?? 0;
     const seq = conversation.last_seq;
     if (rank < known || (rank === known && !again)) return ['', conversation_id, seq, 1];
-    payments.set(key, { rank, entry: Number.POSITIVE_INFINITY });
+    this.#state.movePayment(key, rank);
     const pair = pairOf(conversation);
     this.#add({
       ...{ kind: 'payment', conversation_id, seq, user_id, device_id, at: this.#now },
@@ -205,20 +217,20 @@ export class Decider {
 
   #create(command: CreateCommand): NonNullable<Decision['answer']> {
     const { conversation_id, user_id } = command;
-    const known = this.#partition.conversations.get(conversation_id);
+    const known = this.#conversation(conversation_id);
     if (known) {
       if (!known.members.has(user_id)) refuse('conflict', 'there is a conversation with this id');
       return ['', conversation_id, known.last_seq, 1];
     }
-    this.#begin(openGroup(command, this.people, this.#limits.GROUP_MAX_MEMBERS), command);
+    this.#begin(openGroup(command, this.#people, this.#limits.GROUP_MAX_MEMBERS), command);
     return ['', conversation_id, 0, 0];
   }
 
   #direct(command: DirectCommand): NonNullable<Decision['answer']> {
     const { conversation_id } = command;
-    const known = this.#partition.conversations.get(conversation_id);
+    const known = this.#conversation(conversation_id);
     if (known) return ['', conversation_id, known.last_seq, 1];
-    this.#begin(openDirect(command, this.people), command);
+    this.#begin(openDirect(command, this.#people), command);
     return ['', conversation_id, 0, 0];
   }
 
@@ -226,8 +238,7 @@ export class Decider {
     conversation: Conversation,
     by: { user_id: string; device_id: string; name?: string | undefined; description?: string | undefined },
   ): void {
-    conversation.entry = Number.POSITIVE_INFINITY;
-    this.#partition.conversations.set(conversation.id, conversation);
+    this.#state.begin(conversation);
     const { id: conversation_id, type } = conversation;
     const { user_id, device_id, name, description } = by;
     this.#add({

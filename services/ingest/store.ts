@@ -1,4 +1,4 @@
-/** What ingest reads: conversations, people and messages from the projection in Postgres. Writing is nats/append.ts. */
+/** What ingest reads: conversations, people and messages from the projection in Postgres. */
 import type { ConversationType, Role } from '../../shared/contract/scalars.ts';
 import type { Database } from '../../shared/db/database.ts';
 
@@ -32,13 +32,20 @@ export interface Store {
   position(partition: number): Promise<{ entry_seq: number; stream: string } | undefined>;
   conversations(ids: string[]): Promise<Conversation[]>;
   people(ids: string[]): Promise<Map<string, Person>>;
-  accepted(keys: [user: string, client_message_id: string][]): Promise<Map<string, Accepted>>;
+  /** By `sentKey`: sends that were accepted before. */
+  accepted(keys: [conversation: string, user: string, client_message_id: string][]): Promise<Map<string, Accepted>>;
   /** Ranks by `paymentKey`, of those that stand in their conversation. */
   payments(keys: [conversation: string, request: string][]): Promise<Map<string, number>>;
 }
 
 export const paymentKey = (conversation: string, request: string): string => `${conversation} ${request}`;
-export const sentKey = (user: string, clientMessageId: string): string => `${user} ${clientMessageId}`;
+/** A client message id names a message of its sender in one conversation: one partition alone decides whether it is new. */
+export const sentKey = (conversation: string, user: string, clientMessageId: string): string =>
+  `${conversation} ${user} ${clientMessageId}`;
+export const sentKeyOwner = (key: string): [user: string, clientMessageId: string] => [
+  key.slice(37, 73),
+  key.slice(74),
+];
 
 export function openStore({ query }: Database): Store {
   return {
@@ -80,13 +87,14 @@ export function openStore({ query }: Database): Store {
         seq: number;
       }>(
         `select m.sender_id, m.client_message_id, m.id, m.conversation_id, m.seq
-         from unnest($1::uuid[], $2::text[]) as k(sender_id, client_message_id)
-         join messages m on m.sender_id = k.sender_id and m.client_message_id = k.client_message_id collate "C"`,
-        [keys.map(([user]) => user), keys.map(([, id]) => id)],
+         from unnest($1::uuid[], $2::uuid[], $3::text[]) as k(conversation_id, sender_id, client_message_id)
+         join messages m on m.sender_id = k.sender_id and m.client_message_id = k.client_message_id collate "C"
+           and m.conversation_id = k.conversation_id`,
+        [keys.map(([conversation]) => conversation), keys.map(([, user]) => user), keys.map(([, , id]) => id)],
       );
       return new Map(
         rows.map((row) => [
-          sentKey(row.sender_id, row.client_message_id),
+          sentKey(row.conversation_id, row.sender_id, row.client_message_id),
           { message_id: row.id, conversation_id: row.conversation_id, seq: row.seq },
         ]),
       );

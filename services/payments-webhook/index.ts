@@ -10,7 +10,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import type { PaymentState } from '../../shared/contract/payments.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
-import { record, told } from './store.ts';
+import { type Place, record, told } from './store.ts';
 
 const WINDOW = 256;
 
@@ -22,14 +22,14 @@ async function open(context: Context): Promise<Service> {
 
   async function tell(
     request_id: string,
-    conversation_id: string,
+    { conversation_id, party }: Place,
     { state, transfer_id }: { state: PaymentState; transfer_id: string | null },
     again: boolean,
   ): Promise<void> {
     try {
       await gateway.call({
         ...{ kind: 'payment', conversation_id, user_id: '', device_id: '', request_id, state },
-        transfer_id: transfer_id ?? undefined,
+        transfer_id: party ? (transfer_id ?? undefined) : undefined,
         again: again || undefined,
       });
     } catch (error) {
@@ -45,7 +45,7 @@ async function open(context: Context): Promise<Service> {
     const { untold, requests, conversations } = await record(db, events);
     const replayed = new Set(events.flatMap(({ replay, request_id }) => (replay ? [request_id] : [])));
     const placed = new Set(events.flatMap(({ conversation_id, request_id }) => (conversation_id ? [request_id] : [])));
-    const of = (request: string): string[] => conversations.get(request) ?? [];
+    const of = (request: string): Place[] => conversations.get(request) ?? [];
     const work: Promise<void>[] = [];
     for (const event of untold) {
       if (!event.moved && !placed.has(event.request_id)) continue;
@@ -69,6 +69,7 @@ async function open(context: Context): Promise<Service> {
     stream: PAYMENTS,
     consumer: { ...spec, durable_name: consumer.payments },
     window: WINDOW,
+    stuckMs: config.READY_STUCK_MS,
     log,
     metrics,
     decode: decodePayments,

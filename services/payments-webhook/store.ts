@@ -15,11 +15,16 @@ export interface Untold {
   moved: boolean;
   received_at: Date;
 }
+/** Where a request stands; only parties are told its transfer. */
+export interface Place {
+  conversation_id: string;
+  party: boolean;
+}
 export interface Outcome {
   untold: Untold[];
   requests: Map<string, Request>;
   /** Of each request. */
-  conversations: Map<string, string[]>;
+  conversations: Map<string, Place[]>;
 }
 
 /**
@@ -62,13 +67,13 @@ async function readRequests(query: Query, ids: string[]): Promise<Map<string, Re
   return new Map(rows.map((row) => [row.request_id, row]));
 }
 
-async function readAttachments(query: Query, ids: string[]): Promise<Map<string, string[]>> {
-  const rows = await query<{ request_id: string; conversations: string[] }>(
-    `select request_id, array_agg(conversation_id)::text[] as conversations from payment_attachments
+async function readAttachments(query: Query, ids: string[]): Promise<Map<string, Place[]>> {
+  const rows = await query<{ request_id: string; places: Place[] }>(
+    `select request_id, json_agg(json_build_object('conversation_id', conversation_id, 'party', party)) as places from payment_attachments
      where request_id = any($1) group by 1`,
     [ids],
   );
-  return new Map(rows.map((row) => [row.request_id, row.conversations]));
+  return new Map(rows.map((row) => [row.request_id, row.places]));
 }
 
 async function write(query: Query, applied: Applied[], requests: Map<string, Request>): Promise<void> {
@@ -112,20 +117,21 @@ async function write(query: Query, applied: Applied[], requests: Map<string, Req
   if (placed.length)
     await query(
       `insert into payment_attachments (request_id, conversation_id)
-       select * from unnest($1::text[], $2::uuid[]) on conflict do nothing`,
+       select distinct * from unnest($1::text[], $2::uuid[])
+       on conflict (request_id, conversation_id) do update set party = true`,
       [placed.map(({ request_id }) => request_id), placed.map(({ conversation_id }) => conversation_id)],
     );
 }
 
 /** For webhooks: one event a step and conversation. */
-async function publish(query: Query, applied: Applied[], conversations: Map<string, string[]>): Promise<void> {
+async function publish(query: Query, applied: Applied[], conversations: Map<string, Place[]>): Promise<void> {
   const events = applied.flatMap(({ event, state, moved }) => {
     if (!moved) return [];
     const { request_id, transfer_id, received_at } = event;
     const data = { request_id, state, ...(transfer_id === undefined ? {} : { transfer_id }) };
     const one = { type: 'chat.payment.updated' as const, at: new Date(received_at), data };
     const of = conversations.get(request_id);
-    return of?.map((conversation_id) => ({ ...one, conversation_id, data: { ...data, conversation_id } })) ?? [one];
+    return of?.map(({ conversation_id }) => ({ ...one, conversation_id, data: { ...data, conversation_id } })) ?? [one];
   });
   await tell(query, ...events);
 }

@@ -45,6 +45,8 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
     stream: EVENTS,
     consumer: spec,
     window: WINDOW,
+    direct: true,
+    stuckMs: config.READY_STUCK_MS,
     log,
     metrics,
     // Where nobody wants events they are not even read.

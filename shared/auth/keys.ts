@@ -2,6 +2,7 @@
  * The keys that sign access tokens, in Postgres, so that every process signs and verifies alike. The private one is sealed
  * under PERSONAL_KEYS, which only those need who sign; it goes when the key is retired.
  */
+import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import {
   type CryptoKey,
   calculateJwkThumbprint,
@@ -28,7 +29,7 @@ interface Signing {
 interface Loaded {
   /** The key that signs. */
   newest: string | undefined;
-  verifying: Map<string, CryptoKey>;
+  verifying: Map<string, KeyObject>;
   jwks: JSONWebKeySet;
   /** By the clock that nobody sets, ms. */
   at: number;
@@ -95,7 +96,9 @@ export interface Keys {
   /** Made when there is none; replaced when it does not open with PERSONAL_KEYS. */
   signing(): Promise<Signing>;
   /** @returns undefined for a kid that no valid key has. @throws while Postgres can't be asked about an unknown one. */
-  verifying(kid: string): Promise<CryptoKey | undefined>;
+  verifying(kid: string): Promise<KeyObject | undefined>;
+  /** What is known without asking; undefined also where that is too long ago. */
+  known(kid: string): KeyObject | undefined;
   jwks(): Promise<JSONWebKeySet>;
   /** SPKI, of the key that signs. */
   pem(): Promise<string>;
@@ -116,8 +119,9 @@ export function openKeys(db: Database, config: Terms, log?: Logger): Keys {
        where retired_at is null or retired_at > now() - make_interval(mins => $1, secs => $2) order by created_at desc`,
       [config.ACCESS_TOKEN_EXPIRE_MINUTES, RELOAD_MS / 1000],
     );
-    const verifying = new Map<string, CryptoKey>();
-    for (const row of rows) verifying.set(row.kid, (await importJWK(row.public_jwk, 'EdDSA')) as CryptoKey);
+    const verifying = new Map<string, KeyObject>();
+    for (const row of rows)
+      verifying.set(row.kid, createPublicKey({ key: row.public_jwk as JsonWebKey, format: 'jwk' }));
     const newest = rows.find(({ retired }) => !retired)?.kid;
     loaded = { newest, verifying, jwks: { keys: rows.map((row) => row.public_jwk) }, at: performance.now() };
     return loaded;
@@ -187,6 +191,13 @@ export function openKeys(db: Database, config: Terms, log?: Logger): Keys {
       const { newest, jwks } = await published();
       const jwk = jwks.keys.find(({ kid }) => kid === newest)!;
       return await exportSPKI((await importJWK(jwk, 'EdDSA', { extractable: true })) as CryptoKey);
+    },
+    known(kid) {
+      if (!loaded) return undefined;
+      const age = performance.now() - loaded.at;
+      // Who asks next knows more.
+      if (age >= RELOAD_MS) void current().catch(() => {});
+      return age < 2 * RELOAD_MS ? loaded.verifying.get(kid) : undefined;
     },
     async verifying(kid) {
       return (await current()).verifying.get(kid) ?? (await fresh()).verifying.get(kid);

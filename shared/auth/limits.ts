@@ -11,9 +11,13 @@ export interface Limits {
   call(ip: string): Promise<void>;
   /**
    * Before a password or code is compared: a try, which counts as wrong until `right` is called. `who` is a blind index.
+   * Where `remember` was called for that address or device, wrong tries from elsewhere lock nobody out: an address has
+   * its own budget, and a device, whose id is no secret, one for all addresses.
    * @throws {ApiError} `rate_limited`: locked, with the time left. The same whether there is such an account or not.
    */
-  guess(who: Buffer, ip: string): Promise<{ right(): Promise<void> }>;
+  guess(who: Buffer, ip: string, device_id?: string): Promise<{ right(): Promise<void> }>;
+  /** Somebody has got in as each of `who`, from that address and on that device. */
+  remember(who: Buffer[], ip: string, device_id: string): Promise<void>;
   /** A code is to be sent to `who`. @throws {ApiError} `rate_limited` */
   send(who: Buffer, ip: string): Promise<void>;
   /** Somebody looks for a person by number, phone or email. @throws {ApiError} `rate_limited` */
@@ -59,6 +63,7 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
   });
   const guesses = limiter('guess', config.AUTH_LOCK_MAX_FAILURES, window, lock);
   const guessesInAll = limiter('guessall', config.AUTH_LOCK_MAX_FAILURES_IN_ALL, window, lock);
+  const guessesOnDevice = limiter('guessdev', config.AUTH_LOCK_MAX_FAILURES, window, lock);
   const sends = limiter('send', config.CODE_MAX_SENT, config.CODE_WINDOW_SECONDS);
   const sendsByAddress = limiter('sendip', config.CODE_MAX_SENT_PER_IP, config.CODE_WINDOW_SECONDS);
   const finds = limiter('find', config.LOOKUP_MAX_REQUESTS, config.LOOKUP_WINDOW_SECONDS);
@@ -81,16 +86,36 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
 
   return {
     call: (ip) => take(calls, key(addressKey(ip)), 'too many requests from this address'),
-    async guess(who, ip) {
-      const [here, all] = [key(who, addressKey(ip)), key(who)];
+    async guess(who, ip, device_id = '') {
+      const [here, device, all] = [key(who, addressKey(ip)), key(who, 'device', device_id), key(who)];
       const what = 'too many wrong tries; wait before the next one';
       await take(guesses, here, what);
-      await take(guessesInAll, all, what);
+      const places = [`known:${here}`, `known:${device}`];
+      const known = await db.query<{ key: string }>(
+        'select key from rate_limits where key = any($1) and expire > extract(epoch from now()) * 1000',
+        [places],
+      );
+      const atAddress = known.some((one) => one.key === places[0]);
+      const others = known.length ? guessesOnDevice : guessesInAll;
+      const of = known.length ? device : all;
+      if (!atAddress) await take(others, of, what);
+      let told = false;
       return {
         async right() {
-          await Promise.all([guesses.delete(here), guessesInAll.reward(all, 1)]);
+          if (told) return;
+          told = true;
+          await Promise.all([guesses.delete(here), atAddress || others.reward(of, 1)]);
         },
       };
+    },
+    async remember(who, ip, device_id) {
+      const keys = who.flatMap((one) => [key(one, addressKey(ip)), key(one, 'device', device_id)]);
+      await db.query(
+        `insert into rate_limits (key, points, expire)
+         select 'known:' || k, 0, (extract(epoch from now()) + $2) * 1000 from unnest($1::text[]) k order by k
+         on conflict (key) do update set expire = excluded.expire`,
+        [keys, config.AUTH_KNOWN_DAYS * 86_400],
+      );
     },
     async send(who, ip) {
       await take(sendsByAddress, key(addressKey(ip)), 'too many codes were asked for from this address');

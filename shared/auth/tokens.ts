@@ -1,10 +1,11 @@
 /** Access tokens (JWT, RFC 9068) and socket tickets: who is asking. Used by the api and the edge. */
-import { errors, jwtVerify, SignJWT } from 'jose';
+import type { KeyObject } from 'node:crypto';
+import { SignJWT } from 'jose';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
-import { ApiError } from '../contract/errors.ts';
 import type { Database } from '../db/database.ts';
 import { uuid7 } from '../ids.ts';
+import { ALG, expired, NAME, readAccessToken, TYP, type Unchecked, unauthenticated } from './access-token.ts';
 import { type Keys, openKeys } from './keys.ts';
 import { hashSecret, newSecret } from './secrets.ts';
 
@@ -22,15 +23,12 @@ export interface Tokens {
   issue(holder: Holder): Promise<{ access_token: string; expires_in_sec: number }>;
   /** @throws {ApiError} `unauthenticated` or `token_expired`; `unavailable` while the keys can't be read. */
   verify(token: string): Promise<Identity>;
+  /** The same without waiting; undefined where the token's key is not known here, so that only `verify` can tell. */
+  verifyNow(token: string): Identity | undefined;
   issueTicket(holder: Holder): Promise<{ ticket: string; expires_in_sec: number }>;
   /** Uses up the tickets, in one statement; undefined for each that is unknown, used, expired or of a revoked session. */
   takeTickets(tickets: string[]): Promise<(Identity | undefined)[]>;
 }
-
-const NAME = 'sealwire';
-const TYP = 'at+jwt';
-const unauthenticated = (): ApiError => new ApiError('unauthenticated', 'the access token is not valid');
-const expired = (): ApiError => new ApiError('token_expired', 'the access token has expired');
 
 export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
   const keys = openKeys(db, config, log);
@@ -43,19 +41,20 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
     if (verified.size > config.TOKEN_CACHE_SIZE) verified.delete(verified.keys().next().value!);
   }
 
-  async function check(token: string): Promise<Identity> {
-    const { payload } = await jwtVerify(
-      token,
-      async ({ kid }) => {
-        const key = typeof kid === 'string' ? await keys.verifying(kid) : undefined;
-        if (!key) throw unauthenticated();
-        return key;
-      },
-      { algorithms: ['EdDSA'], typ: TYP, issuer: NAME, audience: NAME, requiredClaims: ['sub', 'did', 'sid', 'exp'] },
-    );
-    const { sub, did, sid, exp } = payload;
-    if (typeof sub !== 'string' || typeof did !== 'string' || typeof sid !== 'string') throw unauthenticated();
-    return { user_id: sub, device_id: did, session_id: sid, expires_at: exp! * 1000 };
+  function known(token: string): Identity | undefined {
+    const identity = verified.get(token);
+    if (!identity) return undefined;
+    verified.delete(token);
+    if (identity.expires_at <= Date.now()) throw expired();
+    verified.set(token, identity);
+    return identity;
+  }
+
+  function check(token: string, unchecked: Unchecked, key: KeyObject): Identity {
+    const { sub, did, sid, exp } = unchecked.check(key);
+    const identity = { user_id: sub, device_id: did, session_id: sid, expires_at: exp * 1000 };
+    remember(token, identity);
+    return identity;
   }
 
   return {
@@ -63,7 +62,7 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
     async issue(holder) {
       const { kid, key } = await keys.signing();
       const access_token = await new SignJWT({ did: holder.device_id, sid: holder.session_id })
-        .setProtectedHeader({ alg: 'EdDSA', typ: TYP, kid })
+        .setProtectedHeader({ alg: ALG, typ: TYP, kid })
         .setSubject(holder.user_id)
         .setIssuer(NAME)
         .setAudience(NAME)
@@ -74,23 +73,19 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
       return { access_token, expires_in_sec: lifeSec };
     },
     async verify(token) {
-      const known = verified.get(token);
-      if (known) {
-        verified.delete(token);
-        if (known.expires_at <= Date.now()) throw expired();
-        verified.set(token, known);
-        return known;
-      }
-      try {
-        const identity = await check(token);
-        remember(token, identity);
-        return identity;
-      } catch (error) {
-        if (error instanceof ApiError) throw error;
-        if (error instanceof errors.JWTExpired) throw expired();
-        if (error instanceof errors.JOSEError || error instanceof TypeError) throw unauthenticated();
-        throw error;
-      }
+      const identity = known(token);
+      if (identity) return identity;
+      const unchecked = readAccessToken(token);
+      const key = await keys.verifying(unchecked.kid);
+      if (!key) throw unauthenticated();
+      return check(token, unchecked, key);
+    },
+    verifyNow(token) {
+      const identity = known(token);
+      if (identity) return identity;
+      const unchecked = readAccessToken(token);
+      const key = keys.known(unchecked.kid);
+      return key && check(token, unchecked, key);
     },
     async issueTicket({ user_id, device_id, session_id }) {
       const ticket = newSecret();

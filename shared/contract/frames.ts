@@ -245,6 +245,8 @@ export type ServerFrame =
 export const CLOSE = {
   normal: 1000,
   restarting: 1012,
+  /** What has to be looked up can't be just now. */
+  try_again: 1013,
   protocol_error: 4400,
   unauthenticated: 4401,
   forbidden: 4403,

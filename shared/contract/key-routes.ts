@@ -14,16 +14,16 @@ import {
   PrekeysBody,
 } from './keys.ts';
 import { listOf, page, type Route, strict } from './route.ts';
-import { Device, Id } from './scalars.ts';
+import { Device, Id, PublicDevice } from './scalars.ts';
 
 export const KEY_ROUTES = {
   devices: {
     method: 'GET',
     path: '/v1/users/{id}/devices',
-    about: 'The devices of a person with their identity keys.',
+    about: 'The devices of a person with their keys; name, platform and times of my own only.',
     auth: 'device',
     query: Type.Object(page, strict),
-    reply: { 200: listOf(Device) },
+    reply: { 200: listOf(Type.Union([Device, PublicDevice])) },
   },
   myDevices: {
     method: 'GET',
@@ -64,6 +64,7 @@ export const KEY_ROUTES = {
       'Adds one-time keys of this device, replaces its signed and last-resort key. The same call again adds nothing.',
     auth: 'device',
     body: PrekeysBody,
+    large: true,
     reply: { 200: KeyStock },
   },
   keyCount: {
@@ -95,6 +96,7 @@ export const KEY_ROUTES = {
     about: 'Stores or replaces my encrypted backup.',
     auth: 'device',
     body: BackupBody,
+    large: true,
     reply: { 200: BackupVersion },
   },
   getBackup: {

@@ -18,6 +18,8 @@ export interface Route {
   /** Counted against AUTH_RATE_LIMIT_*. */
   guarded?: boolean;
   body?: TSchema;
+  /** Its body may have HTTP_MAX_BODY_BYTES; without it, HTTP_SMALL_BODY_BYTES. Only of routes with a token. */
+  large?: boolean;
   /** The handler gets the body's bytes and the headers as they came, since a signature covers them. */
   raw?: boolean;
   query?: TSchema;

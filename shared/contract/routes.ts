@@ -47,6 +47,7 @@ export const ROUTES = {
       },
       strict,
     ),
+    large: true,
     reply: { 200: Conversation, 201: Conversation },
   },
   conversations: {
@@ -78,6 +79,7 @@ export const ROUTES = {
     about: 'Send a sealed message; 202 once it is durable, 200 when it was sent before.',
     auth: 'device',
     body: Type.Object(SendBody, strict),
+    large: true,
     reply: { 200: Queued, 202: Queued },
   },
   read: {

@@ -62,6 +62,15 @@ export const Device = Type.Object({
   registration_id: Type.Optional(Type.Integer()),
 });
 export type Device = Static<typeof Device>;
+/** What others than its owner see of a device: what they need to seal for it and to check what it signs. */
+export const PublicDevice = Type.Object({
+  id: Id,
+  user_id: Id,
+  identity_key: Type.Optional(Type.String()),
+  signing_key: Type.Optional(Type.String()),
+  registration_id: Type.Optional(Type.Integer()),
+});
+export type PublicDevice = Static<typeof PublicDevice>;
 
 export const ConversationType = Type.Union([Type.Literal('direct'), Type.Literal('group'), Type.Literal('channel')]);
 export type ConversationType = Static<typeof ConversationType>;

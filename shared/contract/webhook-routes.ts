@@ -42,6 +42,7 @@ export const WEBHOOK_ROUTES = {
       'A new endpoint; its secret is in this reply only. With an Idempotency-Key a repeated call gives the same one.',
     ...service,
     body: CreateEndpoint,
+    large: true,
     reply: { 200: NewEndpoint, 201: NewEndpoint },
   },
   endpoints: {
@@ -59,6 +60,7 @@ export const WEBHOOK_ROUTES = {
     about: 'Change, disable or enable; null clears. What waits goes on once it is enabled again.',
     ...service,
     body: ChangeEndpoint,
+    large: true,
     reply: { 200: Endpoint },
   },
   deleteEndpoint: {

@@ -57,39 +57,56 @@ function toMessage(conversation_id: string, row: Row): Message {
   };
 }
 
-/** @throws {ApiError} `not_found` or `not_member`, for one who was never in it. */
+export const noConversation = (): ApiError => new ApiError('not_found', 'there is no such conversation');
+
+/**
+ * Refuses whoever never was in it exactly as if it did not exist, by the same statement: the ids of direct conversations
+ * can be computed, so any difference would tell a stranger which pairs have talked.
+ * @throws {ApiError} `not_found`
+ */
 export async function mustHaveBeenMember(
-  db: Database,
+  db: Pick<Database, 'query'>,
   { user_id, conversation_id }: Pick<Reader, 'user_id' | 'conversation_id'>,
 ): Promise<void> {
-  const [row] = await db.query<{ member: boolean }>(
-    `select exists (select 1 from members w where w.conversation_id = c.id and w.user_id = $1) as member
-     from conversations c where c.id = $2`,
-    [user_id, conversation_id],
-  );
-  if (!row) throw new ApiError('not_found', 'there is no such conversation');
-  if (!row.member) throw new ApiError('not_member', 'only members may read this conversation');
+  const found = await db.query('select 1 from members where conversation_id = $1 and user_id = $2', [
+    conversation_id,
+    user_id,
+  ]);
+  if (!found.length) throw noConversation();
 }
+
+/** Rows of a page `p` up to so many bytes of payload, and one in any case. `found`: how many there were without it. */
+const WITHIN = (order: string): string => `select * from (
+    select p.*, count(*) over () as found, sum(octet_length(coalesce(p.payload::text, '')) +
+      octet_length(coalesce(p.attachments::text, ''))) over (order by p.seq ${order} rows between unbounded preceding
+      and 1 preceding) as bytes
+    from p) q where coalesce(q.bytes, 0) < $7 order by q.seq ${order}`;
 
 /**
  * Ascending after `after_seq` (and before `before_seq`, if both are given), else descending before `before_seq`, else
  * descending from the newest. `more`: another page follows in that direction.
  */
 export async function pageBySeq(
-  db: Database,
-  options: Reader & { after_seq?: number | undefined; before_seq?: number | undefined; limit?: number | undefined },
+  db: Pick<Database, 'query'>,
+  options: Reader & {
+    after_seq?: number | undefined;
+    before_seq?: number | undefined;
+    limit?: number | undefined;
+    max_bytes?: number;
+  },
 ): Promise<{ messages: Message[]; more: boolean }> {
   const { user_id, device_id, conversation_id, after_seq, before_seq, limit = 50 } = options;
+  const { max_bytes = Number.MAX_SAFE_INTEGER } = options;
   const order = after_seq === undefined ? 'desc' : 'asc';
-  const rows = await db.query<Row>(
+  const rows = await db.query<Row & { found: number }>(
     // Lateral, so that one who is no member costs one look and not the whole conversation.
-    `select p.* from members w cross join lateral (
+    `with p as (select p.* from members w cross join lateral (
        select ${COLUMNS} from messages m where ${VISIBLE} and m.seq > $4 and m.seq < $5 order by m.seq ${order} limit $6
-     ) p where ${WHO} order by p.seq ${order}`,
-    [user_id, device_id, conversation_id, after_seq ?? 0, before_seq ?? Number.MAX_SAFE_INTEGER, limit + 1],
+     ) p where ${WHO}) ${WITHIN(order)}`,
+    [user_id, device_id, conversation_id, after_seq ?? 0, before_seq ?? Number.MAX_SAFE_INTEGER, limit + 1, max_bytes],
   );
   if (rows.length === 0) await mustHaveBeenMember(db, options);
-  const more = rows.length > limit;
+  const more = rows.length > 0 && rows[0]!.found > Math.min(rows.length, limit);
   return { messages: rows.slice(0, limit).map((row) => toMessage(conversation_id, row)), more };
 }
 

@@ -9,6 +9,8 @@ import { Webhooks } from './migrations/0004_webhooks.ts';
 import { Payments } from './migrations/0005_payments.ts';
 import { Push } from './migrations/0006_push.ts';
 import { SealedSigningKeys } from './migrations/0007_sealed_signing_keys.ts';
+import { ClientIdsByConversation } from './migrations/0008_client_ids.ts';
+import { PaymentParties } from './migrations/0010_payment_parties.ts';
 
 /** In order of application; a released one is never changed. */
 const MIGRATIONS = [
@@ -19,6 +21,8 @@ const MIGRATIONS = [
   { name: '0005_payments', class: Payments },
   { name: '0006_push', class: Push },
   { name: '0007_sealed_signing_keys', class: SealedSigningKeys },
+  { name: '0008_client_ids', class: ClientIdsByConversation },
+  { name: '0010_payment_parties', class: PaymentParties },
 ];
 /** Any number that nothing else in this database locks. */
 const MIGRATION_LOCK = 7_325_909_201;

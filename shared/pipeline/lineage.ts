@@ -14,6 +14,11 @@ export interface Lineage {
   /** Creation time of the stream that it belongs to, as the broker tells it. */
   created: string;
   lives: Life[];
+  /**
+   * Everything that the log held when the newest life began stands in the shard. Until then a device may lack items that
+   * come later, so nobody is told that its inbox is empty.
+   */
+  whole?: true;
 }
 
 const START = Date.UTC(2026, 0, 1);

@@ -164,6 +164,11 @@ test('[K02] a device publishes and replaces its identity key; everybody reads th
       [tablet.data.device.id, undefined],
     ],
   );
+  const keys = ['id', 'identity_key', 'registration_id', 'user_id'];
+  t.deepEqual(Object.keys(seen.data.items[0]!).sort(), keys, 'nothing of a stranger’s device but its keys');
+  t.deepEqual(Object.keys(seen.data.items[1]!).sort(), ['id', 'user_id']);
+  const own = await api.ask('devices', { id: alice.user.id, token: alice.access_token });
+  t.like(own.data.items[1], { name: 'tablet', platform: 'unknown' });
   const page = await api.ask('devices', { id: alice.user.id, token: bob.access_token, query: { limit: 1 } });
   t.is(page.data.items.length, 1);
   const rest = await api.ask('devices', {

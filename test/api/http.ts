@@ -57,7 +57,7 @@ export class Api {
     }
     assert.ok(Object.hasOwn(route.reply, status), `${name} may not answer ${status}`);
     const data = route.bare ? json : json.data;
-    checker(route.reply[status]!, `reply of ${name}`)(data);
+    checker(route.reply[status]!, `reply of ${name}`, { stored: false })(data);
     return { status, headers, data: data as DataOf<N>, error: undefined };
   }
 

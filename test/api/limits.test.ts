@@ -71,6 +71,54 @@ test('[A10] many addresses together do not get more tries at one account', async
   t.deepEqual(codes(all), { unauthenticated: 100, rate_limited: 50 });
 });
 
+test('[A10] wrong passwords from everywhere lock nobody out where that person has logged in before', async (t) => {
+  const { user } = await api.register();
+  const [home, cafe] = ['192.0.2.50', '192.0.2.51'];
+  const { data } = await login(user.number, password, home);
+  await times(101, (i) => login(user.number, 'wrong horse', `198.51.100.${i}`));
+  t.is((await login(user.number, password, cafe)).error?.code, 'rate_limited', 'an address that is not known');
+  t.is((await login(user.number, password, home)).status, 200, 'the address of before');
+  const onDevice = (pw: string, ip: string, identifier = user.number) =>
+    api.ask('login', {
+      body: { identifier, password: pw, device: { id: data.device.id } },
+      headers: { 'x-forwarded-for': ip },
+    });
+  t.is((await onDevice(password, cafe)).status, 200, 'the device of before, elsewhere');
+  t.is((await login(user.number, password, cafe)).status, 200, 'and so that address is known, too');
+  const stranger = await onDevice(password, '192.0.2.53', 'never_registered_either');
+  t.is(stranger.error?.code, 'unauthenticated', 'with another identifier the device is worth nothing');
+
+  const all = await times(30, (i) => onDevice('wrong horse', `203.0.113.${i}`));
+  t.deepEqual(codes(all), { unauthenticated: 10, rate_limited: 20 }, 'a device has one budget for all addresses');
+  t.is((await login(user.number, password, home)).status, 200);
+  t.deepEqual(codes(await times(12, () => login(user.number, 'wrong', home))), {
+    unauthenticated: 10,
+    rate_limited: 2,
+  });
+});
+
+test('[A10] a place is known for AUTH_KNOWN_DAYS and kept as a hash', async (t) => {
+  const limits = openLimits(env.db, { ...env.config, AUTH_LOCK_MAX_FAILURES_IN_ALL: 1, AUTH_KNOWN_DAYS: 2 });
+  const who = randomBytes(36);
+  const { user, device } = await api.register();
+  const before = await env.db.query<{ key: string }>("select key from rate_limits where key like 'known:%'");
+  await limits.remember([who], '192.0.2.60', device.id);
+  const made = await env.db.query<{ key: string; days: number }>(
+    `select key, (expire / 1000 - extract(epoch from now())) / 86400 as days from rate_limits
+     where key like 'known:%' and not key = any($1)`,
+    [before.map(({ key }) => key)],
+  );
+  t.is(made.length, 2);
+  for (const { key, days } of made) {
+    t.true(days > 1.9 && days <= 2);
+    t.false([user.id, device.id, '192.0.2.60'].some((text) => key.includes(text)));
+  }
+  for (let i = 0; i < 3; i++) await limits.guess(who, '192.0.2.60');
+  await env.db.query('update rate_limits set expire = 0 where key = any($1)', [made.map(({ key }) => key)]);
+  await limits.guess(who, '192.0.2.60');
+  await t.throwsAsync(limits.guess(who, '192.0.2.60'), { message: /too many wrong tries/ });
+});
+
 test('[A10] who logs in rightly is never locked, and starts again from nothing', async (t) => {
   const { user } = await api.register();
   for (let round = 0; round < 3; round++) {

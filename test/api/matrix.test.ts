@@ -119,6 +119,9 @@ for (const [name, route] of callable) {
       const got = await api.ask(name, { ...(await asks(name, made)), token });
       if (expected === 'may') t.true(got.status < 300 || got.error?.code === 'invalid_request', `${who} ${got.status}`);
       else t.is(got.error?.code, expected, who);
+      if (expected !== 'not_found') continue;
+      const absent = await api.ask(name, { ...(await asks(name, made)), id: uuid7(), token });
+      t.deepEqual([got.status, got.error], [absent.status, absent.error], `${who}: as for an id that does not exist`);
     }
     const made = await world();
     const own = await api.ask(name, { ...(await asks(name, made)), token: made.owner.access_token });

@@ -49,7 +49,7 @@ const open: Row = { open: true };
 const self: Row = { stranger: 'self' };
 const inGroup = (more: Ask = {}): Row => ({
   ask: ({ group }) => ({ id: group, ...more }),
-  stranger: 'not_member',
+  stranger: 'not_found',
   member: 'may',
 });
 const sessionOf = async ({ owner }: World, api: Api): Promise<Ask> => {

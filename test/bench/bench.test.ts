@@ -45,8 +45,8 @@ test('[W07] W7: healthy endpoints get everything, beside others that are dead or
 });
 
 test('what is asked wrongly is refused with what is wrong', (t) => {
-  t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, W7, idle, login' });
-  t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, W7, idle, login' });
+  t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, W7, idle, login, connects' });
+  t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, W7, idle, login, connects' });
   t.throws(() => readOptions(['W1', '--devices', '3']), { message: '--devices must be even' });
   t.throws(() => readOptions(['W1', '--seconds', '-1']), { message: /seconds/ });
   t.throws(() => readOptions(['W1', '--profile', 'quick']), { message: '--profile must be durable, fast or both' });

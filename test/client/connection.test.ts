@@ -24,6 +24,26 @@ test('authorises by header where it can, and by a ticket where the upgrade was r
   await server.close();
 });
 
+test('4401 before the welcome is answered as a 401 is: with a ticket, and the token is kept', async (t) => {
+  const server = await fakeServer();
+  const device = deviceOf(server);
+  const asked: string[] = [];
+  server.http = (_, path) => {
+    asked.push(path);
+    return { status: 201, data: { ticket: `T${asked.length}` } };
+  };
+  server.refuse = 4401;
+  void device.connect();
+  await until(() => asked.length > 0);
+  server.refuse = undefined;
+  await until(() => device.connected);
+  t.regex(server.peers.at(-1)!.request.headers['sec-websocket-protocol']!, /ticket\.T\d$/);
+  t.deepEqual([...new Set(asked)], ['/v1/ws/tickets']);
+  t.is(device.session.access_token, 't1');
+  await device.close();
+  await server.close();
+});
+
 test('4401 refreshes the token once and comes back with the new one', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);

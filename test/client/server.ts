@@ -27,7 +27,7 @@ export interface FakeServer {
   /** Answers one command over the socket. */
   command: (peer: Peer, command: Json) => void;
   welcome: Json;
-  /** HTTP status that refuses upgrades, while set. */
+  /** HTTP status that refuses upgrades, or the code that closes a socket instead of its welcome, while set. */
   refuse: number | undefined;
   close(): Promise<void>;
 }
@@ -40,8 +40,9 @@ export async function fakeServer(): Promise<FakeServer> {
   const http = createServer((request, response) => void answer(server, request, response));
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'sealwire.v1.json' });
   http.on('upgrade', (request, socket, head) => {
-    if (server.refuse !== undefined) {
-      socket.end(`HTTP/1.1 ${server.refuse} no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
+    const { refuse } = server;
+    if (refuse !== undefined && refuse < 1_000) {
+      socket.end(`HTTP/1.1 ${refuse} no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
       return;
     }
     sockets.handleUpgrade(request, socket, head, (ws) => {
@@ -57,7 +58,8 @@ export async function fakeServer(): Promise<FakeServer> {
         peer.got.push(command);
         server.command(peer, command);
       });
-      peer.say(server.welcome);
+      if (refuse === undefined) peer.say(server.welcome);
+      else ws.close(refuse);
     });
   });
   http.listen(0, '127.0.0.1');

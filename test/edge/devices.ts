@@ -73,24 +73,23 @@ export class Raw {
   readonly socket: WebSocket;
   readonly got: Record<string, unknown>[] = [];
   code: number | undefined;
+  reason = '';
 
   constructor(url: string, headers: Record<string, string>, protocols: string[] = []) {
     this.socket = new WebSocket(url, protocols, { headers, perMessageDeflate: false });
     this.socket.on('message', (data) => void this.got.push(JSON.parse(String(data))));
-    this.socket.on('close', (code) => {
+    this.socket.on('close', (code, reason) => {
       this.code = code;
+      this.reason = reason.toString();
     });
     this.socket.on('error', () => {});
   }
 
   static async open({ edgeUrl }: Pick<Addresses, 'edgeUrl'>, session: Pick<Session, 'access_token'>): Promise<Raw> {
-    for (;;) {
-      const raw = new Raw(`${edgeUrl}/v1/ws`, { authorization: `Bearer ${session.access_token}` });
-      await until(() => raw.of('inbox.empty').length > 0 || raw.code !== undefined);
-      if (raw.code === undefined || raw.got.length) return raw;
-      // It was closed as it opened, see services/edge/server.ts. Any client connects again.
-      if (raw.code !== 1006) throw new Error(`closed with ${raw.code}`);
-    }
+    const raw = new Raw(`${edgeUrl}/v1/ws`, { authorization: `Bearer ${session.access_token}` });
+    await until(() => raw.of('inbox.empty').length > 0 || raw.code !== undefined);
+    if (raw.code !== undefined && raw.got.length === 0) throw new Error(`closed with ${raw.code}`);
+    return raw;
   }
 
   say(frame: unknown): void {

@@ -4,12 +4,17 @@ import test from 'ava';
 import { inboxStream } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, close, numbered, Phone, until } from './devices.ts';
+import { account, another, close, numbered, Phone, Raw, until } from './devices.ts';
 
 let env: Env;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ AWAY_GRACE_MS: 100, WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000, WS_MAX_UNACKED: 100 });
+  env = await startEnv({
+    AWAY_GRACE_MS: 100,
+    WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000,
+    WS_MAX_UNACKED: 100,
+    INBOX_SHARDS: 1,
+  });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
 });
 test.after.always(() => env?.stop());
@@ -108,4 +113,116 @@ test.serial('[M06] what the quota pushed out is told by a gap', async (t) => {
   await close(alice, back);
   await other.stop();
   await jsm.streams.update(stream, config);
+});
+
+/** Drops what the inbox has, as the broker does for age: the oldest first, all but the newest `keep`. */
+async function age(keep: number): Promise<void> {
+  await env.settle();
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const { state } = await jsm.streams.info(inboxStream(0));
+  await jsm.streams.purge(inboxStream(0), { seq: state.last_seq - keep + 1 });
+  const { state: left } = await jsm.streams.info(inboxStream(0));
+  if (left.messages !== keep) throw new Error(`${left.messages} items are left`);
+}
+/** When the database has written that the device has everything that was stored before the call. */
+async function settled(phone: Phone): Promise<void> {
+  const now = Date.now();
+  await close(phone);
+  await until(async () => {
+    const rows = await env.db.query<{ updated_at: Date }>(
+      'select updated_at from device_cursors where device_id = $1',
+      [phone.device.id],
+    );
+    return (rows[0]?.updated_at.getTime() ?? 0) >= now;
+  });
+}
+
+test.serial('[M06] a device that never connected is told that its first items grew too old', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  const [second, third] = [await another(bob.device.session), await another(bob.device.session)];
+  await alice.up();
+  for (const payload of ['too old', 'young']) await alice.send(bob, payload);
+  await age(1);
+  const some = await new Phone(second, at.edgeUrl).up();
+  t.deepEqual(
+    some.gaps.map(({ reason }) => reason),
+    ['retention'],
+  );
+  await until(() => some.payloads.includes('too old') && some.payloads.includes('young'));
+  await age(0);
+  const none = await new Phone(third, at.edgeUrl).up();
+  t.deepEqual(
+    none.gaps.map(({ reason }) => reason),
+    ['retention'],
+    'where nothing is left in the stream',
+  );
+  await until(() => none.payloads.includes('too old') && none.payloads.includes('young'));
+  await close(alice, some, none);
+  const again = await new Phone(third, at.edgeUrl).up();
+  t.deepEqual(again.gaps, [], 'once');
+  await close(again);
+});
+
+test.serial('[M06] a device whose shard has nothing left is told what it lost', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'before');
+  await until(() => bob.payloads.length === 1);
+  await settled(bob);
+  await alice.send(bob, 'too old');
+  await age(0);
+  const back = await new Phone(bob.device.session, at.edgeUrl).up();
+  t.deepEqual(
+    back.gaps.map(({ reason }) => reason),
+    ['retention'],
+  );
+  await until(() => back.payloads.includes('too old'));
+  await close(alice, back);
+});
+
+test.serial(
+  '[M06] a device that had acknowledged only a part is told of the rest, however young its cursor is',
+  async (t) => {
+    const [alice, bob] = [await phone(), await phone()];
+    await alice.up();
+    const raw = await Raw.open(at, bob.device.session);
+    for (const payload of ['first', 'second', 'third']) await alice.send(bob, payload);
+    const { cursor } = await raw.until('message.created');
+    await raw.until('message.created', 3);
+    await alice.send(await phone(), 'for somebody else');
+    await env.settle();
+    raw.say({ type: 'inbox.ack', cursor });
+    await until(async () => {
+      const rows = await env.db.query<{ cursor: number }>('select cursor from device_cursors where device_id = $1', [
+        bob.device.id,
+      ]);
+      return rows[0]?.cursor === cursor;
+    });
+    raw.socket.close();
+    await raw.closed();
+    await age(1);
+    await bob.up();
+    t.deepEqual(
+      bob.gaps.map(({ reason }) => reason),
+      ['retention'],
+    );
+    await until(() => ['second', 'third'].every((payload) => bob.payloads.includes(payload)));
+    await close(alice, bob);
+  },
+);
+
+test.serial('[M06] a device that has everything hears no gap when items of others grow too old', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await Promise.all([alice.up(), bob.up()]);
+  await alice.send(bob, 'the last one for bob');
+  await until(() => bob.payloads.length === 1);
+  for (const payload of ['for somebody else', 'for somebody else too']) await alice.send(await phone(), payload);
+  await env.settle();
+  await settled(bob);
+  await age(1);
+  const back = await new Phone(bob.device.session, at.edgeUrl).up();
+  t.deepEqual(back.gaps, []);
+  const young = await new Phone(await another(bob.device.session), at.edgeUrl).up();
+  t.deepEqual(young.gaps, [], 'nor does one that was made afterwards');
+  await close(alice, back, young);
 });

@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import test from 'ava';
 import { SignJWT } from 'jose';
 import type { Session } from '../../client/index.ts';
+import { openTokens } from '../../shared/auth/tokens.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
 import { account, another, Raw, until } from './devices.ts';
 
@@ -10,7 +11,11 @@ let env: Env;
 let at: Started;
 
 test.before(async () => {
-  env = await startEnv({ WS_MAX_CONNECTIONS_PER_IP: 20, WS_ALLOWED_ORIGINS: ['https://chat.example'] });
+  env = await startEnv({
+    WS_MAX_CONNECTIONS_PER_IP: 60,
+    WS_MAX_EARLY_FRAMES: 5,
+    WS_ALLOWED_ORIGINS: ['https://chat.example'],
+  });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
 });
 test.after.always(async () => {
@@ -55,10 +60,28 @@ test('[R01] a token opens the socket by header, a ticket by subprotocol or query
   t.is((await knock(`/v1/ws?ticket=${await ticket(me)}`)).status, 101);
 });
 
-test('[R01] [A13] everything else is refused before the upgrade, with a reason', async (t) => {
+/** A token of the system's own key, or of another one. */
+async function signed(me: Session, kid: string | undefined, expires: string): Promise<string> {
+  const own = await openTokens(env.db, env.config).keys.signing();
+  return await new SignJWT({ did: me.device.id, sid: me.device.id })
+    .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: kid ?? own.kid })
+    .setSubject(me.user.id)
+    .setIssuer('sealwire')
+    .setAudience('sealwire')
+    .setExpirationTime(expires)
+    .sign(own.key);
+}
+/** Connects and waits for the welcome, or for the code with which the socket is closed instead. */
+async function outcome(path: string, headers: Record<string, string> = {}, protocols: string[] = []): Promise<string> {
+  const raw = new Raw(`${at.edgeUrl}${path}`, headers, protocols);
+  await until(() => raw.got.length > 0 || raw.code !== undefined);
+  raw.socket.terminate();
+  return raw.got.length ? String(raw.got[0]!.type) : `${raw.code} ${raw.reason}`;
+}
+
+test('[R01] [A13] what can be decided at once is refused before the upgrade, with a reason', async (t) => {
   const me = await account(at);
-  const used = await ticket(me);
-  t.is((await knock(`/v1/ws?ticket=${used}`)).status, 101);
+  t.is(await outcome('/v1/ws', bearer(me)), 'connection.welcome');
   const none = await new SignJWT({ did: me.device.id, sid: me.device.id })
     .setProtectedHeader({ alg: 'HS256', typ: 'at+jwt' })
     .setSubject(me.user.id)
@@ -68,7 +91,8 @@ test('[R01] [A13] everything else is refused before the upgrade, with a reason',
     [401, 'unauthenticated', '/v1/ws', { authorization: 'Bearer nonsense' }],
     [401, 'unauthenticated', '/v1/ws', { authorization: 'Basic eDp5' }],
     [401, 'unauthenticated', '/v1/ws', { authorization: `Bearer ${none}` }],
-    [401, 'unauthenticated', `/v1/ws?ticket=${used}`, {}],
+    [401, 'token_expired', '/v1/ws', { authorization: `Bearer ${await signed(me, undefined, '-1s')}` }],
+    [401, 'unauthenticated', '/v1/ws', { authorization: `${bearer(me).authorization!.slice(0, -8)}AAAAAAAA` }],
     [401, 'unauthenticated', `/v1/ws?access_token=${me.access_token}`, {}],
     [401, 'unauthenticated', `/v1/ws?token=${me.access_token}`, {}],
     [400, 'invalid_request', '/v1/ws', { ...bearer(me), 'sec-websocket-protocol': 'sealwire.v9.xml' }],
@@ -83,21 +107,97 @@ test('[R01] [A13] everything else is refused before the upgrade, with a reason',
   t.is((await knock('/v1/ws', { ...bearer(me), origin: 'https://chat.example' })).status, 101);
 });
 
+test('[R01] [A13] what has to be looked up is refused after the upgrade with 4401 and a reason', async (t) => {
+  const me = await account(at);
+  const used = await ticket(me);
+  t.is(await outcome(`/v1/ws?ticket=${used}`), 'connection.welcome');
+  t.is(await outcome(`/v1/ws?ticket=${used}`), '4401 the ticket is unknown, used or expired');
+  const offered = ['sealwire.v1.json', `ticket.${used}`];
+  t.is(await outcome('/v1/ws', {}, offered), '4401 the ticket is unknown, used or expired');
+  const unknown = { authorization: `Bearer ${await signed(me, 'nobody', '1h')}` };
+  t.is(await outcome('/v1/ws', unknown), '4401 the access token is not valid');
+  const stray = { authorization: `Bearer ${await signed(me, undefined, '1h')}` };
+  t.is(await outcome('/v1/ws', stray), '4401 this session or device was revoked', 'a session that never was');
+});
+
 test('[R01] one ticket at once from many sides opens one socket', async (t) => {
   const me = await account(at);
   const one = await ticket(me);
-  const answers = await Promise.all(Array.from({ length: 8 }, () => knock(`/v1/ws?ticket=${one}`)));
-  t.is(answers.filter(({ status }) => status === 101).length, 1);
+  const answers = await Promise.all(Array.from({ length: 8 }, () => outcome(`/v1/ws?ticket=${one}`)));
+  t.is(answers.filter((answer) => answer === 'connection.welcome').length, 1);
+  t.is(answers.filter((answer) => answer.startsWith('4401 ')).length, 7);
 });
 
 test('[R01] revoked sessions and deleted devices are refused, other devices of the person are not', async (t) => {
   const first = await account(at);
   const other = await another(first);
   await env.db.query('update devices set deleted_at = now() where id = $1', [first.device.id]);
-  t.like(await knock('/v1/ws', bearer(first)), { status: 401 });
-  t.is((await knock('/v1/ws', bearer(other))).status, 101);
+  t.regex(await outcome('/v1/ws', bearer(first)), /^4401 /);
+  t.is(await outcome('/v1/ws', bearer(other)), 'connection.welcome');
   await env.db.query('update sessions set revoked_at = now() where device_id = $1', [other.device.id]);
-  t.like(await knock('/v1/ws', bearer(other)), { status: 401 });
+  t.regex(await outcome('/v1/ws', bearer(other)), /^(4401|1006) /);
+});
+
+test.serial(
+  '[R01] what a socket says before it is known whose it is waits, in order; too much closes it',
+  async (t) => {
+    const [patient, hasty] = [await account(at), await account(at)];
+    await env.db.transaction(async (query) => {
+      await query('lock table sessions in access exclusive mode');
+      const [one, other] = [patient, hasty].map((me) => new Raw(`${at.edgeUrl}/v1/ws`, bearer(me)));
+      await until(() => one!.socket.readyState === 1 && other!.socket.readyState === 1);
+      for (const id of ['a', 'b', 'c']) one!.say({ type: 'ping', id });
+      for (let i = 0; i < 6; i++) other!.say({ type: 'ping' });
+      t.is(await other!.closed(), 4429);
+      t.deepEqual(one!.got, [], 'nothing is said before');
+      // What the edge took before this answer came.
+      await knock('/v2/ws');
+      await query('rollback');
+      await one!.until('pong', 3);
+      t.deepEqual(
+        one!.of('pong').map(({ id }) => id),
+        ['a', 'b', 'c'],
+      );
+      t.deepEqual(other!.got, []);
+      one!.socket.terminate();
+    });
+  },
+);
+
+test.serial(
+  '[R03] sockets of an address are counted as they are let in, also those that come at the same time',
+  async (t) => {
+    const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 10 });
+    const people = await Promise.all(Array.from({ length: 30 }, () => account(at)));
+    await Raw.open(edge, people[0]!).then((raw) => raw.socket.terminate());
+    await env.db.transaction(async (query) => {
+      await query('lock table sessions in access exclusive mode');
+      const sockets = people.map((me) => new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me)));
+      const open = () => sockets.filter(({ socket }) => socket.readyState === 1).length;
+      const refused = () => sockets.filter(({ code }) => code === 1006).length;
+      await until(() => open() + refused() === 30);
+      t.true(open() <= 10 && open() >= 9, `${open()} are open`);
+      for (const { socket } of sockets) socket.terminate();
+    });
+    await edge.stop();
+  },
+);
+
+test.serial('[R01] sockets that open twenty at a time are not cut off as they open', async (t) => {
+  const people = await Promise.all(Array.from({ length: 20 }, () => account(at)));
+  const codes: unknown[] = [];
+  await Promise.all(
+    people.map(async (me) => {
+      for (let i = 0; i < 40; i++) {
+        const raw = new Raw(`${at.edgeUrl}/v1/ws`, bearer(me));
+        await until(() => raw.got.length > 0 || raw.code !== undefined);
+        if (raw.code !== undefined) codes.push(raw.code);
+        raw.socket.close();
+        await raw.closed();
+      }
+    }),
+  );
+  t.deepEqual(codes, []);
 });
 
 test('[R01] the query token works where it is switched on; without a list browsers come from the same host', async (t) => {

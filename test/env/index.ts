@@ -32,9 +32,11 @@ const DEFAULTS: Partial<Config> = {
   PARTITIONS: 2,
   INBOX_SHARDS: 2,
   AUTH_RATE_LIMIT_MAX_REQUESTS: 100_000,
+  WS_RATE_LIMIT_MAX_COMMANDS: 100_000,
   CODE_MAX_SENT_PER_IP: 100_000,
   // Tests ask for much at once, and wait their turn. A Postgres that is away refuses, and that is known at once.
   DATABASE_CONNECT_TIMEOUT_MS: 60_000,
+  INGEST_LOOKUP_TIMEOUT_MS: 10_000,
 };
 
 export interface Addresses {
@@ -65,6 +67,8 @@ export interface Spawned {
 export type Env = Awaited<ReturnType<typeof startEnv>>;
 
 export interface Places {
+  /** An empty directory for everything, e.g. on a disk that will fail; the caller removes it. */
+  dir?: string;
   /** Where the broker keeps its streams, e.g. a disk that will fail; the caller removes it. */
   natsDir?: string;
   /** Directory for the logs of spawned services, which otherwise go to this process's output. */
@@ -72,11 +76,11 @@ export interface Places {
 }
 
 /** Boots the engines, provisions and migrates. Services come by `start` or `spawn`. Call `stop` in `test.after.always`. */
-export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDir }: Places = {}) {
-  const dir = mkdtempSync(join(tmpdir(), 'sealwire-test-'));
+export async function startEnv(overrides: Partial<Config> = {}, { dir: given, natsDir, logDir }: Places = {}) {
+  const dir = given ?? mkdtempSync(join(tmpdir(), 'sealwire-test-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
-  guardTrash(dir);
+  if (!given) guardTrash(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
   const secrets: Secrets = secretsOf(dir, base.DURABILITY);
   const broker = new TestEngine(async (port) => {
@@ -92,10 +96,14 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
   });
   const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));
   const booted = await Promise.allSettled([broker.start(), postgres.start()]);
-  const abandon = async (error: unknown): Promise<never> => {
-    await Promise.all([broker.stop(), postgres.stop()]);
+  const remove = (): void => {
+    if (given) return;
     guardTrash(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+  };
+  const abandon = async (error: unknown): Promise<never> => {
+    await Promise.all([broker.stop(), postgres.stop()]);
+    remove();
     throw error;
   };
   for (const one of booted) if (one.status === 'rejected') await abandon(one.reason);
@@ -178,8 +186,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { natsDir, logDi
       await Promise.all(connections.map((nc) => nc.close().catch(() => {})));
       await db.close();
       await Promise.all([broker.stop(), postgres.stop()]);
-      guardTrash(undefined);
-      rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
+      remove();
       const left = [...(await broker.leftovers()), ...(await postgres.leftovers())];
       if (left.length) throw new Error(`left running: ${left.join(', ')}`);
     },

@@ -45,7 +45,7 @@ export async function alone(t: ExecutionContext, name: string, look: (stage: Sta
     return;
   }
   const wanted: Partial<Config> = { ...settings };
-  const stage = await (open ? open(wanted) : Stage.open(wanted));
+  const stage = await (open ? open(wanted, 1) : Stage.open(wanted));
   try {
     await look(stage);
   } finally {

@@ -122,16 +122,47 @@ test('[P03] a request that goes forward while it is put into conversations ends 
   }
 });
 
+test('[P03] a transfer is told to the parties of its request, and to nobody else who knows the id', async (t) => {
+  const { anna, ben, conversation_id } = await couple(at);
+  const { anna: eve, ben: bob, conversation_id: elsewhere } = await couple(at);
+  const [early, late, named] = [id('PR'), id('PR'), id('PR')];
+  const put = async (who: Payee, where: string, request_id: string) => {
+    const token = who.device.session.access_token;
+    return (await api.ask('attachPayment', { id: where, token, body: { request_id } })).data;
+  };
+  await put(anna, conversation_id, early);
+  await put(eve, elsewhere, early);
+  for (const request of [early, late]) await send(at.apiUrl, change('accept', request, { transfer_id: 'TR_9' }));
+  await send(at.apiUrl, change('accept', named, { transfer_id: 'TR_9', conversation_id }));
+  await env.settle();
+  t.like(await put(anna, conversation_id, early), { state: 'accepted', transfer_id: 'TR_9' });
+  for (const request of [early, late, named]) {
+    const told = await put(eve, elsewhere, request);
+    t.deepEqual([told.state, told.transfer_id], ['accepted', undefined], 'who is no party learns the state alone');
+  }
+  await until(() => ben.states(named).length === 1);
+  t.is(ben.payments.at(-1)!.transfer_id, 'TR_9', 'the payments service named the conversation');
+  const { conversation_id: third } = await eve.send(ben, 'hello');
+  await env.settle();
+  t.is((await put(ben, third, named)).transfer_id, 'TR_9', 'a party hands it on');
+  const seen = eve.payments.filter(({ conversation_id: where }) => where === elsewhere);
+  t.false(JSON.stringify(seen).includes('TR_9'));
+  const listed = await api.ask('payments', { id: elsewhere, token: eve.device.session.access_token });
+  t.is(listed.data.items.length, 3);
+  t.false(JSON.stringify(listed.data).includes('TR_9'));
+  await Promise.all([anna, ben, eve, bob].map(({ device }) => device.close()));
+});
+
 test('[P03] only members put a request into a conversation, and only they see it', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const stranger = await api.register();
   const body = { request_id: id('PR') };
   t.is(
     (await api.ask('attachPayment', { id: conversation_id, token: stranger.access_token, body })).error?.code,
-    'not_member',
+    'not_found',
   );
   t.is((await api.ask('attachPayment', { id: uuid7(), token: stranger.access_token, body })).error?.code, 'not_found');
-  t.is((await api.ask('payments', { id: conversation_id, token: stranger.access_token })).error?.code, 'not_member');
+  t.is((await api.ask('payments', { id: conversation_id, token: stranger.access_token })).error?.code, 'not_found');
   for (const request_id of ['', 'two words', 'x'.repeat(129), 7])
     t.is(
       (

@@ -111,7 +111,7 @@ test('[C02] [M04] a group: members get one item each, strangers are refused, the
     client_message_id: uuid7(),
   });
   t.like(await gateway.call(say(b), '"hello"'), { seq: 1, conversation_id: group });
-  t.is(await refused(gateway.call(say(stranger), '"x"')), 'not_member');
+  t.is(await refused(gateway.call(say(stranger), '"x"')), 'not_found');
   t.is(await refused(gateway.call({ ...say(a), conversation_id: uuid7() }, '"x"')), 'not_found');
   t.is(await refused(gateway.call(toPerson(a, { user: uuid7(), device: '' }), '"x"')), 'not_found');
   await env.settle();

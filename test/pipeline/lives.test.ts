@@ -31,7 +31,7 @@ async function worker() {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: () => lives.takeOver(0),
+    takeOver: async () => (await lives.takeOver(0)).from,
     handle: async (batch) => void got.push(...batch.map(({ seq }) => seq)),
   });
   return { lives, got, writer };
@@ -49,7 +49,7 @@ test('[M06] who took a partition over and has not marked it yet does not go back
   await lives.repair();
   t.is(await floor(), 3);
   t.deepEqual(got, [1, 2, 3]);
-  lives.mark(0, 3);
+  await lives.mark(0, 3);
   await until(async () => {
     const found = shards.map((shard) =>
       manager.direct.getMessage(inboxStream(shard), { last_by_subj: subject.mark(shard, 0) }).catch(() => null),

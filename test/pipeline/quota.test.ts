@@ -1,6 +1,7 @@
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
+import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { items, type Person, person, toPerson } from './people.ts';
 
@@ -17,11 +18,9 @@ test.after.always(async () => {
   await env?.stop();
 });
 
+const codeOf = (error: unknown): string => (error instanceof ApiError ? error.code : String(error));
 const send = (from: Person, to: Person): Promise<string> =>
-  gateway.call(toPerson(from, to), '"x"').then(
-    () => 'queued',
-    (error: unknown) => (error instanceof ApiError ? error.code : String(error)),
-  );
+  gateway.call(toPerson(from, to), '"x"').then(() => 'queued', codeOf);
 
 test('[M06] [M07] a full inbox is told to the sender, who may write again once the device has caught up', async (t) => {
   const [a, b, c] = [await person(env), await person(env), await person(env)];
@@ -48,4 +47,26 @@ test('[M06] [M07] a full inbox is told to the sender, who may write again once t
   for await (const _ of freed) break;
   for (said = 'queue_full'; said === 'queue_full'; ) said = await send(a, b);
   t.is(said, 'queued');
+});
+
+test('[M06] [M15] whoever posts to a group with a full member hears queue_full; nothing of the others is dropped', async (t) => {
+  const [friend, stranger, victim] = [await person(env), await person(env), await person(env)];
+  await gateway.call(toPerson(friend, victim), '"from a friend"');
+  const group = uuid7();
+  const { user: user_id, device: device_id } = stranger;
+  const about = { user_id, device_id, conversation_id: group };
+  await gateway.call({ kind: 'create', ...about, type: 'group', member_ids: [victim.user] });
+  let queued = 0;
+  let said = 'queued';
+  for (; said === 'queued'; queued++) {
+    const post = { kind: 'send' as const, ...about, client_message_id: uuid7() };
+    said = await gateway.call(post, '"flood"').then(() => 'queued', codeOf);
+    t.true(queued < 40, 'the broker drops the oldest items at twice the quota');
+  }
+  t.is(said, 'queue_full');
+  t.is(await send(friend, victim), 'queued', 'a flooded group does not keep friends from writing');
+  await env.settle();
+  const nc = await env.nats('admin');
+  const [first] = await items(nc, env, victim.user);
+  t.is(first?.frame.message?.payload, 'from a friend');
 });

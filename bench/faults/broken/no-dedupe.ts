@@ -1,4 +1,4 @@
 /** Loaded into an ingest (`--import`), it breaks it: what was accepted is not remembered. */
-import { Memory } from '../../../services/ingest/memory.ts';
+import { PartitionState } from '../../../services/ingest/state.ts';
 
-Memory.prototype.remember = () => {};
+PartitionState.prototype.accept = () => {};

@@ -6,5 +6,15 @@ import { KILL } from './kill.ts';
 import { POWER } from './power.ts';
 import { SOCKETS } from './sockets.ts';
 import { START } from './start.ts';
+import { STEADY } from './steady.ts';
 
-export const SCENARIOS: readonly Scenario[] = [...KILL, ...FREEZE, ...SOCKETS, ...INPUT, ...INBOX, ...POWER, ...START];
+export const SCENARIOS: readonly Scenario[] = [
+  ...STEADY,
+  ...KILL,
+  ...FREEZE,
+  ...SOCKETS,
+  ...INPUT,
+  ...INBOX,
+  ...POWER,
+  ...START,
+];

@@ -14,18 +14,20 @@ async function dies(name: string, one: { kill9(): Promise<void>; restart(): Prom
   journal.mark('healed', name);
 }
 
-/** One death in a short run, one more for every three seconds of load. */
-async function again(name: string, one: Parameters<typeof dies>[1], act: Act): Promise<void> {
+/** Each of them in turn: once in a short run, once more for every three seconds of load. */
+async function again(name: string, all: Parameters<typeof dies>[1][], act: Act): Promise<void> {
   for (let left = 1 + Math.floor(act.seconds / 3); left > 0; left--) {
-    await dies(name, one, act);
-    await act.go(0.15);
+    for (const one of all) {
+      await dies(name, one, act);
+      await act.go(0.15);
+    }
   }
 }
 
 const killed = (service: ServiceName): Scenario => ({
   name: `kill-${service}`,
   about: `SIGKILL of ${service} under load, again and again`,
-  run: (stage: Stage, act: Act) => again(service, stage.get(service), act),
+  run: (stage: Stage, act: Act) => again(service, stage.all(service), act),
 });
 
 export const KILL: Scenario[] = [
@@ -37,12 +39,12 @@ export const KILL: Scenario[] = [
   {
     name: 'kill-nats',
     about: 'SIGKILL of nats-server under load, again and again',
-    run: (stage, act) => again('nats', stage.env.broker, act),
+    run: (stage, act) => again('nats', [stage.env.broker], act),
   },
   {
     name: 'kill-postgres',
     about: 'SIGKILL of Postgres under load, again and again',
-    run: (stage, act) => again('postgres', stage.env.postgres, act),
+    run: (stage, act) => again('postgres', [stage.env.postgres], act),
   },
   {
     name: 'kill-all',

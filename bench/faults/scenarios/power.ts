@@ -10,10 +10,10 @@ const GROUPS: Group[] = [['fanout', 'ingest', 'api', 'edge'], 'history'];
 export class PoweredStage extends Stage {
   disk: Disk | undefined;
 
-  static async on(settings: Partial<Config>): Promise<PoweredStage> {
+  static async on(settings: Partial<Config>, workers: number): Promise<PoweredStage> {
     const disk = new Disk();
     try {
-      const stage = (await PoweredStage.open(settings, { natsDir: disk.dir }, GROUPS)) as PoweredStage;
+      const stage = (await PoweredStage.open(settings, { natsDir: disk.dir }, GROUPS, workers)) as PoweredStage;
       stage.disk = disk;
       return stage;
     } catch (error) {
@@ -33,14 +33,14 @@ async function run(stage: Stage, { journal, go }: Act): Promise<void> {
   for (let i = 0; i < 2; i++) {
     // What history has is safe in Postgres: so that something depends on the disk, it lags behind.
     journal.mark('fault', 'SIGSTOP history');
-    stage.get('history').signal('SIGSTOP');
+    for (const one of stage.all('history')) one.signal('SIGSTOP');
     await go(0.15);
     journal.mark('fault', 'power cut');
     disk!.cutPower();
     await stage.env.broker.kill9();
     await disk!.powerUp();
     await stage.env.broker.restart();
-    stage.get('history').signal('SIGCONT');
+    for (const one of stage.all('history')) one.signal('SIGCONT');
     journal.mark('healed', 'power is back');
     await go(0.3);
   }
@@ -52,7 +52,7 @@ export const POWER: Scenario[] = [
     about: "the broker's disk loses its power under load, twice (durable profile)",
     settings: { DURABILITY: 'durable' },
     leftOut: diskMissing,
-    open: (settings) => PoweredStage.on({ ...settings, DURABILITY: 'durable' }),
+    open: (settings, workers) => PoweredStage.on({ ...settings, DURABILITY: 'durable' }, workers),
     run,
   },
 ];
@@ -62,6 +62,6 @@ export const POWER_FAST: Scenario = {
   name: 'power-cut-fast',
   about: 'the same in the fast profile, which promises no such thing',
   leftOut: diskMissing,
-  open: (settings) => PoweredStage.on({ ...settings, DURABILITY: 'fast' }),
+  open: (settings, workers) => PoweredStage.on({ ...settings, DURABILITY: 'fast' }, workers),
   run,
 };

@@ -9,9 +9,15 @@ export const ACCOUNTS = {
   AUTH_LOCK_MAX_FAILURES: count(10, 'Wrong passwords or codes for one identifier from one address before a lock.', 1),
   AUTH_LOCK_MAX_FAILURES_IN_ALL: count(
     100,
-    'Wrong passwords or codes for one identifier from anywhere before a lock.',
+    'Wrong passwords or codes for one identifier from anywhere before a lock, except from where somebody has logged in with it.',
     1,
   ),
+  AUTH_KNOWN_DAYS: count(
+    90,
+    'So long after a log-in the same identifier from the same address, or on the same device, is not locked by wrong ones of other addresses.',
+    1,
+  ),
+  DEVICES_MAX: count(50, 'Devices of one account; a log-in that would make another one is refused as conflict.', 1),
   AUTH_LOCK_WINDOW_SECONDS: count(900, 'Wrong ones are counted for so long, seconds.', 1),
   AUTH_LOCK_SECONDS: count(900, 'Length of a lock, seconds.', 1),
   LOOKUP_MAX_REQUESTS: count(300, 'Look-ups of people by number, phone or email per person and window.', 1),

@@ -1,5 +1,5 @@
 import { isAbsolute, resolve } from 'node:path';
-import { choice, count, flag, optional, type Setting, text } from '../kinds.ts';
+import { choice, count, flag, list, optional, type Setting, text } from '../kinds.ts';
 
 /** Settings: Addresses and engines. */
 export const ENGINES = {
@@ -10,6 +10,9 @@ export const ENGINES = {
   OPS_PORT: count(
     0,
     'Their port, one for each process; 0 lets the kernel choose. npm start gives its processes this one and those after it.',
+  ),
+  TRUSTED_PROXIES: list(
+    'Networks of proxies whose X-Forwarded-For the API and the edge believe, e.g. 10.1.0.0/16,fd00::/8; the right-most address that is in none of them is the client.',
   ),
   DATA_DIR: {
     ...text('./data', 'Everything that lasts in the embedded default.'),

@@ -12,6 +12,11 @@ export const PIPELINE = {
   LOG_RETENTION_DAYS: count(7, 'How long the log keeps entries that every projection has read.', 1),
   INBOX_RETENTION_DAYS: count(30, 'How long the inbox keeps an item for a device that is away.', 1),
   INBOX_QUOTA_ITEMS: count(100_000, 'Items waiting for a device at which senders hear queue_full.', 1),
+  INBOX_RESTORE_WAIT_MS: count(
+    30_000,
+    'After a restart of the broker: how long the edge holds back inbox.empty while fanout writes again what may be lost.',
+    0,
+  ),
   INGRESS_MAX_BYTES: count(
     256 << 20,
     'Bytes of commands waiting for ingest; more are refused as unavailable.',
@@ -29,6 +34,24 @@ export const PIPELINE = {
     'Transactions of history, and messages of EVENTS, of one partition begin at least so far apart.',
     0,
   ),
+  READY_STUCK_MS: count(
+    5_000,
+    'How long a batch may fail, or a position stand still with work to do, before its worker says on /ready that it is not ready.',
+    100,
+  ),
   PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
   DEDUPE_WINDOW: count(200_000, 'Client message ids that ingest remembers per partition; older ones are looked up.', 1),
+  INGEST_MAX_CONVERSATIONS: count(50_000, 'Conversations that ingest remembers per partition.', 1),
+  INGEST_MAX_PAYMENTS: count(20_000, 'Payment requests that ingest remembers per partition.', 1),
+  INGEST_MAX_PEOPLE: count(100_000, 'People that an ingest process remembers.', 1),
+  INGEST_MAX_UNPROJECTED: count(
+    500_000,
+    'Records of a partition that Postgres may be behind of before senders hear `unavailable`; ingest holds them in memory.',
+    1,
+  ),
+  INGEST_LOOKUP_TIMEOUT_MS: count(
+    1_000,
+    'How long ingest waits for Postgres; then commands that need it are answered `unavailable` until it answers again.',
+    50,
+  ),
 } as const satisfies Record<string, Setting<unknown>>;

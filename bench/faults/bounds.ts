@@ -1,0 +1,24 @@
+/** How large the system's bounds are while something breaks. */
+import type { Config } from '../../shared/config/index.ts';
+
+export interface Bounds {
+  about: string;
+  settings: Partial<Config>;
+  /** Processes of each worker: history, fanout and ingest. */
+  workers: number;
+}
+
+export const BOUNDS = {
+  real: { about: 'the defaults, one of each worker', settings: {}, workers: 1 },
+  tiny: {
+    about: 'caches, windows and queues that every batch fills, two of each worker',
+    settings: {
+      ...{ PARTITIONS: 4, TOKEN_CACHE_SIZE: 1, WS_MAX_UNACKED: 16 },
+      ...{ DEDUPE_WINDOW: 5, INGEST_MAX_CONVERSATIONS: 3, INGEST_MAX_PEOPLE: 1, INGEST_MAX_PAYMENTS: 1 },
+      ...{ INGEST_MAX_UNPROJECTED: 500, INGEST_LOOKUP_TIMEOUT_MS: 1_000 },
+    },
+    workers: 2,
+  },
+} as const satisfies Record<string, Bounds>;
+
+export type BoundsName = keyof typeof BOUNDS;

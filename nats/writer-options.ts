@@ -1,0 +1,14 @@
+/** What a worker of a pinned durable is made of, see consume.ts. */
+import type { Handling } from './attempts.ts';
+import type { Durable } from './durable.ts';
+import type { StandingOptions } from './standing.ts';
+
+export interface WriterOptions<T> extends Handling<T>, Durable, Pick<StandingOptions, 'direct' | 'lookMs' | 'stuckMs'> {
+  /** Messages pulled ahead; bounds memory. */
+  window: number;
+  /** Batches begin at least so long after one another (ms), so that what is in no hurry gathers; 0 unless given. */
+  apartMs?: number;
+  /** Called when this process became the only one; returns the stream sequence to go on from, else the ack floor. */
+  takeOver(): Promise<number | undefined>;
+  decode(data: Uint8Array): T;
+}

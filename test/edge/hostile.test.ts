@@ -1,0 +1,162 @@
+/** One client that wants to hurt the others: what it may cost them is bounded. */
+import test from 'ava';
+import type { Edge } from '../../services/edge/edge.ts';
+import { Pages } from '../../services/edge/pages.ts';
+import { Session, type Socket } from '../../services/edge/session.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, Raw, until } from './devices.ts';
+
+let env: Env;
+let at: Addresses;
+
+test.before(async () => {
+  env = await startEnv({
+    WS_RATE_LIMIT_MAX_COMMANDS: 40,
+    WS_RATE_LIMIT_WINDOW_SEC: 86_400,
+    WS_MAX_FREE_BYTES: 512,
+    WS_MAX_REFUSED_BYTES: 300_000,
+    WS_MAX_HISTORY_WAITING: 3,
+    HISTORY_MAX_PAGE_BYTES: 5_000,
+    HISTORY_POOL: 1,
+  });
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+});
+test.after.always(() => env?.stop());
+
+const raw = async (): Promise<Raw> => await Raw.open(at, await account(at));
+
+/** A ping of 110 KB with 10,000 unknown fields. */
+const BULKY = JSON.stringify({
+  type: 'ping',
+  ...Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`f${i}`, 1])),
+});
+
+test('[R03] large frames that fail their check are counted with their bytes and close the socket; others are served', async (t) => {
+  const [hostile, fine] = [await raw(), await raw()];
+  for (let i = 0; i < 300; i++) hostile.say(BULKY);
+  fine.say({ type: 'ping' });
+  t.is(await hostile.closed(), 4400);
+  await fine.until('pong');
+  const errors = hostile.of('error');
+  t.true(errors.length <= Math.ceil(300_000 / BULKY.length), `${errors.length} were taken`);
+  t.true(errors.every(({ code }) => code === 'too_large'));
+  fine.socket.close();
+});
+
+test('[R03] bytes of refused commands count too, whatever they pretend to be', async (t) => {
+  const hostile = await raw();
+  const dance = JSON.stringify({ type: 'dance', x: 'x'.repeat(100_000) });
+  for (let i = 0; i < 20; i++) hostile.say(dance);
+  t.is(await hostile.closed(), 4400);
+  t.true(hostile.of('error').length <= 3);
+});
+
+test('[R03] free frames that fail their check are commands, and so are free frames that are too large', async (t) => {
+  const one = await raw();
+  for (let i = 0; i < 20; i++) one.say({ type: 'ping', x: 1 });
+  for (let i = 0; i < 20; i++) one.say({ x: 1, type: 'ping', id: 'y'.repeat(600) });
+  await one.until('error', 40);
+  one.say({ type: 'dance', id: 'over' });
+  t.like(await one.until('error', 41), { id: 'over', code: 'rate_limited' });
+  one.say({ type: 'ping', id: 'good' });
+  t.like(await one.until('pong'), { id: 'good' });
+  for (let i = 0; i < 80; i++) one.say({ type: 'ping', x: 1 });
+  t.is(await one.closed(), 4429);
+});
+
+async function talk(count: number, size: number): Promise<{ me: Raw; conversation_id: string }> {
+  const [me, to] = [await raw(), await account(at)];
+  for (let i = 0; i < count; i++)
+    me.say({ type: 'message.send', client_message_id: `${i}`, to: { user_id: to.user.id }, payload: 'p'.repeat(size) });
+  const { conversation_id } = await me.until('ack', count);
+  await env.settle();
+  return { me, conversation_id: String(conversation_id) };
+}
+
+test('[H01] [R03] a page of history has so many bytes, one message in any case, and says that there is more', async (t) => {
+  const { me, conversation_id } = await talk(5, 2_000);
+  const seqs: number[] = [];
+  for (let after_seq = 0, more = true; more; after_seq = seqs.at(-1)!) {
+    me.say({ type: 'history.get', id: String(after_seq), conversation_id, after_seq });
+    await until(() => me.of('history').some(({ id }) => id === String(after_seq)));
+    const page = me.of('history').at(-1)! as { messages: { seq: number }[]; more: boolean };
+    t.is(page.messages.length <= 3 && page.messages.length > 0, true);
+    seqs.push(...page.messages.map(({ seq }) => seq));
+    more = page.more;
+  }
+  t.deepEqual(seqs, [1, 2, 3, 4, 5]);
+  me.say({ type: 'history.get', id: 'down', conversation_id, limit: 2 });
+  await until(() => me.of('history').some(({ id }) => id === 'down'));
+  t.like(me.of('history').at(-1), { more: true, messages: [{ seq: 5 }, { seq: 4 }] });
+  const large = await talk(2, 9_000);
+  large.me.say({ type: 'history.get', conversation_id: large.conversation_id, after_seq: 0 });
+  t.like(await large.me.until('history'), { more: true, messages: [{ seq: 1 }] });
+  for (const one of [me, large.me]) one.socket.close();
+});
+
+test.serial(
+  '[R03] pages of one socket come one after another, a few wait, and nobody else waits behind them',
+  async (t) => {
+    const { me, conversation_id } = await talk(1, 10);
+    await env.db.transaction(async (query) => {
+      await query('lock table messages in access exclusive mode');
+      for (let i = 0; i < 10; i++) me.say({ type: 'history.get', id: `h${i}`, conversation_id });
+      await me.until('error', 6);
+      t.deepEqual(
+        me.of('error').map(({ id, code }) => `${id} ${code}`),
+        [4, 5, 6, 7, 8, 9].map((i) => `h${i} rate_limited`),
+      );
+      // Each of them would hold the one connection for pages, and eight at once those of everything else.
+      const others = await Promise.all(Array.from({ length: 9 }, raw));
+      for (const one of others) one.say({ type: 'history.get', conversation_id: uuid7() });
+      const late = await raw();
+      late.say({ type: 'ping' });
+      await late.until('pong');
+      const [{ waiting }] = (await env.db.query(
+        `select count(*) as waiting from pg_locks where relation = 'messages'::regclass and not granted`,
+      )) as [{ waiting: number }];
+      t.is(waiting, 1, 'one page is being read');
+      await query('rollback');
+      await me.until('history', 4);
+      for (const one of others) t.like(await one.until('error'), { code: 'not_found' });
+      for (const one of [...others, late]) one.socket.close();
+    });
+    t.deepEqual(
+      me.of('history').map(({ id }) => id),
+      ['h0', 'h1', 'h2', 'h3'],
+    );
+    me.socket.close();
+  },
+);
+
+test('[R03] [R05] no page is read for a socket that is full', async (t) => {
+  let buffered = 2 * env.config.WS_MAX_BUFFERED_BYTES;
+  const socket = { send: () => 0, cork: (write: () => void) => write(), getBufferedAmount: () => buffered };
+  const edge = { config: env.config, restless: new Set(), tally: { out: 0 } } as unknown as Edge;
+  const identity = { user_id: uuid7(), device_id: uuid7(), session_id: uuid7(), expires_at: 0 };
+  const session = new Session(edge, socket as unknown as Socket, uuid7(), identity, '::1');
+  session.say('more than it reads');
+  session.flush();
+  t.true(session.full);
+  const asked: string[] = [];
+  const db = {
+    query: async <T>(sql: string) => {
+      asked.push(sql);
+      return [{ seq: 1, sent_at: new Date(), payload: 'p', found: 1 }] as T[];
+    },
+  };
+  const pages: number[] = [];
+  const page = new Pages(db, env.config).get(
+    session,
+    { type: 'history.get', conversation_id: uuid7() },
+    ({ messages }) => void pages.push(messages.length),
+  );
+  // Whoever does not wait for room has asked by the next turn.
+  await new Promise((resolve) => setImmediate(resolve));
+  t.deepEqual(asked, []);
+  buffered = 0;
+  session.drained();
+  await page;
+  t.deepEqual([asked.length, pages], [1, [1]]);
+});

@@ -1,0 +1,164 @@
+/** What one person may do, over all sockets, HTTP and processes together. */
+import test from 'ava';
+import { SealwireError } from '../../client/index.ts';
+import { http, type Session } from '../../client/session.ts';
+import { CommandLimits } from '../../nats/command-limits.ts';
+import { subject } from '../../nats/topology.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Raw, until } from './devices.ts';
+
+const LIMIT = 80;
+const SHARE = LIMIT / 8;
+let env: Env;
+let at: Addresses;
+
+test.before(async () => {
+  env = await startEnv({
+    WS_RATE_LIMIT_MAX_COMMANDS: LIMIT,
+    // So that no test sees its window end.
+    WS_RATE_LIMIT_WINDOW_SEC: 86_400,
+    WS_MAX_CONNECTIONS_PER_USER: 3,
+  });
+  at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+});
+test.after.always(() => env?.stop());
+
+/** A conversation of somebody with somebody. */
+async function talk(): Promise<{ me: Session; id: string }> {
+  const [me, to] = [await account(at), await account(at)];
+  const { id } = await me.call<{ id: string }>('POST', '/v1/conversations/direct', { user_id: to.user.id });
+  return { me, id };
+}
+/** Posts a message. @returns `queued`, or the code of the refusal */
+async function post({ me, id }: { me: Session; id: string }, api = me.api): Promise<string> {
+  const body = { client_message_id: uuid7(), payload: 'p' };
+  const headers = { authorization: `Bearer ${me.access_token}` };
+  try {
+    return (await http<{ status: string }>(api, 'POST', `/v1/conversations/${id}/messages`, body, headers)).status;
+  } catch (error) {
+    if (!(error instanceof SealwireError)) throw error;
+    if (error.code === 'rate_limited' && !(error.retry_after_ms! > 0)) throw new Error('without retry_after_ms');
+    return error.code;
+  }
+}
+
+test('[R03] commands count for a person: another socket of another device has what is left', async (t) => {
+  const first = await account(at);
+  const one = await Raw.open(at, first);
+  for (let i = 0; i < LIMIT; i++) one.say({ type: 'dance' });
+  await one.until('error', LIMIT);
+  t.true(one.of('error').every(({ code }) => code === 'invalid_request'));
+  const other = await Raw.open(at, await another(first));
+  other.say({ type: 'dance' });
+  t.like(await other.until('error'), { code: 'rate_limited' });
+  one.socket.close();
+  await one.closed();
+  const again = await Raw.open(at, first);
+  again.say({ type: 'dance' });
+  t.like(await again.until('error'), { code: 'rate_limited' });
+  const stranger = await Raw.open(at, await account(at));
+  stranger.say({ type: 'dance' });
+  t.like(await stranger.until('error'), { code: 'invalid_request' });
+  for (const raw of [other, again, stranger]) raw.socket.close();
+});
+
+test('[R03] [M15] messages over HTTP count too, and what is used there is used on the socket', async (t) => {
+  const conversation = await talk();
+  const answers: string[] = [];
+  for (let i = 0; i < LIMIT; i++) answers.push(await post(conversation));
+  // Making the conversation was the first command.
+  t.deepEqual([answers.filter((answer) => answer === 'queued').length, answers.at(-1)], [LIMIT - 1, 'rate_limited']);
+  const raw = await Raw.open(at, conversation.me);
+  raw.say({ type: 'receipt.read', conversation_id: conversation.id, seq: 1 });
+  await until(async () => {
+    raw.say({ type: 'history.get', conversation_id: conversation.id });
+    return raw.of('error').some(({ code }) => code === 'rate_limited');
+  });
+  t.true(raw.of('history').length <= SHARE, 'the edge knows all but the last share');
+  raw.socket.close();
+});
+
+test('[R03] [R07] several processes together grant the limit and at most a share each', async (t) => {
+  const conversation = await talk();
+  const other = await env.spawn('api');
+  const answers: string[] = [];
+  const both = [at.apiUrl, other.apiUrl];
+  while (answers.slice(-both.length).filter((answer) => answer === 'rate_limited').length < both.length)
+    answers.push(await post(conversation, both[answers.length % 2]));
+  const queued = answers.filter((answer) => answer === 'queued').length;
+  t.true(queued >= LIMIT - 1 && queued <= LIMIT + both.length * SHARE, `${queued} were taken`);
+  await other.stop();
+});
+
+test('[R03] somebody quiet costs no message between processes', async (t) => {
+  const nc = await env.nats('admin');
+  const told: string[] = [];
+  nc.subscribe(subject.commands, {
+    callback: (_, message) => void told.push(message.json<{ user_id: string }>().user_id),
+  });
+  await nc.flush();
+  const [quiet, busy] = [await account(at), await account(at)];
+  for (const [me, count] of [
+    [quiet, SHARE - 1],
+    [busy, SHARE],
+  ] as const) {
+    const raw = await Raw.open(at, me);
+    for (let i = 0; i < count; i++) raw.say({ type: 'dance' });
+    await raw.until('error', count);
+    raw.socket.close();
+  }
+  await until(() => told.includes(busy.user.id));
+  t.false(told.includes(quiet.user.id));
+  t.is(told.filter((user) => user === busy.user.id).length, 1);
+});
+
+test('[R03] what a process remembers of people is bounded, and the longest counted is forgotten', async (t) => {
+  const config = { WS_RATE_LIMIT_MAX_COMMANDS: 1, WS_RATE_LIMIT_WINDOW_SEC: 86_400 };
+  const limits = new CommandLimits({ nc: await env.nats('api'), config, users: 2 });
+  const [a, b, c] = [uuid7(), uuid7(), uuid7()];
+  t.deepEqual(
+    [a, a, b, b, b, b].map((user) => limits.spend(user)),
+    ['within', 'over', 'within', 'over', 'over', 'far over'],
+  );
+  limits.spend(c);
+  t.is(limits.spend(b), 'far over');
+  t.is(limits.spend(a), 'within');
+});
+
+test('[R03] a person has so many sockets, here and elsewhere; a device takes the place of its own', async (t) => {
+  const first = await account(at);
+  const devices = [first, await another(first), await another(first), await another(first)];
+  const open = await Promise.all(devices.slice(0, 3).map((one) => Raw.open(at, one)));
+  const last = devices[3]!;
+  const bearer = { authorization: `Bearer ${last.access_token}` };
+  const refused = new Raw(`${at.edgeUrl}/v1/ws`, bearer);
+  const status = new Promise((resolve) =>
+    refused.socket.on('unexpected-response', (_, reply) => resolve(reply.statusCode)),
+  );
+  t.is(await status, 429, 'known from the token: before the upgrade');
+  const { ticket } = await last.call<{ ticket: string }>('POST', '/v1/ws/tickets');
+  t.is(await new Raw(`${at.edgeUrl}/v1/ws?ticket=${ticket}`, {}).closed(), 4429);
+
+  const again = await Raw.open(at, first);
+  t.is(await open[0]!.closed(), 4409);
+  const elsewhere = await env.spawn('edge');
+  await until(async () => {
+    const rows = await env.db.query<{ n: number }>(
+      `select count(*) as n from device_presence p join devices d on d.id = p.device_id
+       where d.user_id = $1 and p.edge_id is not null`,
+      [first.user.id],
+    );
+    return rows[0]!.n === 3;
+  });
+  t.is(await new Raw(`${elsewhere.edgeUrl}/v1/ws`, bearer).closed(), 4429);
+  open[1]!.socket.close();
+  await until(async () => {
+    const raw = new Raw(`${elsewhere.edgeUrl}/v1/ws`, bearer);
+    await until(() => raw.got.length > 0 || raw.code !== undefined);
+    raw.socket.close();
+    return raw.got.length > 0;
+  });
+  for (const raw of [again, open[2]!]) raw.socket.close();
+  await elsewhere.stop();
+});

@@ -1,0 +1,22 @@
+/** The same faults with bounds that every batch fills, and two of each worker. */
+import test from 'ava';
+import { BOUNDS } from '../../bench/faults/bounds.ts';
+import { SERVICES, Stage } from '../../bench/faults/stage.ts';
+import { holds } from './perform.ts';
+
+const { settings, workers } = BOUNDS.tiny;
+let stage: Stage;
+test.before(async () => {
+  stage = await Stage.open(settings, {}, SERVICES, workers);
+});
+test.after.always(async () => {
+  await stage?.close();
+});
+
+test.serial('[M01] [M02] [M03] tiny bounds: SIGKILL of each ingest', (t) => holds(t, stage, 'kill-ingest'));
+test.serial('[M01] [M05] tiny bounds: SIGKILL of nats-server', (t) => holds(t, stage, 'kill-nats'));
+test.serial('[M01] [H01] tiny bounds: SIGKILL of Postgres', (t) => holds(t, stage, 'kill-postgres'));
+test.serial('[M01] [M05] tiny bounds: a fanout that lost its partition and comes back', (t) =>
+  holds(t, stage, 'freeze-fanout'),
+);
+test.serial('[M03] tiny bounds: the same client id from two sockets and over HTTP', (t) => holds(t, stage, 'same-id'));

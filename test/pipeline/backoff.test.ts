@@ -1,0 +1,73 @@
+/** What workers ask and write to the log while JetStream does not serve them: little. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { pino } from 'pino';
+import { Retake, Writer } from '../../nats/consume.ts';
+import { provision } from '../../nats/provision.ts';
+import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import { createMetrics } from '../../shared/metrics.ts';
+import { until } from '../edge/devices.ts';
+import { type Env, startEnv } from '../env/index.ts';
+
+/** Long enough for a worker without pauses to ask thousands of times. */
+const AWAY_MS = 3_000;
+let env: Env;
+test.before(async () => {
+  env = await startEnv();
+});
+test.after.always(() => env?.stop());
+
+async function worker(partition: number, handle: (seqs: number[]) => Promise<void>) {
+  const nc = await env.nats('fanout');
+  const lines: string[] = [];
+  const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
+  const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
+  const writer = new Writer<string>(nc, {
+    ...{ stage: 'fanout', partition, stream: LOG, window: 8, log, metrics: createMetrics() },
+    consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
+    decode: (data) => Buffer.from(data).toString(),
+    takeOver: async () => undefined,
+    handle: (batch) => handle(batch.map(({ seq }) => seq)),
+  });
+  return { writer, lines, sent: () => nc.stats().outMsgs };
+}
+
+test.serial(
+  '[O03] a stream that is gone for a while: few requests, few lines, and work goes on once it is back',
+  async (t) => {
+    const admin = await env.nats('admin');
+    const got: number[] = [];
+    const one = await worker(0, async (seqs) => void got.push(...seqs));
+    admin.publish(subject.log(0), 'before');
+    await until(() => got.length === 1);
+    const [lines, sent] = [one.lines.length, one.sent()];
+    const manager = await jetstreamManager(admin);
+    await manager.streams.delete(LOG);
+    await delay(AWAY_MS);
+    t.true(one.sent() - sent < 40, `${one.sent() - sent} requests`);
+    t.true(one.lines.length - lines < 10, one.lines.slice(lines).join(''));
+    await provision(env.config);
+    admin.publish(subject.log(0), 'after');
+    await until(() => got.length === 2, 10_000);
+    await one.writer.close();
+  },
+);
+
+test.serial('[O03] batches that fail for a while are tried ever more seldom, and few lines say so', async (t) => {
+  const admin = await env.nats('admin');
+  let tries = 0;
+  let away = true;
+  const one = await worker(1, async () => {
+    tries++;
+    if (away) throw new Retake('the broker takes nothing');
+  });
+  admin.publish(subject.log(1), 'one');
+  await delay(AWAY_MS);
+  t.true(tries > 1 && tries < 20, `${tries} tries`);
+  t.true(one.lines.filter((line) => line.includes('batch failed')).length < 6);
+  away = false;
+  const manager = await jetstreamManager(admin);
+  await until(async () => (await manager.consumers.info(LOG, consumer.fanout(1))).num_ack_pending === 0, 10_000);
+  await one.writer.close();
+});

@@ -1,0 +1,145 @@
+/** What fanout writes again after a fault: what is missing, and next to nothing else. */
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { jetstreamManager } from '@nats-io/jetstream';
+import test from 'ava';
+import { Gateway } from '../../nats/gateway.ts';
+import { consumer, LOG } from '../../nats/topology.ts';
+import { Lives } from '../../services/fanout/lives.ts';
+import { readMark } from '../../services/fanout/marks.ts';
+import type { ApiError } from '../../shared/contract/errors.ts';
+import { createLog } from '../../shared/log.ts';
+import type { Answer } from '../../shared/pipeline/commands.ts';
+import { account, close, Phone, until } from '../edge/devices.ts';
+import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
+import { items, person, toPerson } from './people.ts';
+
+/** Messages that are unanswered at a time; fanout may be as far behind again. */
+const LANES = 20;
+const IN_FLIGHT = 4 * LANES;
+let env: Env;
+let gateway: Gateway;
+let at: Addresses;
+let fanouts: Spawned[];
+
+test.before(async () => {
+  env = await startEnv({ PIN_TIMEOUT_MS: 1_000, LOG_LEVEL: 'error', WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000 });
+  fanouts = await Promise.all([env.spawn('fanout'), env.spawn('fanout')]);
+  at = await env.start('api', 'edge', 'ingest', 'history');
+  gateway = new Gateway(await env.nats('edge'), env.config);
+});
+test.after.always(async () => {
+  gateway?.close();
+  await env?.stop();
+});
+
+/** Sends for `ms`, with `fault` in the middle; resolves with what was answered, and to whom it went. */
+async function load(ms: number, fault: () => Promise<void>): Promise<{ answers: Answer[]; to: string }> {
+  const [a, b] = [await person(env), await person(env)];
+  const answers: Answer[] = [];
+  const begun = performance.now();
+  let broken: Promise<void> | undefined;
+  const lane = async (): Promise<void> => {
+    while (performance.now() - begun < ms || !broken) {
+      const command = toPerson(a, b);
+      const call = (): Promise<Answer> =>
+        gateway.call(command, '"x"').catch((error: ApiError) => {
+          if (error.code !== 'unavailable') throw error;
+          return call();
+        });
+      answers.push(await call());
+      if (performance.now() - begun > ms / 2) broken ??= fault();
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  await broken;
+  await env.settle();
+  return { answers, to: b.user };
+}
+
+async function count({ answers, to }: { answers: Answer[]; to: string }): Promise<{ lost: number; repeats: number }> {
+  const ids = (await items(await env.nats('admin'), env, to)).map(({ frame }) => frame.message!.id);
+  const there = new Set(ids);
+  return { lost: answers.filter(({ message_id }) => !there.has(message_id)).length, repeats: ids.length - there.size };
+}
+
+test.serial(
+  '[M04] kill -9 of the broker under load: nothing is lost, and no more comes twice than was in flight',
+  async (t) => {
+    const result = await load(3_000, async () => {
+      await env.broker.kill9();
+      await env.broker.restart();
+    });
+    const { lost, repeats } = await count(result);
+    t.log(`${result.answers.length} messages, ${repeats} twice`);
+    t.is(lost, 0);
+    t.true(repeats <= IN_FLIGHT, `${repeats} of ${result.answers.length} came twice`);
+  },
+);
+
+test.serial(
+  '[M04] a fanout that is frozen past its pin and continued does not write again what its successor wrote',
+  async (t) => {
+    for (const fanout of fanouts) {
+      const result = await load(4_000, async () => {
+        fanout.signal('SIGSTOP');
+        const [one, other] = [await person(env), await person(env)];
+        await new Promise<void>((sent, failed) => {
+          const waiter = { answered: () => {}, failed, sent };
+          gateway.submit(toPerson(one, other), Buffer.from('"x"'), waiter);
+        });
+        fanout.signal('SIGCONT');
+      });
+      const { lost, repeats } = await count(result);
+      t.log(`${result.answers.length} messages, ${repeats} twice`);
+      t.is(lost, 0);
+      t.true(repeats <= IN_FLIGHT, `${repeats} of ${result.answers.length} came twice`);
+    }
+  },
+);
+
+test.serial('[M04] a durable of fanout that is deleted while the broker lives: nothing comes twice', async (t) => {
+  const manager = await jetstreamManager(await env.nats('admin'));
+  const result = await load(1_500, async () => {
+    for (let partition = 0; partition < env.config.PARTITIONS; partition++)
+      await manager.consumers.delete(LOG, consumer.fanout(partition));
+  });
+  const { lost, repeats } = await count(result);
+  t.is(lost, 0);
+  t.true(repeats <= IN_FLIGHT, `${repeats} of ${result.answers.length} came twice`);
+});
+
+test.serial(
+  '[M05] [M06] the inboxes are lost with the broker: inbox.empty comes after what is written again',
+  async (t) => {
+    const [a, b] = [await new Phone(await account(at), at.edgeUrl).up(), new Phone(await account(at), at.edgeUrl)];
+    await b.up();
+    await b.device.close();
+    const messages = 500;
+    await Promise.all(Array.from({ length: messages }, (_, i) => a.send(b, `${i}`)));
+    await env.settle();
+    await env.broker.kill9();
+    const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
+    for (const name of readdirSync(streams))
+      if (name.startsWith('INBOX')) rmSync(join(streams, name), { recursive: true });
+    await env.broker.restart();
+    const before = b.empties;
+    await b.device.connect();
+    await until(() => b.empties > before);
+    const end = b.frames.findLastIndex(({ type }) => type === 'inbox.empty');
+    const came = new Set(
+      b.frames.slice(0, end).flatMap((frame) => (frame.type === 'message.created' ? [frame.message.id] : [])),
+    );
+    t.is(came.size, messages);
+    await close(a, b);
+  },
+);
+
+test.serial('[M04] a mark does not go back for the same broker, whoever writes it', async (t) => {
+  const nc = await env.nats('fanout');
+  const lives = new Lives(nc, env.config, createLog(env.config));
+  const old = new Lives(nc, env.config, createLog(env.config));
+  await lives.mark(1, 1_000_000);
+  await old.mark(1, 999_999);
+  for (let shard = 0; shard < env.config.INBOX_SHARDS; shard++) t.is((await readMark(nc, shard, 1))?.entry, 1_000_000);
+});
