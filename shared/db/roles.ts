@@ -9,12 +9,15 @@ import { openDatabase } from './database.ts';
 
 const ALL = ['select', 'insert', 'update', 'delete'];
 const READ = ['select'];
+/** All but where a device is woken. */
+const DEVICES =
+  'select (id, user_id, name, platform, created_at, last_seen, deleted_at, identity_key, signing_key, registration_id)';
 
 /** By table; privileges may be limited to columns. What stands for no service is for the `api` and for provisioning. */
 const GRANTS: Record<Exclude<ServiceName, 'api'>, Record<string, string[]>> = {
   edge: {
     users: ['select (id, number, deleted_at, suspended_at)'],
-    devices: ['select (id, user_id, deleted_at, identity_key, signing_key, registration_id)'],
+    devices: [DEVICES],
     sessions: ['select (id, user_id, device_id, revoked_at)'],
     signing_keys: ['select (kid, public_jwk, created_at, retired_at)'],
     ws_tickets: ['select', 'delete'],
@@ -29,7 +32,7 @@ const GRANTS: Record<Exclude<ServiceName, 'api'>, Record<string, string[]>> = {
   },
   ingest: {
     users: ['select (id, deleted_at)'],
-    devices: ['select (id, user_id, deleted_at, identity_key, registration_id)'],
+    devices: [DEVICES],
     conversations: READ,
     members: READ,
     messages: ['select (id, conversation_id, seq, sender_id, client_message_id, sent_at)'],
@@ -38,7 +41,7 @@ const GRANTS: Record<Exclude<ServiceName, 'api'>, Record<string, string[]>> = {
   },
   fanout: {
     members: READ,
-    devices: ['select (id, user_id, deleted_at, created_at)'],
+    devices: [DEVICES],
     device_cursors: READ,
   },
   history: {
@@ -65,7 +68,7 @@ const GRANTS: Record<Exclude<ServiceName, 'api'>, Record<string, string[]>> = {
     event_outbox: ['select', 'insert'],
   },
   push: {
-    devices: ['select (id, user_id, deleted_at, push)', 'update (push)'],
+    devices: [DEVICES, 'select (push)', 'update (push)'],
     device_cursors: READ,
     device_presence: ['select', 'update'],
     edge_leases: ['select', 'delete'],

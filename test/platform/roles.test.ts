@@ -8,12 +8,12 @@ import { SERVICE_NAMES } from '../../services/main.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { type Config, readConfig, requireFor } from '../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../shared/db/database.ts';
-import { grantRoles, roleOf, rolePassword } from '../../shared/db/roles.ts';
+import { grantRoles, roleOf } from '../../shared/db/roles.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
 import { QUICK } from '../api/http.ts';
 import { read } from '../docs/blocks.ts';
 import { account, close, Phone, until } from '../edge/devices.ts';
-import { type Env, startEnv } from '../env/index.ts';
+import { type Env, inRole, startEnv } from '../env/index.ts';
 
 let env: Env;
 test.before(async () => {
@@ -25,12 +25,7 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 const secret = (): string => env.config.NATS_SECRET!;
-const urlOf = (service: ServiceName): string => {
-  const url = new URL(env.config.DATABASE_URL!);
-  url.username = roleOf(service);
-  url.password = rolePassword(secret(), service);
-  return url.href;
-};
+const urlOf = (service: ServiceName): string => inRole(env.config, service).DATABASE_URL!;
 /** What docker-compose.yml gives a container. */
 const own = (service: ServiceName): Partial<Config> => ({
   NATS_SECRET: '',
