@@ -17,10 +17,12 @@ export const inboxPrefix = (user: string): string => `_INBOX_${user}`;
  * rejects.
  */
 export async function connectNats(
-  config: Pick<Config, 'NATS_URL' | 'NATS_SECRET'>,
+  config: Pick<Config, 'NATS_URL' | 'NATS_SECRET'> & Partial<Pick<Config, 'NATS_PASSWORD'>>,
   user: NatsUser,
   wait = true,
 ): Promise<NatsConnection> {
+  const { NATS_SECRET: secret, NATS_PASSWORD: own } = config;
+  const pass = own ?? (secret ? natsPassword(secret, user) : undefined);
   if (!config.NATS_URL) throw new Error('NATS_URL is not set: say where the broker is, e.g. nats://127.0.0.1:4222');
   return await connect({
     servers: config.NATS_URL.split(','),
@@ -33,7 +35,7 @@ export async function connectNats(
     waitOnFirstConnect: wait,
     timeout: 5_000,
     pingInterval: 15_000,
-    ...(config.NATS_SECRET ? { user, pass: natsPassword(config.NATS_SECRET, user) } : {}),
+    ...(pass ? { user, pass } : {}),
     ...(config.NATS_URL.startsWith('tls://') ? { tls: {} } : {}),
   });
 }

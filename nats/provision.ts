@@ -2,7 +2,14 @@
  * Brings the broker to what topology says: creates what is missing, updates what may change, and refuses what would
  * lose data or can't be changed in place. `node nats/provision.ts` for a broker of your own.
  */
-import { type ConsumerConfig, type JetStreamManager, jetstreamManager, type StreamConfig } from '@nats-io/jetstream';
+import {
+  type ConsumerConfig,
+  JetStreamApiError,
+  type JetStreamManager,
+  jetstreamManager,
+  type StreamConfig,
+  type StreamInfo,
+} from '@nats-io/jetstream';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { connectNats } from './connect.ts';
 import { buckets, type StreamSpec, streams } from './topology.ts';
@@ -34,12 +41,12 @@ export async function provision(config: Config, options: ProvisionOptions = {}):
   try {
     const jsm = await jetstreamManager(nc, { timeout: 30_000 });
     const specs = [...streams(config), ...buckets(config)];
-    const existing = new Map<string, StreamConfig>();
-    for await (const info of jsm.streams.list()) existing.set(info.config.name, info.config);
+    const existing = new Map<string, StreamInfo>();
+    for await (const info of jsm.streams.list()) existing.set(info.config.name, info);
     // Everything is looked at before anything is changed.
     for (const spec of specs) refuse(spec, existing.get(spec.config.name), config, options);
     const done: string[] = [];
-    for (const spec of specs) done.push(...(await bring(jsm, spec, existing.get(spec.config.name), config)));
+    for (const spec of specs) done.push(...(await bring(jsm, spec, existing.get(spec.config.name)?.config, config)));
     return done;
   } finally {
     await nc.close();
@@ -48,11 +55,12 @@ export async function provision(config: Config, options: ProvisionOptions = {}):
 
 function refuse(
   { config: want }: StreamSpec,
-  have: StreamConfig | undefined,
+  info: StreamInfo | undefined,
   config: Config,
   { allowLoss }: ProvisionOptions,
 ): void {
-  if (!have) return;
+  if (!info) return;
+  const have = info.config;
   const say = (field: string, is: unknown, wanted: unknown, why: string): never => {
     throw new RefusedChange(
       `stream ${want.name}, field ${field}: it is ${JSON.stringify(is)}, topology says ${JSON.stringify(wanted)}. ${why}`,
@@ -82,7 +90,7 @@ function refuse(
     );
   for (const field of LIMITS) {
     const [is, wanted] = [Number(have[field] ?? 0), Number(want[field] ?? 0)];
-    const smaller = wanted > 0 && (is <= 0 || wanted < is);
+    const smaller = wanted > 0 && (is <= 0 || wanted < is) && !(field === 'max_bytes' && info.state.bytes <= wanted);
     if (smaller && !allowLoss)
       say(
         field,
@@ -103,7 +111,9 @@ async function bring(
   const want = { ...spec.config, metadata: { ...spec.config.metadata, ...(name === 'LOG' ? cut(config) : {}) } };
   const done: string[] = [];
   if (!have) {
-    await jsm.streams.add(want);
+    await jsm.streams.add(want).catch((error: unknown) => {
+      throw sayRoom(error, want);
+    });
     done.push(`created stream ${name}`);
   } else {
     const changed = differences(want, have);
@@ -114,6 +124,29 @@ async function bring(
   }
   for (const consumer of spec.consumers) done.push(...(await bringConsumer(jsm, name, consumer)));
   return done;
+}
+
+/** JetStream: more is reserved than the server may use, in memory or on disk. */
+const NO_ROOM = [10023, 10028, 10047];
+/** What a stream reserves is what it may hold at most. */
+const RESERVED_BY: Record<string, keyof Config> = {
+  INGRESS: 'INGRESS_MAX_BYTES',
+  PAYMENTS: 'PAYMENTS_MAX_BYTES',
+  DEAD: 'DEAD_MAX_BYTES',
+};
+
+function sayRoom(error: unknown, { name, storage, max_bytes }: StreamSpec['config']): unknown {
+  if (!(error instanceof JetStreamApiError) || !NO_ROOM.includes(error.code)) return error;
+  const room =
+    storage === 'memory'
+      ? 'Give the broker more memory (max_memory_store)'
+      : 'Make room on its disk, or let it use more of it (NATS_MAX_FILE_STORE; by default three quarters of what was free when it was first started)';
+  const setting = RESERVED_BY[name];
+  const less = setting ? `, or set a smaller ${setting}` : '';
+  return new Error(
+    `the broker has no room for stream ${name}, which reserves ${(max_bytes ?? 0) >> 20} MiB (${error.message}). ${room}${less}.`,
+    { cause: error },
+  );
 }
 
 async function bringConsumer(
@@ -165,7 +198,8 @@ function within(want: unknown, have: unknown): boolean {
 const HELP = `node nats/provision.ts [--allow-loss] [--help]
 
 Creates and updates the streams, durable consumers and buckets of nats/topology.ts on NATS_URL, as user admin
-(NATS_SECRET), and brings the schema of DATABASE_URL up to date where that is set. Differences that would lose data
+(NATS_SECRET), and brings the schema of DATABASE_URL up to date where that is set, with DATABASE_ROLES=true also a
+database role for each service (see npm run compose-env). Differences that would lose data
 are refused, naming stream and field; --allow-loss makes those that only delete old messages.
 `;
 
@@ -181,6 +215,10 @@ if (import.meta.main) {
         process.stdout.write(
           `${(await migrate(config)).map((one) => `applied migration ${one}`).join('\n') || 'the schema is up to date'}\n`,
         );
+        if (config.DATABASE_ROLES) {
+          const { grantRoles } = await import('../shared/db/roles.ts');
+          process.stdout.write(`roles as they should be: ${(await grantRoles(config)).join(', ')}\n`);
+        }
       }
     }
   } catch (error) {

@@ -216,7 +216,7 @@ export function streams(config: Config): StreamSpec[] {
         retention: 'limits',
         storage: 'file',
         max_age: 90 * DAY,
-        max_bytes: 1 << 30,
+        max_bytes: config.DEAD_MAX_BYTES,
         max_consumers: 100,
         num_replicas: replicas,
       },

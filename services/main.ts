@@ -1,7 +1,7 @@
 /** Runs services in this process: `node services/main.ts ingest fanout`, or `all`. */
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
-import { type Config, readConfig } from '../shared/config/index.ts';
+import { type Config, readConfig, requireFor } from '../shared/config/index.ts';
 import { openDatabase } from '../shared/db/database.ts';
 import { requireSchema } from '../shared/db/migrate.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../shared/lifecycle.ts';
@@ -42,6 +42,7 @@ export async function runServices(
   config: Config,
   { readyTimeoutMs = 60_000, refused = () => {} }: RunOptions = {},
 ): Promise<Running> {
+  requireFor(names, config);
   const log = createLog(config);
   const metrics = createMetrics();
   const db = await openDatabase(config, log);

@@ -16,7 +16,7 @@ const OLDEST = [2, 14];
 const START_TIMEOUT_MS = 120_000;
 
 export interface NatsOptions {
-  config: Pick<Config, 'DURABILITY' | 'NATS_SERVER_BIN' | 'PARTITIONS' | 'INBOX_SHARDS'>;
+  config: Pick<Config, 'DURABILITY' | 'NATS_SERVER_BIN' | 'NATS_MAX_FILE_STORE' | 'PARTITIONS' | 'INBOX_SHARDS'>;
   /** Holds the configuration, the log and the streams. */
   dir: string;
   secrets: Secrets;
@@ -42,6 +42,7 @@ export async function startNats({ config, dir, secrets, port = 0 }: NatsOptions)
     secret: secrets.nats,
     durability: config.DURABILITY,
     cut: config,
+    ...(config.NATS_MAX_FILE_STORE ? { maxFileStore: config.NATS_MAX_FILE_STORE } : {}),
     portsDir: dir,
     pidFile,
   });

@@ -1,5 +1,6 @@
 /** The one reader of the environment. The tables stand in `settings/`; `docs/configuration.md` is generated from them. */
 import { resolve } from 'node:path';
+import type { ServiceName } from '../lifecycle.ts';
 import type { Setting } from './kinds.ts';
 import { ACCOUNTS } from './settings/accounts.ts';
 import { API } from './settings/api.ts';
@@ -57,6 +58,25 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   return config;
 }
 
+/** What a service needs beside the engines; in production nothing of it follows from NATS_SECRET, which only provisioning has. */
+const EXPLICIT: Partial<Record<ServiceName, (keyof Config)[]>> = {
+  api: ['ADMIN_TOKEN', 'WEBHOOK_SECRETS_KEYS'],
+  webhook: ['WEBHOOK_SECRETS_KEYS'],
+};
+
+/** @throws naming what these services lack, or what they can't share. */
+export function requireFor(services: readonly ServiceName[], config: Config): void {
+  if (config.NATS_PASSWORD && services.length > 1)
+    throw new Error(`NATS_PASSWORD is of one service, and ${services.length} shall run here: set NATS_SECRET instead`);
+  if (config.NODE_ENV !== 'production') return;
+  const needed = new Set(services.flatMap((service) => EXPLICIT[service] ?? []));
+  const missing = [...needed].filter((name) => !config[name] || (Array.isArray(config[name]) && !config[name].length));
+  if (missing.length)
+    throw new Error(
+      `NODE_ENV=production refuses a generated ${missing.join(' and a generated ')}: set ${missing.join(', ')}`,
+    );
+}
+
 function refuseUnsafe(config: Config): void {
   const wrong = [
     config.DURABILITY === 'fast' && !config.ALLOW_FAST && 'DURABILITY=fast without ALLOW_FAST=true',
@@ -64,7 +84,7 @@ function refuseUnsafe(config: Config): void {
     ...(['ALLOWED_ORIGINS', 'CORS_ORIGINS', 'WS_ALLOWED_ORIGINS'] as const).map(
       (name) => config[name].includes('*') && `${name}=*`,
     ),
-    config.NATS_URL && !config.NATS_SECRET && 'a generated NATS_SECRET',
+    config.NATS_URL && !config.NATS_SECRET && !config.NATS_PASSWORD && 'a generated NATS_SECRET',
     config.OTP_DEV_CODE !== undefined && 'OTP_DEV_CODE',
     !config.COOKIE_SECURE && 'COOKIE_SECURE=false',
   ].filter(Boolean);

@@ -42,7 +42,9 @@ export class Signer {
 }
 
 /** @throws naming WEBHOOK_SECRETS_KEYS when a key is not 32 bytes, or NATS_SECRET when nothing says them. */
-export function openSecretsSealing(config: Pick<Config, 'WEBHOOK_SECRETS_KEYS' | 'NATS_SECRET'>): Sealing {
+export function openSecretsSealing(
+  config: Pick<Config, 'WEBHOOK_SECRETS_KEYS' | 'NATS_SECRET'> & Partial<Pick<Config, 'NODE_ENV'>>,
+): Sealing {
   const name = 'WEBHOOK_SECRETS_KEYS';
   const { [name]: given } = config;
   return openSealing(name, given.length ? readSealingKeys(name, given) : [sealingKey(derivedKey(config, name))]);

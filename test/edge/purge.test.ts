@@ -7,8 +7,14 @@ import { account, another, close, numbered, Phone, until } from './devices.ts';
 let env: Env;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ AWAY_GRACE_MS: 100, WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000 });
+  env = await startEnv({ AWAY_GRACE_MS: 100, WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000, INBOX_SHARDS: 1 });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
+  // An item of somebody else stays at the head of the stream: when the head moves, that counts as retention.
+  const [dora, eve] = [await phone(), await phone()];
+  await Promise.all([dora.up(), eve.up()]);
+  await dora.send(eve, 'kept');
+  await env.settle();
+  await close(dora, eve);
 });
 test.after.always(() => env?.stop());
 

@@ -18,6 +18,7 @@ import { type Running, runServices } from '../../services/main.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { migrate } from '../../shared/db/migrate.ts';
+import { grantRoles, roleOf, rolePassword } from '../../shared/db/roles.ts';
 import type { ServiceName } from '../../shared/lifecycle.ts';
 import { freePort } from '../../shared/ports.ts';
 import { TestEngine } from './engine.ts';
@@ -116,6 +117,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, na
     PERSONAL_INDEX_KEYS: [secrets.personal_index],
   });
   await migrate(config).catch(abandon);
+  if (process.env.TEST_ROLES) await grantRoles(config).catch(abandon);
 
   const db: Database = await openDatabase(config);
   const connections: NatsConnection[] = [];
@@ -139,9 +141,15 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, na
     /** Runs services in this process, all in one context, and returns where they listen. */
     async start(...services: ServiceName[]): Promise<Started> {
       for (const name of services) started.add(name);
-      const handle = await runServices(services, config);
-      running.push({ services, handle });
-      return addressesOf(handle.addresses);
+      // With TEST_ROLES=1 each of them alone, in its own database role: what the role lacks is logged as permission denied.
+      const groups = process.env.TEST_ROLES ? services.map((one) => [one]) : [services];
+      const addresses: Record<string, string> = {};
+      for (const group of groups) {
+        const handle = await runServices(group, process.env.TEST_ROLES ? inRole(config, group[0]!) : config);
+        running.push({ services: group, handle });
+        Object.assign(addresses, handle.addresses);
+      }
+      return addressesOf(addresses);
     },
     /** Closes those that were started together with this one. */
     async close(service: ServiceName): Promise<void> {
@@ -197,6 +205,14 @@ function addressesOf(addresses: Record<string, string>): Started {
   const origin = (name: string): string =>
     addresses[name] ? `${new URL(addresses[name]).protocol}//${new URL(addresses[name]).host}` : '';
   return { apiUrl: origin('api'), edgeUrl: origin('edge'), opsUrl: origin('ops') };
+}
+
+/** As a service that runs in a container of its own. */
+export function inRole(config: Config, service: ServiceName): Config {
+  const url = new URL(config.DATABASE_URL!);
+  url.username = roleOf(service);
+  url.password = rolePassword(config.NATS_SECRET!, service);
+  return { ...config, DATABASE_URL: url.href };
 }
 
 /** The configuration as an environment. */

@@ -19,7 +19,13 @@ export const ENGINES = {
     parse: (t: string) => (isAbsolute(t) ? t : resolve(t)),
   },
   NATS_URL: optional('Use this NATS server instead of the embedded one.'),
-  NATS_SECRET: optional('Each service derives its NATS password from this secret; generated in the embedded default.'),
+  NATS_SECRET: optional(
+    'From this secret follow the NATS passwords of all services; generated in the embedded default. Only nats/conf.ts and nats/provision.ts need it where each service has its NATS_PASSWORD.',
+  ),
+  NATS_PASSWORD: optional('NATS password of the one service of this process, in place of NATS_SECRET.'),
+  NATS_MAX_FILE_STORE: optional(
+    'How much the streams may take on the disk of the broker, e.g. 20GB; else three quarters of what was free when it was first started.',
+  ),
   BROKER_REFUSES_MS: count(
     10_000,
     'How long the embedded broker may refuse what services publish (its disk was full) before it is restarted.',
@@ -28,6 +34,10 @@ export const ENGINES = {
   BROKER_RESTART_APART_MS: count(60_000, 'Two such restarts of the embedded broker are at least so far apart.', 0),
   NATS_SERVER_BIN: optional('The nats-server binary to embed (2.14 or newer).'),
   DATABASE_URL: optional('Use this Postgres instead of the embedded one.'),
+  DATABASE_ROLES: flag(
+    false,
+    'nats/provision.ts also makes a database role for each service, with what it needs and a password that follows from NATS_SECRET.',
+  ),
   DATABASE_POOL: count(8, 'Connections to Postgres per process.', 1),
   DATABASE_CONNECT_TIMEOUT_MS: count(5_000, 'How long a statement waits for a connection to Postgres.', 100),
   DATABASE_IDLE_TRANSACTION_MS: count(

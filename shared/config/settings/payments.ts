@@ -8,5 +8,9 @@ export const PAYMENTS = {
   PAYMENTS_MAX_BODY_BYTES: count(65_536, 'Largest payment event, bytes.', 1),
   PAYMENTS_WINDOW_SEC: count(300, 'How far X-Webhook-Ts may be off our clock, either way, seconds.', 1),
   PAYMENTS_RETENTION_DAYS: count(30, 'How long PAYMENTS keeps events, applied or not.', 1),
-  PAYMENTS_MAX_BYTES: count(1 << 30, 'Bytes of payment events kept; beyond, senders are told to come again.', 1 << 20),
+  PAYMENTS_MAX_BYTES: count(
+    256 << 20,
+    'Bytes of payment events kept, which the broker reserves on its disk; beyond, senders are told to come again.',
+    1 << 20,
+  ),
 } as const satisfies Record<string, Setting<unknown>>;

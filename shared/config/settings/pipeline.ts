@@ -29,6 +29,11 @@ export const PIPELINE = {
     'Bytes of commands waiting for ingest; more are refused as unavailable.',
     1 << 20,
   ),
+  DEAD_MAX_BYTES: count(
+    64 << 20,
+    'Bytes of dead letters kept, which the broker reserves on its disk; beyond, the oldest go.',
+    1 << 20,
+  ),
   GATEWAY_MAX_BYTES: count(64 << 20, 'Bytes of commands that one process may have waiting for ingest.', 1 << 20),
   COMMAND_TIMEOUT_MS: count(15_000, 'How long a command may wait for ingest before it is answered unavailable.', 100),
   BEHIND_MS: count(

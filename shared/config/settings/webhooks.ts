@@ -4,9 +4,11 @@ import { count, counts, flag, list, optional, type Setting } from '../kinds.ts';
 export const WEBHOOKS = {
   EVENTS_RETENTION_DAYS: count(7, 'How long EVENTS keeps what happened, for workers and for `recover`.', 1),
   DELIVERED_EVENTS: flag(true, 'Make chat.message.delivered events, cumulative per device and conversation.'),
-  ADMIN_TOKEN: optional('A service token for /v1/admin and /v1/webhooks; else one follows from NATS_SECRET.'),
+  ADMIN_TOKEN: optional(
+    'A service token for /v1/admin and /v1/webhooks; outside production one follows from NATS_SECRET, in production the api demands it.',
+  ),
   WEBHOOK_SECRETS_KEYS: list(
-    'Keys (32 bytes, base64) that seal endpoint secrets: the first seals, all open; else one follows from NATS_SECRET.',
+    'Keys (32 bytes, base64) that seal endpoint secrets: the first seals, all open; outside production one follows from NATS_SECRET, in production api and webhook demand it.',
   ),
   CHAT_WEBHOOK_ENDPOINTS_JSON: optional(
     'Endpoints from the environment: a JSON array of {url, secret, event_types?, …}.',
