@@ -12,7 +12,11 @@ const RATE = 500;
 const FLOOD = 100;
 const COUNTED = 100;
 /** The system's own limits would end the flood, which is the point of them, but not of this. */
-const UNLOCKED = { AUTH_LOCK_MAX_FAILURES: '1000000', AUTH_LOCK_MAX_FAILURES_IN_ALL: '1000000' };
+const UNLOCKED = {
+  AUTH_LOCK_MAX_FAILURES: '1000000',
+  AUTH_LOCK_MAX_FAILURES_IN_ALL: '1000000',
+  DEVICES_MAX: '1000000',
+};
 
 interface Spread {
   p50: number;

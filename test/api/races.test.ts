@@ -12,6 +12,7 @@ test.before(async () => {
   env = await startEnv({
     ...QUICK,
     OTP_DEV_CODE: '123456',
+    DEVICES_MAX: 1_000,
     AUTH_LOCK_MAX_FAILURES: 100_000,
     AUTH_LOCK_MAX_FAILURES_IN_ALL: 100_000,
   });
