@@ -5,6 +5,7 @@ import { Writer } from '../../nats/consume.ts';
 import { Publisher } from '../../nats/publish.ts';
 import { earliest } from '../../nats/standing.ts';
 import { consumer, FULL_BUCKET, INGRESS, streams } from '../../nats/topology.ts';
+import { openDatabase } from '../../shared/db/database.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodeCommands } from '../../shared/pipeline/commands.ts';
 import { decodeFullFor, type FullFor } from '../../shared/pipeline/full.ts';
@@ -18,7 +19,9 @@ const WINDOW = 512;
 const CHECK_MS = 500;
 
 async function open(context: Context): Promise<Service> {
-  const { config, log, metrics, db } = context;
+  const { config, log, metrics } = context;
+  // Its own connections: a look-up never waits behind statements of services in the same process.
+  const db = await openDatabase({ ...config, DATABASE_POOL: config.INGEST_POOL }, log);
   const nc = await context.connect('ingest');
   const store = guardStore(openStore(db), () => db.query('select 1'), config.INGEST_LOOKUP_TIMEOUT_MS);
   const publisher = new Publisher(nc);
@@ -76,6 +79,7 @@ async function open(context: Context): Promise<Service> {
       store.close();
       publisher.close();
       await nc.drain();
+      await db.close();
     },
   };
 }

@@ -23,8 +23,7 @@ const refusedServices: typeof refused = {};
 const scoped: Record<string, { id: string; token: string }> = {};
 
 test.before(async () => {
-  // A hundred worlds are made at once: what waits in line for Postgres is no sign that Postgres is away.
-  env = await startEnv({ ...QUICK, INGEST_LOOKUP_TIMEOUT_MS: 15_000 });
+  env = await startEnv(QUICK);
   api = new Api((await env.start('ingest', 'fanout', 'history', 'api')).apiUrl);
   const nc = await env.nats('api');
   const end = async ({ user, access_token }: LoggedIn, why: 'device' | 'suspended' | 'account'): Promise<string> => {

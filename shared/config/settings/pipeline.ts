@@ -56,6 +56,7 @@ export const PIPELINE = {
     'Records of a partition that Postgres may be behind of before senders hear `unavailable`; ingest holds them in memory.',
     1,
   ),
+  INGEST_POOL: count(4, 'Connections to Postgres that an ingest process looks things up with.', 1),
   INGEST_LOOKUP_TIMEOUT_MS: count(
     1_000,
     'How long ingest waits for Postgres; then commands that need it are answered `unavailable` until it answers again.',
