@@ -38,16 +38,6 @@ export function entryOf<T>(
   }
   return entry;
 }
-/** What is wrong with a message that names as the one before it a message that was not read; `last`: the last one read. */
-export function missingBefore({ headers, subject }: Msg, last: number): Halt | undefined {
-  const named = Number(headers?.get('Nats-Expected-Last-Subject-Sequence') || 0);
-  if (named <= last) return undefined;
-  return new Halt(
-    `entries after ${last} up to ${named} of ${subject} were removed before they were read; LOG_ACCEPT_MISSING gives them up`,
-    { letter: false },
-  );
-}
-
 export function acknowledge(nc: NatsConnection, batch: Delivered<unknown>[]): void {
   for (const { reply } of batch) nc.publish(reply, '+ACK');
 }

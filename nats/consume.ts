@@ -11,9 +11,10 @@
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
-import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, missingBefore, pause } from './attempts.ts';
+import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
 import { privateInbox } from './connect.ts';
+import { Deliveries } from './deliveries.ts';
 import { RETRY_CAP_MS, Recovery, resetDurable } from './durable.ts';
 import { placeOf } from './place.ts';
 import { HEARTBEAT_MS, Pulls } from './pulls.ts';
@@ -32,6 +33,7 @@ export class Writer<T> {
   readonly #pulls: Pulls;
   readonly #standing: Standing;
   readonly #recovery: Recovery;
+  readonly #deliveries: Deliveries;
   readonly #takes = new Backoff(200, RETRY_CAP_MS);
   readonly #timer: NodeJS.Timeout;
   /** Halted, it keeps its pin: another process would meet the same. */
@@ -43,15 +45,8 @@ export class Writer<T> {
   /** When a pull was answered last, or the watchdog began anew. What `/ready` reads is another clock: Standing. */
   #heard = Date.now();
   #ticked = Date.now();
-  #expected = 0;
-  #last = 0;
-  /** It is known that everything up to `last` was read. */
-  #anchored = false;
   /** All up to this was handled and acknowledged, or lies before where the partition was taken over. */
   #acked = 0;
-  /** When the consumer was reset, until its first delivery since has come. */
-  #unsynced = 0;
-  #skipped = false;
   /** What is delivered while the answer to the reset is on its way. */
   #early: Msg[] | undefined;
   #queue: Entry<T>[] = [];
@@ -62,6 +57,7 @@ export class Writer<T> {
     this.#o = options;
     this.#attempts = new Attempts(nc, options);
     this.#log = options.log.child({ stage: options.stage, partition: options.partition });
+    this.#deliveries = new Deliveries(options);
     this.#recovery = new Recovery(nc, options, this.#log);
     this.#standing = new Standing(nc, options, () => this.ready());
     const inbox = privateInbox(nc);
@@ -134,8 +130,7 @@ export class Writer<T> {
     if (this.#mode !== 'waiting') this.#pulls.renew(this.#pin);
     // It was this process that stood still: what came meanwhile is read before the next tick.
     if (late) return;
-    const stuck = this.#unsynced > 0 && this.#skipped && now - this.#unsynced > 4 * HEARTBEAT_MS;
-    if (stuck || now - this.#heard > 4 * HEARTBEAT_MS) {
+    if (this.#deliveries.stuck(now) || now - this.#heard > 4 * HEARTBEAT_MS) {
       this.#heard = now - HEARTBEAT_MS;
       this.#restart();
     } else this.#pull();
@@ -162,22 +157,15 @@ export class Writer<T> {
     const { seq, delivery, at } = placeOf(message.reply!);
     // Somebody moved the durable back: what is done stays done, and must not be given again for ever.
     if (seq <= this.#acked) this.#nc.publish(message.reply!, '+ACK');
-    if (delivery !== this.#expected) {
-      // Deliveries from before the reset may still be on their way; the first one after it tells that they are over.
-      this.#skipped = true;
-      if (seq <= this.#last || this.#unsynced > 0) return;
-      this.#log.warn({ expected: this.#expected, delivery }, 'a delivery is missing');
+    const verdict = this.#deliveries.judge(message, seq, delivery);
+    if (verdict === 'gap') {
+      this.#log.warn({ expected: this.#deliveries.expected, delivery }, 'a delivery is missing');
       this.#restart();
       return;
     }
-    this.#unsynced = 0;
-    this.#expected++;
-    if (seq <= this.#last) return;
+    if (verdict === 'passed') return;
     const entry = entryOf(message, { seq, at }, this.#o.decode);
-    const missing = this.#anchored ? missingBefore(message, Math.max(this.#last, this.#o.givenUp ?? 0)) : undefined;
-    if (missing) entry.poison = missing;
-    this.#anchored = Boolean(this.#o.chained);
-    this.#last = seq;
+    if (verdict !== 'next') entry.poison = verdict;
     this.#queue.push(entry);
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined;
@@ -220,12 +208,9 @@ export class Writer<T> {
       this.#early = [];
       const { delivery, seq } = await resetDurable(this.#nc, this.#o, from);
       if (life !== this.#life) return;
-      this.#expected = delivery;
-      this.#last = this.#acked = seq - 1;
+      this.#acked = seq - 1;
       // A durable that nothing was ever read of may begin where the stream begins now.
-      this.#anchored = Boolean(this.#o.chained) && (from !== undefined || seq > 1);
-      this.#unsynced = Date.now();
-      this.#skipped = false;
+      this.#deliveries.begin(delivery, seq, from !== undefined || seq > 1);
       this.#mode = 'active';
       this.#pulls.forget();
       for (const message of this.#early.splice(0)) this.#accept(message);
@@ -273,6 +258,7 @@ export class Writer<T> {
   }
 
   async #watch(): Promise<void> {
-    for await (const status of this.#nc.status()) if (status.type === 'reconnect') this.#restart();
+    // Also when it breaks: what is in hand must not be written to the broker that comes next, which may have lost more.
+    for await (const { type } of this.#nc.status()) if (type === 'disconnect' || type === 'reconnect') this.#restart();
   }
 }

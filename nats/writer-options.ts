@@ -1,21 +1,19 @@
 /** What a worker of a pinned durable is made of, see consume.ts. */
 import type { Handling } from './attempts.ts';
+import type { Chain } from './deliveries.ts';
 import type { Durable } from './durable.ts';
 import type { StandingOptions } from './standing.ts';
 
-export interface WriterOptions<T> extends Handling<T>, Durable, Pick<StandingOptions, 'direct' | 'lookMs' | 'stuckMs'> {
+export interface WriterOptions<T>
+  extends Handling<T>,
+    Durable,
+    Chain,
+    Pick<StandingOptions, 'direct' | 'lookMs' | 'stuckMs'> {
   /** Messages pulled ahead; bounds memory. */
   window: number;
   /** Batches begin at least so long after one another (ms), so that what is in no hurry gathers; 0 unless given. */
   apartMs?: number;
   /** Called when this process became the only one; returns the stream sequence to go on from, else the ack floor. */
   takeOver(): Promise<number | undefined>;
-  /**
-   * Each message names the one before it on its subject (`Nats-Expected-Last-Subject-Sequence`): where that one was not
-   * read, messages are missing, and the partition stops.
-   */
-  chained?: boolean;
-  /** Messages up to this sequence may be missing: an operator has given them up. */
-  givenUp?: number;
   decode(data: Uint8Array): T;
 }

@@ -46,7 +46,7 @@ async function open(context: Context): Promise<Service> {
     for (const [partition, { entry, server }] of marked)
       if (server === lives.server)
         await lives
-          .mark(partition, entry)
+          .mark(partition, entry, server)
           .catch((error: unknown) => log.warn({ stage: 'fanout', partition, reason: String(error) }, 'not marked'));
   };
   const repairs = new Backoff(REPAIR_MS, MARK_MS);
@@ -77,14 +77,17 @@ async function open(context: Context): Promise<Service> {
   const writers = logWriters(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query);
     let reached: number[] = [];
+    let turn = 0;
     return {
       window: WINDOW,
       async takeOver() {
         unmarked.delete(partition);
         unknown.add(partition);
         members.forget();
+        const mine = ++turn;
         const start = await lives.takeOver(partition);
-        reached = start.reached;
+        // One that was overtaken (the broker went while it looked) knows what the broker before had.
+        if (mine === turn) reached = start.reached;
         return start.from;
       },
       async handle(batch, fence) {

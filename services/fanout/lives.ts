@@ -125,7 +125,7 @@ export class Lives {
         if (mine()) continue;
         const { from, unsure } = await this.#start(partition);
         if (!unsure || mine()) continue;
-        if (from === undefined) await this.mark(partition, this.#heads.of[partition]!);
+        if (from === undefined) await this.mark(partition, this.#heads.of[partition]!, server);
         else
           await resetDurable(this.#nc, { stream: LOG, consumer: { durable_name: consumer.fanout(partition) } }, from);
       }
@@ -168,10 +168,12 @@ export class Lives {
   }
 
   /** Says in every shard that `partition` stands there up to `entry`; each mark replaces the one before. */
-  async mark(partition: number, entry: number): Promise<void> {
-    const { server } = this;
+  async mark(partition: number, entry: number, server = this.server): Promise<void> {
+    const still = (): boolean => this.server === server;
     const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
-    await Promise.all(this.#shards.map((shard) => writeMark(this.#nc, shard, partition, { entry, server, log })));
+    await Promise.all(
+      this.#shards.map((shard) => writeMark(this.#nc, shard, partition, { entry, server, log }, still)),
+    );
   }
 
   /** Where this process goes on with a partition. */

@@ -82,13 +82,20 @@ export async function reachedSince(
 
 /**
  * Marks a shard, unless a later mark for the same broker stands there: a worker that was frozen and lost its partition
- * must not put back what its successor has marked.
+ * must not put back what its successor has marked. `still`: the broker that the mark is about is the one connected.
  */
-export async function writeMark(nc: NatsConnection, shard: number, partition: number, mark: Mark): Promise<void> {
+export async function writeMark(
+  nc: NatsConnection,
+  shard: number,
+  partition: number,
+  mark: Mark,
+  still: () => boolean,
+): Promise<void> {
   const to = subject.mark(shard, partition);
   for (let tries = 0; tries < MARK_TRIES; tries++) {
     const old = await readMark(nc, shard, partition);
     if (old?.server === mark.server && old.log === mark.log && old.entry >= mark.entry) return;
+    if (!still()) return;
     const about = headers();
     about.set('Nats-Rollup', 'sub');
     about.set('Nats-Expected-Last-Subject-Sequence', String(old?.seq ?? 0));
