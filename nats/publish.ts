@@ -35,6 +35,9 @@ interface Waiting {
   deadline: number;
 }
 
+/** A broker that lives answers a ping within this. */
+const ANSWER_MS = 1_000;
+
 /** The broker did not take a publish, or may not have; `code` is JetStream's, or 503. */
 export class PublishError extends Error {
   override name = 'PublishError';
@@ -67,6 +70,8 @@ export class Publisher {
    * not answer. Somebody else's message before ours is a refusal of ours alone and does not count.
    */
   refusesSince: number | undefined;
+  /** Messages acknowledged so far. */
+  #taken = 0;
 
   constructor(nc: NatsConnection) {
     this.#nc = nc;
@@ -158,6 +163,7 @@ export class Publisher {
       if (type) return;
       this.#waiting.delete(id);
       this.refusesSince = undefined;
+      this.#taken++;
       waiting.resolve(seq);
     } catch (error) {
       this.#waiting.delete(id);
@@ -172,7 +178,19 @@ export class Publisher {
       if (deadline > now) break;
       this.#waiting.delete(id);
       reject(new PublishError('the broker did not acknowledge in time', 503));
+      void this.#unanswered();
     }
+  }
+
+  /** A stream whose disk was full does not acknowledge and does not refuse; a broker that answers otherwise counts as one that refuses. */
+  async #unanswered(): Promise<void> {
+    const taken = this.#taken;
+    const late = new Promise<false>((resolve) => setTimeout(resolve, ANSWER_MS, false).unref());
+    const answered = this.#nc.rtt().then(
+      () => true,
+      () => false,
+    );
+    if ((await Promise.race([answered, late])) && taken === this.#taken) this.refusesSince ??= Date.now();
   }
 
   /** An acknowledgement that was on its way when the connection broke does not come any more. */

@@ -1,0 +1,58 @@
+/** The disk of the embedded broker runs full and has room again: npm start brings the broker back by itself. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { Disk, diskMissing } from '../../bench/faults/disk.ts';
+import { freeBytesOf } from '../../services/embedded/broker-care.ts';
+import { account, close, Phone, until } from '../edge/devices.ts';
+import { PATIENCE_MS } from '../env/settle.ts';
+import { Start } from '../env/start.ts';
+
+test('[M01] [O01] after the disk of the broker was full, sends go through again without anybody restarting anything', async (t) => {
+  const reason = diskMissing();
+  if (reason) {
+    t.log(`left out: ${reason}`);
+    t.pass();
+    return;
+  }
+  const root = mkdtempSync(join(tmpdir(), 'sealwire-full-'));
+  chmodSync(root, 0o711);
+  const disk = new Disk();
+  const data = join(root, 'data');
+  mkdirSync(data);
+  mkdirSync(join(disk.dir, 'nats'));
+  symlinkSync(join(disk.dir, 'nats'), join(data, 'nats'));
+  const start = new Start(data, { BROKER_REFUSES_MS: '1000', COMMAND_TIMEOUT_MS: '2000', LOG_LEVEL: 'fatal' });
+  try {
+    await start.ready();
+    const at = { apiUrl: start.addresses.api!, edgeUrl: `ws://${new URL(start.addresses.edge!).host}` };
+    const [alice, bob] = [new Phone(await account(at), at.edgeUrl), new Phone(await account(at), at.edgeUrl)];
+    await Promise.all([alice.up(), bob.up()]);
+    await alice.send(bob, 'before');
+    await until(() => bob.payloads.includes('before'));
+    const filler = join(disk.dir, 'filler');
+    const free = freeBytesOf(disk.dir);
+    execFileSync('fallocate', ['-l', String(free - (1 << 20)), filler]);
+    // Until the broker has found out; the library sends what was refused again and again.
+    let sent = 0;
+    const sends: Promise<unknown>[] = [];
+    for (const end = Date.now() + PATIENCE_MS; !start.output.includes('its disk is full'); ) {
+      if (Date.now() > end) throw new Error(`nothing was said of the full disk:\n${start.output}`);
+      if (sends.length < 200) sends.push(alice.send(bob, `${sent++} ${'x'.repeat(30_000)}`));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    rmSync(filler);
+    await until(() => /^nats is back/m.test(start.output));
+    await Promise.all(sends);
+    await until(() => bob.payloads.length === 1 + sent);
+    t.regex(start.output, /nats has refused what is published for \d+ s: restarting it/);
+    t.is(bob.payloads.length, new Set(bob.payloads).size);
+    await close(alice, bob);
+  } finally {
+    await start.end();
+    disk.remove();
+    rmSync(root, { recursive: true, force: true, maxRetries: 5 });
+  }
+});
