@@ -35,6 +35,8 @@ export const subject = {
     `inbox.${pad(shardOf(userId, shards))}.${userId}.${target}`,
   /** How far fanout has written a partition into a shard. */
   mark: (shard: number, partition: number) => `mark.${pad(shard)}.${partition}`,
+  /** Keeps the beginning of a shard, see services/fanout/anchors.ts. */
+  anchor: (shard: number) => `mark.${pad(shard)}.anchor`,
   /** Core: what is republished from the inbox, and signals between edges about one user. */
   live: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.>`,
   signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.signal`,

@@ -13,8 +13,9 @@ export interface StreamFacts {
   first_seq: number;
   last_seq: number;
   /**
-   * No item that the stream has dropped for its age was stored later, ms since 1970: at most when the oldest item that is
-   * left was stored or, in an empty stream, the newest that there ever was.
+   * No item that the stream has dropped from its beginning was stored later, ms since 1970: when the oldest message that is
+   * left was stored, or, in an empty stream, the newest that there ever was. Infinity where the broker does not know.
+   * fanout's anchors see to it that its marks do not move the beginning.
    */
   dropped_until: number;
   max_per_subject: number;
@@ -35,22 +36,11 @@ const ON_THE_WAY_MS = 5_000;
 /** Others wait behind one whose answer was lost. */
 const INFO_TIMEOUT_MS = 2_000;
 
-/**
- * Only what is older than the stream's maximum age was dropped for its age: fanout's marks, each of which replaces the one
- * before, move the beginning of a young stream without any loss. An empty stream has no first item (the broker says
- * 0001-01-01), and still knows when the last one was stored. All times are the broker's.
- */
-function droppedUntil(info: {
-  ts: string;
-  config: { max_age: number };
-  state: { messages: number; first_ts: string; last_ts: string };
-}): number {
-  const { messages, first_ts, last_ts } = info.state;
-  if (!(info.config.max_age > 0)) return 0;
-  const aged = Date.parse(info.ts) - info.config.max_age / 1_000_000;
-  if (messages > 0) return Math.min(aged, Date.parse(first_ts));
-  const last_at = Date.parse(last_ts);
-  return last_at > 0 ? Math.min(aged, last_at + ON_THE_WAY_MS) : aged;
+/** An empty stream has no first item (the broker says 0001-01-01), and still knows when the last one was stored. */
+function droppedUntil(state: { messages: number; first_ts: string; last_ts: string }): number {
+  if (state.messages > 0) return Date.parse(state.first_ts);
+  const last_at = Date.parse(state.last_ts);
+  return last_at > 0 ? last_at + ON_THE_WAY_MS : Number.POSITIVE_INFINITY;
 }
 
 /** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
@@ -189,8 +179,7 @@ export class Shards {
   async #info(shard: number): Promise<StreamFacts> {
     const reply = await this.#nc.request(`$JS.API.STREAM.INFO.${inboxStream(shard)}`, '', { timeout: INFO_TIMEOUT_MS });
     const info = reply.json<{
-      ts: string;
-      config: { max_msgs_per_subject: number; max_age: number };
+      config: { max_msgs_per_subject: number };
       state: { messages: number; first_seq: number; last_seq: number; first_ts: string; last_ts: string };
       error?: { description: string };
     }>();
@@ -199,7 +188,7 @@ export class Shards {
     const facts = {
       first_seq: state.first_seq,
       last_seq: state.last_seq,
-      dropped_until: droppedUntil(info),
+      dropped_until: droppedUntil(state),
       max_per_subject: config.max_msgs_per_subject > 0 ? config.max_msgs_per_subject : Number.POSITIVE_INFINITY,
       at: Date.now(),
     };

@@ -22,6 +22,8 @@ import { Removed } from './removed.ts';
 
 const WINDOW = 64;
 const MARK_MS = 1_000;
+/** How often fanout looks whether a shard wants another anchor. */
+const ANCHOR_MS = 600_000;
 /** How often is looked while what the broker may have lost is being written again. */
 const REPAIR_MS = 200;
 
@@ -73,6 +75,10 @@ async function open(context: Context): Promise<Service> {
     }
   };
   next();
+  const anchoring = setInterval(() => {
+    if (nc.isClosed()) return;
+    lives.anchor().catch((error: unknown) => log.warn({ stage: 'fanout', reason: String(error) }, 'no anchor written'));
+  }, ANCHOR_MS).unref();
 
   const writers = logWriters(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query);
@@ -146,6 +152,7 @@ async function open(context: Context): Promise<Service> {
     brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusedSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
+      clearInterval(anchoring);
       clearTimeout(ticking);
       await tick;
       clearTimeout(ticking);

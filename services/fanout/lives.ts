@@ -13,6 +13,7 @@ import { directBatch, logHead } from '../../nats/log.ts';
 import { consumer, inboxStream, LINEAGE_BUCKET, LOG, streams, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { beginLife, type Lineage } from '../../shared/pipeline/lineage.ts';
+import { anchorEveryMs, ensureAnchor } from './anchors.ts';
 import { reachedSince, readMark, writeMark } from './marks.ts';
 
 /** Where a worker goes on with a partition. */
@@ -70,11 +71,17 @@ export class Lives {
     return this.#current!.bases;
   }
 
+  /** Called every so often: the beginning of each shard stays about as old as the inbox keeps items. */
+  async anchor(): Promise<void> {
+    await Promise.all(this.#shards.map((shard) => ensureAnchor(this.#nc, shard, anchorEveryMs(this.#config))));
+  }
+
   async #base(shard: number): Promise<number> {
     this.#bucket ??= new Kvm(this.#nc).open(LINEAGE_BUCKET);
     const bucket = await this.#bucket;
     for (;;) {
       const { created, last } = await this.#stream(shard);
+      await ensureAnchor(this.#nc, shard, anchorEveryMs(this.#config));
       const entry = await bucket.get(String(shard));
       const old = entry && entry.operation === 'PUT' ? entry.json<Lineage>() : undefined;
       if (old?.server === this.server && old.created === created) return old.lives.at(-1)!.base;

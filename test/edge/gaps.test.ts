@@ -95,6 +95,8 @@ test.serial('[M06] what the inbox dropped for its age is told by a gap', async (
 test.serial('[M06] what the quota pushed out is told by a gap', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
+  // It stays at the beginning of the stream, so that what is dropped there is not taken for too old.
+  await alice.send(await phone(), 'at the beginning');
   await alice.send(bob, 'before');
   await until(() => bob.payloads.length === 1);
   await close(bob);
@@ -230,23 +232,3 @@ test.serial('[M06] a device that has everything hears no gap when items of other
   t.deepEqual(young.gaps, [], 'nor does one that was made afterwards');
   await close(alice, back, young);
 });
-
-test.serial(
-  '[M06] a device that never connected hears no gap in a stream that has dropped nothing but marks',
-  async (t) => {
-    const [alice, bob] = [await phone(), await phone()];
-    await alice.up();
-    const jsm = await jetstreamManager(await env.nats('admin'));
-    await jsm.streams.purge(inboxStream(0));
-    const { state } = await jsm.streams.info(inboxStream(0));
-    // Each mark of fanout replaces the one before: the first sequence moves on, and no item is missing.
-    await until(async () => {
-      await alice.send(await phone(), 'for somebody else');
-      await jsm.streams.purge(inboxStream(0), { filter: 'inbox.00.*.*' });
-      return (await jsm.streams.info(inboxStream(0))).state.first_seq > state.last_seq + 1;
-    });
-    await bob.up();
-    t.deepEqual(bob.gaps, []);
-    await close(alice, bob);
-  },
-);

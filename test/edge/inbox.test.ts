@@ -4,7 +4,7 @@ import test from 'ava';
 import { consumer, inboxStream } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Phone, until } from './devices.ts';
+import { account, another, close, Phone, until } from './devices.ts';
 
 let env: Env;
 let at: Addresses;
@@ -72,4 +72,18 @@ test('[M05] a device that was away gets all it missed, in order, from its durabl
   const again = await new Phone(bob.device.session, at.edgeUrl).up();
   t.deepEqual(again.payloads, [], 'acknowledged is gone from the queue');
   await Promise.all([again, alice].map((one) => one.device.close()));
+});
+
+test('[M06] marks of fanout move nothing: a device that connects for the first time hears no gap', async (t) => {
+  const [alice, bob] = [await phone(), await phone()];
+  await alice.up();
+  const jsm = await jetstreamManager(await env.nats('admin'));
+  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  // The anchor of the shard comes before all marks, so a mark that is replaced leaves a hole and not another beginning.
+  let state = await jsm.streams.info(stream).then((info) => info.state);
+  for (; !state.num_deleted; state = (await jsm.streams.info(stream)).state) await alice.send(bob, 'one of many');
+  t.is(state.first_seq, 1);
+  await bob.up();
+  t.deepEqual(bob.gaps, []);
+  await close(alice, bob);
 });

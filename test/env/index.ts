@@ -70,6 +70,8 @@ export type Env = Awaited<ReturnType<typeof startEnv>>;
 export interface Places {
   /** An empty directory for everything, e.g. on a disk that will fail; the caller removes it. */
   dir?: string;
+  /** Brokers that run already; none is started then. */
+  cluster?: { url: string; secret: string };
   /** Where the broker keeps its streams, e.g. a disk that will fail; the caller removes it. */
   natsDir?: string;
   /** Directory for the logs of spawned services, which otherwise go to this process's output. */
@@ -77,7 +79,7 @@ export interface Places {
 }
 
 /** Boots the engines, provisions and migrates. Services come by `start` or `spawn`. Call `stop` in `test.after.always`. */
-export async function startEnv(overrides: Partial<Config> = {}, { dir: given, natsDir, logDir }: Places = {}) {
+export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cluster, natsDir, logDir }: Places = {}) {
   const dir = given ?? mkdtempSync(join(tmpdir(), 'sealwire-test-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
@@ -96,7 +98,8 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, na
     return engine;
   });
   const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));
-  const booted = await Promise.allSettled([broker.start(), postgres.start()]);
+  const brokers = cluster ? provision({ ...base, NATS_URL: cluster.url, NATS_SECRET: cluster.secret }) : broker.start();
+  const booted = await Promise.allSettled([brokers, postgres.start()]);
   const remove = (): void => {
     if (given) return;
     guardTrash(undefined);
@@ -110,8 +113,8 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, na
   for (const one of booted) if (one.status === 'rejected') await abandon(one.reason);
   const config: Config = Object.freeze({
     ...base,
-    NATS_URL: broker.url,
-    NATS_SECRET: secrets.nats,
+    NATS_URL: cluster?.url ?? broker.url,
+    NATS_SECRET: cluster?.secret ?? secrets.nats,
     DATABASE_URL: postgres.url,
     PERSONAL_KEYS: [secrets.personal],
     PERSONAL_INDEX_KEYS: [secrets.personal_index],

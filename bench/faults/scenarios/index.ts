@@ -1,4 +1,5 @@
 import type { Scenario } from '../stage.ts';
+import { CLUSTER } from './cluster.ts';
 import { FREEZE } from './freeze.ts';
 import { INBOX } from './inbox.ts';
 import { INPUT } from './input.ts';
@@ -15,6 +16,7 @@ export const SCENARIOS: readonly Scenario[] = [
   ...SOCKETS,
   ...INPUT,
   ...INBOX,
+  ...CLUSTER,
   ...POWER,
   ...START,
 ];
