@@ -33,6 +33,11 @@ interface Pending {
 /** A batch this large goes out without waiting for the end of the turn. */
 const FLUSH_BYTES = 1 << 20;
 const SENT_WAIT_MS = 60_000;
+/**
+ * After a reconnection what is still unanswered goes again so much later, each time: a stream in memory is made anew with
+ * the broker, and what was published before it was there is lost.
+ */
+const RESEND_MS = [500, 2_000, 5_000];
 /** While fanout stands still, later messages go without their `sent`: it is said to those who are still there. */
 const MAX_UNSENT = 200_000;
 const unavailable = (): ApiError =>
@@ -52,6 +57,8 @@ export class Gateway {
   #scheduled = false;
   /** The broker is out of reach: commands wait, so that they keep their order among those that go again. */
   #away = false;
+  /** When to send again what is unanswered, since the last reconnection. */
+  #resendAt: number[] = [];
   #bytes = 0;
   #timer: NodeJS.Timeout;
 
@@ -151,6 +158,10 @@ export class Gateway {
 
   #expire(): void {
     const now = Date.now();
+    if (this.#resendAt[0]! <= now) {
+      this.#resendAt.shift();
+      if (!this.#away) this.#resend();
+    }
     for (const [tag, { deadline }] of this.#pending) {
       if (deadline > now) break;
       this.#take(tag)?.waiter.failed(unavailable());
@@ -167,10 +178,16 @@ export class Gateway {
       if (status.type !== 'reconnect') continue;
       this.#away = false;
       this.#batches.clear();
-      for (const [tag, pending] of this.#pending) {
-        pending.again = true;
-        this.#queue(tag, pending);
-      }
+      this.#resend();
+      this.#resendAt = RESEND_MS.map((ms) => Date.now() + ms);
+    }
+  }
+
+  /** In their order. ingest knows what it has accepted and answers it again. */
+  #resend(): void {
+    for (const [tag, pending] of this.#pending) {
+      pending.again = true;
+      this.#queue(tag, pending);
     }
   }
 }

@@ -74,3 +74,20 @@ test.serial('[M01] a command that went again after a reconnection and was known 
   t.deepEqual(told, ['answered 7 before', 'sent']);
   end();
 });
+
+test.serial(
+  '[M01] a command that was published before INGRESS was there again goes once more, without its time being over',
+  async (t) => {
+    const { own, told, over, asked, end } = await begin();
+    await asked();
+    await own.reconnect();
+    // What went again with the reconnection is lost, as it is while the stream in memory is being made.
+    await asked();
+    const { tag, conversation_id, say } = await asked();
+    say({ answers: [[tag, uuid7(), conversation_id, 7, 0]] });
+    say({ sent: [tag] });
+    await over;
+    t.deepEqual(told, ['answered 7', 'sent']);
+    end();
+  },
+);
