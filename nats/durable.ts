@@ -15,6 +15,12 @@ export interface Durable {
 /** The longest pause before what failed is tried again: a new leader of a cluster's stream is found within it. */
 export const RETRY_CAP_MS = 2_000;
 
+/**
+ * The broker says that a durable was deleted before it has removed its files. One that is made meanwhile loses its directory
+ * and can't be made again until the broker restarts (seen with nats-server 2.14.0).
+ */
+const DELETED_MS = 250;
+
 /** As topology says. */
 export async function makeDurable(nc: NatsConnection, { stream, consumer, ensure }: Durable): Promise<void> {
   const manager = await jetstreamManager(nc, { checkAPI: false });
@@ -72,7 +78,7 @@ export class Recovery {
       const { waitMs, say } = this.#backoff.fail();
       const tries = this.#backoff.count;
       // Also where the attempt before succeeded: nothing was served since.
-      if (tries > 1) await pause(waitMs);
+      await pause(tries > 1 ? waitMs : DELETED_MS);
       try {
         await makeDurable(this.#nc, this.#durable);
         if (say) this.#log.info({ tries }, 'durable made again');
