@@ -24,7 +24,7 @@ export interface Entry<T> extends Delivered<T> {
   poison?: Error | undefined;
   dead?: true;
 }
-/** What was delivered, or why it can't be decoded. */
+/** Decodes a delivery; one that can't be decoded becomes poison with the reason. */
 export function entryOf<T>(
   { data, reply }: Msg,
   { seq, at }: { seq: number; at: number },

@@ -1,4 +1,4 @@
-/** How large the system's bounds are while something breaks. */
+/** Sizes of the system's bounds under which every scenario runs. */
 import type { Config } from '../../shared/config/index.ts';
 
 export interface Bounds {

@@ -138,7 +138,7 @@ export class Fleet {
     const wandering = Promise.allSettled(this.#wandering).then(() => {
       settled = true;
     });
-    // Who was away may be about to connect, to a system that never comes back: asked to leave until nobody is.
+    // An actor that was away may be connecting to a system that never comes back: all are asked to leave until none is.
     do {
       await Promise.all(this.actors.map((actor) => actor.leave(false)));
       await Promise.race([wandering, pause(200)]);

@@ -90,7 +90,7 @@ async function main(): Promise<number> {
 }
 
 function wantedBounds(): BoundsName[] {
-  // What proves the checker is broken on purpose, in one process.
+  // The systems that prove the checker are broken on purpose, each in one process.
   if (values.prove) return ['real'];
   if (values.bounds === 'both') return ['real', 'tiny'];
   if (values.bounds === 'real' || values.bounds === 'tiny') return [values.bounds];

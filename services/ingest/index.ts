@@ -15,7 +15,7 @@ import { openStore } from './store.ts';
 import { IngestWorker } from './worker.ts';
 
 const WINDOW = 512;
-/** How often workers that refuse all commands look whether the reason is over. */
+/** A worker that refuses all commands checks the reason again after so long. */
 const CHECK_MS = 500;
 
 async function open(context: Context): Promise<Service> {

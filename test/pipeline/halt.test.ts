@@ -98,7 +98,7 @@ test.serial('[M01] a kind of record that is younger than the workers stops them 
   for (const service of services.values()) await service.close();
 });
 
-test.serial('[Y01] a payment in a conversation does not go back, also when the log is read again', async (t) => {
+test.serial('[P03] a payment in a conversation does not go back, also when the log is read again', async (t) => {
   const conversation = uuid7();
   const payment = (state: PaymentRecord['state']): LogMeta => ({
     ...{ kind: 'payment', conversation_id: conversation, seq: 0, user_id: '', device_id: '', at: Date.now() },

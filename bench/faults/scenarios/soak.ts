@@ -7,7 +7,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import { Disk, diskMissing } from '../disk.ts';
 import { type Act, type Scenario, SERVICES, Stage } from '../stage.ts';
 
-/** How long the load is at its highest, to learn what half of it is. */
+/** The load is at its highest for so long; half of what is queued then is the load of the soak. */
 const FULL_LOAD_MS = 10_000;
 const KILL_EVERY_MS = 20_000;
 const AWAY_MS = 500;

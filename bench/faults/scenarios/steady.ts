@@ -1,7 +1,7 @@
 /** Nothing breaks: steady load in large batches, during which no worker may lose its partition and nothing may come twice. */
 import type { Act, Scenario, Stage } from '../stage.ts';
 
-/** How often workers have taken a partition over, in all processes, by the labels of the metric. */
+/** Counts take-overs of partitions in all processes, by the labels of the metric. */
 async function takeovers(stage: Stage): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
   for (const { opsUrl } of new Set(stage.processes.values())) {
