@@ -5,10 +5,9 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
-import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import type { Answer } from '../../shared/pipeline/commands.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
+import { type Loaded, load, ofMessages } from './load.ts';
 import { items, person, toPerson } from './people.ts';
 
 let env: Env;
@@ -25,35 +24,7 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-/** Sends `n` messages, at most `window` unanswered, and calls `midway` once half of them were answered. */
-async function load(n: number, midway: () => Promise<void>): Promise<{ answers: Answer[]; to: string }> {
-  const [a, b] = [await person(env), await person(env)];
-  const answers: Answer[] = [];
-  let next = 0;
-  let broken: Promise<void> | undefined;
-  const lane = async (): Promise<void> => {
-    while (next < n) {
-      const i = next++;
-      const command = toPerson(a, b);
-      // As devices do when told to: the same message again.
-      const call = (): Promise<Answer> =>
-        gateway.call(command, `"${i}"`).catch((error: ApiError) => {
-          if (error.code !== 'unavailable') throw error;
-          return call();
-        });
-      answers.push(await call());
-      if (answers.length >= n / 2) broken ??= midway();
-    }
-  };
-  await Promise.all(Array.from({ length: 20 }, lane));
-  await broken;
-  return { answers, to: b.user };
-}
-
-async function checkDelivered(
-  t: import('ava').ExecutionContext,
-  { answers, to }: { answers: Answer[]; to: string },
-): Promise<void> {
+async function checkDelivered(t: import('ava').ExecutionContext, { answers, to }: Loaded): Promise<void> {
   const seqs = answers.map(({ seq }) => seq).sort((x, y) => x - y);
   t.deepEqual(
     seqs,
@@ -81,10 +52,15 @@ test.serial(
   '[M01] [M02] [M03] kill -9 of the workers under load: the others take over, nothing lost or doubled',
   async (t) => {
     for (const worker of workers) {
-      const result = await load(600, async () => {
-        await worker.kill9();
-        await worker.restart();
-      });
+      const result = await load(
+        env,
+        gateway,
+        async () => {
+          await worker.kill9();
+          await worker.restart();
+        },
+        ofMessages(600),
+      );
       await checkDelivered(t, result);
     }
   },
@@ -92,23 +68,33 @@ test.serial(
 
 test.serial('[M01] a worker that slept through its take-over writes nothing any more', async (t) => {
   for (const worker of workers) {
-    const result = await load(600, async () => {
-      worker.signal('SIGSTOP');
-      // Answered by whoever took over, where the sleeper was the one.
-      await Promise.all(
-        Array.from({ length: 8 }, async () => gateway.call(toPerson(await person(env), await person(env)), '"x"')),
-      );
-      worker.signal('SIGCONT');
-    });
+    const result = await load(
+      env,
+      gateway,
+      async () => {
+        worker.signal('SIGSTOP');
+        // Answered by whoever took over, where the sleeper was the one.
+        await Promise.all(
+          Array.from({ length: 8 }, async () => gateway.call(toPerson(await person(env), await person(env)), '"x"')),
+        );
+        worker.signal('SIGCONT');
+      },
+      ofMessages(600),
+    );
     await checkDelivered(t, result);
   }
 });
 
 test.serial('[M01] [M06] kill -9 of the broker under load: what was not answered is sent again', async (t) => {
-  const result = await load(600, async () => {
-    await env.broker.kill9();
-    await env.broker.restart();
-  });
+  const result = await load(
+    env,
+    gateway,
+    async () => {
+      await env.broker.kill9();
+      await env.broker.restart();
+    },
+    ofMessages(600),
+  );
   await checkDelivered(t, result);
 });
 

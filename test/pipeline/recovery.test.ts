@@ -7,16 +7,12 @@ import { Gateway } from '../../nats/gateway.ts';
 import { consumer, LOG } from '../../nats/topology.ts';
 import { Lives } from '../../services/fanout/lives.ts';
 import { readMark } from '../../services/fanout/marks.ts';
-import type { ApiError } from '../../shared/contract/errors.ts';
 import { createLog } from '../../shared/log.ts';
-import type { Answer } from '../../shared/pipeline/commands.ts';
 import { account, close, Phone, until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
+import { forMs, type Loaded, load } from './load.ts';
 import { items, person, toPerson } from './people.ts';
 
-/** Messages that are unanswered at a time; fanout may be as far behind again. */
-const LANES = 20;
-const IN_FLIGHT = 4 * LANES;
 let env: Env;
 let gateway: Gateway;
 let at: Addresses;
@@ -33,31 +29,8 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-/** Sends for `ms`, with `fault` in the middle; resolves with what was answered, and to whom it went. */
-async function load(ms: number, fault: () => Promise<void>): Promise<{ answers: Answer[]; to: string }> {
-  const [a, b] = [await person(env), await person(env)];
-  const answers: Answer[] = [];
-  const begun = performance.now();
-  let broken: Promise<void> | undefined;
-  const lane = async (): Promise<void> => {
-    while (performance.now() - begun < ms || !broken) {
-      const command = toPerson(a, b);
-      const call = (): Promise<Answer> =>
-        gateway.call(command, '"x"').catch((error: ApiError) => {
-          if (error.code !== 'unavailable') throw error;
-          return call();
-        });
-      answers.push(await call());
-      if (performance.now() - begun > ms / 2) broken ??= fault();
-    }
-  };
-  await Promise.all(Array.from({ length: LANES }, lane));
-  await broken;
+async function count({ answers, to }: Loaded): Promise<{ lost: number; repeats: number }> {
   await env.settle();
-  return { answers, to: b.user };
-}
-
-async function count({ answers, to }: { answers: Answer[]; to: string }): Promise<{ lost: number; repeats: number }> {
   const ids = (await items(await env.nats('admin'), env, to)).map(({ frame }) => frame.message!.id);
   const there = new Set(ids);
   return { lost: answers.filter(({ message_id }) => !there.has(message_id)).length, repeats: ids.length - there.size };
@@ -66,14 +39,19 @@ async function count({ answers, to }: { answers: Answer[]; to: string }): Promis
 test.serial(
   '[M04] kill -9 of the broker under load: nothing is lost, and no more comes twice than was in flight',
   async (t) => {
-    const result = await load(3_000, async () => {
-      await env.broker.kill9();
-      await env.broker.restart();
-    });
+    const result = await load(
+      env,
+      gateway,
+      async () => {
+        await env.broker.kill9();
+        await env.broker.restart();
+      },
+      forMs(3_000),
+    );
     const { lost, repeats } = await count(result);
-    t.log(`${result.answers.length} messages, ${repeats} twice`);
+    t.log(`${result.answers.length} messages, ${result.inFlight} in flight, ${repeats} twice`);
     t.is(lost, 0);
-    t.true(repeats <= IN_FLIGHT, `${repeats} of ${result.answers.length} came twice`);
+    t.true(repeats <= result.inFlight, `${repeats} of ${result.answers.length} came twice`);
   },
 );
 
@@ -81,32 +59,45 @@ test.serial(
   '[M04] a fanout that is frozen past its pin and continued does not write again what its successor wrote',
   async (t) => {
     for (const fanout of fanouts) {
-      const result = await load(4_000, async () => {
-        fanout.signal('SIGSTOP');
-        const [one, other] = [await person(env), await person(env)];
-        await new Promise<void>((sent, failed) => {
-          const waiter = { answered: () => {}, failed, sent };
-          gateway.submit(toPerson(one, other), Buffer.from('"x"'), waiter);
-        });
-        fanout.signal('SIGCONT');
-      });
+      const result = await load(
+        env,
+        gateway,
+        async () => {
+          fanout.signal('SIGSTOP');
+          const [one, other] = [await person(env), await person(env)];
+          await new Promise<void>((sent, failed) => {
+            const waiter = { answered: () => {}, failed, sent };
+            gateway.submit(toPerson(one, other), Buffer.from('"x"'), waiter);
+          });
+          fanout.signal('SIGCONT');
+        },
+        forMs(4_000),
+      );
       const { lost, repeats } = await count(result);
-      t.log(`${result.answers.length} messages, ${repeats} twice`);
+      t.log(`${result.answers.length} messages, ${result.inFlight} in flight, ${repeats} twice`);
       t.is(lost, 0);
-      t.true(repeats <= IN_FLIGHT, `${repeats} of ${result.answers.length} came twice`);
+      t.true(repeats <= result.inFlight, `${repeats} of ${result.answers.length} came twice`);
     }
   },
 );
 
 test.serial('[M04] a durable of fanout that is deleted while the broker lives: nothing comes twice', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
-  const result = await load(1_500, async () => {
-    for (let partition = 0; partition < env.config.PARTITIONS; partition++)
-      await manager.consumers.delete(LOG, consumer.fanout(partition));
-  });
+  const result = await load(
+    env,
+    gateway,
+    async (strikes) => {
+      for (let partition = 0; partition < env.config.PARTITIONS; partition++) {
+        strikes();
+        await manager.consumers.delete(LOG, consumer.fanout(partition));
+        strikes();
+      }
+    },
+    forMs(1_500),
+  );
   const { lost, repeats } = await count(result);
   t.is(lost, 0);
-  t.true(repeats <= IN_FLIGHT, `${repeats} of ${result.answers.length} came twice`);
+  t.true(repeats <= result.inFlight, `${repeats} of ${result.answers.length} came twice`);
 });
 
 test.serial(
