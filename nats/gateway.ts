@@ -38,8 +38,6 @@ const SENT_WAIT_MS = 60_000;
  * the broker, and what was published before it was there is lost.
  */
 const RESEND_MS = [500, 2_000, 5_000];
-/** While fanout stands still, later messages go without their `sent`: it is said to those who are still there. */
-const MAX_UNSENT = 200_000;
 const unavailable = (): ApiError =>
   new ApiError('unavailable', 'the message was not taken in time; send it again with the same client_message_id', {
     retry_after_ms: 1_000,
@@ -143,7 +141,7 @@ export class Gateway {
       const { waiter, again, early } = pending;
       waiter.answered({ message_id, conversation_id, seq, repeated: repeated === 1 });
       if (early) waiter.sent?.();
-      else if (waiter.sent && (!repeated || again) && this.#unsent.size < MAX_UNSENT)
+      else if (waiter.sent && (!repeated || again) && this.#unsent.size < this.#config.GATEWAY_MAX_UNSENT)
         this.#unsent.set(tag, { waiter, until: Date.now() + SENT_WAIT_MS });
     }
     for (const [tag, error] of reply.errors ?? [])

@@ -99,6 +99,7 @@ export class Actor {
     });
     made.on('frame', (frame) => {
       if (frame.type !== 'message.created') return;
+      journal.moves++;
       const { cursor, message } = frame;
       if ((this.#cursors.get(message.id) ?? cursor) !== cursor) this.repeats++;
       this.#cursors.set(message.id, cursor);

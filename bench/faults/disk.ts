@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** Sparse. The streams reserve room, so it has to look large. */
+/** The streams reserve room, so it has to look large. */
 const SIZE = 4 * 1024 ** 3;
 /** _IOR('X', 125, __u32), and EXT4_GOING_FLAGS_NOLOGFLUSH, of linux/ext4.h. */
 const SHUTDOWN = 'open(F,"<",$ARGV[0]) or die $!; my $how=pack("L",2); ioctl(F,0x8004587d,$how) or die $!';
@@ -37,7 +37,8 @@ export class Disk {
   readonly #home: string;
   readonly #image: string;
 
-  constructor() {
+  /** Sparse: it takes the room of what is on it. */
+  constructor(bytes = SIZE) {
     this.#home = mkdtempSync(join(tmpdir(), 'sealwire-disk-'));
     // The user as whom Postgres runs must be able to walk through.
     chmodSync(this.#home, 0o711);
@@ -45,7 +46,7 @@ export class Disk {
     this.dir = join(this.#home, 'disk');
     mkdirSync(this.dir);
     writeFileSync(this.#image, '');
-    truncateSync(this.#image, SIZE);
+    truncateSync(this.#image, bytes);
     try {
       run('mkfs.ext4', '-q', '-F', '-m', '0', this.#image);
       this.#mount();

@@ -74,6 +74,8 @@ type Untimed<T> = T extends At ? Omit<T, 'at'> : never;
 
 export class Journal {
   readonly events: Event[] = [];
+  /** Answers, deliveries and frames so far: it stands still once nothing moves any more. */
+  moves = 0;
   readonly #begun = performance.now();
   readonly #file: WriteStream | undefined;
 
@@ -89,6 +91,7 @@ export class Journal {
   add(event: Untimed<Event>): void {
     const whole = { ...event, at: Math.round(this.now * 10) / 10 } as Event;
     this.events.push(whole);
+    if (whole.kind === 'queued' || whole.kind === 'refused' || whole.kind === 'got') this.moves++;
     this.#file?.write(`${JSON.stringify(whole)}\n`);
   }
 

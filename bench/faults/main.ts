@@ -5,7 +5,7 @@ import { BOUNDS, type Bounds, type BoundsName } from './bounds.ts';
 import { SHAPE } from './fleet.ts';
 import { SCENARIOS } from './scenarios/index.ts';
 import { RED } from './scenarios/red.ts';
-import { SOAK } from './scenarios/soak.ts';
+import { SoakStage, soak } from './scenarios/soak.ts';
 import { type Outcome, type Scenario, SERVICES, Stage } from './stage.ts';
 
 const HELP = `npm run faults -- [--only <name>[,<name>]] [--seconds <n>] [--rate <n>] [--durability durable|fast] [--bounds real|tiny|both] [--prove | --soak] [--keep] [--list] [--help]
@@ -24,9 +24,13 @@ the client library, breaks something, and checks from what every client sent, wa
   --prove       run instead what must be found: queued before the append, dedupe off, a power cut without fsync
   --keep        keep journals and logs also when all went well
   --soak        run instead half load with a SIGKILL every 20 s, and a power cut at the end; with --seconds 600
+                (checked in rounds of a minute)
   --list        names and what they do
 Exit code 1 when an invariant was violated (with --prove, when it was not found); the journals are kept then.
 `;
+
+/** The load of a round of the soak begins so long before its first kill (part of it), seconds. */
+const ROUND_LEAD_S = 2;
 
 const { values } = parseArgs({
   options: {
@@ -50,7 +54,7 @@ async function main(): Promise<number> {
     return 0;
   }
   if (values.list) {
-    for (const { name, about } of [...SCENARIOS, SOAK, ...RED]) print(`${name.padEnd(18)} ${about}`);
+    for (const { name, about } of [...SCENARIOS, ...soak(1), ...RED]) print(`${name.padEnd(18)} ${about}`);
     return 0;
   }
   const seconds = Number(values.seconds);
@@ -60,7 +64,7 @@ async function main(): Promise<number> {
   const rate = Number(values.rate ?? SHAPE.rate);
   if (!(rate >= 1 && rate <= 20_000)) throw new Error('--rate must be from 1 to 20000');
   const wanted = values.only?.split(',');
-  const chosen = (values.soak ? [SOAK] : values.prove ? RED : SCENARIOS).filter(
+  const chosen = (values.soak ? soak(seconds) : values.prove ? RED : SCENARIOS).filter(
     ({ name }) => !wanted || wanted.some((one) => name.startsWith(one)),
   );
   if (chosen.length === 0) throw new Error(`no scenario is called ${values.only}; --list names them`);
@@ -77,7 +81,10 @@ async function main(): Promise<number> {
         continue;
       }
       print(`${scenario.name}: ${scenario.about}`);
-      const outcome = await system.perform({ ...scenario, shape: { ...scenario.shape, rate } }, seconds);
+      const outcome = await system.perform(
+        { ...scenario, shape: { ...scenario.shape, rate } },
+        values.soak ? ROUND_LEAD_S : seconds,
+      );
       outcomes.push({ ...outcome, name: bounds === 'real' ? outcome.name : `${outcome.name} (${bounds})` });
       print(`  ${summary(outcome)}`);
       report(outcome);
@@ -130,6 +137,7 @@ class Systems {
   #open(scenario?: Scenario): Promise<Stage> {
     const settings = { ...this.#settings, ...scenario?.settings };
     const { workers } = this.#bounds;
+    if (values.soak) return SoakStage.on(settings, workers);
     return scenario?.open?.(settings, workers) ?? Stage.open(settings, {}, SERVICES, workers);
   }
 

@@ -28,6 +28,8 @@ export const SETTINGS: Partial<Config> = {
 };
 /** How long nothing may move before what is missing counts as lost. */
 const QUIET_MS = 15_000;
+/** How often is looked whether something moves. */
+const LOOK_MS = 100;
 /** More than this and memory is not bounded as it should be (I7), MiB. */
 const MEMORY_MIB = 512;
 
@@ -73,6 +75,10 @@ export interface Outcome {
   peaks: ReadonlyMap<string, number>;
   journal: string | undefined;
 }
+
+/** All devices are connected, and no message waits for its answer. */
+const everybodyIsServed = ({ actors }: Fleet): boolean =>
+  actors.every(({ connected, pending }) => connected && pending === 0);
 
 export class Stage {
   readonly env: Env;
@@ -145,31 +151,29 @@ export class Stage {
     return { devices, members, events: journal.events, history };
   }
 
-  /** Until everybody is online and has everything, or nothing moves any more. */
+  /** Until everybody is online and has everything, or nothing moved for so long. */
   async quiet(fleet: Fleet, patienceMs = QUIET_MS): Promise<void> {
-    let least = Number.POSITIVE_INFINITY;
-    for (let deadline = performance.now() + patienceMs; performance.now() < deadline; ) {
-      const left = await this.#left(fleet);
-      // What is on its way to history is not missed yet: once nothing is, look again.
-      if (
-        left === 0 &&
-        (await this.env.settle(1_000).then(
-          () => true,
-          () => false,
-        )) &&
-        !(await this.#left(fleet))
-      )
-        return;
-      if (left < least) deadline = performance.now() + patienceMs;
-      least = Math.min(left, least);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+    const { journal } = fleet;
+    /** How much had moved when the whole story was last looked at: a look reads all of history. */
+    let looked = -1;
+    let [moves, movedAt] = [journal.moves, performance.now()];
+    while (performance.now() - movedAt < patienceMs) {
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      if (journal.moves !== moves) [moves, movedAt] = [journal.moves, performance.now()];
+      else if (looked !== moves && everybodyIsServed(fleet) && (await this.#settled()) && journal.moves === moves) {
+        if (outstanding(await this.story(fleet)) === 0) return;
+        looked = moves;
+        movedAt = performance.now();
+      }
     }
   }
 
-  /** Devices that are away, messages without answer; or else deliveries that have not been made. */
-  async #left(fleet: Fleet): Promise<number> {
-    const waiting = fleet.actors.reduce((sum, one) => sum + one.pending + (one.connected ? 0 : 1), 0);
-    return waiting || outstanding(await this.story(fleet));
+  /** The workers have nothing before them. */
+  #settled(): Promise<boolean> {
+    return this.env.settle(1_000).then(
+      () => true,
+      () => false,
+    );
   }
 
   async perform(scenario: Scenario, seconds: number, say: (line: string) => void): Promise<Outcome> {

@@ -17,9 +17,6 @@ interface Wish extends Place {
 }
 const TICK_MS = 100;
 const PER_TICK = 20;
-/** More than these wait in vain: their durables are made when they come back. */
-const MAX_WISHES = 200_000;
-const KEPT_GONE = 20_000;
 
 export class Away {
   readonly #edge: Edge;
@@ -28,19 +25,19 @@ export class Away {
   readonly #drops = new Map<string, Wish>();
   readonly #makes = new Map<string, Wish>();
   readonly #working = new Map<string, Promise<void>>();
-
   /** Devices that were deleted of late: they get no durable any more. */
-  readonly #gone = new Recent<string, true>(KEPT_GONE);
+  readonly #gone: Recent<string, true>;
 
   constructor(edge: Edge) {
     this.#edge = edge;
+    this.#gone = new Recent(edge.config.MAX_REMOVED_DEVICES);
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
   /** The socket has closed. */
   left({ user_id, device_id }: Place, cursor: number): void {
     this.#drops.delete(device_id);
-    if (cursor < 0 || this.#makes.size >= MAX_WISHES || this.#gone.get(device_id)) return;
+    if (cursor < 0 || this.#makes.size >= this.#edge.config.AWAY_MAX_WAITING || this.#gone.get(device_id)) return;
     this.#makes.delete(device_id);
     this.#makes.set(device_id, { user_id, device_id, cursor, due: Date.now() + this.#edge.config.AWAY_GRACE_MS });
   }
@@ -48,7 +45,7 @@ export class Away {
   /** The device is live; it needs no durable. */
   back({ user_id, device_id }: Place): void {
     this.#makes.delete(device_id);
-    if (this.#drops.size >= MAX_WISHES) return;
+    if (this.#drops.size >= this.#edge.config.AWAY_MAX_WAITING) return;
     this.#drops.set(device_id, { user_id, device_id, cursor: undefined, due: 0 });
   }
 

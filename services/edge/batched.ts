@@ -49,28 +49,6 @@ export function inTurns<K, V>(load: (key: K) => Promise<V>): (key: K) => Promise
   };
 }
 
-/** At most `width` tasks at a time, in order of arrival: a storm of reconnections must not drown the broker's API. */
-export class Gate {
-  readonly #queue: (() => void)[] = [];
-  #free: number;
-
-  constructor(width: number) {
-    this.#free = width;
-  }
-
-  async run<T>(task: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => void this.#queue.push(resolve));
-    try {
-      return await task();
-    } finally {
-      const next = this.#queue.shift();
-      if (next) next();
-      else this.#free++;
-    }
-  }
-}
-
 /** A map that forgets what was used longest ago. */
 export class Recent<K, V> {
   readonly #map = new Map<K, V>();

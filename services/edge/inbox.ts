@@ -41,7 +41,7 @@ export class Inbox implements Host {
   #lastAll = 0;
   #lastOwn = 0;
   /** Heard live while not live. */
-  readonly #heard = new Heard();
+  readonly #heard: Heard;
   /** Grows with every change of course; what was begun before it has no say. */
   #life = 0;
   #moved = Date.now();
@@ -55,6 +55,7 @@ export class Inbox implements Host {
     this.#session = session;
     this.shard = shardOf(session.user_id, session.edge.config.INBOX_SHARDS);
     this.#since = uuid7Time(session.device_id);
+    this.#heard = new Heard(session.edge.config.WS_MAX_HEARD);
     this.#told = new Told(session, this.shard);
   }
 

@@ -10,18 +10,22 @@ export interface Live {
   frame: Buffer | undefined;
 }
 
-const KEPT = 64;
-
 /** What an inbox hears while it is not live: the items themselves if they are few, so that the replay has something to meet. */
 export class Heard {
   /** The highest cursor. */
   cursor = 0;
+  readonly #kept: number;
   #items: [Live, own: boolean][] = [];
+
+  /** `kept`: with more of them it begins anew. */
+  constructor(kept: number) {
+    this.#kept = kept;
+  }
 
   add(one: Live, own: boolean, keep: boolean): void {
     if (one.cursor > this.cursor) this.cursor = one.cursor;
     if (!keep) return;
-    if (this.#items.length === KEPT) this.#items = [];
+    if (this.#items.length === this.#kept) this.#items = [];
     this.#items.push([one, own]);
   }
 

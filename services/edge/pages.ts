@@ -7,7 +7,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import type { HistoryGet } from '../../shared/contract/frames.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { pageBySeq } from '../../shared/db/history.ts';
-import { Gate } from './batched.ts';
+import { Gate } from '../../shared/gate.ts';
 import type { Session } from './session.ts';
 
 type Page = Awaited<ReturnType<typeof pageBySeq>>;

@@ -7,16 +7,16 @@ import type { Database } from '../../shared/db/database.ts';
 import { directConversationId } from '../../shared/ids.ts';
 import { batched, Recent } from './batched.ts';
 
-const KEPT = 20_000;
-
 export class Recipients {
-  readonly #direct = new Recent<string, string>(KEPT);
-  readonly #numbers = new Recent<string, string>(KEPT);
+  readonly #direct: Recent<string, string>;
+  readonly #numbers: Recent<string, string>;
   readonly #find: (number: string) => Promise<string | undefined>;
 
   readonly #limits: Limits;
 
   constructor(db: Database, config: Config) {
+    this.#direct = new Recent(config.EDGE_MAX_RECIPIENTS);
+    this.#numbers = new Recent(config.EDGE_MAX_RECIPIENTS);
     this.#limits = openLimits(db, config);
     this.#find = batched(async (numbers: string[]) => {
       const rows = await db.query<{ number: string; id: string }>(

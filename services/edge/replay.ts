@@ -9,8 +9,8 @@ import { inboxPrefix } from '../../nats/connect.ts';
 import { placeOf } from '../../nats/place.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
+import { Gate } from '../../shared/gate.ts';
 import { shardOf } from '../../shared/ids.ts';
-import { Gate } from './batched.ts';
 import type { Shards } from './shards.ts';
 
 export interface Place {

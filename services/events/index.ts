@@ -14,10 +14,6 @@ import { linesOf } from './handle.ts';
 import { Outbox } from './outbox.ts';
 import { about, type Place, readPlace } from './store.ts';
 
-const WINDOW = 64;
-/** A message tells no more events than these: about 1 MB, where the broker takes 8. */
-const MESSAGE_EVENTS = 2_500;
-
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('events');
@@ -27,7 +23,7 @@ async function open(context: Context): Promise<Service> {
   const writers = logWriters(nc, context, 'events', (partition) => {
     let place: Place = { told: 0, entry: 0, log: '' };
     return {
-      window: WINDOW,
+      window: config.EVENTS_WINDOW,
       apartMs: config.BEHIND_MS,
       async takeOver() {
         const { head, last, created } = await logHead(nc, partition);
@@ -54,8 +50,8 @@ async function open(context: Context): Promise<Service> {
         for (const [i, { seq, value }] of entries.entries()) {
           const all = value.flatMap(linesOf);
           let told = place.part?.entry === seq ? place.part.events : 0;
-          while (lines.length + all.length - told > MESSAGE_EVENTS) {
-            const upTo = told + MESSAGE_EVENTS - lines.length;
+          while (lines.length + all.length - told > config.EVENTS_MAX_PER_MESSAGE) {
+            const upTo = told + config.EVENTS_MAX_PER_MESSAGE - lines.length;
             lines.push(...all.slice(told, upTo));
             told = upTo;
             await close(entries[i - 1]?.seq ?? place.entry, { entry: seq, events: told });

@@ -20,7 +20,6 @@ import { Members } from './members.ts';
 import { Quota } from './quota.ts';
 import { Removed } from './removed.ts';
 
-const WINDOW = 64;
 const MARK_MS = 1_000;
 /** How often fanout looks whether a shard wants another anchor. */
 const ANCHOR_MS = 600_000;
@@ -81,11 +80,11 @@ async function open(context: Context): Promise<Service> {
   }, ANCHOR_MS).unref();
 
   const writers = logWriters(nc, context, 'fanout', (partition) => {
-    const members = new Members(db.query);
+    const members = new Members(db.query, config.FANOUT_MAX_GROUPS);
     let reached: number[] = [];
     let turn = 0;
     return {
-      window: WINDOW,
+      window: config.FANOUT_WINDOW,
       async takeOver() {
         unmarked.delete(partition);
         unknown.add(partition);

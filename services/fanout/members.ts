@@ -13,7 +13,7 @@ export class Members {
   readonly #partners = new Map<string, string[]>();
 
   /** `kept`: groups remembered between batches; within a batch all that it needs are known. */
-  constructor(query: Query, kept = 20_000) {
+  constructor(query: Query, kept: number) {
     this.#query = query;
     this.#kept = kept;
   }

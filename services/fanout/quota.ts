@@ -1,7 +1,8 @@
 /**
- * How much waits for a person. Counting acknowledgements would cost every message something; instead, every quarter of
- * a quota that is written for a person, the broker is asked how much the slowest device has before it. People over the
- * quota stand in the bucket `full`, which ingest watches, until a later look finds them below it.
+ * How much waits for a person. Counting acknowledgements would cost every message something, and counting what is written
+ * for each person would need memory for all of them; instead each item has a small chance to have the broker asked how
+ * much the slowest device has before it. People over the quota stand in the bucket `full`, which ingest watches, until a
+ * later look finds them below it.
  */
 import { AckPolicy, DeliverPolicy, jetstreamManager } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
@@ -10,6 +11,7 @@ import type { Logger } from 'pino';
 import { FULL_BUCKET, inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Query } from '../../shared/db/database.ts';
+import { Gate } from '../../shared/gate.ts';
 import { shardOf, uuid7Time } from '../../shared/ids.ts';
 import type { FullFor } from '../../shared/pipeline/full.ts';
 import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
@@ -17,17 +19,21 @@ import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
 /** Posts to groups may fill so much of a quota: the rest is kept for people who write to the person. */
 const GROUPS_SHARE = 0.75;
 const LOOK_AGAIN_MS = 2_000;
-const COUNTED_PEOPLE = 50_000;
+/**
+ * Looks for one quota of items, on average. That a second quota is written without one, so that the broker drops the
+ * oldest items (topology: twice the quota), has a chance of e^-16.
+ */
+const LOOKS_PER_QUOTA = 16;
 
 export class Quota {
   readonly #nc: NatsConnection;
   readonly #config: Config;
   readonly #query: Query;
   readonly #log: Logger;
-  readonly #since = new Map<string, number>();
   /** For whom an inbox is full, by its user. */
   readonly #full = new Map<string, FullFor>();
   readonly #looking = new Set<string>();
+  readonly #gate: Gate;
   readonly #timer: NodeJS.Timeout;
   #bucket: KV | undefined;
   #lineages: KV | undefined;
@@ -37,6 +43,7 @@ export class Quota {
     this.#config = config;
     this.#query = query;
     this.#log = log;
+    this.#gate = new Gate(config.FANOUT_MAX_LOOKS);
     this.#timer = setInterval(() => {
       for (const user of this.#full.keys()) this.#look(user);
     }, LOOK_AGAIN_MS).unref();
@@ -53,27 +60,17 @@ export class Quota {
     clearInterval(this.#timer);
   }
 
+  /** `items`: written a moment ago, by person. */
   count(items: Map<string, number>): void {
-    const quarter = Math.max(1, this.#config.INBOX_QUOTA_ITEMS / 4);
-    for (const [user, n] of items) {
-      const since = (this.#since.get(user) ?? 0) + n;
-      if (since < quarter) this.#since.set(user, since);
-      else {
-        this.#since.delete(user);
-        this.#look(user);
-      }
-    }
-    if (this.#since.size <= COUNTED_PEOPLE) return;
-    for (const user of this.#since.keys()) {
-      if (this.#since.size <= COUNTED_PEOPLE / 2) break;
-      this.#since.delete(user);
-    }
+    const each = LOOKS_PER_QUOTA / this.#config.INBOX_QUOTA_ITEMS;
+    for (const [user, n] of items) if (Math.random() < n * each) this.#look(user);
   }
 
   #look(user: string): void {
     if (this.#looking.has(user)) return;
     this.#looking.add(user);
-    this.#check(user)
+    this.#gate
+      .run(() => this.#check(user))
       .catch((error: unknown) =>
         this.#log.warn({ stage: 'fanout', reason: String(error) }, 'a quota could not be looked at'),
       )

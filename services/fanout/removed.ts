@@ -17,11 +17,8 @@ export class Removed {
   readonly #nc: NatsConnection;
   readonly #config: Config;
   readonly #devices = new Set<string>();
-  readonly #kept: number;
 
-  /** `kept`: devices remembered. What is older stands in no entry that is still to be read; else it is only written in vain. */
-  constructor(nc: NatsConnection, config: Config, kept = 20_000) {
-    this.#kept = kept;
+  constructor(nc: NatsConnection, config: Config) {
     this.#nc = nc;
     this.#config = config;
     nc.subscribe(subject.people('*'), {
@@ -56,6 +53,7 @@ export class Removed {
   #add(device: string): void {
     this.#devices.delete(device);
     this.#devices.add(device);
-    if (this.#devices.size > this.#kept) this.#devices.delete(this.#devices.values().next().value!);
+    if (this.#devices.size > this.#config.MAX_REMOVED_DEVICES)
+      this.#devices.delete(this.#devices.values().next().value!);
   }
 }

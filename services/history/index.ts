@@ -12,7 +12,6 @@ import { Conflict } from './conflicts.ts';
 import { Moved, noRows, type Position, type Rows, readPosition, sort, write } from './store.ts';
 import { Trimmer } from './trim.ts';
 
-const WINDOW = 128;
 const DAY_MS = 86_400_000;
 
 async function open(context: Context): Promise<Service> {
@@ -22,7 +21,7 @@ async function open(context: Context): Promise<Service> {
   const writers = logWriters(nc, context, 'history', (partition) => {
     let position: Position = { entry_seq: 0, stream: '' };
     return {
-      window: WINDOW,
+      window: config.HISTORY_WINDOW,
       apartMs: config.BEHIND_MS,
       async takeOver() {
         const { head, last, created } = await logHead(nc, partition);

@@ -14,7 +14,6 @@ import { PersonCache } from './person-cache.ts';
 import { openStore } from './store.ts';
 import { IngestWorker } from './worker.ts';
 
-const WINDOW = 512;
 /** A worker that refuses all commands checks the reason again after so long. */
 const CHECK_MS = 500;
 
@@ -58,7 +57,7 @@ async function open(context: Context): Promise<Service> {
       stream: INGRESS,
       ensure: ingress.config,
       consumer: ingress.consumers.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
-      window: WINDOW,
+      window: config.INGEST_WINDOW,
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,

@@ -12,8 +12,6 @@ import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle
 import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
 import { type Place, record, told } from './store.ts';
 
-const WINDOW = 256;
-
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('payments-webhook');
@@ -68,7 +66,7 @@ async function open(context: Context): Promise<Service> {
     partition: 0,
     stream: PAYMENTS,
     consumer: { ...spec, durable_name: consumer.payments },
-    window: WINDOW,
+    window: config.PAYMENTS_WINDOW,
     stuckMs: config.READY_STUCK_MS,
     log,
     metrics,

@@ -16,7 +16,6 @@ import { openPoster } from './post.ts';
 import { recoverStep } from './recover.ts';
 import { sweep } from './sweep.ts';
 
-const WINDOW = 64;
 const CHORES_MS = 1_000;
 const SWEEP_EVERY = 60;
 
@@ -44,7 +43,7 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
     partition: 0,
     stream: EVENTS,
     consumer: spec,
-    window: WINDOW,
+    window: config.WEBHOOK_WINDOW,
     direct: true,
     stuckMs: config.READY_STUCK_MS,
     log,

@@ -13,4 +13,5 @@ export const PAYMENTS = {
     'Bytes of payment events kept, which the broker reserves on its disk; beyond, senders are told to come again.',
     1 << 20,
   ),
+  PAYMENTS_WINDOW: count(256, 'Payment notices that payments-webhook pulls ahead.', 1),
 } as const satisfies Record<string, Setting<unknown>>;

@@ -35,6 +35,11 @@ export const PIPELINE = {
     1 << 20,
   ),
   GATEWAY_MAX_BYTES: count(64 << 20, 'Bytes of commands that one process may have waiting for ingest.', 1 << 20),
+  GATEWAY_MAX_UNSENT: count(
+    200_000,
+    'Queued messages of one process whose senders wait for `sent`; while there are so many, later ones go without it.',
+    1,
+  ),
   COMMAND_TIMEOUT_MS: count(15_000, 'How long a command may wait for ingest before it is answered unavailable.', 100),
   BEHIND_MS: count(
     25,
@@ -47,6 +52,16 @@ export const PIPELINE = {
     100,
   ),
   PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
+  INGEST_WINDOW: count(512, 'Batches of commands that ingest pulls ahead, per partition.', 1),
+  HISTORY_WINDOW: count(128, 'Log entries that history pulls ahead, per partition.', 1),
+  FANOUT_WINDOW: count(64, 'Log entries that fanout pulls ahead, per partition.', 1),
+  FANOUT_MAX_GROUPS: count(20_000, 'Groups whose members fanout remembers, per partition.', 1),
+  FANOUT_MAX_LOOKS: count(4, 'People whose waiting items fanout counts at the same time.', 1),
+  MAX_REMOVED_DEVICES: count(
+    20_000,
+    'Deleted devices that a fanout or edge process remembers; for older ones an item or a durable may be made in vain.',
+    1,
+  ),
   DEDUPE_WINDOW: count(200_000, 'Client message ids that ingest remembers per partition; older ones are looked up.', 1),
   INGEST_MAX_CONVERSATIONS: count(50_000, 'Conversations that ingest remembers per partition.', 1),
   INGEST_MAX_PAYMENTS: count(20_000, 'Payment requests that ingest remembers per partition.', 1),

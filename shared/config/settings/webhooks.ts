@@ -17,6 +17,9 @@ export const WEBHOOKS = {
   PUSH_ALLOW_CIDRS: list(
     'Private addresses that people may name as push endpoints, e.g. of a distributor of your own.',
   ),
+  EVENTS_WINDOW: count(64, 'Log entries that events pulls ahead, per partition.', 1),
+  EVENTS_MAX_PER_MESSAGE: count(2_500, 'Events in one message of EVENTS: 1 MB of the 8 MB that the broker takes.', 1),
+  WEBHOOK_WINDOW: count(64, 'Messages of EVENTS that the webhook worker pulls ahead.', 1),
   WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Endpoints in all.', 1),
   WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
   WEBHOOK_TIMEOUT_SECS: count(15, 'How long an attempt may take from dialling to the end of the reply, seconds.', 1),
