@@ -115,7 +115,7 @@ async function round(on: Stage, act: Act, seconds: number, last: boolean): Promi
 export function soak(seconds: number): Scenario[] {
   const rounds = Math.ceil(seconds / ROUND_S);
   return Array.from({ length: rounds }, (_, i) => ({
-    name: rounds === 1 ? 'soak' : `soak ${i + 1}/${rounds}`,
+    name: rounds === 1 ? 'soak' : `soak-${i + 1}-of-${rounds}`,
     about: `half load with a SIGKILL every ${KILL_EVERY_MS / 1_000} s${i === rounds - 1 ? ', and a power cut at the end' : ''}`,
     // The broker keeps blocks of its streams in memory until its garbage collector needs to run.
     memoryMiB: 2_048,
