@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto';
 import { connect, createInbox, type NatsConnection } from 'nats';
 import type { Config } from '../shared/config/index.ts';
 import type { ServiceName } from '../shared/lifecycle.ts';
+import { setPatience } from './manager.ts';
 
 export type NatsUser = ServiceName | 'admin';
 
@@ -17,14 +18,14 @@ export const inboxPrefix = (user: string): string => `_INBOX_${user}`;
  * rejects.
  */
 export async function connectNats(
-  config: Pick<Config, 'NATS_URL' | 'NATS_SECRET'> & Partial<Pick<Config, 'NATS_PASSWORD'>>,
+  config: Pick<Config, 'NATS_URL' | 'NATS_SECRET'> & Partial<Pick<Config, 'NATS_PASSWORD' | 'BROKER_TIMEOUT_MS'>>,
   user: NatsUser,
   wait = true,
 ): Promise<NatsConnection> {
   const { NATS_SECRET: secret, NATS_PASSWORD: own } = config;
   const pass = own ?? (secret ? natsPassword(secret, user) : undefined);
   if (!config.NATS_URL) throw new Error('NATS_URL is not set: say where the broker is, e.g. nats://127.0.0.1:4222');
-  return await connect({
+  const nc = await connect({
     servers: config.NATS_URL.split(','),
     name: `sealwire ${user}`,
     inboxPrefix: inboxPrefix(user),
@@ -38,6 +39,8 @@ export async function connectNats(
     ...(pass ? { user, pass } : {}),
     ...(config.NATS_URL.startsWith('tls://') ? { tls: {} } : {}),
   });
+  if (config.BROKER_TIMEOUT_MS) setPatience(nc, config.BROKER_TIMEOUT_MS);
+  return nc;
 }
 
 /** A reply subject of this connection's user, for many messages; `request()` makes its own. */

@@ -1,9 +1,11 @@
 /** A durable as its worker needs it: made again when it is gone, and moved when the worker takes the partition. */
-import { type ConsumerConfig, jetstreamManager } from '@nats-io/jetstream';
+
+import type { ConsumerConfig } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
+import { manage, patienceOf } from './manager.ts';
 import type { StreamSpec } from './topology.ts';
 
 export interface Durable {
@@ -23,7 +25,7 @@ const DELETED_MS = 250;
 
 /** As topology says. */
 export async function makeDurable(nc: NatsConnection, { stream, consumer, ensure }: Durable): Promise<void> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   if (ensure) await manager.streams.add(ensure);
   await manager.consumers.add(stream, consumer);
 }
@@ -37,7 +39,7 @@ export async function resetDurable(
   const answer = await nc.request(
     `$JS.API.CONSUMER.RESET.${stream}.${consumer.durable_name}`,
     from === undefined ? '' : JSON.stringify({ seq: from }),
-    { timeout: 5_000 },
+    { timeout: patienceOf(nc).requestMs },
   );
   const info = answer.json() as {
     error?: { description: string };

@@ -1,12 +1,8 @@
 /** Reading LOG: where a partition ends, and its entries from a place on. Used to restore workers, not per message. */
-import {
-  type DirectBatchOptions,
-  JetStreamApiError,
-  type JetStreamManager,
-  jetstreamManager,
-  type StoredMsg,
-} from '@nats-io/jetstream';
+
+import { type DirectBatchOptions, JetStreamApiError, type JetStreamManager, type StoredMsg } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
+import { manage } from './manager.ts';
 import { LOG, subject } from './topology.ts';
 
 export interface RawEntry {
@@ -31,7 +27,7 @@ export interface LogHead {
 
 /** Where a partition ends. */
 export async function logHead(nc: NatsConnection, partition: number): Promise<LogHead> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   const { created, state } = await manager.streams.info(LOG);
   const about = { created: String(created), last: state.last_seq };
   try {
@@ -51,7 +47,7 @@ export async function* readLog(
   position: number,
   head: number,
 ): AsyncGenerator<RawEntry> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   for (let next = position + 1; next <= head; ) {
     let got = 0;
     const query = { seq: next, next_by_subj: subject.log(partition), batch: BATCH };

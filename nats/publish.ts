@@ -6,6 +6,7 @@
  */
 import { headers, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
 import { privateInbox } from './connect.ts';
+import { patienceOf } from './manager.ts';
 import { subject } from './topology.ts';
 
 export interface Outgoing {
@@ -20,7 +21,6 @@ const FINAL = 2;
 /** Messages of one batch; more are sent one batch after the other, so that the broker is never flooded. */
 const MAX_BATCH = 1_000;
 const MAX_BATCH_BYTES = 8 << 20;
-const TIMEOUT_MS = 10_000;
 /** JetStream: the last message of the subject is another one than was said. */
 const WRONG_LAST_SEQUENCE = 10071;
 
@@ -64,6 +64,7 @@ export class Publisher {
   readonly #inbox: string;
   readonly #waiting = new Map<string, Waiting>();
   readonly #timer: NodeJS.Timeout;
+  readonly #timeoutMs: number;
   #count = 0;
   /**
    * Since when the broker has answered and refused every message (ms since 1970); undefined while it takes them or does
@@ -76,8 +77,9 @@ export class Publisher {
   constructor(nc: NatsConnection) {
     this.#nc = nc;
     this.#inbox = privateInbox(nc);
+    this.#timeoutMs = patienceOf(nc).publishMs;
     nc.subscribe(`${this.#inbox}.>`, { callback: (error, message) => void (error || this.#hear(message)) });
-    this.#timer = setInterval(() => this.#expire(), 1_000).unref();
+    this.#timer = setInterval(() => this.#expire(), Math.min(1_000, this.#timeoutMs / 4)).unref();
     void this.#watch();
   }
 
@@ -148,7 +150,7 @@ export class Publisher {
 
   #wait(id: string): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject, deadline: Date.now() + TIMEOUT_MS });
+      this.#waiting.set(id, { resolve, reject, deadline: Date.now() + this.#timeoutMs });
     });
   }
 

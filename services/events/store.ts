@@ -1,6 +1,8 @@
 /** Where telling a partition has come to: it stands in EVENTS itself, beside what was told. */
-import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+
+import { JetStreamApiError } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
+import { manage } from '../../nats/manager.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 
 export interface Place {
@@ -26,7 +28,7 @@ export function about({ entry, log, part }: Omit<Place, 'told'>): MsgHdrs {
 }
 
 export async function readPlace(nc: NatsConnection, partition: number): Promise<Place> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   try {
     const last = await manager.direct.getMessage(EVENTS, { last_by_subj: subject.eventsOf(partition) });
     if (last) {

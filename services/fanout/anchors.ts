@@ -3,8 +3,10 @@
  * without older items would move on with every mark, and the edge would tell devices of a loss that never was. An anchor is
  * replaced by nothing: like an item it goes when it is too old, or when somebody purges the stream.
  */
-import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+
+import { JetStreamApiError } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
+import { manage } from '../../nats/manager.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
 
 const NONE = 10037;
@@ -17,7 +19,7 @@ export const anchorEveryMs = ({ INBOX_RETENTION_DAYS }: { INBOX_RETENTION_DAYS: 
 
 /** Writes an anchor unless the shard has one that is younger than `everyMs`. */
 export async function ensureAnchor(nc: NatsConnection, shard: number, everyMs: number): Promise<void> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   const anchor = subject.anchor(shard);
   try {
     const last = await manager.direct.getMessage(inboxStream(shard), { last_by_subj: anchor });

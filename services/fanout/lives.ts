@@ -4,12 +4,14 @@
  * it: then a new life begins, the stream is made again if need be, and the partitions go back to where all their marks
  * still stand.
  */
-import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+
+import { JetStreamApiError } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
 import { directBatch, logHead } from '../../nats/log.ts';
+import { manage } from '../../nats/manager.ts';
 import { consumer, inboxStream, LINEAGE_BUCKET, LOG, streams, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { beginLife, type Lineage } from '../../shared/pipeline/lineage.ts';
@@ -103,7 +105,7 @@ export class Lives {
 
   /** The shard's stream, made again when the broker lost it. */
   async #stream(shard: number): Promise<{ created: string; last: number }> {
-    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    const manager = await manage(this.#nc);
     const name = inboxStream(shard);
     const info = await manager.streams.info(name).catch((error: unknown) => {
       if (!(error instanceof JetStreamApiError && error.code === 10059)) throw error;
@@ -147,7 +149,7 @@ export class Lives {
 
   /** Everything that the log held when this broker process was first seen stands in every shard. */
   async #isWhole(server: string): Promise<boolean> {
-    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    const manager = await manage(this.#nc);
     for (const partition of this.#partitions) {
       const head = this.#heads!.of[partition]!;
       if (head === 0) continue;
@@ -192,7 +194,7 @@ export class Lives {
 
   async #start(partition: number): Promise<Start> {
     await this.bases();
-    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    const manager = await manage(this.#nc);
     const { head, created } = await logHead(this.#nc, partition);
     this.#logs.set(partition, created);
     const info = await manager.consumers.info(LOG, consumer.fanout(partition));
@@ -221,7 +223,7 @@ export class Lives {
 
   /** First entry of the partition stored at `ms` or later. */
   async #entryAt(partition: number, ms: number): Promise<number> {
-    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    const manager = await manage(this.#nc);
     const query = {
       start_time: new Date(ms),
       next_by_subj: subject.log(partition),

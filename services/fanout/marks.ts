@@ -3,9 +3,11 @@
  * batch says it in a header, so that whoever goes on after a fault knows exactly which entries a shard has and writes
  * only the others. A shard's stream loses its end at most, so what stands before a mark or such an item is there too.
  */
-import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+
+import { JetStreamApiError } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
 import { directBatch } from '../../nats/log.ts';
+import { manage } from '../../nats/manager.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
 
 export interface Mark {
@@ -43,7 +45,7 @@ export function upTo(partition: number, entry: number): MsgHdrs {
 
 /** The newest mark of a partition in a shard. */
 export async function readMark(nc: NatsConnection, shard: number, partition: number): Promise<Stored | undefined> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   try {
     const stored = await manager.direct.getMessage(inboxStream(shard), {
       last_by_subj: subject.mark(shard, partition),
@@ -62,7 +64,7 @@ export async function reachedSince(
   partition: number,
   mark: Stored,
 ): Promise<number> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   let reached = mark.entry;
   for (let next = mark.seq + 1; ; ) {
     let got = 0;

@@ -4,10 +4,12 @@
  * much the slowest device has before it. People over the quota stand in the bucket `full`, which ingest watches, until a
  * later look finds them below it.
  */
-import { AckPolicy, DeliverPolicy, jetstreamManager } from '@nats-io/jetstream';
+
+import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import { type NatsConnection, nanos } from 'nats';
 import type { Logger } from 'pino';
+import { manage } from '../../nats/manager.ts';
 import { FULL_BUCKET, inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Query } from '../../shared/db/database.ts';
@@ -100,7 +102,7 @@ export class Quota {
     const shard = shardOf(user, this.#config.INBOX_SHARDS);
     const entry = await this.#lineages!.get(String(shard));
     const lineage = entry?.json<Lineage>();
-    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    const manager = await manage(this.#nc);
     const pending = await Promise.all(
       rows.map(async ({ id, cursor }) => {
         const from =

@@ -2,8 +2,10 @@
  * Devices that were deleted. Heard of by the core event, so that what is still in the log is not addressed to them any
  * more; and by the record in the log, which takes their queue and their durable consumer away.
  */
-import { JetStreamApiError, jetstreamManager } from '@nats-io/jetstream';
+
+import { JetStreamApiError } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
+import { manage } from '../../nats/manager.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { shardOf } from '../../shared/ids.ts';
@@ -38,7 +40,7 @@ export class Removed {
     for (const { meta } of records) {
       if (meta.kind !== 'notice' || meta.removed === undefined) continue;
       this.#add(meta.removed);
-      const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+      const manager = await manage(this.#nc);
       const { INBOX_SHARDS } = this.#config;
       const stream = inboxStream(shardOf(meta.user_id, INBOX_SHARDS));
       try {

@@ -3,10 +3,11 @@
  * the inbox, until the first item that wakes; so people who are connected, or were woken, cost nothing. What came before
  * the subscription stood, or while nobody listened, is found by one look at the backlog, taken after subscribing.
  */
-import { jetstreamManager } from '@nats-io/jetstream';
+
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
 import { directBatch } from '../../nats/log.ts';
+import { manage } from '../../nats/manager.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { shardOf, uuid7Time } from '../../shared/ids.ts';
@@ -122,7 +123,7 @@ export class Watch {
   /** Whether anything after the device's cursor is worth a wake-up. */
   async waits({ user_id, device_id, cursor }: Away): Promise<boolean> {
     const shard = shardOf(user_id, this.#config.INBOX_SHARDS);
-    const manager = await jetstreamManager(this.#nc, { checkAPI: false });
+    const manager = await manage(this.#nc);
     const one = (target: string): string => subject.inbox(user_id, target, this.#config.INBOX_SHARDS);
     const mine = new Set([one('all'), one(device_id)]);
     let seq = cursor === null ? 0 : await this.#place(shard, cursor);

@@ -1,8 +1,10 @@
 /** Recoveries asked for by the API: EVENTS read again for one endpoint, in steps that survive the worker. */
-import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
+
+import type { JetStreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { directBatch } from '../../nats/log.ts';
+import { manage } from '../../nats/manager.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
@@ -23,7 +25,7 @@ const SKEW_MS = 60_000;
 
 /** One step of the oldest recovery that nobody else works on. @returns whether there was one. */
 export async function recoverStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
-  const manager = await jetstreamManager(nc, { checkAPI: false });
+  const manager = await manage(nc);
   return await db.transaction(async (query) => {
     const [recovery] = await query<Recovery>(
       `select id, endpoint_id, since, until, position from webhook_recoveries where done_at is null

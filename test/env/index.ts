@@ -23,6 +23,7 @@ import type { ServiceName } from '../../shared/lifecycle.ts';
 import { freePort } from '../../shared/ports.ts';
 import { TestEngine } from './engine.ts';
 import { PATIENCE_MS, settle } from './settle.ts';
+import { placeCluster } from './template.ts';
 
 const DEFAULTS: Partial<Config> = {
   DURABILITY: 'fast',
@@ -85,6 +86,8 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cl
   chmodSync(dir, 0o711);
   if (!given) guardTrash(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
+  const copied = !given && base.DURABILITY === 'fast';
+  if (copied) await placeCluster(dir);
   const secrets: Secrets = secretsOf(dir, base.DURABILITY);
   const broker = new TestEngine(async (port) => {
     // Not one of the kernel's choice: while the broker is down, its clients' own connections might get that port.
@@ -119,7 +122,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cl
     PERSONAL_KEYS: [secrets.personal],
     PERSONAL_INDEX_KEYS: [secrets.personal_index],
   });
-  await migrate(config).catch(abandon);
+  if (!copied) await migrate(config).catch(abandon);
   if (process.env.TEST_ROLES) await grantRoles(config).catch(abandon);
 
   const db: Database = await openDatabase(config);

@@ -16,7 +16,7 @@ class ClusterStage extends Stage {
   #cluster: Cluster | undefined;
 
   static async on(settings: Partial<Config>, workers: number): Promise<ClusterStage> {
-    const wanted = { ...settings, STREAM_REPLICAS: 3 };
+    const wanted = { ...settings, STREAM_REPLICAS: 3, BROKER_TIMEOUT_MS: 2_000 };
     const cluster = await Cluster.start(wanted);
     try {
       const stage = (await ClusterStage.open(wanted, { cluster }, SERVICES, workers)) as ClusterStage;

@@ -51,6 +51,11 @@ export const PIPELINE = {
     'How long a batch may fail, or a position stand still with work to do, before its worker says on /ready that it is not ready.',
     100,
   ),
+  BROKER_TIMEOUT_MS: count(
+    10_000,
+    'How long a worker waits for the broker (for answers to requests at most 5 s) before it looks again what the broker has; with 2,000 the workers find the new leader of a cluster sooner.',
+    100,
+  ),
   PIN_TIMEOUT_MS: count(2_000, 'How long a silent worker keeps its partition before another one takes over.', 500),
   INGEST_WINDOW: count(512, 'Batches of commands that ingest pulls ahead, per partition.', 1),
   HISTORY_WINDOW: count(128, 'Log entries that history pulls ahead, per partition.', 1),

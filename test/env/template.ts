@@ -1,0 +1,79 @@
+/**
+ * A Postgres cluster with the whole schema, made once for this version of the migrations and copied for each test file:
+ * `initdb` and the migrations cost more than many a test.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { secretsOf } from '../../services/embedded/data-dir.ts';
+import { startPostgres } from '../../services/embedded/postgres.ts';
+import { postgresPlace } from '../../services/embedded/postgres-place.ts';
+import { readConfig } from '../../shared/config/index.ts';
+import { migrate } from '../../shared/db/migrate.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** What the cluster follows from. */
+const SOURCES = ['shared/db/migrations', 'shared/db/migrate.ts', 'package-lock.json', 'test/env/template.ts'];
+/** Of every copy. */
+const PASSWORD = 'of-a-test';
+
+const copy = (from: string, to: string): void => void execFileSync('cp', ['-a', from, to]);
+
+function fingerprint(): string {
+  const hash = createHash('sha256').update(`${process.getuid?.()}`);
+  for (const source of SOURCES) {
+    const path = join(ROOT, source);
+    const names = source.endsWith('migrations') ? readdirSync(path).sort() : [''];
+    for (const name of names) hash.update(readFileSync(join(path, name)));
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Puts a cluster that needs no migration, and its password, where `startPostgres` looks for them in the new data directory. */
+export async function placeCluster(dataDir: string): Promise<void> {
+  const template = join(ROOT, 'node_modules', '.cache', 'sealwire', `postgres-${fingerprint()}`);
+  if (!existsSync(template)) await make(template);
+  const [broker, nats] = [randomBytes(6).toString('hex'), randomBytes(24).toString('base64url')];
+  writeFileSync(join(dataDir, 'secrets.json'), JSON.stringify({ broker, nats, postgres: PASSWORD }), { mode: 0o600 });
+  copy(template, postgresPlace(join(dataDir, 'postgres'), broker, 'fast').data);
+}
+
+async function make(template: string): Promise<void> {
+  const dir = mkdtempSync(join(tmpdir(), 'sealwire-template-'));
+  execFileSync('chmod', ['711', dir]);
+  const config = { ...readConfig({}), DURABILITY: 'fast' as const, DATA_DIR: dir };
+  const secrets = { ...secretsOf(dir, 'fast'), postgres: PASSWORD };
+  const home = join(dir, 'postgres');
+  try {
+    const engine = await startPostgres({ config, dir: home, secrets });
+    try {
+      await migrate({ ...config, DATABASE_URL: engine.url });
+    } finally {
+      await engine.stop();
+    }
+    const mine = `${template}.${randomBytes(4).toString('hex')}`;
+    mkdirSync(dirname(template), { recursive: true });
+    copy(postgresPlace(home, secrets.broker, 'fast').data, mine);
+    try {
+      renameSync(mine, template);
+    } catch (error) {
+      // Another test file made it at the same time.
+      rmSync(mine, { recursive: true, force: true });
+      if (!existsSync(template)) throw error;
+    }
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
