@@ -58,7 +58,8 @@ export function messages({ config, db, gateway, commands }: MessageDeps): Pick<H
       if (page !== undefined || query.per_page !== undefined)
         return { status: 200, data: await pageByNumber(db, { ...reader, page: page ?? 1, per_page }) };
       const range = { ...given, ...(cursor !== undefined && decodeSeqCursor(cursor)) };
-      const { messages: items, more } = await pageBySeq(db, { ...reader, ...range, limit });
+      const max_bytes = config.HISTORY_MAX_PAGE_BYTES;
+      const { messages: items, more } = await pageBySeq(db, { ...reader, ...range, limit, max_bytes });
       const direction = range.after_seq === undefined ? 'before' : 'after';
       return { status: 200, data: { items, next_cursor: more ? encodeSeqCursor(direction, items.at(-1)!.seq) : null } };
     },

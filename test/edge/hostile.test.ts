@@ -1,8 +1,9 @@
 /** One client that wants to hurt the others: what it may cost them is bounded. */
 import test from 'ava';
+import type { Session } from '../../client/index.ts';
 import type { Edge } from '../../services/edge/edge.ts';
 import { Pages } from '../../services/edge/pages.ts';
-import { Session, type Socket } from '../../services/edge/session.ts';
+import { Session as EdgeSession, type Socket } from '../../services/edge/session.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { account, Raw, until } from './devices.ts';
@@ -91,13 +92,14 @@ test('[R03] a flood of pings and of empty acknowledgements is one of commands; w
   for (const one of [quiet, busy]) one.socket.close();
 });
 
-async function talk(count: number, size: number): Promise<{ me: Raw; conversation_id: string }> {
-  const [me, to] = [await raw(), await account(at)];
+async function talk(count: number, size: number): Promise<{ me: Raw; session: Session; conversation_id: string }> {
+  const [session, to] = [await account(at), await account(at)];
+  const me = await Raw.open(at, session);
   for (let i = 0; i < count; i++)
     me.say({ type: 'message.send', client_message_id: `${i}`, to: { user_id: to.user.id }, payload: 'p'.repeat(size) });
   const { conversation_id } = await me.until('ack', count);
   await env.settle();
-  return { me, conversation_id: String(conversation_id) };
+  return { me, session, conversation_id: String(conversation_id) };
 }
 
 test('[H01] [R03] a page of history has so many bytes, one message in any case, and says that there is more', async (t) => {
@@ -119,6 +121,20 @@ test('[H01] [R03] a page of history has so many bytes, one message in any case, 
   large.me.say({ type: 'history.get', conversation_id: large.conversation_id, after_seq: 0 });
   t.like(await large.me.until('history'), { more: true, messages: [{ seq: 1 }] });
   for (const one of [me, large.me]) one.socket.close();
+});
+
+test('[H01] a page of history over HTTP has so many bytes too, and next_cursor leads to the rest', async (t) => {
+  const { me, session, conversation_id } = await talk(5, 2_000);
+  const seqs: number[] = [];
+  const path = `/v1/conversations/${conversation_id}/messages`;
+  for (let next: string | null = 'after_seq=0'; next; ) {
+    const page: { items: { seq: number }[]; next_cursor: string | null } = await session.call('GET', `${path}?${next}`);
+    t.is(page.items.length <= 3 && page.items.length > 0, true);
+    seqs.push(...page.items.map(({ seq }) => seq));
+    next = page.next_cursor && `cursor=${page.next_cursor}`;
+  }
+  t.deepEqual(seqs, [1, 2, 3, 4, 5]);
+  me.socket.close();
 });
 
 test.serial(
@@ -161,7 +177,7 @@ test('[R03] [R05] no page is read for a socket that is full', async (t) => {
   const socket = { send: () => 0, cork: (write: () => void) => write(), getBufferedAmount: () => buffered };
   const edge = { config: env.config, restless: new Set(), tally: { out: 0 } } as unknown as Edge;
   const identity = { user_id: uuid7(), device_id: uuid7(), session_id: uuid7(), expires_at: 0 };
-  const session = new Session(edge, socket as unknown as Socket, uuid7(), identity, '::1');
+  const session = new EdgeSession(edge, socket as unknown as Socket, uuid7(), identity, '::1');
   session.say('more than it reads');
   session.flush();
   t.true(session.full);

@@ -3,8 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { pino } from 'pino';
+import { connectNats } from '../../nats/connect.ts';
 import { Retake, Writer } from '../../nats/consume.ts';
+import { logHead } from '../../nats/log.ts';
 import { provision } from '../../nats/provision.ts';
+import { PublishError, Publisher } from '../../nats/publish.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { until } from '../edge/devices.ts';
@@ -70,4 +73,21 @@ test.serial('[O03] batches that fail for a while are tried ever more seldom, and
   const manager = await jetstreamManager(admin);
   await until(async () => (await manager.consumers.info(LOG, consumer.fanout(1))).num_ack_pending === 0, 10_000);
   await one.writer.close();
+});
+
+test.serial('[O03] a publish and a request without an answer are given up after BROKER_TIMEOUT_MS', async (t) => {
+  const nc = await connectNats({ ...env.config, BROKER_TIMEOUT_MS: 200 }, 'ingest');
+  const publisher = new Publisher(nc);
+  const head = (await logHead(nc, 0)).head;
+  const begun = performance.now();
+  env.broker.signal('SIGSTOP');
+  try {
+    await t.throwsAsync(publisher.append(0, head, Buffer.from('x')), { instanceOf: PublishError });
+    await t.throwsAsync(logHead(nc, 0));
+  } finally {
+    env.broker.signal('SIGCONT');
+  }
+  t.true(performance.now() - begun < 5_000, 'by default each would take as long');
+  publisher.close();
+  await nc.close();
 });
