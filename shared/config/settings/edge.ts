@@ -23,7 +23,11 @@ export const EDGE = {
     1_024,
   ),
   WS_MAX_HISTORY_WAITING: count(16, 'history.get of a socket that wait while one is answered.'),
-  HISTORY_MAX_PAGE_BYTES: count(1 << 20, 'Payloads on one page of history (history.get, and over HTTP by cursor), bytes; one message always fits.', 1_024),
+  HISTORY_MAX_PAGE_BYTES: count(
+    1 << 20,
+    'Payloads on one page of history (history.get, and over HTTP by cursor), bytes; one message always fits.',
+    1_024,
+  ),
   HISTORY_POOL: count(2, 'Connections to Postgres that an edge reads pages of history with.', 1),
   WS_MAX_EARLY_FRAMES: count(64, 'Frames of a socket that wait while it is looked up whose it is.', 1),
   WS_HEARTBEAT_SEC: count(30, 'Interval of server pings, seconds.', 1),
