@@ -2,7 +2,17 @@
 
 import type { Config } from '../shared/config/index.ts';
 import type { ServiceName } from '../shared/lifecycle.ts';
-import { consumer, EVENTS, FULL_BUCKET, INGRESS, inboxStream, LINEAGE_BUCKET, LOG, PAYMENTS } from './topology.ts';
+import {
+  consumer,
+  EVENTS,
+  FULL_BUCKET,
+  INGRESS,
+  inboxStream,
+  LINEAGE_BUCKET,
+  LOG,
+  MARKS,
+  PAYMENTS,
+} from './topology.ts';
 
 export interface Permissions {
   publish: string[];
@@ -100,7 +110,10 @@ export function permissions(
     fanout: {
       publish: [
         'inbox.>',
-        'mark.>',
+        'mark.*',
+        `$JS.API.DIRECT.GET.${MARKS}`,
+        `$JS.API.DIRECT.GET.${MARKS}.>`,
+        `$JS.API.STREAM.CREATE.${MARKS}`,
         'reply.*',
         'dead.fanout',
         ...durables(consumer.fanout),

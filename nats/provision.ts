@@ -80,7 +80,7 @@ function refuse(
     const wanted = want[field] ?? (field === 'persist_mode' ? 'default' : is);
     if (is !== wanted) say(field, is, wanted, 'This cannot be changed without making the stream anew.');
   }
-  const gone = have.subjects.filter((subject) => !want.subjects.includes(subject));
+  const gone = have.subjects.filter((subject) => !want.subjects.includes(subject) && !RETIRED.test(subject));
   if (gone.length && !allowLoss)
     say(
       'subjects',
@@ -125,6 +125,9 @@ async function bring(
   for (const consumer of spec.consumers) done.push(...(await bringConsumer(jsm, name, consumer)));
   return done;
 }
+
+/** fanout's marks, which had subjects of the inbox shards before they got a stream of their own. */
+const RETIRED = /^mark\.\d+\.\*$/;
 
 /** JetStream: more is reserved than the server may use, in memory or on disk. */
 const NO_ROOM = [10023, 10028, 10047];

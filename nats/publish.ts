@@ -111,17 +111,19 @@ export class Publisher {
   }
 
   /**
-   * Resolves when all of them stand in the stream, in this order. Rejects when some may not: write them again. All
-   * subjects must belong to one stream.
+   * Resolves with the sequence of the last one when all of them stand in the stream, in this order (0 for none). Rejects
+   * when some may not: write them again. All subjects must belong to one stream.
    */
-  async write(messages: Outgoing[]): Promise<void> {
+  async write(messages: Outgoing[]): Promise<number> {
+    let last = 0;
     for (let from = 0; from < messages.length; ) {
       let to = from;
       for (let bytes = 0; to < messages.length && to - from < MAX_BATCH && bytes < MAX_BATCH_BYTES; to++)
         bytes += messages[to]!.data.length;
-      await this.#batch(to - from === messages.length ? messages : messages.slice(from, to));
+      last = await this.#batch(to - from === messages.length ? messages : messages.slice(from, to));
       from = to;
     }
+    return last;
   }
 
   #batch(messages: Outgoing[]): Promise<number> {

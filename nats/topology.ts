@@ -15,6 +15,7 @@ export const LOG = 'LOG';
 export const EVENTS = 'EVENTS';
 export const PAYMENTS = 'PAYMENTS';
 export const DEAD = 'DEAD';
+export const MARKS = 'MARKS';
 export const inboxStream = (shard: number): string => `INBOX_${pad(shard)}`;
 /** KV bucket: per shard, which stretches of the inbox stream which cursors belong to. */
 export const LINEAGE_BUCKET = 'lineage';
@@ -33,10 +34,8 @@ export const subject = {
   /** `target` is `all`, or one device's id. */
   inbox: (userId: string, target: string, shards: number) =>
     `inbox.${pad(shardOf(userId, shards))}.${userId}.${target}`,
-  /** How far fanout has written a partition into a shard. */
-  mark: (shard: number, partition: number) => `mark.${pad(shard)}.${partition}`,
-  /** Keeps the beginning of a shard, see services/fanout/anchors.ts. */
-  anchor: (shard: number) => `mark.${pad(shard)}.anchor`,
+  /** How far fanout has written a partition into the shards. */
+  mark: (partition: number) => `mark.${partition}`,
   /** Core: what is republished from the inbox, and signals between edges about one user. */
   live: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.>`,
   signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.signal`,
@@ -151,7 +150,7 @@ export function streams(config: Config): StreamSpec[] {
       config: {
         name: inboxStream(shard),
         description: `Inbox items of the users of shard ${shard}, one a recipient. A projection of LOG: see docs/operations.md.`,
-        subjects: [`inbox.${pad(shard)}.*.*`, `mark.${pad(shard)}.*`],
+        subjects: [`inbox.${pad(shard)}.*.*`],
         retention: 'limits' as const,
         storage: 'file' as const,
         discard: 'old' as const,
@@ -162,14 +161,30 @@ export function streams(config: Config): StreamSpec[] {
         num_replicas: replicas,
         allow_direct: true,
         allow_batched: true,
-        // Marks replace the one before.
-        allow_rollup_hdrs: true,
         duplicate_window: SEC,
         republish: { src: `inbox.${pad(shard)}.*.*`, dest: `live.${pad(shard)}.{{wildcard(1)}}.{{wildcard(2)}}` },
         ...(replicas === 1 ? { persist_mode: 'async' as const } : {}),
       },
       consumers: [],
     })),
+    {
+      config: {
+        name: MARKS,
+        description:
+          'How far fanout has written each partition into the inbox shards; one mark a second, the last ones are kept.',
+        subjects: ['mark.*'],
+        retention: 'limits',
+        storage: 'file',
+        discard: 'old',
+        // One a second: longer than what the shards, which are written without fsync, can lose.
+        max_msgs_per_subject: 300,
+        max_consumers: 100,
+        num_replicas: replicas,
+        allow_direct: true,
+        duplicate_window: SEC,
+      },
+      consumers: [],
+    },
     {
       config: {
         name: EVENTS,

@@ -15,7 +15,6 @@ export interface StreamFacts {
   /**
    * No item that the stream has dropped from its beginning was stored later, ms since 1970: when the oldest message that is
    * left was stored, or, in an empty stream, the newest that there ever was. Infinity where the broker does not know.
-   * fanout's anchors see to it that its marks do not move the beginning.
    */
   dropped_until: number;
   max_per_subject: number;

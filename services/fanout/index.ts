@@ -21,8 +21,6 @@ import { Quota } from './quota.ts';
 import { Removed } from './removed.ts';
 
 const MARK_MS = 1_000;
-/** How often fanout looks whether a shard wants another anchor. */
-const ANCHOR_MS = 600_000;
 /** How often is looked while what the broker may have lost is being written again. */
 const REPAIR_MS = 200;
 
@@ -37,17 +35,17 @@ async function open(context: Context): Promise<Service> {
   // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
   await lives.bases();
 
-  /** Last entry written since the last mark, by partition, and the broker that took it. */
-  const unmarked = new Map<number, { entry: number; server: string }>();
+  /** By partition, since its last mark: the last entry that was written, where each shard has it, and the broker that took it. */
+  const unmarked = new Map<number, { entry: number; cursors: readonly number[]; server: string }>();
   /** Partitions taken over and not marked since: the first mark does not wait, lest another process goes back in vain. */
   const unknown = new Set<number>();
   const mark = async (): Promise<void> => {
     const marked = [...unmarked];
     unmarked.clear();
-    for (const [partition, { entry, server }] of marked)
+    for (const [partition, { entry, cursors, server }] of marked)
       if (server === lives.server)
         await lives
-          .mark(partition, entry, server)
+          .mark(partition, entry, cursors, server)
           .catch((error: unknown) => log.warn({ stage: 'fanout', partition, reason: String(error) }, 'not marked'));
   };
   const repairs = new Backoff(REPAIR_MS, MARK_MS);
@@ -74,14 +72,11 @@ async function open(context: Context): Promise<Service> {
     }
   };
   next();
-  const anchoring = setInterval(() => {
-    if (nc.isClosed()) return;
-    lives.anchor().catch((error: unknown) => log.warn({ stage: 'fanout', reason: String(error) }, 'no anchor written'));
-  }, ANCHOR_MS).unref();
 
   const writers = logWriters(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query, config.FANOUT_MAX_GROUPS);
     let reached: number[] = [];
+    let cursors: number[] = [];
     let turn = 0;
     return {
       window: config.FANOUT_WINDOW,
@@ -92,7 +87,7 @@ async function open(context: Context): Promise<Service> {
         const mine = ++turn;
         const start = await lives.takeOver(partition);
         // One that was overtaken (the broker went while it looked) knows what the broker before had.
-        if (mine === turn) reached = start.reached;
+        if (mine === turn) ({ reached, cursors } = start);
         return start.from;
       },
       async handle(batch, fence) {
@@ -110,18 +105,18 @@ async function open(context: Context): Promise<Service> {
           for (const record of value) items.add(record);
         }
         const { seq: entry } = batch.at(-1)!;
-        const shards = items.shards.filter((shard) => shard.length);
-        for (const shard of shards) shard.at(-1)!.headers = upTo(partition, entry);
+        for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = upTo(partition, entry);
         await fence();
         try {
-          await Promise.all(shards.map((shard) => writes.write(shard)));
+          const seqs = await Promise.all(items.shards.map((shard) => writes.write(shard)));
+          cursors = cursors.map((cursor, shard) => (seqs[shard] ? bases[shard]! + seqs[shard] : cursor));
         } catch (error) {
           // The broker may have lost a shard: look, and go back to where the marks stand.
           if (error instanceof PublishError) throw new Retake(`inbox: ${error.message}`);
           throw error;
         }
         await removed.purge(records);
-        unmarked.set(partition, { entry, server });
+        unmarked.set(partition, { entry, cursors, server });
         if (unknown.delete(partition)) void mark();
         quota.count(items.counts);
         tell(batch);
@@ -151,7 +146,6 @@ async function open(context: Context): Promise<Service> {
     brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusedSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
-      clearInterval(anchoring);
       clearTimeout(ticking);
       await tick;
       clearTimeout(ticking);

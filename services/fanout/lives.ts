@@ -1,6 +1,5 @@
 /**
- * The lives of the inbox shards (shared/pipeline/lineage.ts) and the marks that say how far each partition stands in
- * each shard. An inbox shard is written without fsync, so a broker that died may have lost its newest items or all of
+ * The lives of the inbox shards (shared/pipeline/lineage.ts), and how far each partition stands in each of them. An inbox shard is written without fsync, so a broker that died may have lost its newest items or all of
  * it: then a new life begins, the stream is made again if need be, and the partitions go back to where all their marks
  * still stand.
  */
@@ -12,11 +11,10 @@ import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
 import { directBatch, logHead } from '../../nats/log.ts';
 import { manage } from '../../nats/manager.ts';
-import { consumer, inboxStream, LINEAGE_BUCKET, LOG, streams, subject } from '../../nats/topology.ts';
+import { consumer, inboxStream, LINEAGE_BUCKET, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { beginLife, type Lineage } from '../../shared/pipeline/lineage.ts';
-import { anchorEveryMs, ensureAnchor } from './anchors.ts';
-import { reachedSince, readMark, writeMark } from './marks.ts';
+import { beginLife, cursorOf, type Lineage } from '../../shared/pipeline/lineage.ts';
+import { reachedIn, readMark, readMarks, writeMark } from './marks.ts';
 
 /** Where a worker goes on with a partition. */
 export interface Start {
@@ -24,11 +22,19 @@ export interface Start {
   from: number | undefined;
   /** By shard: up to which entry it has the partition already; -1 where nobody knows. */
   reached: number[];
+  /** By shard: where that is. */
+  cursors: number[];
   /** A mark is missing, or is one for another broker process. */
   unsure: boolean;
 }
 /** A stream that is gone as a whole: how far back its items are written again; what is older is told as a gap. */
 const REWRITE_MS = 120_000;
+
+/** The cursor of a sequence; of the beginning of the newest life where it is not known. */
+function startOf(lineage: Lineage, seq: number | undefined): number {
+  const newest = lineage.lives.at(-1)!;
+  return (seq === undefined ? 0 : cursorOf(lineage, seq)) || newest.base + newest.from - 1;
+}
 
 export class Lives {
   readonly #nc: NatsConnection;
@@ -45,7 +51,7 @@ export class Lives {
   readonly #taken = new Map<number, string>();
   /** By partition: creation time of the LOG that it was last looked up in. */
   readonly #logs = new Map<number, string>();
-  #current: { server: string; bases: Promise<number[]> } | undefined;
+  #current: { server: string; lineages: Promise<Lineage[]> } | undefined;
   #bucket: Promise<KV> | undefined;
 
   constructor(nc: NatsConnection, config: Config, log: Logger) {
@@ -62,31 +68,30 @@ export class Lives {
   }
 
   /** The cursor base of every shard, for the broker that is connected now. */
-  bases(): Promise<number[]> {
+  async bases(): Promise<number[]> {
+    return (await this.#lineages()).map(({ lives }) => lives.at(-1)!.base);
+  }
+
+  #lineages(): Promise<Lineage[]> {
     if (this.#current?.server !== this.server) {
-      const current = { server: this.server, bases: Promise.all(this.#shards.map((shard) => this.#base(shard))) };
+      const lineages = this.#stream(MARKS).then(() => Promise.all(this.#shards.map((shard) => this.#lineage(shard))));
+      const current = { server: this.server, lineages };
       this.#current = current;
-      current.bases.catch(() => {
+      lineages.catch(() => {
         if (this.#current === current) this.#current = undefined;
       });
     }
-    return this.#current!.bases;
+    return this.#current!.lineages;
   }
 
-  /** Called every so often: the beginning of each shard stays about as old as the inbox keeps items. */
-  async anchor(): Promise<void> {
-    await Promise.all(this.#shards.map((shard) => ensureAnchor(this.#nc, shard, anchorEveryMs(this.#config))));
-  }
-
-  async #base(shard: number): Promise<number> {
+  async #lineage(shard: number): Promise<Lineage> {
     this.#bucket ??= new Kvm(this.#nc).open(LINEAGE_BUCKET);
     const bucket = await this.#bucket;
     for (;;) {
-      const { created, last } = await this.#stream(shard);
-      await ensureAnchor(this.#nc, shard, anchorEveryMs(this.#config));
+      const { created, last } = await this.#stream(inboxStream(shard));
       const entry = await bucket.get(String(shard));
       const old = entry && entry.operation === 'PUT' ? entry.json<Lineage>() : undefined;
-      if (old?.server === this.server && old.created === created) return old.lives.at(-1)!.base;
+      if (old?.server === this.server && old.created === created) return old;
       const lineage = beginLife(old, this.server, created, last);
       try {
         await bucket.put(String(shard), JSON.stringify(lineage), { previousSeq: entry?.revision ?? 0 });
@@ -95,7 +100,7 @@ export class Lives {
           'a life of an inbox shard began',
         );
         this.#whole = '';
-        return lineage.lives.at(-1)!.base;
+        return lineage;
       } catch (error) {
         // Another fanout was first: take what it wrote.
         if (!(error instanceof JetStreamApiError && error.code === 10071)) throw error;
@@ -103,13 +108,12 @@ export class Lives {
     }
   }
 
-  /** The shard's stream, made again when the broker lost it. */
-  async #stream(shard: number): Promise<{ created: string; last: number }> {
+  /** A stream of fanout's own, made again when the broker lost it. */
+  async #stream(name: string): Promise<{ created: string; last: number }> {
     const manager = await manage(this.#nc);
-    const name = inboxStream(shard);
     const info = await manager.streams.info(name).catch((error: unknown) => {
       if (!(error instanceof JetStreamApiError && error.code === 10059)) throw error;
-      this.#log.warn({ stage: 'fanout', shard }, 'an inbox shard is gone: making it again');
+      this.#log.warn({ stage: 'fanout', stream: name }, 'a stream is gone: making it again');
       return manager.streams.add(streams(this.#config).find((spec) => spec.config.name === name)!.config);
     });
     return { created: String(info.created), last: info.state.last_seq };
@@ -132,9 +136,9 @@ export class Lives {
         // Whoever works it here went back by itself, and may not have marked anything yet.
         const mine = (): boolean => this.#taken.get(partition) === server;
         if (mine()) continue;
-        const { from, unsure } = await this.#start(partition);
+        const { from, cursors, unsure } = await this.#start(partition);
         if (!unsure || mine()) continue;
-        if (from === undefined) await this.mark(partition, this.#heads.of[partition]!, server);
+        if (from === undefined) await this.mark(partition, this.#heads.of[partition]!, cursors, server);
         else
           await resetDurable(this.#nc, { stream: LOG, consumer: { durable_name: consumer.fanout(partition) } }, from);
       }
@@ -153,9 +157,9 @@ export class Lives {
     for (const partition of this.#partitions) {
       const head = this.#heads!.of[partition]!;
       if (head === 0) continue;
-      const marks = await Promise.all(this.#shards.map((shard) => readMark(this.#nc, shard, partition)));
-      if (!marks.every((mark) => mark?.server === server)) return false;
-      if (marks.every((mark) => mark!.entry >= head)) continue;
+      const mark = await readMark(this.#nc, partition);
+      if (mark?.server !== server) return false;
+      if (mark.entry >= head) continue;
       // The last entries were dead letters, which no mark names.
       const { ack_floor } = await manager.consumers.info(LOG, consumer.fanout(partition));
       if (ack_floor.stream_seq < head) return false;
@@ -176,13 +180,11 @@ export class Lives {
     }
   }
 
-  /** Says in every shard that `partition` stands there up to `entry`; each mark replaces the one before. */
-  async mark(partition: number, entry: number, server = this.server): Promise<void> {
+  /** Says that `partition` stands in every shard up to `entry`, there at or before its cursor. */
+  async mark(partition: number, entry: number, cursors: readonly number[], server = this.server): Promise<void> {
     const still = (): boolean => this.server === server;
     const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
-    await Promise.all(
-      this.#shards.map((shard) => writeMark(this.#nc, shard, partition, { entry, server, log }, still)),
-    );
+    await writeMark(this.#nc, partition, { entry, cursors, server, log }, still);
   }
 
   /** Where this process goes on with a partition. */
@@ -193,32 +195,33 @@ export class Lives {
   }
 
   async #start(partition: number): Promise<Start> {
-    await this.bases();
+    const lineages = await this.#lineages();
     const manager = await manage(this.#nc);
     const { head, created } = await logHead(this.#nc, partition);
     this.#logs.set(partition, created);
     const info = await manager.consumers.info(LOG, consumer.fanout(partition));
     const floor = Math.min(info.ack_floor.stream_seq, head);
-    const found = await Promise.all(this.#shards.map((shard) => readMark(this.#nc, shard, partition)));
     // A log that was made anew counts from 1 again.
-    const marks = found.map((mark) => (mark?.log === created ? mark : undefined));
-    const reached = await Promise.all(
-      marks.map((mark, shard) => (mark ? reachedSince(this.#nc, shard, partition, mark) : -1)),
+    const marks = (await readMarks(this.#nc, partition)).filter(({ log }) => log === created);
+    const found = await Promise.all(
+      lineages.map((lineage, shard) => reachedIn(this.#nc, shard, partition, lineage, marks)),
     );
-    const unsure = !marks.every((mark) => mark?.server === this.server);
+    const reached = found.map(({ entry }) => entry);
+    const cursors = found.map(({ entry, seq }, shard) => startOf(lineages[shard]!, entry < 0 ? undefined : seq));
+    const unsure = marks[0]?.server !== this.server;
     const known = reached.filter((entry) => entry >= 0);
     let from = Math.min(...known, Number.MAX_SAFE_INTEGER) + 1;
     // The broker lives and has lost nothing: what was acknowledged is written, also where the durable was made anew.
     if (!unsure) from = Math.max(from, floor + 1);
-    if (known.length < marks.length)
+    if (known.length < reached.length)
       from = Math.min(from, floor + 1, await this.#entryAt(partition, Date.now() - REWRITE_MS));
-    if (from > head) return { from: unsure ? undefined : from, reached, unsure };
+    if (from > head) return { from: unsure ? undefined : from, reached, cursors, unsure };
     if (unsure && (floor || known.length))
       this.#log.info(
         { stage: 'fanout', partition, floor, from, reached },
         'the broker was restarted: writing again what is missing',
       );
-    return { from, reached, unsure };
+    return { from, reached, cursors, unsure };
   }
 
   /** First entry of the partition stored at `ms` or later. */

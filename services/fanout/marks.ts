@@ -1,26 +1,38 @@
 /**
- * How far a partition stands in an inbox shard. A mark says so once a second; between two marks the last item of each
- * batch says it in a header, so that whoever goes on after a fault knows exactly which entries a shard has and writes
- * only the others. A shard's stream loses its end at most, so what stands before a mark or such an item is there too.
+ * How far a partition stands in the inbox shards. Once a second a mark says up to which entry all shards have it, and the
+ * cursor of each shard at which that is so. Between two marks the last item of each batch says it in a header, so that
+ * whoever goes on after a fault knows exactly which entries a shard has and writes only the others.
+ *
+ * A shard's stream loses its end at most, so what stands before a mark or such an item is there too. Whether the shard still
+ * holds what a mark counted, its lineage tells, as it does for the cursor of a device. Marks have a stream of their own:
+ * replaced in the shards' streams, they would leave a hole in every block, and a broker that was killed reads every block
+ * with a hole into its memory when it starts.
  */
-
-import { JetStreamApiError } from '@nats-io/jetstream';
+import { JetStreamApiError, type StoredMsg } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
 import { directBatch } from '../../nats/log.ts';
-import { manage } from '../../nats/manager.ts';
-import { inboxStream, subject } from '../../nats/topology.ts';
+import { manage, patienceOf } from '../../nats/manager.ts';
+import { inboxStream, MARKS, subject } from '../../nats/topology.ts';
+import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
 
 export interface Mark {
   entry: number;
+  /** By shard: what it has of the partition up to the entry stands at or before this cursor. */
+  cursors: readonly number[];
   /** The broker process that had it. */
   server: string;
   /** Creation time of the LOG that the entry counts in. */
   log: string;
 }
 interface Stored extends Mark {
-  /** Sequence in the shard. */
+  /** Sequence in MARKS. */
   seq: number;
   at: number;
+}
+/** Up to which entry a shard has a partition, and where: -1 and 0 when nobody knows. */
+export interface Reached {
+  entry: number;
+  seq: number;
 }
 
 const UPTO = 'Sealwire-Upto';
@@ -30,7 +42,6 @@ const UPTO = 'Sealwire-Upto';
  */
 const TAIL_MS = 15_000;
 const TAIL_BATCH = 1_000;
-const TIMEOUT_MS = 5_000;
 /** Of a cluster, whoever is asked may not have the newest mark yet. */
 const MARK_TRIES = 5;
 const NONE = 10037;
@@ -43,68 +54,101 @@ export function upTo(partition: number, entry: number): MsgHdrs {
   return about;
 }
 
-/** The newest mark of a partition in a shard. */
-export async function readMark(nc: NatsConnection, shard: number, partition: number): Promise<Stored | undefined> {
+/** The marks of a partition that are kept, the newest first: a shard that lost its end still holds what an older one counted. */
+export async function readMarks(nc: NatsConnection, partition: number): Promise<Stored[]> {
+  const found: Stored[] = [];
+  const manager = await manage(nc);
+  for (let next = 1, got = 1; got > 0; ) {
+    got = 0;
+    const query = { seq: next, next_by_subj: subject.mark(partition), batch: TAIL_BATCH };
+    for await (const stored of directBatch(manager, MARKS, query)) {
+      found.unshift(toMark(stored));
+      next = stored.seq + 1;
+      got++;
+    }
+  }
+  return found;
+}
+
+/** The newest mark of a partition. */
+export async function readMark(nc: NatsConnection, partition: number): Promise<Stored | undefined> {
   const manager = await manage(nc);
   try {
-    const stored = await manager.direct.getMessage(inboxStream(shard), {
-      last_by_subj: subject.mark(shard, partition),
-    });
-    return stored ? { ...stored.json<Mark>(), seq: stored.seq, at: stored.time.getTime() } : undefined;
+    const stored = await manager.direct.getMessage(MARKS, { last_by_subj: subject.mark(partition) });
+    return stored ? toMark(stored) : undefined;
   } catch (error) {
     if (error instanceof JetStreamApiError && error.code === NONE) return undefined;
     throw error;
   }
 }
 
-/** Up to which entry the shard has the partition, at least: what the mark says, or an item behind it. */
-export async function reachedSince(
+const toMark = (stored: StoredMsg): Stored => ({
+  ...stored.json<Mark>(),
+  seq: stored.seq,
+  at: stored.time.getTime(),
+});
+
+/** Up to which entry the shard has the partition, at least: what the newest mark that still counts says, or an item behind it. */
+export async function reachedIn(
   nc: NatsConnection,
   shard: number,
   partition: number,
-  mark: Stored,
-): Promise<number> {
+  lineage: Lineage,
+  marks: readonly Stored[],
+): Promise<Reached> {
+  for (const { entry, cursors, at } of marks) {
+    const { seq, lost } = placeOf(lineage, cursors[shard] ?? -1);
+    if (!lost) return await reachedSince(nc, shard, partition, { entry, seq }, at);
+  }
+  return { entry: -1, seq: 0 };
+}
+
+async function reachedSince(
+  nc: NatsConnection,
+  shard: number,
+  partition: number,
+  mark: Reached,
+  at: number,
+): Promise<Reached> {
   const manager = await manage(nc);
-  let reached = mark.entry;
-  for (let next = mark.seq + 1; ; ) {
-    let got = 0;
+  let reached = mark;
+  for (let next = mark.seq + 1, got = 1; got > 0; ) {
+    got = 0;
     for await (const { seq, time, header } of directBatch(manager, inboxStream(shard), {
       seq: next,
       batch: TAIL_BATCH,
     })) {
-      if (time.getTime() > mark.at + TAIL_MS) return reached;
+      if (time.getTime() > at + TAIL_MS) return reached;
       got++;
       next = seq + 1;
       const [of, entry] = header.get(UPTO).split(' ').map(Number);
-      if (of === partition && entry! > reached) reached = entry!;
+      if (of === partition && entry! > reached.entry) reached = { entry: entry!, seq };
     }
-    if (got === 0) return reached;
   }
+  return reached;
 }
 
 /**
- * Marks a shard, unless a later mark for the same broker stands there: a worker that was frozen and lost its partition
+ * Marks a partition, unless a later mark for the same broker stands there: a worker that was frozen and lost its partition
  * must not put back what its successor has marked. `still`: the broker that the mark is about is the one connected.
  */
 export async function writeMark(
   nc: NatsConnection,
-  shard: number,
   partition: number,
   mark: Mark,
   still: () => boolean,
 ): Promise<void> {
-  const to = subject.mark(shard, partition);
   for (let tries = 0; tries < MARK_TRIES; tries++) {
-    const old = await readMark(nc, shard, partition);
+    const old = await readMark(nc, partition);
     if (old?.server === mark.server && old.log === mark.log && old.entry >= mark.entry) return;
     if (!still()) return;
     const about = headers();
-    about.set('Nats-Rollup', 'sub');
     about.set('Nats-Expected-Last-Subject-Sequence', String(old?.seq ?? 0));
-    const answer = await nc.request(to, JSON.stringify(mark), { headers: about, timeout: TIMEOUT_MS });
+    const options = { headers: about, timeout: patienceOf(nc).requestMs };
+    const answer = await nc.request(subject.mark(partition), JSON.stringify(mark), options);
     const { error } = answer.json<{ error?: { err_code: number; description: string } }>();
     if (!error) return;
     if (error.err_code !== WRONG_LAST_SEQUENCE) throw new Error(`mark: ${error.description}`);
   }
-  throw new Error('mark: others mark the shard at the same time');
+  throw new Error('mark: others mark the partition at the same time');
 }

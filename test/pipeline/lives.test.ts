@@ -3,8 +3,9 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import type { NatsConnection } from 'nats';
 import { Writer } from '../../nats/consume.ts';
-import { consumer, inboxStream, LOG, streams, subject } from '../../nats/topology.ts';
-import { Lives } from '../../services/fanout/lives.ts';
+import { consumer, inboxStream, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
+import { Lives, type Start } from '../../services/fanout/lives.ts';
+import { reachedIn, readMark, upTo } from '../../services/fanout/marks.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { until } from '../edge/devices.ts';
@@ -25,16 +26,20 @@ async function worker() {
   const log = createLog(env.config);
   const lives = new Lives(nc, env.config, log);
   const got: number[] = [];
+  let start: Start | undefined;
   const durable = consumer.fanout(0);
   const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
   const writer = new Writer<string>(nc, {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => (await lives.takeOver(0)).from,
+    takeOver: async () => {
+      start = await lives.takeOver(0);
+      return start.from;
+    },
     handle: async (batch) => void got.push(...batch.map(({ seq }) => seq)),
   });
-  return { lives, got, writer };
+  return { lives, got, writer, mark: (entry: number) => lives.mark(0, entry, start!.cursors) };
 }
 
 test('[M06] who took a partition over and has not marked it yet does not go back; who finds it unmarked does', async (t) => {
@@ -42,20 +47,14 @@ test('[M06] who took a partition over and has not marked it yet does not go back
   const manager = await jetstreamManager(admin);
   const floor = async (): Promise<number> =>
     (await manager.consumers.info(LOG, consumer.fanout(0))).ack_floor.stream_seq;
-  const shards = Array.from({ length: env.config.INBOX_SHARDS }, (_, shard) => shard);
-  const { lives, got, writer } = await worker();
+  const { lives, got, writer, mark } = await worker();
   for (let i = 0; i < 3; i++) admin.publish(subject.log(0), `entry ${i}`);
   await until(async () => (await floor()) === 3);
   await lives.repair();
   t.is(await floor(), 3);
   t.deepEqual(got, [1, 2, 3]);
-  await lives.mark(0, 3);
-  await until(async () => {
-    const found = shards.map((shard) =>
-      manager.direct.getMessage(inboxStream(shard), { last_by_subj: subject.mark(shard, 0) }).catch(() => null),
-    );
-    return (await Promise.all(found)).every((mark) => mark);
-  });
+  await mark(3);
+  t.is((await readMark(admin, 0))?.entry, 3);
   await writer.close();
 
   // Another process finds the mark, and so knows that nothing is missing.
@@ -64,7 +63,7 @@ test('[M06] who took a partition over and has not marked it yet does not go back
   t.is(await floor(), 3);
   await next.writer.close();
 
-  for (const shard of shards) await manager.streams.purge(inboxStream(shard));
+  await manager.streams.purge(MARKS);
   const last = await worker();
   await last.lives.repair();
   await until(() => last.got.length === 3);
@@ -79,4 +78,23 @@ test('[M06] who took a partition over and has not marked it yet does not go back
   await until(async () => (await floor()) === 4);
   t.is(last.got.at(-1), 4);
   await last.writer.close();
+});
+
+test('[M06] a shard that lost its end goes on from the newest mark that it still holds, and from the items behind it', async (t) => {
+  const nc = await env.nats('admin');
+  const manager = await jetstreamManager(nc);
+  const before = (await manager.streams.info(inboxStream(1))).state.last_seq;
+  // One item an entry: the shard has all up to entry 25.
+  for (let entry = 1; entry <= 25; entry++)
+    await nc.request('inbox.01.somebody.all', '', { headers: upTo(0, entry), timeout: 5_000 });
+  const [old, base] = [1_000, 1_000_000];
+  const about = { server: 'a', log: 'l', seq: 1, at: Date.now() };
+  const marks = [30, 20, 10].map((entry) => ({ ...about, entry, cursors: [0, old + before + entry] }));
+  const whole = { server: 'a', created: '', lives: [{ from: 1, base: old }] };
+  const cut = { ...whole, server: 'b', lives: [...whole.lives, { from: before + 26, base }] };
+  t.deepEqual(await reachedIn(nc, 1, 0, cut, marks), { entry: 25, seq: before + 25 });
+  t.deepEqual(await reachedIn(nc, 1, 0, cut, marks.slice(0, 1)), { entry: -1, seq: 0 }, 'it counts what was lost');
+  t.is((await reachedIn(nc, 1, 0, whole, marks)).entry, 30);
+  const anew = { server: 'b', created: 'later', lives: [{ from: 1, base }] };
+  t.deepEqual(await reachedIn(nc, 1, 0, anew, marks), { entry: -1, seq: 0 }, 'the stream is another one');
 });

@@ -37,6 +37,20 @@ test.serial('[O02] what may change is updated', async (t) => {
   t.is((await jsm.streams.info('EVENTS')).config.max_age, (days + 1) * 86_400 * 1e9);
 });
 
+test.serial(
+  '[O02] inbox shards of a version that kept its marks in them are taken over with their items',
+  async (t) => {
+    const { config } = await jsm.streams.info('INBOX_00');
+    await jsm.streams.update('INBOX_00', { ...config, subjects: [...config.subjects, 'mark.00.*'] });
+    const nc = await env.nats('admin');
+    for (const to of ['inbox.00.somebody.all', 'mark.00.1']) await nc.request(to, '', { timeout: 5_000 });
+    t.deepEqual(await provision(env.config), ['updated stream INBOX_00: subjects']);
+    const { config: now, state } = await jsm.streams.info('INBOX_00');
+    t.deepEqual(now.subjects, ['inbox.00.*.*']);
+    t.is(state.messages, 2);
+  },
+);
+
 test.serial('[O02] what would lose data is refused, naming stream and field, and nothing is changed', async (t) => {
   const days = env.config.EVENTS_RETENTION_DAYS;
   const refuse = async (config: typeof env.config, message: RegExp): Promise<void> => {
