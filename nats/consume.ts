@@ -81,6 +81,11 @@ export class Writer<T> {
     return this.#standing.refusesSince;
   }
 
+  /** What the worker knew of the partition no longer holds: it takes it over again, without giving it away. */
+  retake(): void {
+    if (this.#mode === 'active') this.#retake();
+  }
+
   async close(): Promise<void> {
     this.#mode = 'closed';
     clearInterval(this.#timer);

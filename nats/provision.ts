@@ -11,6 +11,7 @@ import {
   type StreamInfo,
 } from '@nats-io/jetstream';
 import { type Config, readConfig } from '../shared/config/index.ts';
+import { pause } from './attempts.ts';
 import { connectNats } from './connect.ts';
 import { buckets, type StreamSpec, streams } from './topology.ts';
 
@@ -111,7 +112,7 @@ async function bring(
   const want = { ...spec.config, metadata: { ...spec.config.metadata, ...(name === 'LOG' ? cut(config) : {}) } };
   const done: string[] = [];
   if (!have) {
-    await jsm.streams.add(want).catch((error: unknown) => {
+    await whenPeersAreThere(() => jsm.streams.add(want)).catch((error: unknown) => {
       throw sayRoom(error, want);
     });
     done.push(`created stream ${name}`);
@@ -128,6 +129,24 @@ async function bring(
 
 /** fanout's marks, which had subjects of the inbox shards before they got a stream of their own. */
 const RETIRED = /^mark\.\d+\.\*$/;
+
+/** JetStream: no place for a stream, for a reason that the message gives. */
+const NO_PEERS = 10005;
+const PEERS_MS = 30_000;
+const PEERS_AGAIN_MS = 500;
+
+/** Nodes of a cluster that was just started count as offline until they were heard. */
+async function whenPeersAreThere<T>(add: () => Promise<T>): Promise<T> {
+  for (const deadline = Date.now() + PEERS_MS; ; ) {
+    try {
+      return await add();
+    } catch (error) {
+      const early = error instanceof JetStreamApiError && error.code === NO_PEERS && /offline/.test(error.message);
+      if (!early || Date.now() > deadline) throw error;
+      await pause(PEERS_AGAIN_MS);
+    }
+  }
+}
 
 /** JetStream: more is reserved than the server may use, in memory or on disk. */
 const NO_ROOM = [10023, 10028, 10047];

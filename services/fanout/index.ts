@@ -63,6 +63,7 @@ async function open(context: Context): Promise<Service> {
     if (nc.isClosed()) return;
     await mark();
     try {
+      if (await lives.wereReplaced()) for (const writer of writers) writer.retake();
       whole = await lives.repair();
       repairs.succeed();
     } catch (error) {

@@ -14,7 +14,7 @@ import { manage } from '../../nats/manager.ts';
 import { consumer, inboxStream, LINEAGE_BUCKET, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { beginLife, cursorOf, type Lineage } from '../../shared/pipeline/lineage.ts';
-import { reachedIn, readMark, readMarks, writeMark } from './marks.ts';
+import { isHeld, reachedIn, readMark, readMarks, writeMark } from './marks.ts';
 
 /** Where a worker goes on with a partition. */
 export interface Start {
@@ -70,6 +70,24 @@ export class Lives {
   /** The cursor base of every shard, for the broker that is connected now. */
   async bases(): Promise<number[]> {
     return (await this.#lineages()).map(({ lives }) => lives.at(-1)!.base);
+  }
+
+  /**
+   * Whether the stream of a shard was made anew, here or by another process, since the lineages were read: somebody deleted
+   * it while the broker lived. Every partition has to be taken over again then, and to write what the shard lacks.
+   */
+  async wereReplaced(): Promise<boolean> {
+    const current = this.#current;
+    if (current?.server !== this.server) return false;
+    const lineages = await current.lineages;
+    const streams = await Promise.all(this.#shards.map((shard) => this.#stream(inboxStream(shard))));
+    if (this.#current !== current || streams.every(({ created }, shard) => created === lineages[shard]!.created))
+      return false;
+    this.#current = undefined;
+    this.#heads = undefined;
+    this.#repaired = '';
+    this.#whole = '';
+    return true;
   }
 
   #lineages(): Promise<Lineage[]> {
@@ -153,12 +171,12 @@ export class Lives {
 
   /** Everything that the log held when this broker process was first seen stands in every shard. */
   async #isWhole(server: string): Promise<boolean> {
-    const manager = await manage(this.#nc);
+    const [manager, lineages] = [await manage(this.#nc), await this.#lineages()];
     for (const partition of this.#partitions) {
       const head = this.#heads!.of[partition]!;
       if (head === 0) continue;
       const mark = await readMark(this.#nc, partition);
-      if (mark?.server !== server) return false;
+      if (mark?.server !== server || !isHeld(mark, lineages)) return false;
       if (mark.entry >= head) continue;
       // The last entries were dead letters, which no mark names.
       const { ack_floor } = await manager.consumers.info(LOG, consumer.fanout(partition));
@@ -184,7 +202,7 @@ export class Lives {
   async mark(partition: number, entry: number, cursors: readonly number[], server = this.server): Promise<void> {
     const still = (): boolean => this.server === server;
     const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
-    await writeMark(this.#nc, partition, { entry, cursors, server, log }, still);
+    await writeMark(this.#nc, partition, { entry, cursors, server, log }, await this.#lineages(), still);
   }
 
   /** Where this process goes on with a partition. */

@@ -88,6 +88,10 @@ const toMark = (stored: StoredMsg): Stored => ({
   at: stored.time.getTime(),
 });
 
+/** Whether every shard still holds what the mark counted. */
+export const isHeld = ({ cursors }: Mark, lineages: readonly Lineage[]): boolean =>
+  lineages.every((lineage, shard) => !placeOf(lineage, cursors[shard] ?? -1).lost);
+
 /** Up to which entry the shard has the partition, at least: what the newest mark that still counts says, or an item behind it. */
 export async function reachedIn(
   nc: NatsConnection,
@@ -129,18 +133,21 @@ async function reachedSince(
 }
 
 /**
- * Marks a partition, unless a later mark for the same broker stands there: a worker that was frozen and lost its partition
- * must not put back what its successor has marked. `still`: the broker that the mark is about is the one connected.
+ * Marks a partition, unless a later mark for the same broker and the same streams stands there: a worker that was frozen
+ * and lost its partition must not put back what its successor has marked. `still`: the broker that the mark is about is
+ * the one connected.
  */
 export async function writeMark(
   nc: NatsConnection,
   partition: number,
   mark: Mark,
+  lineages: readonly Lineage[],
   still: () => boolean,
 ): Promise<void> {
   for (let tries = 0; tries < MARK_TRIES; tries++) {
     const old = await readMark(nc, partition);
-    if (old?.server === mark.server && old.log === mark.log && old.entry >= mark.entry) return;
+    const same = old?.server === mark.server && old.log === mark.log && isHeld(old, lineages);
+    if (same && old.entry >= mark.entry) return;
     if (!still()) return;
     const about = headers();
     about.set('Nats-Expected-Last-Subject-Sequence', String(old?.seq ?? 0));

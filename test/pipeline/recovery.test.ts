@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
-import { consumer, LOG } from '../../nats/topology.ts';
+import { consumer, inboxStream, LOG } from '../../nats/topology.ts';
 import { Lives } from '../../services/fanout/lives.ts';
 import { readMark } from '../../services/fanout/marks.ts';
+import { directConversationId, partitionOf, shardOf } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { account, close, Phone, until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
@@ -19,7 +20,13 @@ let at: Addresses;
 let fanouts: Spawned[];
 
 test.before(async () => {
-  env = await startEnv({ PIN_TIMEOUT_MS: 1_000, LOG_LEVEL: 'error', WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000 });
+  env = await startEnv({
+    PIN_TIMEOUT_MS: 1_000,
+    // Longer than tests wait: nobody hears inbox.empty without fanout's word.
+    INBOX_RESTORE_WAIT_MS: 600_000,
+    LOG_LEVEL: 'error',
+    WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000,
+  });
   fanouts = await Promise.all([env.spawn('fanout'), env.spawn('fanout')]);
   at = await env.start('api', 'edge', 'ingest', 'history');
   gateway = new Gateway(await env.nats('edge'), env.config);
@@ -126,11 +133,39 @@ test.serial(
   },
 );
 
+test.serial(
+  '[M05] [M06] a shard that is deleted while nobody writes: every partition writes it again, and inbox.empty comes then',
+  async (t) => {
+    const b = await new Phone(await account(at), at.edgeUrl).up();
+    await b.device.close();
+    const ids: string[] = [];
+    for (
+      const left = new Set(Array.from({ length: env.config.PARTITIONS }, (_, partition) => partition));
+      left.size;
+    ) {
+      const a = new Phone(await account(at), at.edgeUrl);
+      if (!left.delete(partitionOf(directConversationId(a.user, b.user), env.config.PARTITIONS))) continue;
+      await a.up();
+      for (let i = 0; i < 3; i++) ids.push((await a.send(b, `${i}`)).message_id);
+      await a.device.close();
+    }
+    await env.settle();
+    const nc = await env.nats('admin');
+    await (await jetstreamManager(nc)).streams.delete(inboxStream(shardOf(b.user, env.config.INBOX_SHARDS)));
+    const before = b.empties;
+    await b.device.connect();
+    await until(() => b.empties > before);
+    t.deepEqual((await items(nc, env, b.user)).map(({ frame }) => frame.message!.id).sort(), ids.sort());
+    await close(b);
+  },
+);
+
 test.serial('[M04] a mark does not go back for the same broker, whoever writes it', async (t) => {
   const nc = await env.nats('fanout');
   const lives = new Lives(nc, env.config, createLog(env.config));
   const old = new Lives(nc, env.config, createLog(env.config));
-  await lives.mark(1, 1_000_000, []);
-  await old.mark(1, 999_999, []);
+  const { cursors } = await lives.takeOver(1);
+  await lives.mark(1, 1_000_000, cursors);
+  await old.mark(1, 999_999, cursors);
   t.is((await readMark(nc, 1))?.entry, 1_000_000);
 });
