@@ -1,6 +1,8 @@
 /** What a delivery is to the worker of a partition: the next one, one that it need not look at, or one too far. */
-import type { Msg } from 'nats';
+import { JetStreamApiError } from '@nats-io/jetstream';
+import type { Msg, NatsConnection } from 'nats';
 import { Halt } from './attempts.ts';
+import { manage } from './manager.ts';
 import { HEARTBEAT_MS } from './pulls.ts';
 
 export interface Chain {
@@ -12,6 +14,39 @@ export interface Chain {
   /** Messages up to this sequence may be missing: an operator has given them up. */
   givenUp?: number;
 }
+
+/** Messages of a subject that come after `after`, up to `last`, were not delivered. */
+export class Missing extends Halt {
+  readonly subject: string;
+  readonly after: number;
+  readonly last: number;
+
+  constructor(subject: string, after: number, last: number) {
+    super(
+      `entries after ${after} up to ${last} of ${subject} were removed before they were read; LOG_ACCEPT_MISSING gives them up`,
+      { letter: false },
+    );
+    this.subject = subject;
+    this.after = after;
+    this.last = last;
+  }
+
+  /**
+   * Whether the stream holds none of them. It does when the broker, while it reset the consumer, delivered what it had in
+   * hand as the first message after the reset (seen with nats-server 2.14.0).
+   */
+  async areRemoved(nc: NatsConnection, stream: string): Promise<boolean> {
+    const query = { seq: this.after + 1, next_by_subj: this.subject };
+    try {
+      const next = await (await manage(nc)).direct.getMessage(stream, query);
+      return !next || next.seq > this.last;
+    } catch (error) {
+      if (error instanceof JetStreamApiError && error.code === NO_MESSAGE) return true;
+      throw error;
+    }
+  }
+}
+const NO_MESSAGE = 10037;
 
 export class Deliveries {
   readonly #chain: Chain;
@@ -46,8 +81,8 @@ export class Deliveries {
     return this.#unsynced > 0 && this.#skipped && now - this.#unsynced > 4 * HEARTBEAT_MS;
   }
 
-  /** `gap`: a delivery before it was lost. A `Halt`: messages before it are not in the stream any more. */
-  judge(message: Msg, seq: number, delivery: number): 'next' | 'passed' | 'gap' | Halt {
+  /** `gap`: a delivery before it was lost. `Missing`: messages before it were not delivered, and may not be in the stream. */
+  judge(message: Msg, seq: number, delivery: number): 'next' | 'passed' | 'gap' | Missing {
     if (delivery !== this.#expected) {
       // Deliveries from before the reset may still be on their way; the first one after it tells that they are over.
       this.#skipped = true;
@@ -62,12 +97,9 @@ export class Deliveries {
     return missing ?? 'next';
   }
 
-  #missingBefore({ headers, subject }: Msg): Halt | undefined {
+  #missingBefore({ headers, subject }: Msg): Missing | undefined {
     const named = Number(headers?.get('Nats-Expected-Last-Subject-Sequence') || 0);
     if (named <= Math.max(this.#last, this.#chain.givenUp ?? 0)) return undefined;
-    return new Halt(
-      `entries after ${this.#last} up to ${named} of ${subject} were removed before they were read; LOG_ACCEPT_MISSING gives them up`,
-      { letter: false },
-    );
+    return new Missing(subject, Math.max(this.#last, this.#chain.givenUp ?? 0), named);
   }
 }
