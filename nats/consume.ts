@@ -83,7 +83,7 @@ export class Writer<T> {
 
   /** What the worker knew of the partition no longer holds: it takes it over again, without giving it away. */
   retake(): void {
-    if (this.#mode === 'active') this.#retake();
+    if (this.#mode === 'active' || this.#mode === 'taking') this.#retake();
   }
 
   async close(): Promise<void> {

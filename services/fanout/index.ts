@@ -34,6 +34,7 @@ async function open(context: Context): Promise<Service> {
   await quota.open();
   // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
   await lives.bases();
+  await lives.wereReplaced();
 
   /** By partition, since its last mark: the last entry that was written, where each shard has it, and the broker that took it. */
   const unmarked = new Map<number, { entry: number; cursors: readonly number[]; server: string }>();

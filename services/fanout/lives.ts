@@ -1,20 +1,17 @@
 /**
- * The lives of the inbox shards (shared/pipeline/lineage.ts), and how far each partition stands in each of them. An inbox shard is written without fsync, so a broker that died may have lost its newest items or all of
- * it: then a new life begins, the stream is made again if need be, and the partitions go back to where all their marks
- * still stand.
+ * How far each partition stands in the inbox shards, and where its worker goes on: after a new life of a shard began
+ * (shards.ts), the partitions go back to where the newest marks still count.
  */
-
-import { JetStreamApiError } from '@nats-io/jetstream';
-import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
 import { directBatch, logHead } from '../../nats/log.ts';
 import { manage } from '../../nats/manager.ts';
-import { consumer, inboxStream, LINEAGE_BUCKET, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
+import { consumer, LOG, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { beginLife, cursorOf, type Lineage } from '../../shared/pipeline/lineage.ts';
+import { cursorOf, type Lineage } from '../../shared/pipeline/lineage.ts';
 import { isHeld, reachedIn, readMark, readMarks, writeMark } from './marks.ts';
+import { InboxShards } from './shards.ts';
 
 /** Where a worker goes on with a partition. */
 export interface Start {
@@ -24,6 +21,8 @@ export interface Start {
   reached: number[];
   /** By shard: where that is. */
   cursors: number[];
+  /** The last entry of the partition. */
+  head: number;
   /** A mark is missing, or is one for another broker process. */
   unsure: boolean;
 }
@@ -38,12 +37,11 @@ function startOf(lineage: Lineage, seq: number | undefined): number {
 
 export class Lives {
   readonly #nc: NatsConnection;
-  readonly #config: Config;
   readonly #log: Logger;
   readonly #partitions: number[];
-  readonly #shards: number[];
+  readonly #shards: InboxShards;
   #repaired = '';
-  /** The broker process of which the edges were told that all is written again. */
+  /** The broker process, and how many lives had begun, when the edges were told that all is written again. */
   #whole = '';
   /** Where the partitions ended when the broker process was first seen. */
   #heads: { server: string; of: number[] } | undefined;
@@ -51,90 +49,30 @@ export class Lives {
   readonly #taken = new Map<number, string>();
   /** By partition: creation time of the LOG that it was last looked up in. */
   readonly #logs = new Map<number, string>();
-  #current: { server: string; lineages: Promise<Lineage[]> } | undefined;
-  #bucket: Promise<KV> | undefined;
 
   constructor(nc: NatsConnection, config: Config, log: Logger) {
     this.#nc = nc;
-    this.#config = config;
     this.#log = log;
     this.#partitions = Array.from({ length: config.PARTITIONS }, (_, partition) => partition);
-    this.#shards = Array.from({ length: config.INBOX_SHARDS }, (_, shard) => shard);
+    this.#shards = new InboxShards(nc, config, log);
   }
 
-  /** The broker process; a cluster of replicas is one broker that does not forget. */
+  /** The broker process. */
   get server(): string {
-    return this.#config.STREAM_REPLICAS > 1 ? 'cluster' : (this.#nc.info?.server_id ?? '');
+    return this.#shards.server;
   }
 
   /** The cursor base of every shard, for the broker that is connected now. */
-  async bases(): Promise<number[]> {
-    return (await this.#lineages()).map(({ lives }) => lives.at(-1)!.base);
+  bases(): Promise<number[]> {
+    return this.#shards.bases();
   }
 
-  /**
-   * Whether the stream of a shard was made anew, here or by another process, since the lineages were read: somebody deleted
-   * it while the broker lived. Every partition has to be taken over again then, and to write what the shard lacks.
-   */
+  /** Whether a shard was made anew since this was asked last: every partition has to be taken over again then. */
   async wereReplaced(): Promise<boolean> {
-    const current = this.#current;
-    if (current?.server !== this.server) return false;
-    const lineages = await current.lineages;
-    const streams = await Promise.all(this.#shards.map((shard) => this.#stream(inboxStream(shard))));
-    if (this.#current !== current || streams.every(({ created }, shard) => created === lineages[shard]!.created))
-      return false;
-    this.#current = undefined;
+    if (!(await this.#shards.wereReplaced())) return false;
     this.#heads = undefined;
     this.#repaired = '';
-    this.#whole = '';
     return true;
-  }
-
-  #lineages(): Promise<Lineage[]> {
-    if (this.#current?.server !== this.server) {
-      const lineages = this.#stream(MARKS).then(() => Promise.all(this.#shards.map((shard) => this.#lineage(shard))));
-      const current = { server: this.server, lineages };
-      this.#current = current;
-      lineages.catch(() => {
-        if (this.#current === current) this.#current = undefined;
-      });
-    }
-    return this.#current!.lineages;
-  }
-
-  async #lineage(shard: number): Promise<Lineage> {
-    this.#bucket ??= new Kvm(this.#nc).open(LINEAGE_BUCKET);
-    const bucket = await this.#bucket;
-    for (;;) {
-      const { created, last } = await this.#stream(inboxStream(shard));
-      const entry = await bucket.get(String(shard));
-      const old = entry && entry.operation === 'PUT' ? entry.json<Lineage>() : undefined;
-      if (old?.server === this.server && old.created === created) return old;
-      const lineage = beginLife(old, this.server, created, last);
-      try {
-        await bucket.put(String(shard), JSON.stringify(lineage), { previousSeq: entry?.revision ?? 0 });
-        this.#log.info(
-          { stage: 'fanout', shard, from: last + 1, anew: old !== undefined && old.created !== created },
-          'a life of an inbox shard began',
-        );
-        this.#whole = '';
-        return lineage;
-      } catch (error) {
-        // Another fanout was first: take what it wrote.
-        if (!(error instanceof JetStreamApiError && error.code === 10071)) throw error;
-      }
-    }
-  }
-
-  /** A stream of fanout's own, made again when the broker lost it. */
-  async #stream(name: string): Promise<{ created: string; last: number }> {
-    const manager = await manage(this.#nc);
-    const info = await manager.streams.info(name).catch((error: unknown) => {
-      if (!(error instanceof JetStreamApiError && error.code === 10059)) throw error;
-      this.#log.warn({ stage: 'fanout', stream: name }, 'a stream is gone: making it again');
-      return manager.streams.add(streams(this.#config).find((spec) => spec.config.name === name)!.config);
-    });
-    return { created: String(info.created), last: info.state.last_seq };
   }
 
   /**
@@ -162,16 +100,17 @@ export class Lives {
       }
       this.#repaired = server;
     }
-    if (this.#whole !== server && (await this.#isWhole(server))) {
-      for (const shard of this.#shards) await this.#tellWhole(shard);
-      this.#whole = server;
+    const life = `${server} ${this.#shards.begun}`;
+    if (this.#whole !== life && (await this.#isWhole(server))) {
+      await this.#shards.tellWhole();
+      this.#whole = life;
     }
-    return this.#whole === server;
+    return this.#whole === life;
   }
 
   /** Everything that the log held when this broker process was first seen stands in every shard. */
   async #isWhole(server: string): Promise<boolean> {
-    const [manager, lineages] = [await manage(this.#nc), await this.#lineages()];
+    const [manager, lineages] = [await manage(this.#nc), await this.#shards.lineages()];
     for (const partition of this.#partitions) {
       const head = this.#heads!.of[partition]!;
       if (head === 0) continue;
@@ -185,35 +124,26 @@ export class Lives {
     return true;
   }
 
-  async #tellWhole(shard: number): Promise<void> {
-    const bucket = await this.#bucket!;
-    const entry = await bucket.get(String(shard));
-    const lineage = entry?.json<Lineage>();
-    if (!entry || !lineage || lineage.whole || lineage.server !== this.server) return;
-    try {
-      await bucket.put(String(shard), JSON.stringify({ ...lineage, whole: true }), { previousSeq: entry.revision });
-    } catch (error) {
-      // Another fanout said it, or began another life.
-      if (!(error instanceof JetStreamApiError && error.code === 10071)) throw error;
-    }
-  }
-
   /** Says that `partition` stands in every shard up to `entry`, there at or before its cursor. */
   async mark(partition: number, entry: number, cursors: readonly number[], server = this.server): Promise<void> {
     const still = (): boolean => this.server === server;
     const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
-    await writeMark(this.#nc, partition, { entry, cursors, server, log }, await this.#lineages(), still);
+    await writeMark(this.#nc, partition, { entry, cursors, server, log }, await this.#shards.lineages(), still);
   }
 
   /** Where this process goes on with a partition. */
-  takeOver(partition: number): Promise<Start> {
-    this.#current = undefined;
+  async takeOver(partition: number): Promise<Start> {
+    this.#shards.forget();
     this.#taken.set(partition, this.server);
-    return this.#start(partition);
+    const start = await this.#start(partition);
+    const { from, head, cursors } = start;
+    // Nothing is to be written, so no batch would be followed by a mark.
+    if (head > 0 && (from === undefined || from > head)) await this.mark(partition, head, cursors);
+    return start;
   }
 
   async #start(partition: number): Promise<Start> {
-    const lineages = await this.#lineages();
+    const lineages = await this.#shards.lineages();
     const manager = await manage(this.#nc);
     const { head, created } = await logHead(this.#nc, partition);
     this.#logs.set(partition, created);
@@ -233,13 +163,13 @@ export class Lives {
     if (!unsure) from = Math.max(from, floor + 1);
     if (known.length < reached.length)
       from = Math.min(from, floor + 1, await this.#entryAt(partition, Date.now() - REWRITE_MS));
-    if (from > head) return { from: unsure ? undefined : from, reached, cursors, unsure };
+    if (from > head) return { from: unsure ? undefined : from, reached, cursors, head, unsure };
     if (unsure && (floor || known.length))
       this.#log.info(
         { stage: 'fanout', partition, floor, from, reached },
         'the broker was restarted: writing again what is missing',
       );
-    return { from, reached, cursors, unsure };
+    return { from, reached, cursors, head, unsure };
   }
 
   /** First entry of the partition stored at `ms` or later. */
