@@ -29,7 +29,7 @@ const SOURCES = ['shared/db/migrations', 'shared/db/migrate.ts', 'package-lock.j
 /** Of every copy. */
 const PASSWORD = 'of-a-test';
 
-const copy = (from: string, to: string): void => void execFileSync('cp', ['-a', from, to]);
+const tar = (...args: string[]): void => void execFileSync('tar', args);
 
 function fingerprint(): string {
   const hash = createHash('sha256').update(`${process.getuid?.()}`);
@@ -43,11 +43,14 @@ function fingerprint(): string {
 
 /** Puts a cluster that needs no migration, and its password, where `startPostgres` looks for them in the new data directory. */
 export async function placeCluster(dataDir: string): Promise<void> {
-  const template = join(ROOT, 'node_modules', '.cache', 'sealwire', `postgres-${fingerprint()}`);
+  const template = join(ROOT, 'node_modules', '.cache', 'sealwire', `postgres-${fingerprint()}.tar`);
   if (!existsSync(template)) await make(template);
   const [broker, nats] = [randomBytes(6).toString('hex'), randomBytes(24).toString('base64url')];
   writeFileSync(join(dataDir, 'secrets.json'), JSON.stringify({ broker, nats, postgres: PASSWORD }), { mode: 0o600 });
-  copy(template, postgresPlace(join(dataDir, 'postgres'), broker, 'fast').data);
+  const { data } = postgresPlace(join(dataDir, 'postgres'), broker, 'fast');
+  // Many times faster than `cp -a`, and owners are kept too.
+  mkdirSync(data);
+  tar('-xpf', template, '-C', data);
 }
 
 async function make(template: string): Promise<void> {
@@ -65,14 +68,9 @@ async function make(template: string): Promise<void> {
     }
     const mine = `${template}.${randomBytes(4).toString('hex')}`;
     mkdirSync(dirname(template), { recursive: true });
-    copy(postgresPlace(home, secrets.broker, 'fast').data, mine);
-    try {
-      renameSync(mine, template);
-    } catch (error) {
-      // Another test file made it at the same time.
-      rmSync(mine, { recursive: true, force: true });
-      if (!existsSync(template)) throw error;
-    }
+    tar('-cf', mine, '-C', postgresPlace(home, secrets.broker, 'fast').data, '.');
+    // Another test file may have made it at the same time: one is as good as the other.
+    renameSync(mine, template);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
