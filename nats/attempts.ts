@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import type { Metrics } from '../shared/metrics.ts';
 import { isOutage } from '../shared/outage.ts';
 import { Backoff } from './backoff.ts';
+import { patienceOf } from './manager.ts';
 import { subject } from './topology.ts';
 
 export interface Delivered<T> {
@@ -173,7 +174,10 @@ export class Attempts<T> {
     about.set('Sealwire-Origin', `${stream}.${entry.seq}`);
     // A worker that is started again at once puts the same one down.
     about.set('Nats-Msg-Id', `${stage} ${stream}.${entry.seq}`);
-    const stored = await this.#nc.request(subject.dead(stage), entry.data, { headers: about, timeout: 5_000 });
+    const stored = await this.#nc.request(subject.dead(stage), entry.data, {
+      headers: about,
+      timeout: patienceOf(this.#nc).requestMs,
+    });
     if ((stored.json() as { error?: unknown }).error) throw new Error('the dead letter could not be stored');
     this.#o.metrics.dead.inc({ stage, reason: error.name });
     this.#o.log.error({ stage, partition, origin: `${stream}.${entry.seq}`, reason: error.message }, 'dead letter');

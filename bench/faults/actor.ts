@@ -98,6 +98,8 @@ export class Actor {
       }
     });
     made.on('frame', (frame) => {
+      if (frame.type === 'error' && (frame.code === 'unavailable' || frame.code === 'rate_limited'))
+        journal.add({ kind: 'delayed', device, code: frame.code });
       if (frame.type !== 'message.created') return;
       journal.moves++;
       const { cursor, message } = frame;

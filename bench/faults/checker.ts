@@ -167,7 +167,7 @@ function* inOrder(facts: Facts): Generator<Violation> {
     `${device} ${conversation} ${faults} ${shaken.get(device) ?? 0}`;
   for (const event of facts.story.events) {
     if (event.kind === 'mark') faults++;
-    else if (event.kind === 'open' || event.kind === 'close' || event.kind === 'refused')
+    else if (['open', 'close', 'refused', 'delayed'].includes(event.kind))
       shaken.set(event.device, (shaken.get(event.device) ?? 0) + 1);
     else if (event.kind === 'send') {
       const { device, conversation, client_message_id } = event;

@@ -33,6 +33,11 @@ export interface Refused extends Client {
   client_message_id: string;
   code: string;
 }
+/** A client was told to wait: its library sends the message again, behind those that were taken meanwhile. */
+export interface Delayed extends Client {
+  kind: 'delayed';
+  code: string;
+}
 /** The application of a device was handed a message. */
 export interface Got extends Client {
   kind: 'got';
@@ -69,7 +74,7 @@ export interface Mark extends At {
   what: 'load' | 'fault' | 'healed' | 'end';
   detail: string;
 }
-export type Event = Send | Queued | Refused | Got | Gap | Link | Disorder | Mark;
+export type Event = Send | Queued | Refused | Delayed | Got | Gap | Link | Disorder | Mark;
 type Untimed<T> = T extends At ? Omit<T, 'at'> : never;
 
 export class Journal {

@@ -6,6 +6,7 @@
 import type { ConsumerConfig } from '@nats-io/jetstream';
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from 'nats';
 import { inboxPrefix } from '../../nats/connect.ts';
+import { patienceOf } from '../../nats/manager.ts';
 import { placeOf } from '../../nats/place.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -36,7 +37,6 @@ interface ApiReply {
   delivered: { consumer_seq: number; stream_seq: number };
 }
 
-const TIMEOUT_MS = 5_000;
 const EXISTS = 10148;
 /** Within it nothing comes again by itself: the edge asks for what it wants. */
 const ACK_WAIT_MS = 3_600_000;
@@ -66,7 +66,9 @@ export class Replay {
     const seqs = await this.#looks.run(() =>
       Promise.all(
         this.#subjects(place).map(async (one) => {
-          const reply = await this.#nc.request(`$JS.API.DIRECT.GET.${stream}.${one}`, '', { timeout: TIMEOUT_MS });
+          const reply = await this.#nc.request(`$JS.API.DIRECT.GET.${stream}.${one}`, '', {
+            timeout: patienceOf(this.#nc).requestMs,
+          });
           const code = reply.headers?.code ?? 0;
           if (code !== 0 && code !== 404) throw new Error(`${stream}: ${code} ${reply.headers?.description}`);
           return Number(reply.headers?.get('Nats-Sequence') ?? 0);
@@ -81,7 +83,7 @@ export class Replay {
     const start = { start_time: new Date(at - SKEW_MS).toISOString() };
     const asked = JSON.stringify(start);
     const reply = await this.#looks.run(() =>
-      this.#nc.request(`$JS.API.DIRECT.GET.${inboxStream(shard)}`, asked, { timeout: TIMEOUT_MS }),
+      this.#nc.request(`$JS.API.DIRECT.GET.${inboxStream(shard)}`, asked, { timeout: patienceOf(this.#nc).requestMs }),
     );
     if (reply.headers?.code === 0) return Number(reply.headers.get('Nats-Sequence')) - 1;
     return (await this.#shards.facts(shard, true)).last_seq;
@@ -147,7 +149,7 @@ export class Replay {
 
   async #call(call: string, body?: unknown): Promise<ApiReply> {
     const reply = await this.#nc.request(`$JS.API.CONSUMER.${call}`, body === undefined ? '' : JSON.stringify(body), {
-      timeout: TIMEOUT_MS,
+      timeout: patienceOf(this.#nc).requestMs,
     });
     return reply.json<ApiReply>();
   }

@@ -67,6 +67,16 @@ test('[M01] a sound story has no violation and nothing outstanding', (t) => {
   t.is(outstanding({ devices, members, ...story }), 0);
 });
 
+test('[M01] what a client was told to send again later may be numbered behind what it sent after it', (t) => {
+  const story = sound();
+  const delayed: Event = { kind: 'delayed', at: 51, device: 'a1', code: 'unavailable' };
+  const other = (n: number) => ({ client_message_id: id(9 - n), hash: hash(9 - n) });
+  const others = [4, 5].flatMap((n) => ['a2', 'b1'].map((device) => got(n, device, other(n))));
+  story.events.push(send(4), send(5), delayed, queued(4, 'a1', 5), queued(5, 'a1', 4), ...others);
+  for (const n of [4, 5]) story.history.push({ ...row(n), ...other(n) });
+  t.deepEqual(told(story), []);
+});
+
 const spoilt: [title: string, invariant: string, spoil: (story: ReturnType<typeof sound>) => void][] = [
   ['I1 queued and not in history', 'I1', (s) => void s.history.pop()],
   [
