@@ -4,7 +4,7 @@
  * cursor, so a durable may vanish at any time and is made again from there.
  */
 import type { ConsumerConfig } from '@nats-io/jetstream';
-import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from 'nats';
+import { createInbox, type Msg, type NatsConnection, nanos, type Subscription, TimeoutError } from 'nats';
 import { inboxPrefix } from '../../nats/connect.ts';
 import { patienceOf } from '../../nats/manager.ts';
 import { placeOf } from '../../nats/place.ts';
@@ -91,33 +91,48 @@ export class Replay {
 
   /** Brings the device's durable to `from` and returns how many items it has. */
   async place(place: Place, from: number): Promise<number> {
-    const stream = inboxStream(shardOf(place.user_id, this.#config.INBOX_SHARDS));
-    const name = consumer.device(place.device_id);
     return await this.#calls.run(async () => {
-      const create = (): Promise<ApiReply> =>
-        this.#call(`CREATE.${stream}.${name}`, {
-          stream_name: stream,
-          action: 'create',
-          config: this.#durable(name, place, from),
-        });
-      let made = await create();
-      // A reset does not go back behind the start that a durable was made with, and is not answered where there is none.
-      const elsewhere = !made.error && (made.delivered.stream_seq !== from - 1 || made.delivered.consumer_seq !== 0);
-      if (made.error?.err_code === EXISTS || elsewhere) {
-        made = await this.#call(`RESET.${stream}.${name}`, { seq: from });
-        if (made.error) {
-          await this.#call(`DELETE.${stream}.${name}`);
-          made = await create();
-        }
+      try {
+        return await this.#make(place, from);
+      } catch (error) {
+        // In a cluster: a durable has one replica. Where its node is down nobody answers for it, and another one is made.
+        if (this.#config.STREAM_REPLICAS === 1 || !(error instanceof TimeoutError)) throw error;
+        await this.#delete(place).catch(() => {});
+        return await this.#make(place, from);
       }
-      if (made.error) throw new Error(`${stream} ${name}: ${made.error.description}`);
-      return made.num_pending;
     });
   }
 
-  async drop({ user_id, device_id }: Place): Promise<void> {
+  async #make(place: Place, from: number): Promise<number> {
+    const stream = inboxStream(shardOf(place.user_id, this.#config.INBOX_SHARDS));
+    const name = consumer.device(place.device_id);
+    const create = (): Promise<ApiReply> =>
+      this.#call(`CREATE.${stream}.${name}`, {
+        stream_name: stream,
+        action: 'create',
+        config: this.#durable(name, place, from),
+      });
+    let made = await create();
+    // A reset does not go back behind the start that a durable was made with, and is not answered where there is none.
+    const elsewhere = !made.error && (made.delivered.stream_seq !== from - 1 || made.delivered.consumer_seq !== 0);
+    if (made.error?.err_code === EXISTS || elsewhere) {
+      made = await this.#call(`RESET.${stream}.${name}`, { seq: from });
+      if (made.error) {
+        await this.#delete(place);
+        made = await create();
+      }
+    }
+    if (made.error) throw new Error(`${stream} ${name}: ${made.error.description}`);
+    return made.num_pending;
+  }
+
+  async drop(place: Place): Promise<void> {
+    await this.#calls.run(() => this.#delete(place));
+  }
+
+  #delete({ user_id, device_id }: Pick<Place, 'user_id' | 'device_id'>): Promise<ApiReply> {
     const stream = inboxStream(shardOf(user_id, this.#config.INBOX_SHARDS));
-    await this.#calls.run(() => this.#call(`DELETE.${stream}.${consumer.device(device_id)}`));
+    return this.#call(`DELETE.${stream}.${consumer.device(device_id)}`);
   }
 
   async open(place: Place, from: number, events: BackfillEvents): Promise<Backfill> {
