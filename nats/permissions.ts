@@ -66,6 +66,7 @@ export function permissions(
         ...onInboxes(
           '$JS.API.DIRECT.GET.{}',
           '$JS.API.DIRECT.GET.{}.>',
+          '$JS.API.STREAM.MSG.GET.{}',
           '$JS.API.CONSUMER.CREATE.{}.>',
           '$JS.API.CONSUMER.INFO.{}.*',
           '$JS.API.CONSUMER.RESET.{}.*',

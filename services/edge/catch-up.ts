@@ -18,6 +18,8 @@ export interface Host extends Place {
   /** The replay has begun with so many items. */
   begun(pending: number): void;
   pass(one: Live, reply: string): void;
+  /** An item with this sequence came that is not to be sent. */
+  skip(seq: number): void;
   lost(to: number, reason: 'quota'): void;
   /** Whether what was heard live goes on from `sent`; `drained`: the replay has nothing further. */
   meets(drained: boolean): boolean;
@@ -102,7 +104,7 @@ export class CatchUp {
       if (this.#overQuota) host.lost(cursor - 1, 'quota');
       this.#overQuota = false;
       host.pass({ data, cursor, seq, last: 0, frame: undefined }, reply);
-    }
+    } else host.skip(seq);
     if (host.meets(pending === 0)) host.met();
     else if (this.#asked === 0) this.#pull(pending === 0 ? WAIT_MS : 0);
   }

@@ -38,6 +38,8 @@ export class Inbox implements Host {
   readonly #told: Told;
   /** Stream sequence of `sent`. */
   #place = 0;
+  /** An item for the device is known to have this sequence: before it has come, nothing is drained. */
+  #target = 0;
   #lastAll = 0;
   #lastOwn = 0;
   /** Heard live while not live. */
@@ -123,6 +125,7 @@ export class Inbox implements Host {
     if (this.phase === 'live') {
       if (one.last > (own ? this.#lastOwn : this.#lastAll)) {
         this.edge.tally.gap++;
+        this.#target = one.last;
         this.#replay();
       } else if (this.room <= 0) {
         this.#turn('behind');
@@ -170,6 +173,10 @@ export class Inbox implements Host {
     this.#unacked.sent(cursor, data, reply);
   }
 
+  skip(seq: number): void {
+    this.#place = Math.max(this.#place, seq);
+  }
+
   lost(to: number, reason: 'retention' | 'quota' | 'reset'): void {
     this.begun(0);
     this.#told.gap(this.sent, to, reason);
@@ -178,7 +185,8 @@ export class Inbox implements Host {
   }
 
   meets(drained: boolean): boolean {
-    return this.#heard.meets(this.sent) || (drained && this.#heard.cursor <= this.sent);
+    // A durable whose replica of the stream lags is drained too early.
+    return this.#heard.meets(this.sent) || (drained && this.#heard.cursor <= this.sent && this.#place >= this.#target);
   }
 
   met(): void {
@@ -206,6 +214,7 @@ export class Inbox implements Host {
     if (found.gap) this.lost(found.gap.to, found.gap.reason);
     const last = await edge.replay.last(this);
     if (life !== this.#life) return;
+    this.#target = last;
     if (last <= this.#place && this.#heard.cursor <= this.sent) this.met();
     else this.#replay();
   }

@@ -5,6 +5,7 @@
  */
 import type { ConsumerConfig } from '@nats-io/jetstream';
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription, TimeoutError } from 'nats';
+import { pause } from '../../nats/attempts.ts';
 import { inboxPrefix } from '../../nats/connect.ts';
 import { patienceOf } from '../../nats/manager.ts';
 import { placeOf } from '../../nats/place.ts';
@@ -38,6 +39,9 @@ interface ApiReply {
 }
 
 const EXISTS = 10148;
+const NO_MESSAGE = 10037;
+const LAGGING_TRIES = 20;
+const LAGGING_MS = 100;
 /** Within it nothing comes again by itself: the edge asks for what it wants. */
 const ACK_WAIT_MS = 3_600_000;
 /** Clocks of those who make device ids and of the broker may differ by so much. */
@@ -66,6 +70,7 @@ export class Replay {
     const seqs = await this.#looks.run(() =>
       Promise.all(
         this.#subjects(place).map(async (one) => {
+          if (this.#config.STREAM_REPLICAS > 1) return await this.#lastOf(stream, one);
           const reply = await this.#nc.request(`$JS.API.DIRECT.GET.${stream}.${one}`, '', {
             timeout: patienceOf(this.#nc).requestMs,
           });
@@ -78,15 +83,34 @@ export class Replay {
     return Math.max(...seqs);
   }
 
+  /** As the leader of the stream says: a direct get may be answered by a replica that lags. */
+  async #lastOf(stream: string, last_by_subj: string): Promise<number> {
+    const options = { timeout: patienceOf(this.#nc).requestMs };
+    const reply = await this.#nc.request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify({ last_by_subj }), options);
+    const { error, message } = reply.json<{
+      error?: { err_code: number; description: string };
+      message?: { seq: number };
+    }>();
+    if (error && error.err_code !== NO_MESSAGE) throw new Error(`${stream}: ${error.description}`);
+    return message?.seq ?? 0;
+  }
+
   /** The last sequence stored before `at` (ms since 1970), or a few of after it. */
   async before(shard: number, at: number): Promise<number> {
     const start = { start_time: new Date(at - SKEW_MS).toISOString() };
     const asked = JSON.stringify(start);
-    const reply = await this.#looks.run(() =>
-      this.#nc.request(`$JS.API.DIRECT.GET.${inboxStream(shard)}`, asked, { timeout: patienceOf(this.#nc).requestMs }),
-    );
-    if (reply.headers?.code === 0) return Number(reply.headers.get('Nats-Sequence')) - 1;
-    return (await this.#shards.facts(shard, true)).last_seq;
+    for (let tries = this.#config.STREAM_REPLICAS > 1 ? LAGGING_TRIES : 1; ; tries--) {
+      const reply = await this.#looks.run(() =>
+        this.#nc.request(`$JS.API.DIRECT.GET.${inboxStream(shard)}`, asked, {
+          timeout: patienceOf(this.#nc).requestMs,
+        }),
+      );
+      if (reply.headers?.code === 0) return Number(reply.headers.get('Nats-Sequence')) - 1;
+      const { last_seq, last_at } = await this.#shards.facts(shard, true);
+      // In a cluster a replica that lags may have been asked; or what was stored since is gone.
+      if (tries === 1 || last_at < at - SKEW_MS) return last_seq;
+      await pause(LAGGING_MS);
+    }
   }
 
   /** Brings the device's durable to `from` and returns how many items it has. */

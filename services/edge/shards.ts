@@ -12,6 +12,8 @@ import { inTurns } from './batched.ts';
 export interface StreamFacts {
   first_seq: number;
   last_seq: number;
+  /** When the newest message was stored, ms since 1970; long ago where there never was one. */
+  last_at: number;
   /**
    * No item that the stream has dropped from its beginning was stored later, ms since 1970: when the oldest message that is
    * left was stored, or, in an empty stream, the newest that there ever was. Infinity where the broker does not know.
@@ -187,6 +189,7 @@ export class Shards {
     const facts = {
       first_seq: state.first_seq,
       last_seq: state.last_seq,
+      last_at: Date.parse(state.last_ts),
       dropped_until: droppedUntil(state),
       max_per_subject: config.max_msgs_per_subject > 0 ? config.max_msgs_per_subject : Number.POSITIVE_INFINITY,
       at: Date.now(),
