@@ -24,6 +24,8 @@ interface Pending {
   meta: Buffer;
   body: Uint8Array | undefined;
   deadline: number;
+  /** When it was handed to the broker last, ms since 1970. */
+  queuedAt: number;
   /** It went again after a reconnection: an answer `repeated` may be that of the first time. */
   again?: true;
   /** fanout was faster than ingest: `sent` came before the answer, on its own way through the broker. */
@@ -84,7 +86,8 @@ export class Gateway {
     this.#bytes += size;
     const partition = partitionOf(command.conversation_id, this.#config.PARTITIONS);
     this.#tag = (this.#tag + 1) >>> 0;
-    const entry = { waiter, partition, meta, body, deadline: Date.now() + this.#config.COMMAND_TIMEOUT_MS };
+    const now = Date.now();
+    const entry = { waiter, partition, meta, body, deadline: now + this.#config.COMMAND_TIMEOUT_MS, queuedAt: now };
     this.#pending.set(this.#tag, entry);
     if (!this.#away) this.#queue(this.#tag, entry);
   }
@@ -103,7 +106,9 @@ export class Gateway {
     this.#unsent.clear();
   }
 
-  #queue(tag: number, { partition, meta, body }: Pending): void {
+  #queue(tag: number, entry: Pending): void {
+    const { partition, meta, body } = entry;
+    entry.queuedAt = Date.now();
     let batch = this.#batches.get(partition);
     if (!batch) {
       batch = new CommandBatch(this.#reply);
@@ -158,7 +163,8 @@ export class Gateway {
     const now = Date.now();
     if (this.#resendAt[0]! <= now) {
       this.#resendAt.shift();
-      if (!this.#away) this.#resend();
+      // What was sent a moment ago is on its way: a notice that went twice would be told twice.
+      if (!this.#away) this.#resend(now - RESEND_MS[0]! / 2);
     }
     for (const [tag, { deadline }] of this.#pending) {
       if (deadline > now) break;
@@ -176,14 +182,15 @@ export class Gateway {
       if (status.type !== 'reconnect') continue;
       this.#away = false;
       this.#batches.clear();
-      this.#resend();
+      this.#resend(Date.now());
       this.#resendAt = RESEND_MS.map((ms) => Date.now() + ms);
     }
   }
 
-  /** In their order. ingest knows what it has accepted and answers it again. */
-  #resend(): void {
+  /** What went before `until`, in its order. ingest knows which messages it has accepted and answers them again. */
+  #resend(until: number): void {
     for (const [tag, pending] of this.#pending) {
+      if (pending.queuedAt > until) continue;
       pending.again = true;
       this.#queue(tag, pending);
     }
