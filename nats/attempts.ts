@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import type { Metrics } from '../shared/metrics.ts';
 import { isOutage } from '../shared/outage.ts';
 import { Backoff } from './backoff.ts';
-import { patienceOf } from './manager.ts';
+import { timeoutsOf } from './manager.ts';
 import { subject } from './topology.ts';
 
 export interface Delivered<T> {
@@ -176,7 +176,7 @@ export class Attempts<T> {
     about.set('Nats-Msg-Id', `${stage} ${stream}.${entry.seq}`);
     const stored = await this.#nc.request(subject.dead(stage), entry.data, {
       headers: about,
-      timeout: patienceOf(this.#nc).requestMs,
+      timeout: timeoutsOf(this.#nc).requestMs,
     });
     if ((stored.json() as { error?: unknown }).error) throw new Error('the dead letter could not be stored');
     this.#o.metrics.dead.inc({ stage, reason: error.name });

@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 import { connect, createInbox, type NatsConnection } from 'nats';
 import type { Config } from '../shared/config/index.ts';
 import type { ServiceName } from '../shared/lifecycle.ts';
-import { setPatience } from './manager.ts';
+import { setTimeouts } from './manager.ts';
 
 export type NatsUser = ServiceName | 'admin';
 
@@ -39,7 +39,7 @@ export async function connectNats(
     ...(pass ? { user, pass } : {}),
     ...(config.NATS_URL.startsWith('tls://') ? { tls: {} } : {}),
   });
-  if (config.BROKER_TIMEOUT_MS) setPatience(nc, config.BROKER_TIMEOUT_MS);
+  if (config.BROKER_TIMEOUT_MS) setTimeouts(nc, config.BROKER_TIMEOUT_MS);
   return nc;
 }
 

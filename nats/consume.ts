@@ -14,7 +14,7 @@ import type { Logger } from 'pino';
 import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
 import { privateInbox } from './connect.ts';
-import { Deliveries, Missing } from './deliveries.ts';
+import { Deliveries, isFinal } from './deliveries.ts';
 import { RETRY_CAP_MS, Recovery, resetDurable } from './durable.ts';
 import { placeOf } from './place.ts';
 import { HEARTBEAT_MS, Pulls } from './pulls.ts';
@@ -81,7 +81,7 @@ export class Writer<T> {
     return this.#standing.refusesSince;
   }
 
-  /** What the worker knew of the partition no longer holds: it takes it over again, without giving it away. */
+  /** Takes the partition over again without giving it away: the caller knows that the worker's memory is out of date. */
   retake(): void {
     if (this.#mode === 'active' || this.#mode === 'taking') this.#retake();
   }
@@ -246,7 +246,8 @@ export class Writer<T> {
       try {
         if (!(await this.#attempts.run(batch, current, fence)) || !current()) continue;
       } catch (error) {
-        if (error instanceof Halt && (await this.#isFinal(error)) && current()) return this.#halt(error.message);
+        if (error instanceof Halt && (await isFinal(error, this.#nc, this.#o.stream, this.#log)) && current())
+          return this.#halt(error.message);
         // A Retake: attempts.ts has said why.
         await pause(this.#attempts.retakeWaitMs);
         if (current()) this.#retake();
@@ -260,16 +261,6 @@ export class Writer<T> {
       const rest = (this.#o.apartMs ?? 0) - took;
       if (rest > 1) await pause(rest);
     }
-  }
-
-  /** Not when entries seem to be missing and the stream has them: the next take-over reads them. */
-  async #isFinal(halt: Halt): Promise<boolean> {
-    if (!(halt instanceof Missing)) return true;
-    const { stream } = this.#o;
-    const removed = await halt.areRemoved(this.#nc, stream).catch(() => false);
-    if (!removed)
-      this.#log.warn({ after: halt.after, upTo: halt.last }, 'entries were passed over: reading them again');
-    return removed;
   }
 
   async #watch(): Promise<void> {

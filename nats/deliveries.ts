@@ -1,6 +1,7 @@
 /** What a delivery is to the worker of a partition: the next one, one that it need not look at, or one too far. */
 import { JetStreamApiError } from '@nats-io/jetstream';
 import type { Msg, NatsConnection } from 'nats';
+import type { Logger } from 'pino';
 import { Halt } from './attempts.ts';
 import { manage } from './manager.ts';
 import { HEARTBEAT_MS } from './pulls.ts';
@@ -47,6 +48,14 @@ export class Missing extends Halt {
   }
 }
 const NO_MESSAGE = 10037;
+
+/** False when entries seem to be missing and the stream has them, or does not answer: the next take-over reads them. */
+export async function isFinal(halt: Halt, nc: NatsConnection, stream: string, log: Logger): Promise<boolean> {
+  if (!(halt instanceof Missing)) return true;
+  const removed = await halt.areRemoved(nc, stream).catch(() => false);
+  if (!removed) log.warn({ after: halt.after, upTo: halt.last }, 'entries were passed over: reading them again');
+  return removed;
+}
 
 export class Deliveries {
   readonly #chain: Chain;

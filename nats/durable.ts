@@ -5,7 +5,7 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
-import { manage, patienceOf } from './manager.ts';
+import { manage, timeoutsOf } from './manager.ts';
 import type { StreamSpec } from './topology.ts';
 
 export interface Durable {
@@ -39,7 +39,7 @@ export async function resetDurable(
   const answer = await nc.request(
     `$JS.API.CONSUMER.RESET.${stream}.${consumer.durable_name}`,
     from === undefined ? '' : JSON.stringify({ seq: from }),
-    { timeout: patienceOf(nc).requestMs },
+    { timeout: timeoutsOf(nc).requestMs },
   );
   const info = answer.json() as {
     error?: { description: string };

@@ -163,7 +163,7 @@ export class Gateway {
     const now = Date.now();
     if (this.#resendAt[0]! <= now) {
       this.#resendAt.shift();
-      // What was sent a moment ago is on its way: a notice that went twice would be told twice.
+      // A command that went a moment ago is still on its way: ingest would execute a notice twice.
       if (!this.#away) this.#resend(now - RESEND_MS[0]! / 2);
     }
     for (const [tag, { deadline }] of this.#pending) {
@@ -187,7 +187,7 @@ export class Gateway {
     }
   }
 
-  /** What went before `until`, in its order. ingest knows which messages it has accepted and answers them again. */
+  /** Sends unanswered commands of before `until` again, in their order. ingest recognises messages that it has accepted. */
   #resend(until: number): void {
     for (const [tag, pending] of this.#pending) {
       if (pending.queuedAt > until) continue;

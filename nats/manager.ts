@@ -1,24 +1,24 @@
-/** How long the broker is waited for, and JetStream's API with that patience. */
+/** JetStream's API, and the time-outs that every wait for the broker on a connection has. */
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 
-interface Patience {
+interface Timeouts {
   /** For the acknowledgement of a publish, ms. */
   publishMs: number;
   /** For the answer to a request, ms. */
   requestMs: number;
 }
 const REQUEST_MS = 5_000;
-const DEFAULT: Patience = { publishMs: 10_000, requestMs: REQUEST_MS };
-const patience = new WeakMap<NatsConnection, Patience>();
+const DEFAULT: Timeouts = { publishMs: 10_000, requestMs: REQUEST_MS };
+const timeouts = new WeakMap<NatsConnection, Timeouts>();
 
-/** Said once for each connection, by what made it. */
-export function setPatience(nc: NatsConnection, ms: number): void {
-  patience.set(nc, { publishMs: ms, requestMs: Math.min(ms, REQUEST_MS) });
+/** connectNats calls it once for each connection; `ms` is BROKER_TIMEOUT_MS. */
+export function setTimeouts(nc: NatsConnection, ms: number): void {
+  timeouts.set(nc, { publishMs: ms, requestMs: Math.min(ms, REQUEST_MS) });
 }
 
-export const patienceOf = (nc: NatsConnection): Patience => patience.get(nc) ?? DEFAULT;
+export const timeoutsOf = (nc: NatsConnection): Timeouts => timeouts.get(nc) ?? DEFAULT;
 
-/** Asks nothing of the broker by itself. */
+/** Making it asks nothing of the broker. */
 export const manage = (nc: NatsConnection): Promise<JetStreamManager> =>
-  jetstreamManager(nc, { checkAPI: false, timeout: patienceOf(nc).requestMs });
+  jetstreamManager(nc, { checkAPI: false, timeout: timeoutsOf(nc).requestMs });

@@ -12,8 +12,9 @@ import {
 } from '@nats-io/jetstream';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { pause } from './attempts.ts';
+import { buckets } from './buckets.ts';
 import { connectNats } from './connect.ts';
-import { buckets, type StreamSpec, streams } from './topology.ts';
+import { type StreamSpec, streams } from './topology.ts';
 
 /** A difference that is not made without being told to, e.g. `LOG.retention is limits, topology says workqueue`. */
 export class RefusedChange extends Error {
@@ -219,7 +220,7 @@ function within(want: unknown, have: unknown): boolean {
 
 const HELP = `node nats/provision.ts [--allow-loss] [--help]
 
-Creates and updates the streams, durable consumers and buckets of nats/topology.ts on NATS_URL, as user admin
+Creates and updates the streams, durable consumers and buckets of nats/topology.ts and nats/buckets.ts on NATS_URL, as user admin
 (NATS_SECRET), and brings the schema of DATABASE_URL up to date where that is set, with DATABASE_ROLES=true also a
 database role for each service (see npm run compose-env). Differences that would lose data
 are refused, naming stream and field; --allow-loss makes those that only delete old messages.

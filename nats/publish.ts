@@ -6,7 +6,7 @@
  */
 import { headers, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
 import { privateInbox } from './connect.ts';
-import { patienceOf } from './manager.ts';
+import { timeoutsOf } from './manager.ts';
 import { subject } from './topology.ts';
 
 export interface Outgoing {
@@ -77,7 +77,7 @@ export class Publisher {
   constructor(nc: NatsConnection) {
     this.#nc = nc;
     this.#inbox = privateInbox(nc);
-    this.#timeoutMs = patienceOf(nc).publishMs;
+    this.#timeoutMs = timeoutsOf(nc).publishMs;
     nc.subscribe(`${this.#inbox}.>`, { callback: (error, message) => void (error || this.#hear(message)) });
     this.#timer = setInterval(() => this.#expire(), Math.min(1_000, this.#timeoutMs / 4)).unref();
     void this.#watch();

@@ -34,7 +34,7 @@ export const subject = {
   /** `target` is `all`, or one device's id. */
   inbox: (userId: string, target: string, shards: number) =>
     `inbox.${pad(shardOf(userId, shards))}.${userId}.${target}`,
-  /** How far fanout has written a partition into the shards. */
+  /** fanout's marks: the last entry of a partition that stands in all shards. */
   mark: (partition: number) => `mark.${partition}`,
   /** Core: what is republished from the inbox, and signals between edges about one user. */
   live: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.>`,
@@ -240,30 +240,4 @@ export function streams(config: Config): StreamSpec[] {
       consumers: [],
     },
   ];
-}
-
-/** Buckets are streams named `KV_<bucket>`, laid out as KV clients expect; they hold little and change rarely. */
-export const BUCKETS = [
-  { name: LINEAGE_BUCKET, about: 'Which cursors belong to which stretch of an inbox shard.', history: 1 },
-  { name: FULL_BUCKET, about: 'Users whose inbox is full.', history: 1 },
-] as const;
-
-export function buckets(config: Config): StreamSpec[] {
-  return BUCKETS.map(({ name, about, history }) => ({
-    config: {
-      name: `KV_${name}`,
-      description: about,
-      subjects: [`$KV.${name}.>`],
-      retention: 'limits',
-      storage: 'file',
-      discard: 'new',
-      max_msgs_per_subject: history,
-      max_consumers: 10_000,
-      num_replicas: config.STREAM_REPLICAS,
-      allow_rollup_hdrs: true,
-      deny_delete: true,
-      allow_direct: true,
-    },
-    consumers: [],
-  }));
 }

@@ -28,7 +28,7 @@ export const SETTINGS: Partial<Config> = {
 };
 /** How long nothing may move before what is missing counts as lost. */
 const QUIET_MS = 15_000;
-/** How often is looked whether something moves. */
+/** Pause between two looks whether anything moves. */
 const LOOK_MS = 100;
 /** More than this and memory is not bounded as it should be (I7), MiB. */
 const MEMORY_MIB = 512;
@@ -154,7 +154,7 @@ export class Stage {
   /** Until everybody is online and has everything, or nothing moved for so long. */
   async quiet(fleet: Fleet, patienceMs = QUIET_MS): Promise<void> {
     const { journal } = fleet;
-    /** How much had moved when the whole story was last looked at: a look reads all of history. */
+    /** `journal.moves` at the last check of the whole story, which reads all of history. */
     let looked = -1;
     let [moves, movedAt] = [journal.moves, performance.now()];
     while (performance.now() - movedAt < patienceMs) {

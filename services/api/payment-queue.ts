@@ -3,7 +3,7 @@
  * One look-up and one append (one fsync, in the durable profile) for all of a group; a lone event goes alone and at once.
  */
 import type { NatsConnection } from 'nats';
-import { patienceOf } from '../../nats/manager.ts';
+import { timeoutsOf } from '../../nats/manager.ts';
 import { subject } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { Database } from '../../shared/db/database.ts';
@@ -84,7 +84,7 @@ export class PaymentQueue {
 
   async #append(payments: ReceivedPayment[]): Promise<void> {
     const stored = await this.#nc.request(subject.payments, encodePayments(payments), {
-      timeout: patienceOf(this.#nc).requestMs,
+      timeout: timeoutsOf(this.#nc).requestMs,
     });
     if (stored.json<{ error?: unknown }>().error)
       throw new ApiError('unavailable', 'the event could not be stored; send it again', { retry_after_ms: 5_000 });

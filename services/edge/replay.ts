@@ -7,7 +7,7 @@ import type { ConsumerConfig } from '@nats-io/jetstream';
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription, TimeoutError } from 'nats';
 import { pause } from '../../nats/attempts.ts';
 import { inboxPrefix } from '../../nats/connect.ts';
-import { patienceOf } from '../../nats/manager.ts';
+import { timeoutsOf } from '../../nats/manager.ts';
 import { placeOf } from '../../nats/place.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -72,7 +72,7 @@ export class Replay {
         this.#subjects(place).map(async (one) => {
           if (this.#config.STREAM_REPLICAS > 1) return await this.#lastOf(stream, one);
           const reply = await this.#nc.request(`$JS.API.DIRECT.GET.${stream}.${one}`, '', {
-            timeout: patienceOf(this.#nc).requestMs,
+            timeout: timeoutsOf(this.#nc).requestMs,
           });
           const code = reply.headers?.code ?? 0;
           if (code !== 0 && code !== 404) throw new Error(`${stream}: ${code} ${reply.headers?.description}`);
@@ -85,7 +85,7 @@ export class Replay {
 
   /** As the leader of the stream says: a direct get may be answered by a replica that lags. */
   async #lastOf(stream: string, last_by_subj: string): Promise<number> {
-    const options = { timeout: patienceOf(this.#nc).requestMs };
+    const options = { timeout: timeoutsOf(this.#nc).requestMs };
     const reply = await this.#nc.request(`$JS.API.STREAM.MSG.GET.${stream}`, JSON.stringify({ last_by_subj }), options);
     const { error, message } = reply.json<{
       error?: { err_code: number; description: string };
@@ -102,7 +102,7 @@ export class Replay {
     for (let tries = this.#config.STREAM_REPLICAS > 1 ? LAGGING_TRIES : 1; ; tries--) {
       const reply = await this.#looks.run(() =>
         this.#nc.request(`$JS.API.DIRECT.GET.${inboxStream(shard)}`, asked, {
-          timeout: patienceOf(this.#nc).requestMs,
+          timeout: timeoutsOf(this.#nc).requestMs,
         }),
       );
       if (reply.headers?.code === 0) return Number(reply.headers.get('Nats-Sequence')) - 1;
@@ -188,7 +188,7 @@ export class Replay {
 
   async #call(call: string, body?: unknown): Promise<ApiReply> {
     const reply = await this.#nc.request(`$JS.API.CONSUMER.${call}`, body === undefined ? '' : JSON.stringify(body), {
-      timeout: patienceOf(this.#nc).requestMs,
+      timeout: timeoutsOf(this.#nc).requestMs,
     });
     return reply.json<ApiReply>();
   }

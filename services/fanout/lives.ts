@@ -1,5 +1,5 @@
 /**
- * How far each partition stands in the inbox shards, and where its worker goes on: after a new life of a shard began
+ * Finds where the worker of a partition goes on in the log. After a new life of a shard began
  * (shards.ts), the partitions go back to where the newest marks still count.
  */
 import type { NatsConnection } from 'nats';

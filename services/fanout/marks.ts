@@ -11,7 +11,7 @@
 import { JetStreamApiError, type StoredMsg } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
 import { directBatch } from '../../nats/log.ts';
-import { manage, patienceOf } from '../../nats/manager.ts';
+import { manage, timeoutsOf } from '../../nats/manager.ts';
 import { inboxStream, MARKS, subject } from '../../nats/topology.ts';
 import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
 
@@ -36,11 +36,8 @@ export interface Reached {
 }
 
 const UPTO = 'Sealwire-Upto';
-/**
- * After a partition's last mark items of it come for so long at most: marks are a second apart, and a write that is not
- * acknowledged is given up after ten.
- */
-const TAIL_MS = 15_000;
+/** After a partition's last mark items of it come for BROKER_TIMEOUT_MS and so long at most: marks are a second apart. */
+const TAIL_MS = 5_000;
 const TAIL_BATCH = 1_000;
 /** Of a cluster, whoever is asked may not have the newest mark yet. */
 const MARK_TRIES = 5;
@@ -115,6 +112,7 @@ async function reachedSince(
   at: number,
 ): Promise<Reached> {
   const manager = await manage(nc);
+  const end = at + timeoutsOf(nc).publishMs + TAIL_MS;
   let reached = mark;
   for (let next = mark.seq + 1, got = 1; got > 0; ) {
     got = 0;
@@ -122,7 +120,7 @@ async function reachedSince(
       seq: next,
       batch: TAIL_BATCH,
     })) {
-      if (time.getTime() > at + TAIL_MS) return reached;
+      if (time.getTime() > end) return reached;
       got++;
       next = seq + 1;
       const [of, entry] = header.get(UPTO).split(' ').map(Number);
@@ -151,7 +149,7 @@ export async function writeMark(
     if (!still()) return;
     const about = headers();
     about.set('Nats-Expected-Last-Subject-Sequence', String(old?.seq ?? 0));
-    const options = { headers: about, timeout: patienceOf(nc).requestMs };
+    const options = { headers: about, timeout: timeoutsOf(nc).requestMs };
     const answer = await nc.request(subject.mark(partition), JSON.stringify(mark), options);
     const { error } = answer.json<{ error?: { err_code: number; description: string } }>();
     if (!error) return;

@@ -7,7 +7,7 @@
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
 import { directBatch } from '../../nats/log.ts';
-import { manage, patienceOf } from '../../nats/manager.ts';
+import { manage, timeoutsOf } from '../../nats/manager.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { shardOf, uuid7Time } from '../../shared/ids.ts';
@@ -143,7 +143,7 @@ export class Watch {
 
   async #place(shard: number, cursor: number): Promise<number> {
     const reply = await this.#nc.request(`$JS.API.DIRECT.GET.KV_${LINEAGE_BUCKET}.$KV.${LINEAGE_BUCKET}.${shard}`, '', {
-      timeout: patienceOf(this.#nc).requestMs,
+      timeout: timeoutsOf(this.#nc).requestMs,
     });
     if (reply.headers?.code || reply.data.length === 0) return 0;
     return placeOf(reply.json<Lineage>(), cursor).seq;

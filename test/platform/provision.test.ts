@@ -3,8 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
+import { buckets } from '../../nats/buckets.ts';
 import { provision, RefusedChange } from '../../nats/provision.ts';
-import { buckets, streams } from '../../nats/topology.ts';
+import { streams } from '../../nats/topology.ts';
 import { natsBinary } from '../../services/embedded/nats.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
