@@ -1,5 +1,5 @@
 /** Prekeys of other devices: claimed once, used for a while. */
-import type { ClaimedDevice } from '../shared/contract/keys.ts';
+import type { ClaimedDevice } from '../shared/contract/http/keys.ts';
 import type { PublicDevice } from '../shared/contract/scalars.ts';
 import type { Prekeys, Recipient } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';

@@ -2,7 +2,7 @@
  * A person's key log, checked: every link hashes to the next, and what was seen before is still there. Keep `toJSON()`
  * and go on from it; who compares `head.hash` with that person out of band knows that both were shown the same keys.
  */
-import type { KeyLogLink } from '../shared/contract/keys.ts';
+import type { KeyLogLink } from '../shared/contract/http/keys.ts';
 import type { PublicDevice } from '../shared/contract/scalars.ts';
 import { SealwireError } from './errors.ts';
 import type { Session } from './session.ts';

@@ -1,5 +1,5 @@
 /** Between a Device and its crypto: who is to read a message, whose key it came from. */
-import type { KeyStock } from '../shared/contract/keys.ts';
+import type { KeyStock } from '../shared/contract/http/keys.ts';
 import type { Message, PublicDevice } from '../shared/contract/scalars.ts';
 import { Bundles } from './bundles.ts';
 import type { Signer } from './crypto/ed25519.ts';

@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto';
 import { connect, createInbox, type NatsConnection } from 'nats';
 import type { Config } from '../shared/config/index.ts';
-import type { ServiceName } from '../shared/lifecycle.ts';
-import { setTimeouts } from './manager.ts';
+import type { ServiceName } from '../shared/service.ts';
+import { setTimeouts } from './jetstream-manager.ts';
 
 export type NatsUser = ServiceName | 'admin';
 

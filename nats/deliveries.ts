@@ -2,9 +2,9 @@
 import { JetStreamApiError } from '@nats-io/jetstream';
 import type { Msg, NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { Halt } from './attempts.ts';
-import { manage } from './manager.ts';
-import { HEARTBEAT_MS } from './pulls.ts';
+import { Halt } from './batch-runner.ts';
+import { manage } from './jetstream-manager.ts';
+import { HEARTBEAT_MS } from './pull-requests.ts';
 
 export interface Chain {
   /**

@@ -3,9 +3,9 @@
 import type { ConsumerConfig } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { pause } from './attempts.ts';
 import { Backoff } from './backoff.ts';
-import { manage, timeoutsOf } from './manager.ts';
+import { pause } from './batch-runner.ts';
+import { manage, timeoutsOf } from './jetstream-manager.ts';
 import type { StreamSpec } from './topology.ts';
 
 export interface Durable {

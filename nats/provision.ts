@@ -11,7 +11,7 @@ import {
   type StreamInfo,
 } from '@nats-io/jetstream';
 import { type Config, readConfig } from '../shared/config/index.ts';
-import { pause } from './attempts.ts';
+import { pause } from './batch-runner.ts';
 import { buckets } from './buckets.ts';
 import { connectNats } from './connect.ts';
 import { type StreamSpec, streams } from './topology.ts';

@@ -3,17 +3,17 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
-import { purgeInbox } from '../nats/purge.ts';
+import { purgeInbox } from '../nats/inbox/purge.ts';
 import { brokerOf } from '../nats/url.ts';
-import { renewSigningKey, rotateSigningKey } from '../shared/auth/keys.ts';
-import { openSealer } from '../shared/auth/sealer.ts';
+import { openSealer } from '../shared/auth/blind-index.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
+import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
-import { resealPeople } from '../shared/db/personal.ts';
-import { paymentsSecretOf, tokenOf } from './embedded/admin-token.ts';
-import { type Secrets, secretsThere, UnusableSecrets } from './embedded/data-dir.ts';
-import { postgresUrl } from './embedded/postgres.ts';
+import { resealPeople } from '../shared/db/sealed-columns.ts';
+import { paymentsSecretOf, tokenOf } from './local/admin-token.ts';
+import { type Secrets, secretsThere, UnusableSecrets } from './local/data-dir.ts';
+import { postgresUrl } from './local/postgres.ts';
 
 const HELP = `npm run admin -- rotate-keys         a new key signs access tokens; those signed before stay good until they expire
 npm run admin -- reencrypt           personal fields and their index under the first of PERSONAL_KEYS and PERSONAL_INDEX_KEYS;

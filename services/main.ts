@@ -4,11 +4,11 @@ import { connectNats } from '../nats/connect.ts';
 import { type Config, readConfig, requireFor } from '../shared/config/index.ts';
 import { openDatabase } from '../shared/db/database.ts';
 import { requireSchema } from '../shared/db/migrate.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../shared/lifecycle.ts';
 import { createLog } from '../shared/log.ts';
 import { createMetrics } from '../shared/metrics.ts';
 import { startOps } from '../shared/ops.ts';
-import { watchRefusals } from './refusals.ts';
+import type { Context, Service, ServiceDefinition, ServiceName } from '../shared/service.ts';
+import { watchRefusals } from './publish-refusals.ts';
 
 /** In the order in which they open; they close the other way round, so that clients are let go first. */
 const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {

@@ -1,5 +1,5 @@
 /** `npm start`: without names everything on this machine, with names only these services in this process. */
-import { startAll } from './embedded/tree.ts';
+import { startAll } from './local/process-tree.ts';
 import { SERVICE_NAMES, serve, serviceNames } from './main.ts';
 
 const HELP = `npm start                  nats-server, Postgres and all services on this machine, in DATA_DIR (./data)

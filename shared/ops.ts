@@ -4,7 +4,7 @@
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Context } from './lifecycle.ts';
+import type { Context } from './service.ts';
 
 export interface Reply {
   status: number;

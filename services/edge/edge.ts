@@ -3,18 +3,18 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import type { CommandLimits } from '../../nats/command-limits.ts';
 import type { Gateway } from '../../nats/gateway.ts';
-import type { Revocations } from '../../shared/auth/revocations.ts';
+import type { Revocations } from '../../nats/revocations.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
 import type { Metrics } from '../../shared/metrics.ts';
-import type { Away } from './away.ts';
-import type { Cursors } from './cursors.ts';
-import type { Delivered } from './delivered.ts';
-import type { People } from './people.ts';
-import type { Presence } from './presence.ts';
-import type { Replay } from './replay.ts';
-import type { Session } from './session.ts';
-import type { Shards } from './shards.ts';
+import type { Session } from './connections/connection.ts';
+import type { Cursors } from './delivery/cursor-writer.ts';
+import type { Delivered } from './delivery/delivery-receipts.ts';
+import type { People } from './delivery/live-subscriptions.ts';
+import type { Away } from './offline/consumer-scheduler.ts';
+import type { Replay } from './offline/device-consumers.ts';
+import type { Shards } from './offline/inbox-shards.ts';
+import type { Presence } from './offline/presence.ts';
 
 export interface Edge {
   config: Config;

@@ -4,23 +4,23 @@
  */
 import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
+import { watchRevocations } from '../../nats/revocations.ts';
 import { subject } from '../../nats/topology.ts';
-import { watchRevocations } from '../../shared/auth/revocations.ts';
 import { CLOSE } from '../../shared/contract/frames.ts';
 import { openDatabase } from '../../shared/db/database.ts';
 import { shardOf } from '../../shared/ids.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
-import { Away } from './away.ts';
-import { startClock } from './clock.ts';
-import { Cursors } from './cursors.ts';
-import { Delivered } from './delivered.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import { startClock } from './connections/housekeeping.ts';
+import { Cursors } from './delivery/cursor-writer.ts';
+import { Delivered } from './delivery/delivery-receipts.ts';
+import { People } from './delivery/live-subscriptions.ts';
 import type { Edge } from './edge.ts';
-import { People } from './people.ts';
-import { Presence } from './presence.ts';
-import { Replay } from './replay.ts';
-import { listen } from './server.ts';
-import { Shards } from './shards.ts';
+import { Away } from './offline/consumer-scheduler.ts';
+import { Replay } from './offline/device-consumers.ts';
+import { Shards } from './offline/inbox-shards.ts';
+import { Presence } from './offline/presence.ts';
+import { listen } from './websocket-server.ts';
 
 /** Clients are spread over so long when an edge goes down: 2 ms for each, within bounds. */
 const SPREAD_MS = { each: 2, least: 50, most: 3_000 };

@@ -2,14 +2,15 @@
  * events: LOG and the outbox → EVENTS. What a partition's entries made happen is told once and in order: each message
  * says up to which entry it tells, and is taken only after the one that this worker saw last.
  */
-import { Retake } from '../../nats/consume.ts';
-import { logHead } from '../../nats/log.ts';
-import { logWriters } from '../../nats/log-writer.ts';
-import { PublishError, Publisher } from '../../nats/publish.ts';
-import { earliest } from '../../nats/standing.ts';
+
+import { earliest } from '../../nats/consumer-monitor.ts';
+import { logWriters } from '../../nats/log-consumers.ts';
+import { logHead } from '../../nats/log-reader.ts';
+import { Retake } from '../../nats/partition-consumer.ts';
+import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { encodeLines } from '../../shared/pipeline/events.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { linesOf } from './handle.ts';
 import { Outbox } from './outbox.ts';
 import { about, type Place, readPlace } from './store.ts';

@@ -1,6 +1,6 @@
 /** event_outbox → EVENTS: published, then deleted. What dies in between is published again under the same id. */
 import type { Logger } from 'pino';
-import type { Publisher } from '../../nats/publish.ts';
+import type { Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import type { EventName } from '../../shared/contract/events.ts';
 import type { Database } from '../../shared/db/database.ts';

@@ -2,7 +2,7 @@
 
 import { JetStreamApiError } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
-import { manage } from '../../nats/manager.ts';
+import { manage } from '../../nats/jetstream-manager.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 
 export interface Place {

@@ -3,22 +3,23 @@
  * one batch per shard, acknowledged as a whole. Then the senders hear `sent`. What is written twice after a fault is
  * dropped by devices, which know messages by their id.
  */
-import { pause } from '../../nats/attempts.ts';
+
 import { Backoff } from '../../nats/backoff.ts';
-import { type Delivered, Retake } from '../../nats/consume.ts';
-import { logWriters } from '../../nats/log-writer.ts';
-import { PublishError, Publisher } from '../../nats/publish.ts';
-import { earliest } from '../../nats/standing.ts';
+import { pause } from '../../nats/batch-runner.ts';
+import { earliest } from '../../nats/consumer-monitor.ts';
+import { logWriters } from '../../nats/log-consumers.ts';
+import { type Delivered, Retake } from '../../nats/partition-consumer.ts';
+import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
-import { Items } from './handle.ts';
-import { Lives } from './lives.ts';
-import { upTo } from './marks.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import { upTo } from './checkpoints.ts';
+import { Items } from './inbox-items.ts';
+import { Lives } from './inbox-recovery.ts';
 import { Members } from './members.ts';
 import { Quota } from './quota.ts';
-import { Removed } from './removed.ts';
+import { Removed } from './removed-devices.ts';
 
 const MARK_MS = 1_000;
 /** How often is looked while what the broker may have lost is being written again. */

@@ -9,14 +9,14 @@ import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import { type NatsConnection, nanos } from 'nats';
 import type { Logger } from 'pino';
-import { manage } from '../../nats/manager.ts';
+import { type Lineage, placeOf } from '../../nats/inbox/cursor-map.ts';
+import type { FullFor } from '../../nats/inbox/full.ts';
+import { manage } from '../../nats/jetstream-manager.ts';
 import { FULL_BUCKET, inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
+import { Gate } from '../../shared/async/semaphore.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Query } from '../../shared/db/database.ts';
-import { Gate } from '../../shared/gate.ts';
 import { shardOf, uuid7Time } from '../../shared/ids.ts';
-import type { FullFor } from '../../shared/pipeline/full.ts';
-import { type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
 
 /** Posts to groups may fill so much of a quota: the rest is kept for people who write to the person. */
 const GROUPS_SHARE = 0.75;

@@ -2,12 +2,13 @@
  * history: LOG → Postgres. Everything that waited in a partition is one transaction, which also moves the position:
  * an entry is in the projection exactly once, whatever dies when.
  */
-import { type Delivered, Halt, Retake } from '../../nats/consume.ts';
-import { logHead } from '../../nats/log.ts';
-import { logWriters } from '../../nats/log-writer.ts';
+
+import { logWriters } from '../../nats/log-consumers.ts';
+import { logHead } from '../../nats/log-reader.ts';
+import { type Delivered, Halt, Retake } from '../../nats/partition-consumer.ts';
 import { subject } from '../../nats/topology.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { Conflict } from './conflicts.ts';
 import { Moved, noRows, type Position, type Rows, readPosition, sort, write } from './store.ts';
 import { Trimmer } from './trim.ts';

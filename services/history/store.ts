@@ -99,7 +99,7 @@ async function insertConversations(query: Query, partition: number, records: Con
   );
 }
 
-/** Less than the api waits after a deletion for what may still come in, see services/api/erase.ts. */
+/** Less than the api waits after a deletion for what may still come in, see services/api/jobs/erase.ts. */
 const LATE_MS = 5 * 60_000;
 
 /** Who deleted the account long ago was erased before these came in: the api has to do it again. */

@@ -7,8 +7,8 @@
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { Backoff } from '../../nats/backoff.ts';
-import { directBatch, logHead } from '../../nats/log.ts';
-import { manage } from '../../nats/manager.ts';
+import { manage } from '../../nats/jetstream-manager.ts';
+import { directBatch, logHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 
 export interface TrimOptions {

@@ -1,15 +1,15 @@
 /** ingest: INGRESS → LOG. Numbers the messages of each conversation; one worker a partition, see worker.ts. */
 import { Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
-import { Writer } from '../../nats/consume.ts';
-import { Publisher } from '../../nats/publish.ts';
-import { earliest } from '../../nats/standing.ts';
+import { earliest } from '../../nats/consumer-monitor.ts';
+import { decodeFullFor, type FullFor } from '../../nats/inbox/full.ts';
+import { Writer } from '../../nats/partition-consumer.ts';
+import { Publisher } from '../../nats/publisher.ts';
 import { consumer, FULL_BUCKET, INGRESS, streams } from '../../nats/topology.ts';
 import { openDatabase } from '../../shared/db/database.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodeCommands } from '../../shared/pipeline/commands.ts';
-import { decodeFullFor, type FullFor } from '../../shared/pipeline/full.ts';
-import { guardStore } from './lookups.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import { guardStore } from './guarded-store.ts';
 import { PersonCache } from './person-cache.ts';
 import { openStore } from './store.ts';
 import { IngestWorker } from './worker.ts';

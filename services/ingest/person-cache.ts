@@ -2,7 +2,7 @@
  * People whom ingest knows: their devices, and their greatest client message id. All partitions of a process share them.
  * Core events (`people.<user>`) say when something known is out of date.
  */
-import { BatchCache } from './cache.ts';
+import { BatchCache } from './batch-cache.ts';
 import type { Person, Store } from './store.ts';
 
 /** Look-ups of one call: who is changed again and again meanwhile is taken as found at last. */

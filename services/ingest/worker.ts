@@ -4,19 +4,19 @@
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { type Delivered, Retake } from '../../nats/consume.ts';
-import { PublishError, type Publisher } from '../../nats/publish.ts';
+import type { FullFor } from '../../nats/inbox/full.ts';
+import { type Delivered, Retake } from '../../nats/partition-consumer.ts';
+import { PublishError, type Publisher } from '../../nats/publisher.ts';
 import { LOG } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Metrics } from '../../shared/metrics.ts';
-import { isOutage } from '../../shared/outage.ts';
 import type { decodeCommands, Incoming, Reply } from '../../shared/pipeline/commands.ts';
-import type { FullFor } from '../../shared/pipeline/full.ts';
-import { Decider, type Decision, type Loaded, unavailable } from './handle.ts';
-import type { GuardedStore } from './lookups.ts';
+import { isOutage } from '../../shared/transient.ts';
+import { Decider, type Decision, type Loaded, unavailable } from './command-handler.ts';
+import type { GuardedStore } from './guarded-store.ts';
+import { PartitionState } from './partition-state.ts';
 import type { PersonCache } from './person-cache.ts';
-import { restoreState } from './restore.ts';
-import { PartitionState } from './state.ts';
+import { restoreState } from './restore-state.ts';
 import { type Accepted, sentKey } from './store.ts';
 
 export type Batch = ReturnType<typeof decodeCommands>;

@@ -3,13 +3,14 @@
  * written down once for ever by its key; then its conversations are told, and it is marked. Whatever dies in between, the
  * batch comes again and goes on where it was, and nobody hears twice: a conversation takes a payment only forward.
  */
-import { type Delivered, Writer } from '../../nats/consume.ts';
+
 import { Gateway } from '../../nats/gateway.ts';
+import { type Delivered, Writer } from '../../nats/partition-consumer.ts';
 import { consumer, PAYMENTS, streams } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { PaymentState } from '../../shared/contract/payments.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
 import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { type Place, record, told } from './store.ts';
 
 async function open(context: Context): Promise<Service> {

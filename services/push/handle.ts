@@ -1,5 +1,5 @@
 /** What push decides: which items wake a device, and what follows from how an attempt ended. Pure. */
-import { item } from '../../shared/pipeline/item.ts';
+import { item } from '../../nats/inbox/item.ts';
 
 const WAKING = new Set(['message.created', 'payment.updated', 'call.signal']);
 

@@ -4,13 +4,13 @@
  * goes out it is asked once more whether the device is away, not muted, and still has something waiting.
  */
 import { subject } from '../../nats/topology.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
-import { isOutage } from '../../shared/outage.ts';
 import type { PresenceChange } from '../../shared/pipeline/presence.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import { isOutage } from '../../shared/transient.ts';
 import { next } from './handle.ts';
 import { openSenders } from './senders.ts';
 import * as store from './store.ts';
-import { Watch } from './watch.ts';
+import { Watch } from './wake-watcher.ts';
 
 const PAGE = 1_000;
 const TICK_MS = 1_000;

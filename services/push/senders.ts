@@ -1,7 +1,7 @@
 /** One way to each provider. A wake-up says nothing but that there is something. */
 import { readFileSync } from 'node:fs';
 import type { Config } from '../../shared/config/index.ts';
-import type { Provider, PushTarget } from '../../shared/contract/push.ts';
+import type { Provider, PushTarget } from '../../shared/contract/http/push.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { openApns } from './apns.ts';
 import { openFcm } from './fcm.ts';

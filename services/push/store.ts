@@ -1,5 +1,5 @@
 /** Devices with a push target as they stand in Postgres: away or not, woken or not, and when to look again. */
-import type { PushTarget } from '../../shared/contract/push.ts';
+import type { PushTarget } from '../../shared/contract/http/push.ts';
 import type { Database } from '../../shared/db/database.ts';
 import type { Schedule } from './handle.ts';
 

@@ -4,7 +4,7 @@ import webpush from 'web-push';
 import { vapidKeys } from '../../shared/auth/vapid.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
-import { AddressRefused, guardedLookup, literal, openGuard } from '../../shared/webhooks/address.ts';
+import { AddressRefused, guardedLookup, literal, openGuard } from '../../shared/egress-guard.ts';
 import type { Sent } from './handle.ts';
 import { reasonOf, retryAfter, type Sender, type TargetOf } from './senders.ts';
 

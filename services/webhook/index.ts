@@ -2,19 +2,19 @@
  * webhook: EVENTS → deliveries in Postgres → signed POSTs. An event is acknowledged once its deliveries are rows; from
  * then on Postgres says what is due, and every process of this service takes its share.
  */
-import { Writer } from '../../nats/consume.ts';
+import { Writer } from '../../nats/partition-consumer.ts';
 import { consumer, EVENTS, streams, subject } from '../../nats/topology.ts';
-import type { Context, Service, ServiceDefinition } from '../../shared/lifecycle.ts';
+import { openGuard, type Resolve } from '../../shared/egress-guard.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
-import { openGuard, type Resolve } from '../../shared/webhooks/address.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { insertDeliveries } from '../../shared/webhooks/deliveries.ts';
 import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
-import { AddressBook, ordersOf } from './book.ts';
-import { Dispatcher } from './dispatch.ts';
-import { fromEnvironment } from './environment.ts';
-import { openPoster } from './post.ts';
-import { recoverStep } from './recover.ts';
-import { sweep } from './sweep.ts';
+import { sweep } from './cleanup.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { AddressBook, ordersOf } from './endpoint-cache.ts';
+import { fromEnvironment } from './environment-endpoints.ts';
+import { openPoster } from './poster.ts';
+import { recoverStep } from './recovery.ts';
 
 const CHORES_MS = 1_000;
 const SWEEP_EVERY = 60;

@@ -6,8 +6,8 @@ import type { Config } from '../config/index.ts';
 import type { Database } from '../db/database.ts';
 import { uuid7 } from '../ids.ts';
 import { ALG, expired, NAME, readAccessToken, TYP, type Unchecked, unauthenticated } from './access-token.ts';
-import { type Keys, openKeys } from './keys.ts';
 import { hashSecret, newSecret } from './secrets.ts';
+import { type Keys, openKeys } from './signing-keys.ts';
 
 export interface Identity {
   user_id: string;

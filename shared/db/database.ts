@@ -3,7 +3,7 @@ import { MikroORM, type Options } from '@mikro-orm/postgresql';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
-import { isOutage } from '../outage.ts';
+import { isOutage } from '../transient.ts';
 import { entities } from './entities.ts';
 
 /**

@@ -4,7 +4,7 @@
  */
 
 import { defineEntity, type InferEntity, p } from '@mikro-orm/core';
-import type { PushTarget } from '../contract/push.ts';
+import type { PushTarget } from '../contract/http/push.ts';
 
 export const User = defineEntity({
   name: 'User',
@@ -14,7 +14,7 @@ export const User = defineEntity({
     number: p.string().length(8).unique(),
     password_hash: p.text().nullable(),
     username: p.text().nullable(),
-    /** Sealed, see shared/auth/sealer.ts. */
+    /** Sealed, see shared/auth/blind-index.ts. */
     name_sealed: p.blob().nullable(),
     bio: p.text().nullable(),
     birthdate_sealed: p.blob().nullable(),

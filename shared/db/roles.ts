@@ -4,7 +4,7 @@
  */
 import { createHmac } from 'node:crypto';
 import type { Config } from '../config/index.ts';
-import type { ServiceName } from '../lifecycle.ts';
+import type { ServiceName } from '../service.ts';
 import { openDatabase } from './database.ts';
 
 const ALL = ['select', 'insert', 'update', 'delete'];

@@ -1,11 +1,11 @@
 /** Endpoints as rows: checked, sealed, written. For the API and for those from the environment. */
 import { promises as dns } from 'node:dns';
-import type { Sealing } from '../auth/sealing.ts';
+import type { Sealing } from '../auth/encryption.ts';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
-import type { ChangeEndpoint, CreateEndpoint } from '../contract/webhooks.ts';
+import type { ChangeEndpoint, CreateEndpoint } from '../contract/http/webhooks.ts';
 import type { Query } from '../db/database.ts';
-import { type Guard, literal } from './address.ts';
+import { type Guard, literal } from '../egress-guard.ts';
 import { newEndpointSecret } from './secrets.ts';
 
 const invalid = (field: string, reason: string): never => {

@@ -1,7 +1,7 @@
 /** Secrets of endpoints: HMAC and ed25519 (Standard Webhooks), sealed at rest. */
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { derivedKey } from '../auth/derived.ts';
-import { openSealing, readSealingKeys, type Sealing, sealingKey } from '../auth/sealing.ts';
+import { openSealing, readSealingKeys, type Sealing, sealingKey } from '../auth/encryption.ts';
 import type { Config } from '../config/index.ts';
 
 export interface EndpointSecret {

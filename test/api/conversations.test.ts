@@ -1,5 +1,5 @@
 import test from 'ava';
-import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
 import { directConversationId, uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';

@@ -2,8 +2,8 @@
 import { strict as assert } from 'node:assert';
 import type { ErrorBody } from '../../shared/contract/errors.ts';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/people.ts';
-import { type BodyOf, type ReplyOf, ROUTES, type Route, type RouteName } from '../../shared/contract/routes.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import { type BodyOf, type ReplyOf, ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';
 
 export interface Ask {

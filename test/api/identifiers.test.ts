@@ -1,7 +1,7 @@
 /** In which one form people's names are stored and compared, and what is no name. */
 import test from 'ava';
 import fc from 'fast-check';
-import { type IdentifierKind, normalise, recognise } from '../../services/api/identifiers.ts';
+import { type IdentifierKind, normalise, recognise } from '../../services/api/accounts/identifiers.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 

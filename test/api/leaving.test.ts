@@ -4,7 +4,7 @@ import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { consumer, inboxStream } from '../../nats/topology.ts';
 import { noRows, write } from '../../services/history/store.ts';
-import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';

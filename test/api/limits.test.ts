@@ -1,7 +1,7 @@
 /** Limits and lock-outs: exact under concurrency, the same for accounts that are not there, shared and lasting. */
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
-import { addressKey, openLimits } from '../../shared/auth/limits.ts';
+import { addressKey, openLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { account, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';

@@ -1,9 +1,9 @@
 /** Who may call what: one row for each route. The tests in matrix.test.ts are made from this and from the routes. */
 import { strict as assert } from 'node:assert';
 import type { ErrorCode } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/people.ts';
-import type { Scope } from '../../shared/contract/route.ts';
-import type { RouteName } from '../../shared/contract/routes.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { Scope } from '../../shared/contract/http/route.ts';
+import type { RouteName } from '../../shared/contract/http/routes.ts';
 import type { Api, Ask } from './http.ts';
 
 /** The things of one person, made for one row. */

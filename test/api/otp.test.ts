@@ -1,6 +1,6 @@
 /** Logging in by one-time code. */
 import test from 'ava';
-import { openSealer } from '../../shared/auth/sealer.ts';
+import { openSealer } from '../../shared/auth/blind-index.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';

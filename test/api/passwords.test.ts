@@ -1,12 +1,12 @@
 /** The thread that hashes passwords: it may end at any time. */
 import { Worker } from 'node:worker_threads';
 import test from 'ava';
-import { openPasswords, type PasswordOptions } from '../../shared/auth/passwords.ts';
+import { openPasswords, type PasswordOptions } from '../../services/api/auth/passwords.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 
 /** Slow enough that none of some passwords is through when the thread is told to end. */
 const config = { ARGON2_MEMORY_KIB: 16_384, ARGON2_PASSES: 2, PASSWORD_QUEUE_MAX: 100 };
-const file = new URL('../../shared/auth/hash-worker.ts', import.meta.url);
+const file = new URL('../../services/api/auth/hash-worker.ts', import.meta.url);
 async function open(options: PasswordOptions = {}) {
   const threads: Worker[] = [];
   const passwords = await openPasswords(config, createMetrics(), {

@@ -1,7 +1,7 @@
 /** What two calls at the same moment must not make possible. */
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
-import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
 import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, type Got, QUICK } from './http.ts';

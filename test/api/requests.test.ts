@@ -2,8 +2,8 @@ import { request } from 'node:http';
 import test from 'ava';
 import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/people.ts';
-import { ROUTES, type Route, type RouteName } from '../../shared/contract/routes.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 

@@ -2,7 +2,7 @@
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { readConfig } from '../../shared/config/index.ts';
-import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
 import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';

@@ -9,10 +9,10 @@ import {
   jwtVerify,
   SignJWT,
 } from 'jose';
-import { renewSigningKey, rotateSigningKey } from '../../shared/auth/keys.ts';
+import { renewSigningKey, rotateSigningKey } from '../../shared/auth/signing-keys.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 

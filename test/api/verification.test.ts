@@ -1,7 +1,7 @@
 /** Registration with verification on, by email over real SMTP and by phone over HTTP. */
 import test from 'ava';
 import { Session } from '../../client/index.ts';
-import type { BodyOf } from '../../shared/contract/routes.ts';
+import type { BodyOf } from '../../shared/contract/http/routes.ts';
 import { Raw } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { Api, type Got, QUICK } from './http.ts';

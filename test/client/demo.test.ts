@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import test from 'ava';
 
 const run = promisify(execFile);
-const demo = (...words: string[]) => run(process.execPath, ['client/demo/main.ts', ...words], { timeout: 180_000 });
+const demo = (...words: string[]) => run(process.execPath, ['demo/main.ts', ...words], { timeout: 180_000 });
 
 test('[O08] [O01] npm run demo tells the main job to its end', async (t) => {
   const { stdout, stderr } = await demo();

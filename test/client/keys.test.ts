@@ -12,7 +12,7 @@ import {
   Session,
   updateDevice,
 } from '../../client/index.ts';
-import type { KeyLogLink, KeyStock } from '../../shared/contract/keys.ts';
+import type { KeyLogLink, KeyStock } from '../../shared/contract/http/keys.ts';
 import type { Device } from '../../shared/contract/scalars.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { another, listen, person } from './people.ts';

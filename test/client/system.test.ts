@@ -1,7 +1,7 @@
 /** The client library against the whole system: real broker, real database, every service. */
 import test from 'ava';
-import { openLook } from '../../client/demo/look.ts';
 import { Device, webTransport } from '../../client/index.ts';
+import { openLook } from '../../demo/broker-view.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { another, listen, person, sealing } from './people.ts';
 import { until } from './server.ts';

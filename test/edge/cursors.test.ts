@@ -1,6 +1,6 @@
 /** What an edge knows of cursors that a look into the database, begun before they were committed, does not. */
 import test from 'ava';
-import { Cursors } from '../../services/edge/cursors.ts';
+import { Cursors } from '../../services/edge/delivery/cursor-writer.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { type Env, startEnv } from '../env/index.ts';

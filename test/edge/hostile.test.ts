@@ -1,9 +1,9 @@
 /** One client that wants to hurt the others: what it may cost them is bounded. */
 import test from 'ava';
 import type { Session } from '../../client/index.ts';
+import { Pages } from '../../services/edge/commands/history-pages.ts';
+import { Session as EdgeSession, type Socket } from '../../services/edge/connections/connection.ts';
 import type { Edge } from '../../services/edge/edge.ts';
-import { Pages } from '../../services/edge/pages.ts';
-import { Session as EdgeSession, type Socket } from '../../services/edge/session.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { account, Raw, until } from './devices.ts';

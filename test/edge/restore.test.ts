@@ -2,9 +2,9 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import { Kvm } from '@nats-io/kv';
 import test from 'ava';
+import { beginLife, type Lineage } from '../../nats/inbox/cursor-map.ts';
+import { encodeItem } from '../../nats/inbox/item.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
-import { encodeItem } from '../../shared/pipeline/item.ts';
-import { beginLife, type Lineage } from '../../shared/pipeline/lineage.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { account, close, Phone, until } from './devices.ts';
 

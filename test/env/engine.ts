@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { Engine } from '../../services/embedded/engine.ts';
+import type { Engine } from '../../services/local/engine.ts';
 
 /** A server that a test may kill and start again; it comes back on its port with its data. */
 export class TestEngine {

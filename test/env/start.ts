@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { guard, unguard } from '../../services/embedded/watchdog.ts';
+import { guard, unguard } from '../../services/local/watchdog.ts';
 
 const START = fileURLToPath(new URL('../../services/start.ts', import.meta.url));
 const READY_MS = 180_000;

@@ -17,9 +17,9 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { secretsOf } from '../../services/embedded/data-dir.ts';
-import { startPostgres } from '../../services/embedded/postgres.ts';
-import { postgresPlace } from '../../services/embedded/postgres-place.ts';
+import { secretsOf } from '../../services/local/data-dir.ts';
+import { startPostgres } from '../../services/local/postgres.ts';
+import { postgresPlace } from '../../services/local/postgres-home.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { Disk, diskMissing } from '../../bench/faults/disk.ts';
-import { freeBytesOf } from '../../services/embedded/broker-care.ts';
+import { freeBytesOf } from '../../services/local/broker-monitor.ts';
 import { account, close, Phone, until } from '../edge/devices.ts';
 import { PATIENCE_MS } from '../env/settle.ts';
 import { Start } from '../env/start.ts';

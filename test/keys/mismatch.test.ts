@@ -2,7 +2,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { Session } from '../../client/index.ts';
-import { checkDevices } from '../../services/ingest/devices.ts';
+import { checkDevices } from '../../services/ingest/envelopes.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';

@@ -1,7 +1,7 @@
 /** One-time keys, backups and the key log. */
 import { createHash } from 'node:crypto';
 import test from 'ava';
-import type { LoggedIn } from '../../shared/contract/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/people.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { Raw, until } from '../edge/devices.ts';

@@ -1,6 +1,6 @@
 /** The two people of a payment, and what webhooks are told of it. */
 import { jetstreamManager } from '@nats-io/jetstream';
-import { directBatch } from '../../nats/log.ts';
+import { directBatch } from '../../nats/log-reader.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 import type { Payment } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';

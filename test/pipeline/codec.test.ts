@@ -1,5 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
+import { beginLife, cursorOf, type Lineage, placeOf } from '../../nats/inbox/cursor-map.ts';
+import { encodeItem, item, uuidBytes, WANTS_DELIVERED } from '../../nats/inbox/item.ts';
 import { directConversationId, uuid7, uuid7Time } from '../../shared/ids.ts';
 import {
   CommandBatch,
@@ -9,8 +11,6 @@ import {
   unpackEnvelopes,
 } from '../../shared/pipeline/commands.ts';
 import { decodeEntry, EntryWriter, type MessageRecord } from '../../shared/pipeline/entry.ts';
-import { encodeItem, item, uuidBytes, WANTS_DELIVERED } from '../../shared/pipeline/item.ts';
-import { beginLife, cursorOf, type Lineage, placeOf } from '../../shared/pipeline/lineage.ts';
 
 const uuid = fc.constant(0).map(() => uuid7());
 const literal = fc.string({ unit: 'binary', minLength: 1 }).map((text) => JSON.stringify(text));

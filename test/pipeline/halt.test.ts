@@ -4,10 +4,10 @@ import test from 'ava';
 import { consumer, DEAD, LOG, subject } from '../../nats/topology.ts';
 import { Members } from '../../services/fanout/members.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/lifecycle.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { EntryWriter, type LogMeta, type LogRecord, type PaymentRecord } from '../../shared/pipeline/entry.ts';
+import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
 import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
 

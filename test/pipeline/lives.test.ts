@@ -2,10 +2,10 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import type { NatsConnection } from 'nats';
-import { Writer } from '../../nats/consume.ts';
+import { Writer } from '../../nats/partition-consumer.ts';
 import { consumer, inboxStream, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
-import { Lives, type Start } from '../../services/fanout/lives.ts';
-import { reachedIn, readMark, upTo } from '../../services/fanout/marks.ts';
+import { reachedIn, readMark, upTo } from '../../services/fanout/checkpoints.ts';
+import { Lives, type Start } from '../../services/fanout/inbox-recovery.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { until } from '../edge/devices.ts';

@@ -1,11 +1,11 @@
 /** Gateway-level helpers of the pipeline's tests: people straight in Postgres, inboxes read as the broker holds them. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
-import { directBatch } from '../../nats/log.ts';
+import { item } from '../../nats/inbox/item.ts';
+import { directBatch } from '../../nats/log-reader.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
 import { directConversationId, shardOf, uuid7 } from '../../shared/ids.ts';
 import type { SendCommand } from '../../shared/pipeline/commands.ts';
-import { item } from '../../shared/pipeline/item.ts';
 import type { Env } from '../env/index.ts';
 
 export interface Person {

@@ -1,7 +1,7 @@
 /** The pin of a partition, which the broker gives to one worker at a time and renews by pull requests only. */
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
-import { Writer } from '../../nats/consume.ts';
+import { Writer } from '../../nats/partition-consumer.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';

@@ -2,9 +2,9 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { headers, type Msg } from 'nats';
-import { Writer } from '../../nats/consume.ts';
 import { Deliveries, Missing } from '../../nats/deliveries.ts';
-import { Publisher } from '../../nats/publish.ts';
+import { Writer } from '../../nats/partition-consumer.ts';
+import { Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';

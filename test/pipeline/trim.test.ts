@@ -2,13 +2,13 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
-import { logHead } from '../../nats/log.ts';
+import { logHead } from '../../nats/log-reader.ts';
 import { provision } from '../../nats/provision.ts';
 import { LOG, subject } from '../../nats/topology.ts';
 import { Trimmer } from '../../services/history/trim.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/lifecycle.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
+import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
 import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { type Person, person, toPerson } from './people.ts';

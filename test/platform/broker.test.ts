@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import test from 'ava';
-import { secretsOf } from '../../services/embedded/data-dir.ts';
-import { until } from '../../services/embedded/engine.ts';
-import { startNats } from '../../services/embedded/nats.ts';
+import { secretsOf } from '../../services/local/data-dir.ts';
+import { until } from '../../services/local/engine.ts';
+import { startNats } from '../../services/local/nats.ts';
 import { startEnv } from '../env/index.ts';
 
 test('[O02] a broker that came back without provisioning is made whole by those who need it', async (t) => {

@@ -7,7 +7,7 @@ import test from 'ava';
 import { natsConfOf } from '../../nats/conf.ts';
 import { connectNats } from '../../nats/connect.ts';
 import { provision } from '../../nats/provision.ts';
-import { until } from '../../services/embedded/engine.ts';
+import { until } from '../../services/local/engine.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { Cluster } from '../env/cluster.ts';
 

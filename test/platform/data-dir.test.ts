@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
-import { lockDataDir, secretsOf } from '../../services/embedded/data-dir.ts';
-import { until } from '../../services/embedded/engine.ts';
+import { lockDataDir, secretsOf } from '../../services/local/data-dir.ts';
+import { until } from '../../services/local/engine.ts';
 import { readConfig } from '../../shared/config/index.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-data-dir-'));

@@ -2,8 +2,8 @@ import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { lockDataDir, secretsOf } from '../../services/embedded/data-dir.ts';
-import { natsBinary, startNats } from '../../services/embedded/nats.ts';
+import { lockDataDir, secretsOf } from '../../services/local/data-dir.ts';
+import { natsBinary, startNats } from '../../services/local/nats.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;

@@ -6,7 +6,7 @@ import test from 'ava';
 import { buckets } from '../../nats/buckets.ts';
 import { provision, RefusedChange } from '../../nats/provision.ts';
 import { streams } from '../../nats/topology.ts';
-import { natsBinary } from '../../services/embedded/nats.ts';
+import { natsBinary } from '../../services/local/nats.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;

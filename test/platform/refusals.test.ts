@@ -3,13 +3,13 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { BrokerCare, type BrokerCareOptions } from '../../services/embedded/broker-care.ts';
-import { startAll } from '../../services/embedded/tree.ts';
-import { watchRefusals } from '../../services/refusals.ts';
+import { BrokerCare, type BrokerCareOptions } from '../../services/local/broker-monitor.ts';
+import { startAll } from '../../services/local/process-tree.ts';
+import { watchRefusals } from '../../services/publish-refusals.ts';
 import { readConfig } from '../../shared/config/index.ts';
-import type { Service, ServiceName } from '../../shared/lifecycle.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
+import type { Service, ServiceName } from '../../shared/service.ts';
 import { until } from '../edge/devices.ts';
 import { readyStatus } from '../env/start.ts';
 

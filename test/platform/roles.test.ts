@@ -9,7 +9,7 @@ import { adminToken } from '../../shared/auth/derived.ts';
 import { type Config, readConfig, requireFor } from '../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { grantRoles, roleOf } from '../../shared/db/roles.ts';
-import type { ServiceName } from '../../shared/lifecycle.ts';
+import type { ServiceName } from '../../shared/service.ts';
 import { QUICK } from '../api/http.ts';
 import { read } from '../docs/blocks.ts';
 import { account, close, Phone, until } from '../edge/devices.ts';

@@ -5,8 +5,8 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { connectNats } from '../../nats/connect.ts';
 import { provision } from '../../nats/provision.ts';
-import { secretsOf } from '../../services/embedded/data-dir.ts';
-import { startNats } from '../../services/embedded/nats.ts';
+import { secretsOf } from '../../services/local/data-dir.ts';
+import { startNats } from '../../services/local/nats.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { type Env, startEnv } from '../env/index.ts';
 

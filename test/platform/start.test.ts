@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { connectNats } from '../../nats/connect.ts';
-import { secretsOf } from '../../services/embedded/data-dir.ts';
-import { until } from '../../services/embedded/engine.ts';
+import { secretsOf } from '../../services/local/data-dir.ts';
+import { until } from '../../services/local/engine.ts';
 import { descendants, readyStatus, Start } from '../env/start.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-start-'));

@@ -2,7 +2,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { next } from '../../services/push/handle.ts';
-import type { PushTarget } from '../../shared/contract/push.ts';
+import type { PushTarget } from '../../shared/contract/http/push.ts';
 import { another, Phone, Raw, until } from '../edge/devices.ts';
 import { World } from './world.ts';
 

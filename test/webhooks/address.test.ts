@@ -2,9 +2,9 @@ import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import test from 'ava';
 import fc from 'fast-check';
-import { openPoster } from '../../services/webhook/post.ts';
+import { openPoster } from '../../services/webhook/poster.ts';
 import { readConfig } from '../../shared/config/index.ts';
-import { openGuard, type Resolve } from '../../shared/webhooks/address.ts';
+import { openGuard, type Resolve } from '../../shared/egress-guard.ts';
 import { checkUrl } from '../../shared/webhooks/endpoints.ts';
 import { Receiver } from './receiver.ts';
 

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { pauseMs, retryAfterMs } from '../../services/webhook/schedule.ts';
+import { pauseMs, retryAfterMs } from '../../services/webhook/retry-schedule.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Behaviour, Receiver } from './receiver.ts';

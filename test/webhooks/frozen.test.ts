@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { directBatch } from '../../nats/log.ts';
+import { directBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';

@@ -1,8 +1,8 @@
 /** One entry of the log that makes more happen than one message of EVENTS holds. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { directBatch } from '../../nats/log.ts';
-import { Publisher } from '../../nats/publish.ts';
+import { directBatch } from '../../nats/log-reader.ts';
+import { Publisher } from '../../nats/publisher.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 import { derivedId, uuid7 } from '../../shared/ids.ts';
 import { EntryWriter } from '../../shared/pipeline/entry.ts';

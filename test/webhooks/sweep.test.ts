@@ -1,6 +1,6 @@
 /** What the sender of webhooks clears away, and what it leaves. */
 import test from 'ava';
-import { sweep } from '../../services/webhook/sweep.ts';
+import { sweep } from '../../services/webhook/cleanup.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { event } from '../../shared/pipeline/events.ts';
 import { insertDeliveries } from '../../shared/webhooks/deliveries.ts';

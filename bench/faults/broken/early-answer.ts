@@ -1,5 +1,5 @@
 /** Loaded into an ingest (`--import`), it breaks it: `queued` is said before the log has the message. */
-import { Publisher } from '../../../nats/publish.ts';
+import { Publisher } from '../../../nats/publisher.ts';
 import { subject } from '../../../nats/topology.ts';
 
 /** How long the append comes after the answer, milliseconds. */

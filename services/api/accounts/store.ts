@@ -1,0 +1,247 @@
+/** Accounts and devices as they stand in Postgres. */
+import { randomInt } from 'node:crypto';
+import type { Sealer } from '../../../shared/auth/blind-index.ts';
+import { ApiError } from '../../../shared/contract/errors.ts';
+import type { LoginBody, RegisterBody } from '../../../shared/contract/http/people.ts';
+import type { Device, User } from '../../../shared/contract/scalars.ts';
+import { type Database, isDuplicate, type Query } from '../../../shared/db/database.ts';
+import {
+  Device as DeviceEntity,
+  type Device as DeviceRow,
+  User as UserEntity,
+  type User as UserRow,
+} from '../../../shared/db/entities.ts';
+import { place } from '../../../shared/db/sealed-columns.ts';
+import { uuid7 } from '../../../shared/ids.ts';
+import { newRegistrationId } from '../keys/store.ts';
+import type { IdentifierKind, Named } from './identifiers.ts';
+
+export type Names = Partial<Record<IdentifierKind, string>>;
+type Shown<T extends object> = { [K in keyof T]: T[K] | null };
+
+const present = <T extends object>(fields: Shown<T>): T =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) as T;
+
+export const toUser = (row: Omit<UserRow, 'password_hash'>, sealer: Sealer): User => ({
+  id: row.id,
+  number: row.number,
+  ...present({
+    username: row.username ?? null,
+    name: row.name_sealed ? sealer.open(row.name_sealed, place.name(row.id)) : null,
+    bio: row.bio ?? null,
+    birthdate: row.birthdate_sealed ? sealer.open(row.birthdate_sealed, place.birthdate(row.id)) : null,
+    avatar_url: row.avatar_url ?? null,
+    last_seen: row.last_seen?.toISOString() ?? null,
+  } as Shown<Partial<User>>),
+});
+
+export const toDevice = (row: DeviceRow): Device => ({
+  id: row.id,
+  user_id: row.user_id,
+  name: row.name,
+  platform: row.platform,
+  created_at: row.created_at.toISOString(),
+  last_seen: row.last_seen?.toISOString() ?? null,
+  ...(row.identity_key != null && { identity_key: row.identity_key }),
+  ...(row.signing_key != null && { signing_key: row.signing_key }),
+  ...(row.registration_id != null && { registration_id: row.registration_id }),
+});
+
+/** Numbers don't start with 0, so that nobody loses it on the way. */
+const newNumber = (): string => String(randomInt(10_000_000, 100_000_000));
+const NUMBER_TRIES = 20;
+
+export type NewAccount = Omit<RegisterBody, 'password' | 'cookie' | IdentifierKind> & {
+  /** Of the names, the one that its owner has proved to own. */
+  verified?: IdentifierKind;
+};
+export interface Account {
+  id: string;
+  password_hash: string | null;
+  suspended: boolean;
+  /** Whether somebody has proved to own the identifier that it was found by. */
+  verified: boolean;
+}
+
+export interface Accounts {
+  /** Inside a transaction; gives the id of the device. @throws {ApiError} `conflict` naming what is taken. */
+  create(
+    query: Query,
+    user_id: string,
+    names: Names,
+    /** Null for who logs in by codes only. */
+    password_hash: string | null,
+    body: NewAccount,
+  ): Promise<string>;
+  /** Who is called that, unless the account is gone. */
+  find(named: Named): Promise<Account | undefined>;
+  /**
+   * Gives the account to who proved to own its identifier, which nobody had: the password and the other unproved
+   * addresses go. False where somebody else proved another one of them; then the identifier leaves that account.
+   */
+  claim(query: Query, user_id: string, proved: Named): Promise<boolean>;
+  /** Puts the new hash in the place of the old one. False where that has changed meanwhile. */
+  rehash(id: string, old: string, hash: string): Promise<boolean>;
+  user(id: string): Promise<User | undefined>;
+  device(id: string): Promise<Device | undefined>;
+  devices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
+  /** The device with that id if it is the user's, else a new one. */
+  signIn(query: Query, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
+}
+
+export function openAccounts(db: Database, sealer: Sealer): Accounts {
+  const em = () => db.orm.em.fork();
+
+  async function insertDevice(
+    query: Query,
+    user_id: string,
+    { device, keys }: Pick<RegisterBody, 'device' | 'keys'>,
+  ): Promise<string> {
+    const id = uuid7();
+    await query(
+      `insert into devices (id, user_id, name, platform, push, identity_key, signing_key, registration_id, last_seen)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, now())`,
+      [
+        id,
+        user_id,
+        device.name,
+        device.platform ?? 'unknown',
+        device.push ? JSON.stringify(device.push) : null,
+        keys?.identity_key ?? null,
+        keys?.signing_key ?? null,
+        keys ? (keys.registration_id ?? newRegistrationId()) : null,
+      ],
+    );
+    if (device.push) await query('insert into push_states (device_id, next_at) values ($1, now())', [id]);
+    return id;
+  }
+
+  async function insertUser(
+    query: Query,
+    id: string,
+    names: Names,
+    password_hash: string | null,
+    { name, bio, birthdate }: NewAccount,
+  ): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      const [row] = await query(
+        `insert into users (id, number, password_hash, username, name_sealed, bio, birthdate_sealed) values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (number) do nothing returning id`,
+        [
+          id,
+          newNumber(),
+          password_hash,
+          names.username ?? null,
+          name === undefined ? null : sealer.seal(name, place.name(id)),
+          bio ?? null,
+          birthdate === undefined ? null : sealer.seal(birthdate, place.birthdate(id)),
+        ],
+      );
+      if (row) return;
+      if (tries === NUMBER_TRIES) throw new Error('found no free number');
+    }
+  }
+
+  async function insertIdentifier(
+    query: Query,
+    user_id: string,
+    kind: string,
+    value: string,
+    { verified }: NewAccount,
+  ): Promise<void> {
+    const taken = (): ApiError =>
+      new ApiError('conflict', `this ${kind} belongs to an account`, { details: { field: kind } });
+    const [lookup, ...earlier] = sealer.lookups(kind, value);
+    if (earlier.length) {
+      // While keys change, processes write under different ones, and the constraint sees two texts: they meet here.
+      const [least] = [lookup!, ...earlier].map((one) => one.toString('hex')).sort();
+      await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [least]);
+      const found = await query('select 1 from identifiers where kind = $1 and lookup = any($2::bytea[])', [
+        kind,
+        earlier,
+      ]);
+      if (found.length) throw taken();
+    }
+    await query(
+      `insert into identifiers (kind, lookup, sealed, user_id, verified_at)
+       values ($1, $2, $3, $4, case when $5 then now() end)`,
+      [kind, lookup, sealer.seal(value, place.identifier(kind, user_id)), user_id, verified === kind],
+    ).catch((error: unknown) => {
+      throw isDuplicate(error, 'identifiers_lookup_unique') ? taken() : error;
+    });
+  }
+
+  return {
+    async create(query, user_id, names, password_hash, body) {
+      await insertUser(query, user_id, names, password_hash, body);
+      for (const [kind, value] of Object.entries(names)) await insertIdentifier(query, user_id, kind, value, body);
+      return await insertDevice(query, user_id, body);
+    },
+    async claim(query, user_id, { kind, value }) {
+      const rows = await query<{ kind: string; proved: boolean }>(
+        `select kind, verified_at is not null as proved from identifiers where user_id = $1 for update`,
+        [user_id],
+      );
+      if (rows.some(({ proved }) => proved)) {
+        await query('delete from identifiers where user_id = $1 and kind = $2 and lookup = any($3::bytea[])', [
+          user_id,
+          kind,
+          sealer.lookups(kind, value),
+        ]);
+        return false;
+      }
+      await query(
+        `with others as (delete from identifiers where user_id = $1 and kind <> $2 and kind <> 'username'),
+           emptied as (update users set password_hash = null where id = $1)
+         update identifiers set verified_at = now() where user_id = $1 and kind = $2`,
+        [user_id, kind],
+      );
+      return true;
+    },
+    async find({ kind, value }) {
+      const [row] = await db.query<Account>(
+        kind === 'number'
+          ? `select id, password_hash, suspended_at is not null as suspended, false as verified from users
+             where number = $1 and deleted_at is null`
+          : `select u.id, u.password_hash, u.suspended_at is not null as suspended,
+               i.verified_at is not null as verified
+             from identifiers i join users u on u.id = i.user_id
+             where i.kind = $2 and i.lookup = any($1::bytea[]) and u.deleted_at is null`,
+        kind === 'number' ? [value] : [sealer.lookups(kind, value), kind],
+      );
+      return row;
+    },
+    async rehash(id, old, hash) {
+      const sql = 'update users set password_hash = $3 where id = $1 and password_hash = $2 returning 1';
+      return (await db.query(sql, [id, old, hash])).length > 0;
+    },
+    async user(id) {
+      const row = await em().findOne(UserEntity, { id, deleted_at: null });
+      return row ? toUser(row, sealer) : undefined;
+    },
+    async device(id) {
+      const row = await em().findOne(DeviceEntity, { id, deleted_at: null });
+      return row ? toDevice(row) : undefined;
+    },
+    async devices(user_id, after, limit) {
+      const rows = await em().find(
+        DeviceEntity,
+        { user_id, deleted_at: null, ...(after && { id: { $gt: after } }) },
+        { orderBy: { id: 'asc' }, limit },
+      );
+      return rows.map(toDevice);
+    },
+    async signIn(query, user_id, { id, name, platform }) {
+      const [known] = id
+        ? await query<{ id: string }>(
+            `update devices set last_seen = now(), name = coalesce($3, name), platform = coalesce($4, platform)
+             where id = $1 and user_id = $2 and deleted_at is null returning id`,
+            [id, user_id, name ?? null, platform ?? null],
+          )
+        : [];
+      if (known) return { id: known.id, added: false };
+      const device = { name: name ?? 'device', ...(platform && { platform }) };
+      return { id: await insertDevice(query, user_id, { device }), added: true };
+    },
+  };
+}

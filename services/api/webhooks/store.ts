@@ -1,0 +1,123 @@
+/** Endpoints and deliveries as the API shows them. */
+import type { Attempt, Delivery, Endpoint, Stats } from '../../../shared/contract/http/webhooks.ts';
+import type { Database } from '../../../shared/db/database.ts';
+import { uuid7 } from '../../../shared/ids.ts';
+import { NOW } from '../../../shared/webhooks/deliveries.ts';
+
+const present = (fields: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
+const times = (row: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(row).map(([key, value]) => [key, value instanceof Date ? value.toISOString() : value]),
+  );
+
+/** Never the sealed columns, but for whether there are headers: their names come from a column of their own. */
+const ENDPOINT = `id, url, description, event_types, conversation_id, header_names, ordered, max_per_sec,
+  enabled, disabled_reason, failing_since, public_key, source, created_at, updated_at`;
+
+function toEndpoint({ description, disabled_reason, failing_since, ...row }: Record<string, unknown>): Endpoint {
+  return times({ ...row, ...present({ description, disabled_reason, failing_since }) }) as unknown as Endpoint;
+}
+
+export interface WebhookStore {
+  count(): Promise<number>;
+  endpoint(id: string): Promise<Endpoint | undefined>;
+  endpoints(after: string | undefined, limit: number): Promise<Endpoint[]>;
+  remove(id: string): Promise<boolean>;
+  deliveries(id: string, before: string | undefined, limit: number, status: string | undefined): Promise<Delivery[]>;
+  attempts(id: string, before: string | undefined, limit: number, event_id: string | undefined): Promise<Attempt[]>;
+  /** @returns false where the event was never for that endpoint. */
+  resend(id: string, event_id: string): Promise<boolean>;
+  recover(id: string, since: Date, until: Date): Promise<string>;
+  stats(id: string): Promise<Stats>;
+}
+
+export function openWebhookStore(db: Database): WebhookStore {
+  return {
+    async count() {
+      const [row] = await db.query<{ n: number }>('select count(*) as n from webhook_endpoints');
+      return row!.n;
+    },
+    async endpoint(id) {
+      const [row] = await db.query(`select ${ENDPOINT} from webhook_endpoints where id = $1`, [id]);
+      return row && toEndpoint(row);
+    },
+    async endpoints(after, limit) {
+      const rows = await db.query(
+        `select ${ENDPOINT} from webhook_endpoints where $1::uuid is null or id > $1 order by id limit $2`,
+        [after ?? null, limit],
+      );
+      return rows.map(toEndpoint);
+    },
+    remove(id) {
+      return db.transaction(async (query) => {
+        const rows = await query('delete from webhook_endpoints where id = $1 returning id', [id]);
+        await query('delete from webhook_deliveries where endpoint_id = $1', [id]);
+        await query('delete from webhook_attempts where endpoint_id = $1', [id]);
+        return rows.length > 0;
+      });
+    },
+    async deliveries(id, before, limit, status) {
+      const rows = await db.query(
+        `select d.event_id, v.type as event_type, v.at as timestamp, v.conversation_id, d.status, d.attempts,
+           case when d.status = 'pending' and isfinite(d.next_at) then d.next_at end as next_at,
+           d.finished_at, d.last_status, d.last_error
+         from webhook_deliveries d join webhook_events v on v.id = d.event_id
+         where d.endpoint_id = $1 and ($2::text is null or d.status = $2)
+           and ($3::uuid is null or d.seq < (select seq from webhook_deliveries where endpoint_id = $1 and event_id = $3))
+         order by d.seq desc limit $4`,
+        [id, status ?? null, before ?? null, limit],
+      );
+      return rows.map((row) => times(present(row)) as unknown as Delivery);
+    },
+    async attempts(id, before, limit, event_id) {
+      const rows = await db.query(
+        `select id, event_id, attempt, at, duration_ms, outcome, status, error, response from webhook_attempts
+         where endpoint_id = $1 and ($2::uuid is null or event_id = $2) and ($3::uuid is null or id < $3)
+         order by id desc limit $4`,
+        [id, event_id ?? null, before ?? null, limit],
+      );
+      return rows.map((row) => times(present(row)) as unknown as Attempt);
+    },
+    async resend(id, event_id) {
+      // What is under way already stays in its line, and is due now unless it waits for another one.
+      const rows = await db.query(
+        `update webhook_deliveries set
+           next_at = case when status = 'pending' and next_at = 'infinity' then next_at else '${NOW}' end,
+           conversation_id = case when status = 'pending' then conversation_id end,
+           attempts = case when status = 'pending' then attempts else 0 end,
+           claim = case when status = 'pending' then claim end, status = 'pending', finished_at = null
+         where endpoint_id = $1 and event_id = $2 returning 1`,
+        [id, event_id],
+      );
+      return rows.length > 0;
+    },
+    async recover(id, since, until) {
+      const recovery_id = uuid7();
+      await db.query('insert into webhook_recoveries (id, endpoint_id, since, until) values ($1, $2, $3, $4)', [
+        recovery_id,
+        id,
+        since,
+        until,
+      ]);
+      return recovery_id;
+    },
+    async stats(id) {
+      const [row] = await db.query<Stats>(
+        `select d.pending, d.dead, a.delivered, a.attempts, a.failed_attempts, a.p50_ms, a.p95_ms,
+           coalesce(greatest(0, extract(epoch from now() - d.oldest)), 0)::float8 as behind_sec,
+           exists (select 1 from webhook_recoveries r where r.endpoint_id = $1 and r.done_at is null) as recovering
+         from (select count(*) filter (where status = 'pending') as pending, count(*) filter (where status = 'dead') as dead,
+             min(created_at) filter (where status = 'pending') as oldest
+           from webhook_deliveries where endpoint_id = $1 and status <> 'delivered') d,
+           (select count(*) as attempts, count(*) filter (where outcome = 'delivered') as delivered,
+             count(*) filter (where outcome = 'failed') as failed_attempts,
+             percentile_cont(0.5) within group (order by duration_ms) as p50_ms,
+             percentile_cont(0.95) within group (order by duration_ms) as p95_ms
+           from webhook_attempts where endpoint_id = $1 and at > now() - interval '24 hours') a`,
+        [id],
+      );
+      return row!;
+    },
+  };
+}

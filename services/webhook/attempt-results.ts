@@ -1,0 +1,156 @@
+/** What became of attempts, many in one transaction: the log, the delivery, who is next in line, the endpoint's health. */
+import type { Config } from '../../shared/config/index.ts';
+import type { Database, Query } from '../../shared/db/database.ts';
+import { tell } from '../../shared/db/outbox.ts';
+import { uuid7 } from '../../shared/ids.ts';
+import { NOW } from '../../shared/webhooks/deliveries.ts';
+import type { Claimed } from './claims.ts';
+import type { Outcome } from './poster.ts';
+import { pauseMs } from './retry-schedule.ts';
+
+export interface Result {
+  claimed: Claimed;
+  outcome: Outcome;
+  /** When the attempt began, ms since 1970, and how long it took. */
+  at: number;
+  duration_ms: number;
+}
+const GONE = 410;
+
+export interface Recorded {
+  /** Attempts after which nothing more will be tried. */
+  dead: Result[];
+  disabled: string[];
+}
+
+/** Claims that ran out count if they delivered; what failed is then somebody else's to judge. */
+export function record(db: Database, config: Config, results: Result[]): Promise<Recorded> {
+  return db.transaction(async (query) => {
+    const endpoints = [...new Set(results.map(({ claimed }) => claimed.endpoint_id))];
+    // Deliveries behind these are added under the same lock, see shared/webhooks/deliveries.ts.
+    await query('select 1 from webhook_endpoints where id = any($1) and ordered order by id for no key update', [
+      endpoints,
+    ]);
+    const judged = results.map((result) => judge(config, result));
+    const finished = await query<{ endpoint_id: string; conversation_id: string | null }>(
+      `with r as (
+         select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::int[], $8::text[])
+           as r(endpoint_id, event_id, claim, status, next_at, at, last_status, last_error)
+       )
+       update webhook_deliveries d set status = r.status, attempts = d.attempts + 1,
+         next_at = coalesce(r.next_at, d.next_at), finished_at = case when r.status <> 'pending' then r.at end,
+         last_status = r.last_status, last_error = r.last_error, claim = null
+       from r where d.endpoint_id = r.endpoint_id and d.event_id = r.event_id and d.status = 'pending'
+         and (d.claim = r.claim or r.status = 'delivered')
+       returning d.endpoint_id, case when d.status <> 'pending' then d.conversation_id end as conversation_id`,
+      [
+        results.map(({ claimed }) => claimed.endpoint_id),
+        results.map(({ claimed }) => claimed.event_id),
+        results.map(({ claimed }) => claimed.claim),
+        judged.map(({ status }) => status),
+        judged.map(({ next_at }) => next_at),
+        results.map(({ at, duration_ms }) => new Date(at + duration_ms)),
+        results.map(({ outcome }) => outcome.status ?? null),
+        results.map(({ outcome }) => outcome.error ?? null),
+      ],
+    );
+    await next(query, finished);
+    await logAttempts(query, results);
+    const disabled = await health(query, config, results);
+    return { dead: results.filter((_, i) => judged[i]!.status === 'dead'), disabled };
+  });
+}
+
+function judge(
+  config: Config,
+  { claimed, outcome, at, duration_ms }: Result,
+): { status: 'delivered' | 'dead' | 'pending'; next_at: Date | null } {
+  if (outcome.delivered) return { status: 'delivered', next_at: null };
+  const pause = pauseMs(config, claimed.attempts + 1, outcome.retry_after_ms);
+  if (outcome.status === GONE || pause === undefined) return { status: 'dead', next_at: null };
+  return { status: 'pending', next_at: new Date(at + duration_ms + pause) };
+}
+
+/** The first in line behind each finished one is due. */
+async function next(query: Query, finished: { endpoint_id: string; conversation_id: string | null }[]): Promise<void> {
+  const lines = finished.filter((one) => one.conversation_id !== null);
+  if (!lines.length) return;
+  await query(
+    `update webhook_deliveries d set next_at = '${NOW}'
+     from (select distinct endpoint_id, conversation_id from unnest($1::uuid[], $2::uuid[]) as l(endpoint_id, conversation_id)) l
+       cross join lateral (select p.event_id, p.next_at from webhook_deliveries p where p.endpoint_id = l.endpoint_id
+         and p.conversation_id = l.conversation_id and p.status = 'pending' order by p.seq limit 1) p
+     where d.endpoint_id = l.endpoint_id and d.event_id = p.event_id and p.next_at = 'infinity'`,
+    [lines.map((one) => one.endpoint_id), lines.map((one) => one.conversation_id)],
+  );
+}
+
+async function logAttempts(query: Query, results: Result[]): Promise<void> {
+  await query(
+    `insert into webhook_attempts (id, endpoint_id, event_id, attempt, at, duration_ms, outcome, status, error, response)
+     select a.* from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::timestamptz[], $6::int[], $7::text[], $8::int[], $9::text[], $10::text[])
+       as a(id, endpoint_id, event_id, attempt, at, duration_ms, outcome, status, error, response)
+     where exists (select 1 from webhook_endpoints e where e.id = a.endpoint_id)`,
+    [
+      results.map(() => uuid7()),
+      results.map(({ claimed }) => claimed.endpoint_id),
+      results.map(({ claimed }) => claimed.event_id),
+      results.map(({ claimed }) => claimed.attempts + 1),
+      results.map(({ at }) => new Date(at)),
+      results.map(({ duration_ms }) => Math.round(duration_ms)),
+      results.map(({ outcome }) => (outcome.delivered ? 'delivered' : 'failed')),
+      results.map(({ outcome }) => outcome.status ?? null),
+      results.map(({ outcome }) => outcome.error ?? null),
+      results.map(({ outcome }) => outcome.response || null),
+    ],
+  );
+}
+
+/** A success ends a run of failures; a run that is too long, or 410, disables, which is told in the same transaction. */
+async function health(query: Query, config: Config, results: Result[]): Promise<string[]> {
+  const well = new Set(results.filter(({ outcome }) => outcome.delivered).map(({ claimed }) => claimed.endpoint_id));
+  if (well.size)
+    await query('update webhook_endpoints set failing_since = null where id = any($1) and failing_since is not null', [
+      [...well],
+    ]);
+  const ill = new Map<string, { at: number; gone: boolean }>();
+  for (const { claimed, outcome, at, duration_ms } of results) {
+    if (outcome.delivered) continue;
+    const gone = outcome.status === GONE;
+    if (well.has(claimed.endpoint_id) && !gone) continue;
+    const known = ill.get(claimed.endpoint_id);
+    ill.set(claimed.endpoint_id, {
+      at: Math.max(known?.at ?? 0, at + duration_ms),
+      gone: gone || known?.gone === true,
+    });
+  }
+  if (!ill.size) return [];
+  const disabled = await query<{ id: string; failing_since: Date; disabled_reason: 'gone' | 'failing' }>(
+    `with r as (
+       select e.id, coalesce(e.failing_since, r.at) as since, r.gone, r.at - coalesce(e.failing_since, r.at) as lasting
+       from unnest($1::uuid[], $2::timestamptz[], $3::boolean[]) as r(id, at, gone) join webhook_endpoints e on e.id = r.id
+       where e.enabled order by e.id for no key update of e
+     ), ended as (
+       update webhook_endpoints e set failing_since = r.since,
+         enabled = not (r.gone or r.lasting >= make_interval(days => $4)),
+         disabled_reason = case when r.gone then 'gone' when r.lasting >= make_interval(days => $4) then 'failing' end
+       from r where e.id = r.id and (e.failing_since is null or r.gone or r.lasting >= make_interval(days => $4))
+       returning e.id, e.failing_since, e.disabled_reason, e.enabled
+     )
+     select id, failing_since, disabled_reason from ended where not enabled`,
+    [
+      [...ill.keys()],
+      [...ill.values()].map(({ at }) => new Date(at)),
+      [...ill.values()].map(({ gone }) => gone),
+      config.WEBHOOK_DISABLE_AFTER_DAYS,
+    ],
+  );
+  await tell(
+    query,
+    ...disabled.map(({ id, failing_since, disabled_reason }) => ({
+      type: 'webhook.endpoint.disabled' as const,
+      data: { endpoint_id: id, reason: disabled_reason, failing_since: failing_since.toISOString() },
+    })),
+  );
+  return disabled.map(({ id }) => id);
+}

@@ -1,0 +1,92 @@
+/** Recoveries asked for by the API: EVENTS read again for one endpoint, in steps that survive the worker. */
+
+import type { JetStreamManager } from '@nats-io/jetstream';
+import type { NatsConnection } from 'nats';
+import type { Logger } from 'pino';
+import { manage } from '../../nats/jetstream-manager.ts';
+import { directBatch } from '../../nats/log-reader.ts';
+import { EVENTS } from '../../nats/topology.ts';
+import type { Database, Query } from '../../shared/db/database.ts';
+import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
+import { again, insertDeliveries } from '../../shared/webhooks/deliveries.ts';
+import { ordersOf } from './endpoint-cache.ts';
+
+interface Recovery {
+  id: string;
+  endpoint_id: string;
+  since: Date;
+  until: Date;
+  /** Last sequence of EVENTS that was read; null before the first step. */
+  position: number | null;
+}
+const STEP = 64;
+/** How far the clock of whoever says when something happened may be ahead of the broker's. */
+const SKEW_MS = 60_000;
+
+/** One step of the oldest recovery that nobody else works on. @returns whether there was one. */
+export async function recoverStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
+  const manager = await manage(nc);
+  return await db.transaction(async (query) => {
+    const [recovery] = await query<Recovery>(
+      `select id, endpoint_id, since, until, position from webhook_recoveries where done_at is null
+       order by id limit 1 for update skip locked`,
+    );
+    if (!recovery) return false;
+    const { id, endpoint_id, since, until, position } = recovery;
+    let count = position === null ? await deadLetters(query, recovery) : 0;
+    const { events, last } = await read(manager, since, position);
+    const wanted = events.filter(({ timestamp }) => {
+      const at = Date.parse(timestamp);
+      return at >= since.getTime() && at <= until.getTime();
+    });
+    const orders = await missing(query, endpoint_id, wanted);
+    await insertDeliveries(query, orders);
+    count += orders.length;
+    const done = last === undefined;
+    await query(
+      `update webhook_recoveries set position = $2, recovered = recovered + $3, done_at = case when $4 then now() end
+       where id = $1`,
+      [id, last ?? position, count, done],
+    );
+    if (done) log.info({ unit: 'webhook', endpoint_id, recovery_id: id }, 'recovery done');
+    return true;
+  });
+}
+
+const deadLetters = (query: Query, { endpoint_id, since, until }: Recovery): Promise<number> =>
+  again(
+    query,
+    endpoint_id,
+    `d.status = 'dead' and exists (select 1 from webhook_events v where v.id = d.event_id and v.at between $2 and $3)`,
+    [since, until],
+  );
+
+async function missing(query: Query, endpoint_id: string, events: Event[]): ReturnType<typeof ordersOf> {
+  const orders = await ordersOf(query, () => events, endpoint_id);
+  const known = await query<{ event_id: string }>(
+    'select event_id from webhook_deliveries where endpoint_id = $1 and event_id = any($2)',
+    [endpoint_id, orders.map(({ event }) => event.id)],
+  );
+  const there = new Set(known.map(({ event_id }) => event_id));
+  return orders.filter(({ event }) => !there.has(event.id));
+}
+
+/** The next messages of EVENTS; `last` is undefined at its end. What happened was told a moment later. */
+async function read(
+  manager: JetStreamManager,
+  since: Date,
+  position: number | null,
+): Promise<{ events: Event[]; last: number | undefined }> {
+  const events: Event[] = [];
+  let last: number | undefined;
+  const from = position === null ? { start_time: new Date(since.getTime() - SKEW_MS) } : { seq: position + 1 };
+  for await (const message of directBatch(manager, EVENTS, { ...from, batch: STEP })) {
+    last = message.seq;
+    try {
+      events.push(...decodeEvents(message.data));
+    } catch {
+      // A dead letter already.
+    }
+  }
+  return { events, last };
+}
