@@ -2,7 +2,7 @@
  * What the acknowledgement subject of a delivery tells: `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.
  * <delivery sequence>.<ns since 1970>.<pending>`, with a domain, an account and a random part on some servers.
  */
-export function placeOf(reply: string): { seq: number; delivery: number; at: number; pending: number } {
+export function parseAckSubject(reply: string): { seq: number; delivery: number; at: number; pending: number } {
   const token = reply.split('.');
   const first = token.length === 9 ? 5 : 7;
   return {

@@ -6,7 +6,7 @@
 import { headers, type Msg, type NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import type { Metrics } from '../shared/metrics.ts';
-import { isOutage } from '../shared/transient.ts';
+import { isTransient } from '../shared/transient.ts';
 import { Backoff } from './backoff.ts';
 import { timeoutsOf } from './jetstream-manager.ts';
 import { subject } from './topology.ts';
@@ -53,12 +53,12 @@ export interface Handling<T> {
 }
 export type Fence = () => Promise<void>;
 /** The partition is another process's now, or nobody knows. */
-export class Lost extends Error {
+export class PinLost extends Error {
   override name = 'Lost';
 }
 
 /** Thrown by `handle`: what is in memory can't be trusted any more, take over again. Nothing is acknowledged. */
-export class Retake extends Error {}
+export class RestoreRequired extends Error {}
 
 /**
  * Thrown by `handle` and `takeOver`: to go on would lose or falsify something, and trying again does not help. The
@@ -78,7 +78,7 @@ export class Halt extends Error {
 const TRIES = 5;
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-export class Attempts<T> {
+export class BatchRunner<T> {
   readonly #nc: NatsConnection;
   readonly #o: Handling<T>;
   /** Failures since a batch was last finished, over retakes too. */
@@ -103,7 +103,7 @@ export class Attempts<T> {
     this.#failures.succeed();
   }
 
-  /** True once the whole batch may be acknowledged; false when `current()` no longer holds. @throws {Retake | Halt} */
+  /** True once the whole batch may be acknowledged; false when `current()` no longer holds. @throws {RestoreRequired | Halt} */
   async run(batch: Entry<T>[], current: () => boolean, fence: Fence): Promise<boolean> {
     for (let tries = 1; current(); ) {
       try {
@@ -114,7 +114,7 @@ export class Attempts<T> {
         this.#failures.succeed();
         return true;
       } catch (error) {
-        if (error instanceof Lost && !current()) return false;
+        if (error instanceof PinLost && !current()) return false;
         const { stage, partition, log } = this.#o;
         if (error instanceof Halt) {
           // What lies before it is still good.
@@ -126,11 +126,11 @@ export class Attempts<T> {
         const failures = this.#failures.count;
         this.#reason = (error as Error).message;
         if (say) log.warn({ stage, partition, entries: batch.length, failures, err: error }, 'batch failed');
-        if (error instanceof Retake) {
+        if (error instanceof RestoreRequired) {
           this.retakeWaitMs = waitMs;
           throw error;
         }
-        if (error instanceof Lost || isOutage(error)) tries = 1;
+        if (error instanceof PinLost || isTransient(error)) tries = 1;
         else if (++tries > TRIES) {
           if (batch.length > 1) return await this.#oneByOne(batch, current, fence);
           batch[0]!.poison = error as Error;

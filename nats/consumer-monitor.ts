@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import type { Metrics } from '../shared/metrics.ts';
 import { HEARTBEAT_MS } from './pull-requests.ts';
 
-export interface StandingOptions {
+export interface ConsumerMonitorOptions {
   stage: string;
   partition: number;
   stream: string;
@@ -32,7 +32,7 @@ interface Info {
 const NO_CONSUMER = 10014;
 const NO_STREAM = 10059;
 
-export class Standing {
+export class ConsumerMonitor {
   /** When the broker was heard last, ms since 1970. */
   heard = Date.now();
   /** The broker said last that nothing waits and nothing is unacknowledged. */
@@ -40,7 +40,7 @@ export class Standing {
   /** Since when the broker answers that JetStream does not serve this durable; undefined while it does. */
   refusesSince: number | undefined;
   readonly #nc: NatsConnection;
-  readonly #o: StandingOptions;
+  readonly #o: ConsumerMonitorOptions;
   readonly #labels: { stage: string; partition: number };
   readonly #timer: NodeJS.Timeout;
   readonly #stuckMs: number;
@@ -53,7 +53,7 @@ export class Standing {
   #standsSince: number | undefined;
   #oldestAt: number | undefined;
 
-  constructor(nc: NatsConnection, options: StandingOptions, verdict: () => true | string) {
+  constructor(nc: NatsConnection, options: ConsumerMonitorOptions, verdict: () => true | string) {
     this.#nc = nc;
     this.#o = options;
     this.#labels = { stage: options.stage, partition: options.partition };

@@ -3,7 +3,7 @@ import { JetStreamApiError } from '@nats-io/jetstream';
 import type { Msg, NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { Halt } from './batch-runner.ts';
-import { manage } from './jetstream-manager.ts';
+import { jetstreamManager } from './jetstream-manager.ts';
 import { HEARTBEAT_MS } from './pull-requests.ts';
 
 export interface Chain {
@@ -39,7 +39,7 @@ export class Missing extends Halt {
   async areRemoved(nc: NatsConnection, stream: string): Promise<boolean> {
     const query = { seq: this.after + 1, next_by_subj: this.subject };
     try {
-      const next = await (await manage(nc)).direct.getMessage(stream, query);
+      const next = await (await jetstreamManager(nc)).direct.getMessage(stream, query);
       return !next || next.seq > this.last;
     } catch (error) {
       if (error instanceof JetStreamApiError && error.code === NO_MESSAGE) return true;

@@ -5,7 +5,7 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { Backoff } from './backoff.ts';
 import { pause } from './batch-runner.ts';
-import { manage, timeoutsOf } from './jetstream-manager.ts';
+import { jetstreamManager, timeoutsOf } from './jetstream-manager.ts';
 import type { StreamSpec } from './topology.ts';
 
 export interface Durable {
@@ -25,7 +25,7 @@ const DELETED_MS = 250;
 
 /** As topology says. */
 export async function makeDurable(nc: NatsConnection, { stream, consumer, ensure }: Durable): Promise<void> {
-  const manager = await manage(nc);
+  const manager = await jetstreamManager(nc);
   if (ensure) await manager.streams.add(ensure);
   await manager.consumers.add(stream, consumer);
 }

@@ -1,5 +1,5 @@
 /** JetStream's API, and the time-outs that every wait for the broker on a connection has. */
-import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
+import { type JetStreamManager, jetstreamManager as openManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 
 interface Timeouts {
@@ -20,5 +20,5 @@ export function setTimeouts(nc: NatsConnection, ms: number): void {
 export const timeoutsOf = (nc: NatsConnection): Timeouts => timeouts.get(nc) ?? DEFAULT;
 
 /** Making it asks nothing of the broker. */
-export const manage = (nc: NatsConnection): Promise<JetStreamManager> =>
-  jetstreamManager(nc, { checkAPI: false, timeout: timeoutsOf(nc).requestMs });
+export const jetstreamManager = (nc: NatsConnection): Promise<JetStreamManager> =>
+  openManager(nc, { checkAPI: false, timeout: timeoutsOf(nc).requestMs });

@@ -2,23 +2,23 @@
 import type { NatsConnection } from 'nats';
 import { decodeEntry, type LogRecord, unknownKind } from '../shared/pipeline/entry.ts';
 import type { Context } from '../shared/service.ts';
-import { Halt, Writer, type WriterOptions } from './partition-consumer.ts';
+import { Halt, PartitionConsumer, type PartitionConsumerOptions } from './partition-consumer.ts';
 import { consumer, LOG, streams } from './topology.ts';
 
-type Own = Pick<WriterOptions<LogRecord[]>, 'window' | 'apartMs' | 'takeOver' | 'handle'>;
+type Own = Pick<PartitionConsumerOptions<LogRecord[]>, 'window' | 'apartMs' | 'takeOver' | 'handle'>;
 
 /** One writer for each partition of LOG, by `own(partition)`. */
-export function logWriters(
+export function logConsumers(
   nc: NatsConnection,
   { config, log, metrics }: Context,
   stage: 'fanout' | 'history' | 'events',
   own: (partition: number) => Own,
-): Writer<LogRecord[]>[] {
+): PartitionConsumer<LogRecord[]>[] {
   const { consumers } = streams(config).find((stream) => stream.config.name === LOG)!;
   return Array.from({ length: config.PARTITIONS }, (_, partition) => {
     const durable = consumer[stage](partition);
     const mine = own(partition);
-    return new Writer<LogRecord[]>(nc, {
+    return new PartitionConsumer<LogRecord[]>(nc, {
       stage,
       partition,
       stream: LOG,

@@ -2,7 +2,7 @@
 
 import { type DirectBatchOptions, JetStreamApiError, type JetStreamManager, type StoredMsg } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
-import { manage } from './jetstream-manager.ts';
+import { jetstreamManager } from './jetstream-manager.ts';
 import { LOG, subject } from './topology.ts';
 
 export interface RawEntry {
@@ -27,7 +27,7 @@ export interface LogHead {
 
 /** Where a partition ends. */
 export async function logHead(nc: NatsConnection, partition: number): Promise<LogHead> {
-  const manager = await manage(nc);
+  const manager = await jetstreamManager(nc);
   const { created, state } = await manager.streams.info(LOG);
   const about = { created: String(created), last: state.last_seq };
   try {
@@ -47,7 +47,7 @@ export async function* readLog(
   position: number,
   head: number,
 ): AsyncGenerator<RawEntry> {
-  const manager = await manage(nc);
+  const manager = await jetstreamManager(nc);
   for (let next = position + 1; next <= head; ) {
     let got = 0;
     const query = { seq: next, next_by_subj: subject.log(partition), batch: BATCH };

@@ -1,14 +1,14 @@
 /** What a worker of a pinned durable is made of, see consume.ts. */
 import type { Handling } from './batch-runner.ts';
-import type { StandingOptions } from './consumer-monitor.ts';
+import type { ConsumerMonitorOptions } from './consumer-monitor.ts';
 import type { Chain } from './deliveries.ts';
 import type { Durable } from './durable.ts';
 
-export interface WriterOptions<T>
+export interface PartitionConsumerOptions<T>
   extends Handling<T>,
     Durable,
     Chain,
-    Pick<StandingOptions, 'direct' | 'lookMs' | 'stuckMs'> {
+    Pick<ConsumerMonitorOptions, 'direct' | 'lookMs' | 'stuckMs'> {
   /** Messages pulled ahead; bounds memory. */
   window: number;
   /** Batches begin at least so long after one another (ms), so that what is in no hurry gathers; 0 unless given. */

@@ -11,27 +11,27 @@
  */
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
-import { placeOf } from './ack-subject.ts';
+import { parseAckSubject } from './ack-subject.ts';
 import { Backoff } from './backoff.ts';
-import { Attempts, acknowledge, type Entry, entryOf, Halt, Lost, pause } from './batch-runner.ts';
+import { acknowledge, BatchRunner, type Entry, entryOf, Halt, PinLost, pause } from './batch-runner.ts';
 import { privateInbox } from './connect.ts';
-import { Standing } from './consumer-monitor.ts';
+import { ConsumerMonitor } from './consumer-monitor.ts';
 import { Deliveries, isFinal } from './deliveries.ts';
 import { RETRY_CAP_MS, Recovery, resetDurable } from './durable.ts';
-import type { WriterOptions } from './partition-consumer-options.ts';
-import { HEARTBEAT_MS, Pulls } from './pull-requests.ts';
+import type { PartitionConsumerOptions } from './partition-consumer-options.ts';
+import { HEARTBEAT_MS, PullRequests } from './pull-requests.ts';
 
-export { type Delivered, Halt, Retake } from './batch-runner.ts';
-export type { WriterOptions } from './partition-consumer-options.ts';
+export { type Delivered, Halt, RestoreRequired } from './batch-runner.ts';
+export type { PartitionConsumerOptions } from './partition-consumer-options.ts';
 
-export class Writer<T> {
+export class PartitionConsumer<T> {
   readonly #nc: NatsConnection;
-  readonly #o: WriterOptions<T>;
+  readonly #o: PartitionConsumerOptions<T>;
   readonly #log: Logger;
-  readonly #attempts: Attempts<T>;
+  readonly #attempts: BatchRunner<T>;
   readonly #subscription: Subscription;
-  readonly #pulls: Pulls;
-  readonly #standing: Standing;
+  readonly #pulls: PullRequests;
+  readonly #standing: ConsumerMonitor;
   readonly #recovery: Recovery;
   readonly #deliveries: Deliveries;
   readonly #takes = new Backoff(200, RETRY_CAP_MS);
@@ -52,16 +52,16 @@ export class Writer<T> {
   #queue: Entry<T>[] = [];
   #working: Promise<void> | undefined;
 
-  constructor(nc: NatsConnection, options: WriterOptions<T>) {
+  constructor(nc: NatsConnection, options: PartitionConsumerOptions<T>) {
     this.#nc = nc;
     this.#o = options;
-    this.#attempts = new Attempts(nc, options);
+    this.#attempts = new BatchRunner(nc, options);
     this.#log = options.log.child({ stage: options.stage, partition: options.partition });
     this.#deliveries = new Deliveries(options);
     this.#recovery = new Recovery(nc, options, this.#log);
-    this.#standing = new Standing(nc, options, () => this.ready());
+    this.#standing = new ConsumerMonitor(nc, options, () => this.ready());
     const inbox = privateInbox(nc);
-    this.#pulls = new Pulls(nc, options, inbox);
+    this.#pulls = new PullRequests(nc, options, inbox);
     const callback = (error: Error | null, message: Msg): void => void (error || this.#receive(message));
     this.#subscription = nc.subscribe(inbox, { callback });
     this.#timer = setInterval(() => this.#tick(), Math.min(250, this.#pulls.renewMs / 2)).unref();
@@ -159,7 +159,7 @@ export class Writer<T> {
   }
 
   #accept(message: Msg): void {
-    const { seq, delivery, at } = placeOf(message.reply!);
+    const { seq, delivery, at } = parseAckSubject(message.reply!);
     // Somebody moved the durable back: what is done stays done, and must not be given again for ever.
     if (seq <= this.#acked) this.#nc.publish(message.reply!, '+ACK');
     const verdict = this.#deliveries.judge(message, seq, delivery);
@@ -241,7 +241,7 @@ export class Writer<T> {
       const begun = performance.now();
       const current = (): boolean => life === this.#life && this.#mode === 'active';
       const fence = async (): Promise<void> => {
-        if (!current() || !(await this.#pulls.holds(this.#pin)) || !current()) throw new Lost('the pin is not ours');
+        if (!current() || !(await this.#pulls.holds(this.#pin)) || !current()) throw new PinLost('the pin is not ours');
       };
       try {
         if (!(await this.#attempts.run(batch, current, fence)) || !current()) continue;

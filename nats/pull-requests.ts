@@ -13,7 +13,7 @@ const EXPIRES_MS = 10_000;
 const RENEWALS = 16;
 
 /** Pull requests of one durable, and how many messages are still to come for them. */
-export class Pulls {
+export class PullRequests {
   readonly #nc: NatsConnection;
   readonly #subject: string;
   readonly #inbox: string;

@@ -8,7 +8,7 @@ import type { Config } from '../shared/config/index.ts';
 import { ApiError } from '../shared/contract/errors.ts';
 import type { Database } from '../shared/db/database.ts';
 import { decodePersonEvent, type Ended } from '../shared/pipeline/person-event.ts';
-import { isOutage } from '../shared/transient.ts';
+import { isTransient } from '../shared/transient.ts';
 import { subject } from './topology.ts';
 
 /**
@@ -81,7 +81,7 @@ export async function watchRevocations({ nc, db, log, config, onEnded }: Options
     const mine = previous.then(look).then(
       () => config.REVOCATION_POLL_MS,
       (error: unknown) => {
-        if (!isOutage(error)) log.error({ unit: 'revocations', err: error });
+        if (!isTransient(error)) log.error({ unit: 'revocations', err: error });
         return RETRY_MS;
       },
     );

@@ -5,7 +5,7 @@ import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
 import { purgeInbox } from '../nats/inbox/purge.ts';
 import { brokerOf } from '../nats/url.ts';
-import { openSealer } from '../shared/auth/blind-index.ts';
+import { openBlindIndex } from '../shared/auth/blind-index.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
 import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
@@ -46,7 +46,7 @@ const COMMANDS: Record<string, Command> = {
     return 'a new key signs from now on';
   },
   async reencrypt(db, config) {
-    const { fields, unreadable } = await resealPeople(db, openSealer(config));
+    const { fields, unreadable } = await resealPeople(db, openBlindIndex(config));
     const renewed = unreadable === 0 && (await renewSigningKey(db, config));
     const done = `${fields} fields were encrypted or indexed anew${renewed ? '; a new key signs from now on' : ''}`;
     if (unreadable) throw new Error(`${done}; ${unreadable} rows are under keys that PERSONAL_KEYS lacks`);

@@ -27,7 +27,7 @@ const NAMES = new Set([
 ]);
 
 /** Whether an engine was out of reach (try again for as long as it takes) rather than the work at fault. */
-export function isOutage(error: unknown): boolean {
+export function isTransient(error: unknown): boolean {
   for (
     let e = error as { code?: unknown; name?: string; message?: string; cause?: unknown } | undefined;
     e;

@@ -3,7 +3,7 @@ import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import { shardOf } from '../../shared/ids.ts';
 import { inboxStream, LINEAGE_BUCKET, LOG, subject } from '../topology.ts';
-import { cursorOf, type Lineage } from './cursor-map.ts';
+import { type CursorMap, cursorOf } from './cursor-map.ts';
 import { encodeItem } from './item.ts';
 
 /**
@@ -25,7 +25,7 @@ export async function purgeInbox(nc: NatsConnection, user_id: string, device_id?
   const first = await jsm.direct.getMessage(stream, { seq: 0, next_by_subj: filter });
   const entry = await jsm.direct.getMessage(`KV_${LINEAGE_BUCKET}`, { last_by_subj: `$KV.${LINEAGE_BUCKET}.${shard}` });
   if (!first || !entry) throw new Error(`inbox shard ${shard} has no lineage yet: fanout has not begun`);
-  const lineage = entry.json<Lineage>();
+  const lineage = entry.json<CursorMap>();
   const gap = {
     from: Math.max(0, cursorOf(lineage, first.seq) - 1),
     to: cursorOf(lineage, state.last_seq),

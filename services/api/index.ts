@@ -7,7 +7,7 @@ import { Gateway } from '../../nats/gateway.ts';
 import { watchRevocations } from '../../nats/revocations.ts';
 import { subject } from '../../nats/topology.ts';
 import { openLimits } from '../../shared/auth/attempt-limits.ts';
-import { openSealer } from '../../shared/auth/blind-index.ts';
+import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/sealed-columns.ts';
@@ -19,7 +19,7 @@ import type { Context, Service, ServiceDefinition } from '../../shared/service.t
 import { leaving } from './accounts/delete-account.ts';
 import { people } from './accounts/routes.ts';
 import { openAccounts } from './accounts/store.ts';
-import { openCourier } from './auth/code-sender.ts';
+import { openCodeSender } from './auth/code-sender.ts';
 import { waysIn } from './auth/login.ts';
 import { openCodes } from './auth/one-time-codes.ts';
 import { openPasswords } from './auth/passwords.ts';
@@ -28,7 +28,7 @@ import { sessionRoutes } from './auth/sessions.ts';
 import { entering } from './auth/token-response.ts';
 import { watchProjection } from './conversations/projection.ts';
 import { conversations } from './conversations/routes.ts';
-import { openAnnouncer } from './devices/change-notifier.ts';
+import { openChangeNotifier } from './devices/change-notifier.ts';
 import { devices } from './devices/routes.ts';
 import { cors, outermost, type State } from './http/middleware.ts';
 import { createRouter } from './http/router.ts';
@@ -37,7 +37,7 @@ import { sweepExpired } from './jobs/expire.ts';
 import { keys } from './keys/routes.ts';
 import { messages } from './messages/routes.ts';
 import { paymentsInbound } from './payments/inbound.ts';
-import { PaymentQueue } from './payments/publisher.ts';
+import { PaymentPublisher } from './payments/publisher.ts';
 import { payments } from './payments/routes.ts';
 import { push } from './push/routes.ts';
 import { webhooks } from './webhooks/routes.ts';
@@ -49,7 +49,7 @@ async function open(context: Context): Promise<Service> {
   const commands = new CommandLimits({ nc, config });
   const revocations = await watchRevocations({ nc, db, log, config });
   const tokens = openTokens(db, config, log);
-  const sealer = openSealer(config);
+  const sealer = openBlindIndex(config);
   const limits = openLimits(db, config);
   const passwords = await openPasswords(config, metrics, { log });
   const accounts = openAccounts(db, sealer);
@@ -61,20 +61,20 @@ async function open(context: Context): Promise<Service> {
     revocations.ended(event.ended ?? []);
     if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
-  const announcer = openAnnouncer({ db, gateway, log, publish });
+  const announcer = openChangeNotifier({ db, gateway, log, publish });
   const changed = (user_id: string, event: PersonEvent): void => void announcer.changed(user_id, event);
   const devicesChanged = (user_id: string, ended: Ended[] = []): void => changed(user_id, { ended });
   const sessions = openSessions(db, config, tokens, devicesChanged);
   const origins = openOrigins(config, 'CORS_ORIGINS', log);
   const enter = entering({ config, origins, accounts, sessions, tokens, sealer });
-  const courier = openCourier(config);
+  const courier = openCodeSender(config);
   const eraser = startEraser(db, nc, config, log);
   const sweep = sweepExpired(db, log, config);
   const serviceTokens = openServiceTokens(db, config);
   const wakeWebhooks = (): void => {
     if (!nc.isClosed()) nc.publish(subject.webhooks);
   };
-  const queue = new PaymentQueue(nc, db);
+  const queue = new PaymentPublisher(nc, db);
   const projection = watchProjection(nc, config.PARTITIONS);
   const router = createRouter(
     {

@@ -7,13 +7,13 @@ import type { Revocations } from '../../nats/revocations.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
 import type { Metrics } from '../../shared/metrics.ts';
-import type { Session } from './connections/connection.ts';
-import type { Cursors } from './delivery/cursor-writer.ts';
-import type { Delivered } from './delivery/delivery-receipts.ts';
-import type { People } from './delivery/live-subscriptions.ts';
-import type { Away } from './offline/consumer-scheduler.ts';
-import type { Replay } from './offline/device-consumers.ts';
-import type { Shards } from './offline/inbox-shards.ts';
+import type { Connection } from './connections/connection.ts';
+import type { CursorWriter } from './delivery/cursor-writer.ts';
+import type { DeliveryReceipts } from './delivery/delivery-receipts.ts';
+import type { LiveSubscriptions } from './delivery/live-subscriptions.ts';
+import type { ConsumerScheduler } from './offline/consumer-scheduler.ts';
+import type { DeviceConsumers } from './offline/device-consumers.ts';
+import type { InboxShards } from './offline/inbox-shards.ts';
 import type { Presence } from './offline/presence.ts';
 
 export interface Edge {
@@ -26,18 +26,18 @@ export interface Edge {
   nc: NatsConnection;
   gateway: Gateway;
   limits: CommandLimits;
-  shards: Shards;
-  replay: Replay;
-  cursors: Cursors;
-  delivered: Delivered;
-  away: Away;
-  people: People;
+  shards: InboxShards;
+  replay: DeviceConsumers;
+  cursors: CursorWriter;
+  delivered: DeliveryReceipts;
+  away: ConsumerScheduler;
+  people: LiveSubscriptions;
   revocations: Revocations;
   presence: Presence;
   /** Open sockets by device: one each. */
-  sessions: Map<string, Session>;
+  sessions: Map<string, Connection>;
   /** Sessions that are not simply live: looked after by the clock. */
-  restless: Set<Session>;
+  restless: Set<Connection>;
   /** Since the last look of the clock, which turns them into metrics. */
   tally: { in: number; out: number; backfill: number; gap: number };
   /** To the broker, as far as is known. */

@@ -11,14 +11,14 @@ import { openDatabase } from '../../shared/db/database.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
-import { startClock } from './connections/housekeeping.ts';
-import { Cursors } from './delivery/cursor-writer.ts';
-import { Delivered } from './delivery/delivery-receipts.ts';
-import { People } from './delivery/live-subscriptions.ts';
+import { startHousekeeping } from './connections/housekeeping.ts';
+import { CursorWriter } from './delivery/cursor-writer.ts';
+import { DeliveryReceipts } from './delivery/delivery-receipts.ts';
+import { LiveSubscriptions } from './delivery/live-subscriptions.ts';
 import type { Edge } from './edge.ts';
-import { Away } from './offline/consumer-scheduler.ts';
-import { Replay } from './offline/device-consumers.ts';
-import { Shards } from './offline/inbox-shards.ts';
+import { ConsumerScheduler } from './offline/consumer-scheduler.ts';
+import { DeviceConsumers } from './offline/device-consumers.ts';
+import { InboxShards } from './offline/inbox-shards.ts';
 import { Presence } from './offline/presence.ts';
 import { listen } from './websocket-server.ts';
 
@@ -30,7 +30,7 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('edge');
-  const cursors = new Cursors(db, log);
+  const cursors = new CursorWriter(db, log);
   const edge = {
     config,
     log,
@@ -41,20 +41,20 @@ async function open(context: Context): Promise<Service> {
     limits: new CommandLimits({ nc, config }),
     historyDb: await openDatabase({ ...config, DATABASE_POOL: config.HISTORY_POOL }, log),
     cursors,
-    delivered: new Delivered(nc, config, cursors),
+    delivered: new DeliveryReceipts(nc, config, cursors),
     sessions: new Map(),
     restless: new Set(),
     tally: { in: 0, out: 0, backfill: 0, gap: 0 },
     connected: true,
     draining: false,
   } as unknown as Edge;
-  edge.shards = new Shards(nc, config, (shard) => {
+  edge.shards = new InboxShards(nc, config, (shard) => {
     for (const session of edge.sessions.values())
       if (shardOf(session.user_id, config.INBOX_SHARDS) === shard) session.inbox.restart();
   });
-  edge.replay = new Replay(nc, config, edge.shards);
-  edge.people = new People(edge);
-  edge.away = new Away(edge);
+  edge.replay = new DeviceConsumers(nc, config, edge.shards);
+  edge.people = new LiveSubscriptions(edge);
+  edge.away = new ConsumerScheduler(edge);
   edge.revocations = await watchRevocations({
     nc,
     db,
@@ -76,7 +76,7 @@ async function open(context: Context): Promise<Service> {
     },
   });
   edge.presence = new Presence(edge);
-  const clock = startClock(edge);
+  const clock = startHousekeeping(edge);
   const server = await listen(edge, context);
 
   void (async () => {

@@ -4,9 +4,9 @@
  */
 
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { logWriters } from '../../nats/log-consumers.ts';
+import { logConsumers } from '../../nats/log-consumers.ts';
 import { logHead } from '../../nats/log-reader.ts';
-import { Retake } from '../../nats/partition-consumer.ts';
+import { RestoreRequired } from '../../nats/partition-consumer.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import { encodeLines } from '../../shared/pipeline/events.ts';
@@ -21,7 +21,7 @@ async function open(context: Context): Promise<Service> {
   const publisher = new Publisher(nc);
   const outbox = new Outbox(db, publisher, log);
 
-  const writers = logWriters(nc, context, 'events', (partition) => {
+  const writers = logConsumers(nc, context, 'events', (partition) => {
     let place: Place = { told: 0, entry: 0, log: '' };
     return {
       window: config.EVENTS_WINDOW,
@@ -68,7 +68,7 @@ async function open(context: Context): Promise<Service> {
     try {
       return await publisher.follow(subject.eventsOf(partition), place.told, encodeLines(lines), about(place));
     } catch (error) {
-      if (error instanceof PublishError) throw new Retake(`EVENTS: ${error.message}`);
+      if (error instanceof PublishError) throw new RestoreRequired(`EVENTS: ${error.message}`);
       throw error;
     }
   }

@@ -2,7 +2,7 @@
 
 import { JetStreamApiError } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
-import { manage } from '../../nats/jetstream-manager.ts';
+import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 
 export interface Place {
@@ -28,7 +28,7 @@ export function about({ entry, log, part }: Omit<Place, 'told'>): MsgHdrs {
 }
 
 export async function readPlace(nc: NatsConnection, partition: number): Promise<Place> {
-  const manager = await manage(nc);
+  const manager = await jetstreamManager(nc);
   try {
     const last = await manager.direct.getMessage(EVENTS, { last_by_subj: subject.eventsOf(partition) });
     if (last) {

@@ -10,12 +10,12 @@
  */
 import { JetStreamApiError, type StoredMsg } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
-import { type Lineage, placeOf } from '../../nats/inbox/cursor-map.ts';
-import { manage, timeoutsOf } from '../../nats/jetstream-manager.ts';
+import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
+import { jetstreamManager, timeoutsOf } from '../../nats/jetstream-manager.ts';
 import { directBatch } from '../../nats/log-reader.ts';
 import { inboxStream, MARKS, subject } from '../../nats/topology.ts';
 
-export interface Mark {
+export interface Checkpoint {
   entry: number;
   /** By shard: what it has of the partition up to the entry stands at or before this cursor. */
   cursors: readonly number[];
@@ -24,7 +24,7 @@ export interface Mark {
   /** Creation time of the LOG that the entry counts in. */
   log: string;
 }
-interface Stored extends Mark {
+interface Stored extends Checkpoint {
   /** Sequence in MARKS. */
   seq: number;
   at: number;
@@ -52,9 +52,9 @@ export function upTo(partition: number, entry: number): MsgHdrs {
 }
 
 /** The marks of a partition that are kept, the newest first: a shard that lost its end still holds what an older one counted. */
-export async function readMarks(nc: NatsConnection, partition: number): Promise<Stored[]> {
+export async function readCheckpoints(nc: NatsConnection, partition: number): Promise<Stored[]> {
   const found: Stored[] = [];
-  const manager = await manage(nc);
+  const manager = await jetstreamManager(nc);
   for (let next = 1, got = 1; got > 0; ) {
     got = 0;
     const query = { seq: next, next_by_subj: subject.mark(partition), batch: TAIL_BATCH };
@@ -68,8 +68,8 @@ export async function readMarks(nc: NatsConnection, partition: number): Promise<
 }
 
 /** The newest mark of a partition. */
-export async function readMark(nc: NatsConnection, partition: number): Promise<Stored | undefined> {
-  const manager = await manage(nc);
+export async function readCheckpoint(nc: NatsConnection, partition: number): Promise<Stored | undefined> {
+  const manager = await jetstreamManager(nc);
   try {
     const stored = await manager.direct.getMessage(MARKS, { last_by_subj: subject.mark(partition) });
     return stored ? toMark(stored) : undefined;
@@ -80,25 +80,25 @@ export async function readMark(nc: NatsConnection, partition: number): Promise<S
 }
 
 const toMark = (stored: StoredMsg): Stored => ({
-  ...stored.json<Mark>(),
+  ...stored.json<Checkpoint>(),
   seq: stored.seq,
   at: stored.time.getTime(),
 });
 
 /** Whether every shard still holds what the mark counted. */
-export const isHeld = ({ cursors }: Mark, lineages: readonly Lineage[]): boolean =>
-  lineages.every((lineage, shard) => !placeOf(lineage, cursors[shard] ?? -1).lost);
+export const isHeld = ({ cursors }: Checkpoint, lineages: readonly CursorMap[]): boolean =>
+  lineages.every((lineage, shard) => !sequenceOf(lineage, cursors[shard] ?? -1).lost);
 
 /** Up to which entry the shard has the partition, at least: what the newest mark that still counts says, or an item behind it. */
 export async function reachedIn(
   nc: NatsConnection,
   shard: number,
   partition: number,
-  lineage: Lineage,
+  lineage: CursorMap,
   marks: readonly Stored[],
 ): Promise<Reached> {
   for (const { entry, cursors, at } of marks) {
-    const { seq, lost } = placeOf(lineage, cursors[shard] ?? -1);
+    const { seq, lost } = sequenceOf(lineage, cursors[shard] ?? -1);
     if (!lost) return await reachedSince(nc, shard, partition, { entry, seq }, at);
   }
   return { entry: -1, seq: 0 };
@@ -111,7 +111,7 @@ async function reachedSince(
   mark: Reached,
   at: number,
 ): Promise<Reached> {
-  const manager = await manage(nc);
+  const manager = await jetstreamManager(nc);
   const end = at + timeoutsOf(nc).publishMs + TAIL_MS;
   let reached = mark;
   for (let next = mark.seq + 1, got = 1; got > 0; ) {
@@ -135,15 +135,15 @@ async function reachedSince(
  * and lost its partition must not put back what its successor has marked. `still`: the broker that the mark is about is
  * the one connected.
  */
-export async function writeMark(
+export async function writeCheckpoint(
   nc: NatsConnection,
   partition: number,
-  mark: Mark,
-  lineages: readonly Lineage[],
+  mark: Checkpoint,
+  lineages: readonly CursorMap[],
   still: () => boolean,
 ): Promise<void> {
   for (let tries = 0; tries < MARK_TRIES; tries++) {
-    const old = await readMark(nc, partition);
+    const old = await readCheckpoint(nc, partition);
     const same = old?.server === mark.server && old.log === mark.log && isHeld(old, lineages);
     if (same && old.entry >= mark.entry) return;
     if (!still()) return;

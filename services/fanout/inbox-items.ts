@@ -29,7 +29,7 @@ const END = Buffer.from('}}');
 const text = (value: unknown): string => JSON.stringify(value);
 
 /** Items of one batch by shard, in the order of the log. */
-export class Items {
+export class InboxItemBuilder {
   readonly shards: Outgoing[][];
   /** Items by user, for the quota. */
   readonly counts = new Map<string, number>();

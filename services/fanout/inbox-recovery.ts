@@ -5,12 +5,12 @@
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
-import { cursorOf, type Lineage } from '../../nats/inbox/cursor-map.ts';
-import { manage } from '../../nats/jetstream-manager.ts';
+import { type CursorMap, cursorOf } from '../../nats/inbox/cursor-map.ts';
+import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { directBatch, logHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { isHeld, reachedIn, readMark, readMarks, writeMark } from './checkpoints.ts';
+import { isHeld, reachedIn, readCheckpoint, readCheckpoints, writeCheckpoint } from './checkpoints.ts';
 import { InboxShards } from './inbox-shards.ts';
 
 /** Where a worker goes on with a partition. */
@@ -30,12 +30,12 @@ export interface Start {
 const REWRITE_MS = 120_000;
 
 /** The cursor of a sequence; of the beginning of the newest life where it is not known. */
-function startOf(lineage: Lineage, seq: number | undefined): number {
+function startOf(lineage: CursorMap, seq: number | undefined): number {
   const newest = lineage.lives.at(-1)!;
   return (seq === undefined ? 0 : cursorOf(lineage, seq)) || newest.base + newest.from - 1;
 }
 
-export class Lives {
+export class InboxRecovery {
   readonly #nc: NatsConnection;
   readonly #log: Logger;
   readonly #partitions: number[];
@@ -63,7 +63,7 @@ export class Lives {
   }
 
   /** The cursor base of every shard, for the broker that is connected now. */
-  bases(): Promise<number[]> {
+  cursorBases(): Promise<number[]> {
     return this.#shards.bases();
   }
 
@@ -82,7 +82,7 @@ export class Lives {
    */
   async repair(): Promise<boolean> {
     const { server } = this;
-    await this.bases();
+    await this.cursorBases();
     if (this.#heads?.server !== server) {
       const heads = await Promise.all(this.#partitions.map((partition) => logHead(this.#nc, partition)));
       this.#heads = { server, of: heads.map(({ head }) => head) };
@@ -94,7 +94,7 @@ export class Lives {
         if (mine()) continue;
         const { from, cursors, unsure } = await this.#start(partition);
         if (!unsure || mine()) continue;
-        if (from === undefined) await this.mark(partition, this.#heads.of[partition]!, cursors, server);
+        if (from === undefined) await this.writeCheckpoint(partition, this.#heads.of[partition]!, cursors, server);
         else
           await resetDurable(this.#nc, { stream: LOG, consumer: { durable_name: consumer.fanout(partition) } }, from);
       }
@@ -110,11 +110,11 @@ export class Lives {
 
   /** Everything that the log held when this broker process was first seen stands in every shard. */
   async #isWhole(server: string): Promise<boolean> {
-    const [manager, lineages] = [await manage(this.#nc), await this.#shards.lineages()];
+    const [manager, lineages] = [await jetstreamManager(this.#nc), await this.#shards.lineages()];
     for (const partition of this.#partitions) {
       const head = this.#heads!.of[partition]!;
       if (head === 0) continue;
-      const mark = await readMark(this.#nc, partition);
+      const mark = await readCheckpoint(this.#nc, partition);
       if (mark?.server !== server || !isHeld(mark, lineages)) return false;
       if (mark.entry >= head) continue;
       // The last entries were dead letters, which no mark names.
@@ -125,10 +125,15 @@ export class Lives {
   }
 
   /** Says that `partition` stands in every shard up to `entry`, there at or before its cursor. */
-  async mark(partition: number, entry: number, cursors: readonly number[], server = this.server): Promise<void> {
+  async writeCheckpoint(
+    partition: number,
+    entry: number,
+    cursors: readonly number[],
+    server = this.server,
+  ): Promise<void> {
     const still = (): boolean => this.server === server;
     const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
-    await writeMark(this.#nc, partition, { entry, cursors, server, log }, await this.#shards.lineages(), still);
+    await writeCheckpoint(this.#nc, partition, { entry, cursors, server, log }, await this.#shards.lineages(), still);
   }
 
   /** Where this process goes on with a partition. */
@@ -138,19 +143,19 @@ export class Lives {
     const start = await this.#start(partition);
     const { from, head, cursors } = start;
     // Nothing is to be written, so no batch would be followed by a mark.
-    if (head > 0 && (from === undefined || from > head)) await this.mark(partition, head, cursors);
+    if (head > 0 && (from === undefined || from > head)) await this.writeCheckpoint(partition, head, cursors);
     return start;
   }
 
   async #start(partition: number): Promise<Start> {
     const lineages = await this.#shards.lineages();
-    const manager = await manage(this.#nc);
+    const manager = await jetstreamManager(this.#nc);
     const { head, created } = await logHead(this.#nc, partition);
     this.#logs.set(partition, created);
     const info = await manager.consumers.info(LOG, consumer.fanout(partition));
     const floor = Math.min(info.ack_floor.stream_seq, head);
     // A log that was made anew counts from 1 again.
-    const marks = (await readMarks(this.#nc, partition)).filter(({ log }) => log === created);
+    const marks = (await readCheckpoints(this.#nc, partition)).filter(({ log }) => log === created);
     const found = await Promise.all(
       lineages.map((lineage, shard) => reachedIn(this.#nc, shard, partition, lineage, marks)),
     );
@@ -174,7 +179,7 @@ export class Lives {
 
   /** First entry of the partition stored at `ms` or later. */
   async #entryAt(partition: number, ms: number): Promise<number> {
-    const manager = await manage(this.#nc);
+    const manager = await jetstreamManager(this.#nc);
     const query = {
       start_time: new Date(ms),
       next_by_subj: subject.log(partition),

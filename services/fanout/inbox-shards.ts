@@ -7,8 +7,8 @@ import { JetStreamApiError } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { beginLife, type Lineage } from '../../nats/inbox/cursor-map.ts';
-import { manage } from '../../nats/jetstream-manager.ts';
+import { beginGeneration, type CursorMap } from '../../nats/inbox/cursor-map.ts';
+import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { inboxStream, LINEAGE_BUCKET, MARKS, streams } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
@@ -20,7 +20,7 @@ export class InboxShards {
   readonly #config: Config;
   readonly #log: Logger;
   readonly #numbers: number[];
-  #current: { server: string; lineages: Promise<Lineage[]> } | undefined;
+  #current: { server: string; lineages: Promise<CursorMap[]> } | undefined;
   #bucket: Promise<KV> | undefined;
   /** When the streams were made, as seen last. */
   #created: string | undefined;
@@ -63,7 +63,7 @@ export class InboxShards {
   }
 
   /** Of every shard, for the broker that is connected now. */
-  lineages(): Promise<Lineage[]> {
+  lineages(): Promise<CursorMap[]> {
     if (this.#current?.server !== this.server) {
       const lineages = this.#stream(MARKS).then(() => Promise.all(this.#numbers.map((shard) => this.#lineage(shard))));
       const current = { server: this.server, lineages };
@@ -75,15 +75,15 @@ export class InboxShards {
     return this.#current!.lineages;
   }
 
-  async #lineage(shard: number): Promise<Lineage> {
+  async #lineage(shard: number): Promise<CursorMap> {
     this.#bucket ??= new Kvm(this.#nc).open(LINEAGE_BUCKET);
     const bucket = await this.#bucket;
     for (;;) {
       const { created, last } = await this.#stream(inboxStream(shard));
       const entry = await bucket.get(String(shard));
-      const old = entry && entry.operation === 'PUT' ? entry.json<Lineage>() : undefined;
+      const old = entry && entry.operation === 'PUT' ? entry.json<CursorMap>() : undefined;
       if (old?.server === this.server && old.created === created) return old;
-      const lineage = beginLife(old, this.server, created, last);
+      const lineage = beginGeneration(old, this.server, created, last);
       try {
         await bucket.put(String(shard), JSON.stringify(lineage), { previousSeq: entry?.revision ?? 0 });
         this.#log.info(
@@ -101,7 +101,7 @@ export class InboxShards {
 
   /** A stream of fanout's own, made again when the broker lost it. */
   async #stream(name: string): Promise<{ created: string; last: number }> {
-    const manager = await manage(this.#nc);
+    const manager = await jetstreamManager(this.#nc);
     const info = await manager.streams.info(name).catch((error: unknown) => {
       if (!(error instanceof JetStreamApiError && error.code === NO_STREAM)) throw error;
       this.#log.warn({ stage: 'fanout', stream: name }, 'a stream is gone: making it again');
@@ -118,7 +118,7 @@ export class InboxShards {
   async #tellWhole(shard: number): Promise<void> {
     const bucket = await this.#bucket!;
     const entry = await bucket.get(String(shard));
-    const lineage = entry?.json<Lineage>();
+    const lineage = entry?.json<CursorMap>();
     if (!entry || !lineage || lineage.whole || lineage.server !== this.server) return;
     try {
       await bucket.put(String(shard), JSON.stringify({ ...lineage, whole: true }), { previousSeq: entry.revision });

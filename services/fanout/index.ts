@@ -7,19 +7,19 @@
 import { Backoff } from '../../nats/backoff.ts';
 import { pause } from '../../nats/batch-runner.ts';
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { logWriters } from '../../nats/log-consumers.ts';
-import { type Delivered, Retake } from '../../nats/partition-consumer.ts';
+import { logConsumers } from '../../nats/log-consumers.ts';
+import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { upTo } from './checkpoints.ts';
-import { Items } from './inbox-items.ts';
-import { Lives } from './inbox-recovery.ts';
+import { InboxItemBuilder } from './inbox-items.ts';
+import { InboxRecovery } from './inbox-recovery.ts';
 import { Members } from './members.ts';
 import { Quota } from './quota.ts';
-import { Removed } from './removed-devices.ts';
+import { RemovedDevices } from './removed-devices.ts';
 
 const MARK_MS = 1_000;
 /** How often is looked while what the broker may have lost is being written again. */
@@ -29,12 +29,12 @@ async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('fanout');
   const writes = new Publisher(nc);
-  const lives = new Lives(nc, config, log);
-  const removed = new Removed(nc, config);
+  const lives = new InboxRecovery(nc, config, log);
+  const removed = new RemovedDevices(nc, config);
   const quota = new Quota(nc, config, db.query, log);
   await quota.open();
   // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
-  await lives.bases();
+  await lives.cursorBases();
   await lives.wereReplaced();
 
   /** By partition, since its last mark: the last entry that was written, where each shard has it, and the broker that took it. */
@@ -47,7 +47,7 @@ async function open(context: Context): Promise<Service> {
     for (const [partition, { entry, cursors, server }] of marked)
       if (server === lives.server)
         await lives
-          .mark(partition, entry, cursors, server)
+          .writeCheckpoint(partition, entry, cursors, server)
           .catch((error: unknown) => log.warn({ stage: 'fanout', partition, reason: String(error) }, 'not marked'));
   };
   const repairs = new Backoff(REPAIR_MS, MARK_MS);
@@ -76,7 +76,7 @@ async function open(context: Context): Promise<Service> {
   };
   next();
 
-  const writers = logWriters(nc, context, 'fanout', (partition) => {
+  const writers = logConsumers(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query, config.FANOUT_MAX_GROUPS);
     let reached: number[] = [];
     let cursors: number[] = [];
@@ -95,10 +95,10 @@ async function open(context: Context): Promise<Service> {
       },
       async handle(batch, fence) {
         const { server } = lives;
-        const bases = await lives.bases();
+        const bases = await lives.cursorBases();
         const records = batch.flatMap(({ value }) => value);
         await members.load(records);
-        const items = new Items(config, bases, {
+        const items = new InboxItemBuilder(config, bases, {
           membersOf: (conversation) => members.of(conversation),
           partnersOf: (user) => members.partnersOf(user),
           isGone: (device) => removed.has(device),
@@ -115,7 +115,7 @@ async function open(context: Context): Promise<Service> {
           cursors = cursors.map((cursor, shard) => (seqs[shard] ? bases[shard]! + seqs[shard] : cursor));
         } catch (error) {
           // The broker may have lost a shard: look, and go back to where the marks stand.
-          if (error instanceof PublishError) throw new Retake(`inbox: ${error.message}`);
+          if (error instanceof PublishError) throw new RestoreRequired(`inbox: ${error.message}`);
           throw error;
         }
         await removed.purge(records);

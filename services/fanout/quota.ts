@@ -9,11 +9,11 @@ import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import { type NatsConnection, nanos } from 'nats';
 import type { Logger } from 'pino';
-import { type Lineage, placeOf } from '../../nats/inbox/cursor-map.ts';
+import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
 import type { FullFor } from '../../nats/inbox/full.ts';
-import { manage } from '../../nats/jetstream-manager.ts';
+import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { FULL_BUCKET, inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
-import { Gate } from '../../shared/async/semaphore.ts';
+import { Semaphore } from '../../shared/async/semaphore.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Query } from '../../shared/db/database.ts';
 import { shardOf, uuid7Time } from '../../shared/ids.ts';
@@ -35,7 +35,7 @@ export class Quota {
   /** For whom an inbox is full, by its user. */
   readonly #full = new Map<string, FullFor>();
   readonly #looking = new Set<string>();
-  readonly #gate: Gate;
+  readonly #gate: Semaphore;
   readonly #timer: NodeJS.Timeout;
   #bucket: KV | undefined;
   #lineages: KV | undefined;
@@ -45,7 +45,7 @@ export class Quota {
     this.#config = config;
     this.#query = query;
     this.#log = log;
-    this.#gate = new Gate(config.FANOUT_MAX_LOOKS);
+    this.#gate = new Semaphore(config.FANOUT_MAX_LOOKS);
     this.#timer = setInterval(() => {
       for (const user of this.#full.keys()) this.#look(user);
     }, LOOK_AGAIN_MS).unref();
@@ -101,14 +101,14 @@ export class Quota {
     if (!rows.length) return 0;
     const shard = shardOf(user, this.#config.INBOX_SHARDS);
     const entry = await this.#lineages!.get(String(shard));
-    const lineage = entry?.json<Lineage>();
-    const manager = await manage(this.#nc);
+    const lineage = entry?.json<CursorMap>();
+    const manager = await jetstreamManager(this.#nc);
     const pending = await Promise.all(
       rows.map(async ({ id, cursor }) => {
         const from =
           cursor === null || !lineage
             ? { deliver_policy: DeliverPolicy.StartTime, opt_start_time: new Date(uuid7Time(id)).toISOString() }
-            : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: placeOf(lineage, cursor).seq + 1 };
+            : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: sequenceOf(lineage, cursor).seq + 1 };
         const name = `quota_${id}`;
         const info = await manager.consumers.add(inboxStream(shard), {
           name,

@@ -5,7 +5,7 @@
 
 import { JetStreamApiError } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
-import { manage } from '../../nats/jetstream-manager.ts';
+import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { shardOf } from '../../shared/ids.ts';
@@ -15,7 +15,7 @@ import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
 const NO_CONSUMER = 10014;
 const NO_STREAM = 10059;
 
-export class Removed {
+export class RemovedDevices {
   readonly #nc: NatsConnection;
   readonly #config: Config;
   readonly #devices = new Set<string>();
@@ -40,7 +40,7 @@ export class Removed {
     for (const { meta } of records) {
       if (meta.kind !== 'notice' || meta.removed === undefined) continue;
       this.#add(meta.removed);
-      const manager = await manage(this.#nc);
+      const manager = await jetstreamManager(this.#nc);
       const { INBOX_SHARDS } = this.#config;
       const stream = inboxStream(shardOf(meta.user_id, INBOX_SHARDS));
       try {

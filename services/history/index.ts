@@ -3,9 +3,9 @@
  * an entry is in the projection exactly once, whatever dies when.
  */
 
-import { logWriters } from '../../nats/log-consumers.ts';
+import { logConsumers } from '../../nats/log-consumers.ts';
 import { logHead } from '../../nats/log-reader.ts';
-import { type Delivered, Halt, Retake } from '../../nats/partition-consumer.ts';
+import { type Delivered, Halt, RestoreRequired } from '../../nats/partition-consumer.ts';
 import { subject } from '../../nats/topology.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -19,7 +19,7 @@ async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('history');
 
-  const writers = logWriters(nc, context, 'history', (partition) => {
+  const writers = logConsumers(nc, context, 'history', (partition) => {
     let position: Position = { entry_seq: 0, stream: '' };
     return {
       window: config.HISTORY_WINDOW,
@@ -48,7 +48,7 @@ async function open(context: Context): Promise<Service> {
         } catch (error) {
           // In a row's way is another record: the log holds one place twice. Which is right nobody here can say.
           if (error instanceof Conflict) throw new Halt(error.message);
-          if (error instanceof Moved) throw new Retake(error.message);
+          if (error instanceof Moved) throw new RestoreRequired(error.message);
           throw error;
         }
         position = to;

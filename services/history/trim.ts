@@ -7,7 +7,7 @@
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { Backoff } from '../../nats/backoff.ts';
-import { manage } from '../../nats/jetstream-manager.ts';
+import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { directBatch, logHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 
@@ -55,7 +55,7 @@ export class Trimmer {
 
   async #round(): Promise<void> {
     if (this.#nc.isClosed()) return;
-    const manager = await manage(this.#nc);
+    const manager = await jetstreamManager(this.#nc);
     for (let partition = 0; partition < this.#o.partitions; partition++) {
       const { head } = await logHead(this.#nc, partition);
       if (head === 0) continue;
@@ -72,7 +72,7 @@ export class Trimmer {
 
   /** The first entry of the partition that is too young to go. */
   async #firstYoung(partition: number): Promise<number> {
-    const manager = await manage(this.#nc);
+    const manager = await jetstreamManager(this.#nc);
     const start_time = new Date(Date.now() - this.#o.retentionMs);
     const query = { start_time, next_by_subj: subject.log(partition), batch: 1 };
     for await (const { seq } of directBatch(manager, LOG, query)) return seq;

@@ -48,7 +48,7 @@ export const unavailable = (message: string): ApiError =>
   new ApiError('unavailable', message, { retry_after_ms: 1_000 });
 const DATABASE_AWAY = 'the database does not answer; send it again with the same client_message_id';
 
-export class Decider {
+export class CommandHandler {
   readonly #state: PartitionState;
   readonly #full: ReadonlyMap<string, FullFor>;
   readonly #limits: Limits;

@@ -3,7 +3,7 @@
  * `timeoutMs` are over; then it fails, and so do all others at once, until Postgres has answered a probe. Commands that
  * need nothing from Postgres go on meanwhile; the senders of the others hear `unavailable` at once.
  */
-import { isOutage } from '../../shared/transient.ts';
+import { isTransient } from '../../shared/transient.ts';
 import type { Store } from './store.ts';
 
 const RETRY_MS = 50;
@@ -52,7 +52,7 @@ export function guardStore(store: Store, probe: () => Promise<unknown>, timeoutM
         try {
           return await look();
         } catch (error) {
-          if (late || !isOutage(error)) throw error;
+          if (late || !isTransient(error)) throw error;
           await pause(RETRY_MS);
         }
       }

@@ -3,7 +3,7 @@ import { Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import { earliest } from '../../nats/consumer-monitor.ts';
 import { decodeFullFor, type FullFor } from '../../nats/inbox/full.ts';
-import { Writer } from '../../nats/partition-consumer.ts';
+import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { Publisher } from '../../nats/publisher.ts';
 import { consumer, FULL_BUCKET, INGRESS, streams } from '../../nats/topology.ts';
 import { openDatabase } from '../../shared/db/database.ts';
@@ -51,7 +51,7 @@ async function open(context: Context): Promise<Service> {
 
   const writers = ingress.consumers.map((spec, number) => {
     const worker = workers[number]!;
-    return new Writer(nc, {
+    return new PartitionConsumer(nc, {
       stage: 'ingest',
       partition: number,
       stream: INGRESS,

@@ -2,7 +2,7 @@
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { logHead, readLog } from '../../nats/log-reader.ts';
-import { isOutage } from '../../shared/transient.ts';
+import { isTransient } from '../../shared/transient.ts';
 import type { PartitionState } from './partition-state.ts';
 import type { Store } from './store.ts';
 
@@ -33,7 +33,7 @@ export async function restoreState(
   try {
     projection = await store.position(number);
   } catch (error) {
-    if (!isOutage(error)) throw error;
+    if (!isTransient(error)) throw error;
     return fail('the database does not answer');
   }
   const known = projection?.stream === created ? projection.entry_seq : 0;

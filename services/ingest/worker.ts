@@ -5,14 +5,14 @@
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import type { FullFor } from '../../nats/inbox/full.ts';
-import { type Delivered, Retake } from '../../nats/partition-consumer.ts';
+import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
 import { PublishError, type Publisher } from '../../nats/publisher.ts';
 import { LOG } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Metrics } from '../../shared/metrics.ts';
 import type { decodeCommands, Incoming, Reply } from '../../shared/pipeline/commands.ts';
-import { isOutage } from '../../shared/transient.ts';
-import { Decider, type Decision, type Loaded, unavailable } from './command-handler.ts';
+import { isTransient } from '../../shared/transient.ts';
+import { CommandHandler, type Decision, type Loaded, unavailable } from './command-handler.ts';
 import type { GuardedStore } from './guarded-store.ts';
 import { PartitionState } from './partition-state.ts';
 import type { PersonCache } from './person-cache.ts';
@@ -42,7 +42,7 @@ export interface WorkerParts {
 export class IngestWorker {
   readonly #parts: WorkerParts;
   readonly #state: PartitionState;
-  readonly #decider: Decider;
+  readonly #decider: CommandHandler;
   /** The state is what the log and Postgres hold; otherwise nothing can be decided. */
   #restored = false;
   #restoring: Promise<void> | undefined;
@@ -53,7 +53,7 @@ export class IngestWorker {
   constructor(number: number, parts: WorkerParts) {
     this.#parts = parts;
     this.#state = new PartitionState(number, parts.people, parts.config);
-    this.#decider = new Decider(this.#state, parts.full, parts.config);
+    this.#decider = new CommandHandler(this.#state, parts.full, parts.config);
   }
 
   setProjected(entry: number): void {
@@ -137,7 +137,7 @@ export class IngestWorker {
         const { number, head } = this.#state;
         this.#state.commit(await this.#parts.publisher.append(number, head, entry.finish()), entry.count);
       } catch (error) {
-        if (error instanceof PublishError) throw new Retake(`${LOG}: ${error.message}`, { cause: error });
+        if (error instanceof PublishError) throw new RestoreRequired(`${LOG}: ${error.message}`, { cause: error });
         throw error;
       }
     }
@@ -185,7 +185,7 @@ export class IngestWorker {
       try {
         return await look;
       } catch (error) {
-        if (!isOutage(error)) throw error;
+        if (!isTransient(error)) throw error;
         incomplete = true;
         return undefined;
       }

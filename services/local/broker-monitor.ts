@@ -18,7 +18,7 @@ export interface BrokerCareOptions {
   say(line: string): void;
 }
 
-export class BrokerCare {
+export class BrokerMonitor {
   readonly #options: BrokerCareOptions;
   /** By process: since when it is refused, ms since 1970. */
   readonly #refused = new Map<string, number>();

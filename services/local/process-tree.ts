@@ -4,13 +4,13 @@ import { provision } from '../../nats/provision.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import type { ServiceName } from '../../shared/service.ts';
-import { BrokerCare, freeBytesOf } from './broker-monitor.ts';
+import { BrokerMonitor, freeBytesOf } from './broker-monitor.ts';
 import { lockDataDir, secretsOf } from './data-dir.ts';
 import type { Engine } from './engine.ts';
 import { startNats, syncStreams } from './nats.ts';
 import { startPostgres } from './postgres.ts';
 import { type ServiceProcess, startServices } from './service-process.ts';
-import { type Keeper, keep } from './supervisor.ts';
+import { keep, type Supervisor } from './supervisor.ts';
 
 /** Which services share a process. Nothing delays the edge's sockets, and no webhook the messages. */
 export const GROUPS: ServiceName[][] = [
@@ -50,13 +50,13 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
   const dir = asked.DATA_DIR;
   const unlock = lockDataDir(dir);
   const stack: { name: string; stop(): Promise<void> }[] = [];
-  const engines: Keeper<Engine>[] = [];
-  const processes: [string, Keeper<ServiceProcess>][] = [];
+  const engines: Supervisor<Engine>[] = [];
+  const processes: [string, Supervisor<ServiceProcess>][] = [];
   let fail: (reason: string) => void = () => {};
   const failing = new Promise<string>((resolve) => {
     fail = resolve;
   });
-  let care: BrokerCare | undefined;
+  let care: BrokerMonitor | undefined;
   let ending: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     ending ??= (async () => {
@@ -73,7 +73,7 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
   const kept = async <T extends Engine | ServiceProcess>(
     name: string,
     start: (previous: T | undefined) => Promise<T>,
-  ): Promise<Keeper<T>> => {
+  ): Promise<Supervisor<T>> => {
     const keeper = await keep<T>({ name, start, say, gaveUp: fail });
     // It came up after all was told to stop.
     if (ending) await keeper.stop();
@@ -114,7 +114,7 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
         return engine;
       });
       engines.push(keeper);
-      care = new BrokerCare({
+      care = new BrokerMonitor({
         afterMs: asked.BROKER_REFUSES_MS,
         apartMs: asked.BROKER_RESTART_APART_MS,
         freeBytes: () => freeBytesOf(join(dir, 'nats')),

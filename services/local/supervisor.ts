@@ -11,7 +11,7 @@ export interface Kept {
   stop(): Promise<unknown>;
 }
 
-export interface Keeper<T extends Kept> {
+export interface Supervisor<T extends Kept> {
   readonly now: T;
   /** Stops what runs now, so that it is started again; not counted as a failure. */
   restart(): Promise<void>;
@@ -29,7 +29,7 @@ export interface KeeperOptions<T extends Kept> {
 }
 
 /** Starts it and keeps it running until `stop`. Rejects when the first start fails. */
-export async function keep<T extends Kept>({ name, start, say, gaveUp }: KeeperOptions<T>): Promise<Keeper<T>> {
+export async function keep<T extends Kept>({ name, start, say, gaveUp }: KeeperOptions<T>): Promise<Supervisor<T>> {
   let now = await start(undefined);
   const stopping = new AbortController();
   const failures: number[] = [];

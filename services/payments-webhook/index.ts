@@ -5,13 +5,13 @@
  */
 
 import { Gateway } from '../../nats/gateway.ts';
-import { type Delivered, Writer } from '../../nats/partition-consumer.ts';
+import { type Delivered, PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, PAYMENTS, streams } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { PaymentState } from '../../shared/contract/payments.ts';
 import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
-import { type Place, record, told } from './store.ts';
+import { markApplied, type Place, record } from './store.ts';
 
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
@@ -57,12 +57,12 @@ async function open(context: Context): Promise<Service> {
       if (now) for (const conversation of of(request)) work.push(tell(request, conversation, now, true));
     }
     await settled(work);
-    if (untold.length) await told(db, [...untold.map(({ key }) => key)]);
+    if (untold.length) await markApplied(db, [...untold.map(({ key }) => key)]);
     metrics.records.inc({ stage: 'payments-webhook', outcome: 'ok' }, events.length);
     metrics.batch.observe({ stage: 'payments-webhook' }, events.length);
   }
 
-  const writer = new Writer<ReceivedPayment[]>(nc, {
+  const writer = new PartitionConsumer<ReceivedPayment[]>(nc, {
     stage: 'payments-webhook',
     partition: 0,
     stream: PAYMENTS,

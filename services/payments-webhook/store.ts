@@ -1,7 +1,7 @@
 /** What payments are in Postgres: events for ever, requests as they stand, and the conversations they were put into. */
 import { rankOf } from '../../shared/contract/payments.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
-import { tell } from '../../shared/db/outbox.ts';
+import { appendEvents } from '../../shared/db/outbox.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { ReceivedPayment } from '../../shared/pipeline/payments.ts';
 import { type Applied, apply, type Request } from './handle.ts';
@@ -133,11 +133,11 @@ async function publish(query: Query, applied: Applied[], conversations: Map<stri
     const of = conversations.get(request_id);
     return of?.map(({ conversation_id }) => ({ ...one, conversation_id, data: { ...data, conversation_id } })) ?? [one];
   });
-  await tell(query, ...events);
+  await appendEvents(query, ...events);
 }
 
 /** Their effect stands in the log. */
-export async function told(db: Database, keys: string[]): Promise<void> {
+export async function markApplied(db: Database, keys: string[]): Promise<void> {
   await db.query('update payment_events set applied_at = now() where dedupe_key = any($1) and applied_at is null', [
     keys,
   ]);

@@ -6,11 +6,11 @@
 import { subject } from '../../nats/topology.ts';
 import type { PresenceChange } from '../../shared/pipeline/presence.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
-import { isOutage } from '../../shared/transient.ts';
+import { isTransient } from '../../shared/transient.ts';
 import { next } from './handle.ts';
 import { openSenders } from './senders.ts';
 import * as store from './store.ts';
-import { Watch } from './wake-watcher.ts';
+import { WakeWatcher } from './wake-watcher.ts';
 
 const PAGE = 1_000;
 const TICK_MS = 1_000;
@@ -28,7 +28,7 @@ async function open(context: Context): Promise<Service> {
   let ticking: Promise<void> | undefined;
   const sending = new Set<Promise<void>>();
 
-  const watch = new Watch(nc, config, log, (device) => {
+  const watch = new WakeWatcher(nc, config, log, (device) => {
     due.set(device.device_id, device);
     flushing ??= setTimeout(() => void tick(), config.PUSH_DELAY_MS);
   });
@@ -103,7 +103,7 @@ async function open(context: Context): Promise<Service> {
     }
   }
   const complain = (error: unknown): void => {
-    if (isOutage(error)) log.warn({ stage: 'push', reason: String(error) }, 'tried again soon');
+    if (isTransient(error)) log.warn({ stage: 'push', reason: String(error) }, 'tried again soon');
     else log.error({ stage: 'push', err: error });
   };
   function tick(): Promise<void> {

@@ -6,8 +6,8 @@
 
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
-import { type Lineage, placeOf } from '../../nats/inbox/cursor-map.ts';
-import { manage, timeoutsOf } from '../../nats/jetstream-manager.ts';
+import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
+import { jetstreamManager, timeoutsOf } from '../../nats/jetstream-manager.ts';
 import { directBatch } from '../../nats/log-reader.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -25,7 +25,7 @@ const BATCH_BYTES = 1 << 20;
 const SKEW_MS = 5_000;
 const AGAIN_MS = 1_000;
 
-export class Watch {
+export class WakeWatcher {
   readonly #nc: NatsConnection;
   readonly #config: Config;
   readonly #log: Logger;
@@ -123,7 +123,7 @@ export class Watch {
   /** Whether anything after the device's cursor is worth a wake-up. */
   async waits({ user_id, device_id, cursor }: Away): Promise<boolean> {
     const shard = shardOf(user_id, this.#config.INBOX_SHARDS);
-    const manager = await manage(this.#nc);
+    const manager = await jetstreamManager(this.#nc);
     const one = (target: string): string => subject.inbox(user_id, target, this.#config.INBOX_SHARDS);
     const mine = new Set([one('all'), one(device_id)]);
     let seq = cursor === null ? 0 : await this.#place(shard, cursor);
@@ -146,6 +146,6 @@ export class Watch {
       timeout: timeoutsOf(this.#nc).requestMs,
     });
     if (reply.headers?.code || reply.data.length === 0) return 0;
-    return placeOf(reply.json<Lineage>(), cursor).seq;
+    return sequenceOf(reply.json<CursorMap>(), cursor).seq;
   }
 }

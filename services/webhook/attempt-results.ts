@@ -1,7 +1,7 @@
 /** What became of attempts, many in one transaction: the log, the delivery, who is next in line, the endpoint's health. */
 import type { Config } from '../../shared/config/index.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
-import { tell } from '../../shared/db/outbox.ts';
+import { appendEvents } from '../../shared/db/outbox.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { NOW } from '../../shared/webhooks/deliveries.ts';
 import type { Claimed } from './claims.ts';
@@ -145,7 +145,7 @@ async function health(query: Query, config: Config, results: Result[]): Promise<
       config.WEBHOOK_DISABLE_AFTER_DAYS,
     ],
   );
-  await tell(
+  await appendEvents(
     query,
     ...disabled.map(({ id, failing_since, disabled_reason }) => ({
       type: 'webhook.endpoint.disabled' as const,

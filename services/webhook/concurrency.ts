@@ -17,7 +17,7 @@ interface State {
 const SLOW_MS = 1_000;
 const FORGET_MS = 600_000;
 
-export class Lanes {
+export class ConcurrencyLimits {
   readonly #usual: number;
   readonly #total: number;
   readonly #states = new Map<string, State>();

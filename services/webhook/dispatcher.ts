@@ -5,8 +5,8 @@
 import type { Context } from '../../shared/service.ts';
 import { type Result, record } from './attempt-results.ts';
 import { type Claimed, claim, release } from './claims.ts';
-import { Lanes } from './concurrency.ts';
-import type { Address, AddressBook } from './endpoint-cache.ts';
+import { ConcurrencyLimits } from './concurrency.ts';
+import type { Address, EndpointCache } from './endpoint-cache.ts';
 import { CUT, type Poster } from './poster.ts';
 
 const POLL_MS = 200;
@@ -17,10 +17,10 @@ const AGENT = 'Sealwire-Webhooks/1';
 
 export class Dispatcher {
   readonly #context: Context;
-  readonly #book: AddressBook;
+  readonly #book: EndpointCache;
   readonly #poster: Poster;
   readonly #now: () => number;
-  readonly #lanes: Lanes;
+  readonly #lanes: ConcurrencyLimits;
   readonly #attempts = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   readonly #loop: Promise<void>;
@@ -31,12 +31,12 @@ export class Dispatcher {
   #woken = false;
   trouble: string | undefined;
 
-  constructor(context: Context, book: AddressBook, poster: Poster, now: () => number) {
+  constructor(context: Context, book: EndpointCache, poster: Poster, now: () => number) {
     this.#context = context;
     this.#book = book;
     this.#poster = poster;
     this.#now = now;
-    this.#lanes = new Lanes(context.config);
+    this.#lanes = new ConcurrencyLimits(context.config);
     this.#loop = this.#run();
   }
 

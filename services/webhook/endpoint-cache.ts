@@ -1,6 +1,6 @@
 /** The endpoints in memory: who wants which events, and how to address and sign for each. */
 import type { Logger } from 'pino';
-import type { Sealing } from '../../shared/auth/encryption.ts';
+import type { Encryption } from '../../shared/auth/encryption.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import type { Event } from '../../shared/pipeline/events.ts';
 import type { Order } from '../../shared/webhooks/deliveries.ts';
@@ -16,7 +16,7 @@ const wants = ({ event_types, conversation_id }: Wish, { type, conversation_id: 
   (!event_types || event_types.includes(type)) && (!conversation_id || conversation_id === where);
 
 /** Deliveries of these events, in their order; by what stands in Postgres now. */
-export async function ordersOf(query: Query, events: () => Event[], only?: string): Promise<Order[]> {
+export async function matchEndpoints(query: Query, events: () => Event[], only?: string): Promise<Order[]> {
   const wishes = await query<Wish>(
     `select id, event_types, conversation_id, ordered from webhook_endpoints
      where enabled and ($1::uuid is null or id = $1) order by id`,
@@ -51,13 +51,13 @@ export interface Unreadable {
   unreadable: true;
 }
 
-export class AddressBook {
+export class EndpointCache {
   readonly #db: Database;
-  readonly #sealer: Sealing;
+  readonly #sealer: Encryption;
   readonly #log: Logger;
   readonly #known = new Map<string, Address | Unreadable>();
 
-  constructor(db: Database, sealer: Sealing, log: Logger) {
+  constructor(db: Database, sealer: Encryption, log: Logger) {
     this.#db = db;
     this.#sealer = sealer;
     this.#log = log;

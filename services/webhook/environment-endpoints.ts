@@ -1,6 +1,6 @@
 /** CHAT_WEBHOOK_ENDPOINTS_JSON: endpoints that are there whenever the service runs, and gone once the variable says so. */
 import Type from 'typebox';
-import type { Sealing } from '../../shared/auth/encryption.ts';
+import type { Encryption } from '../../shared/auth/encryption.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { EnvironmentEndpoint } from '../../shared/contract/http/webhooks.ts';
 import { checker } from '../../shared/contract/validate.ts';
@@ -24,7 +24,7 @@ function parse(text: string | undefined): EnvironmentEndpoint[] {
 }
 
 /** Brings the rows to what the variable says; an endpoint is the same one while its url and secret are. */
-export async function fromEnvironment(db: Database, sealer: Sealing, checks: Checks): Promise<void> {
+export async function fromEnvironment(db: Database, sealer: Encryption, checks: Checks): Promise<void> {
   const wanted = parse(checks.config.CHAT_WEBHOOK_ENDPOINTS_JSON);
   const ids: string[] = [];
   try {

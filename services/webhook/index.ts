@@ -2,7 +2,7 @@
  * webhook: EVENTS → deliveries in Postgres → signed POSTs. An event is acknowledged once its deliveries are rows; from
  * then on Postgres says what is due, and every process of this service takes its share.
  */
-import { Writer } from '../../nats/partition-consumer.ts';
+import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, EVENTS, streams, subject } from '../../nats/topology.ts';
 import { openGuard, type Resolve } from '../../shared/egress-guard.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
@@ -11,7 +11,7 @@ import { insertDeliveries } from '../../shared/webhooks/deliveries.ts';
 import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
 import { sweep } from './cleanup.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { AddressBook, ordersOf } from './endpoint-cache.ts';
+import { EndpointCache, matchEndpoints } from './endpoint-cache.ts';
 import { fromEnvironment } from './environment-endpoints.ts';
 import { openPoster } from './poster.ts';
 import { recoverStep } from './recovery.ts';
@@ -32,13 +32,13 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
   await fromEnvironment(db, sealer, { config, guard });
   const nc = await context.connect('webhook');
   const poster = openPoster(config, guard, resolve);
-  const dispatcher = new Dispatcher(context, new AddressBook(db, sealer, log), poster, now);
+  const dispatcher = new Dispatcher(context, new EndpointCache(db, sealer, log), poster, now);
   nc.subscribe(subject.webhooks, { callback: () => dispatcher.wake() });
   const spec = streams(config)
     .find((stream) => stream.config.name === EVENTS)!
     .consumers.find(({ durable_name }) => durable_name === consumer.webhook)!;
 
-  const writer = new Writer<() => Event[]>(nc, {
+  const writer = new PartitionConsumer<() => Event[]>(nc, {
     stage: 'webhook',
     partition: 0,
     stream: EVENTS,
@@ -52,7 +52,7 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
     decode: (data) => () => decodeEvents(data),
     takeOver: async () => undefined,
     async handle(batch) {
-      const orders = await ordersOf(db.query, () => batch.flatMap(({ value }) => value()));
+      const orders = await matchEndpoints(db.query, () => batch.flatMap(({ value }) => value()));
       const made = orders.length;
       if (made) await db.transaction((query) => insertDeliveries(query, orders));
       metrics.records.inc({ stage: 'webhook', outcome: 'ok' }, made);

@@ -3,13 +3,13 @@
 import type { JetStreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { manage } from '../../nats/jetstream-manager.ts';
+import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { directBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import { again, insertDeliveries } from '../../shared/webhooks/deliveries.ts';
-import { ordersOf } from './endpoint-cache.ts';
+import { matchEndpoints } from './endpoint-cache.ts';
 
 interface Recovery {
   id: string;
@@ -25,7 +25,7 @@ const SKEW_MS = 60_000;
 
 /** One step of the oldest recovery that nobody else works on. @returns whether there was one. */
 export async function recoverStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
-  const manager = await manage(nc);
+  const manager = await jetstreamManager(nc);
   return await db.transaction(async (query) => {
     const [recovery] = await query<Recovery>(
       `select id, endpoint_id, since, until, position from webhook_recoveries where done_at is null
@@ -61,8 +61,8 @@ const deadLetters = (query: Query, { endpoint_id, since, until }: Recovery): Pro
     [since, until],
   );
 
-async function missing(query: Query, endpoint_id: string, events: Event[]): ReturnType<typeof ordersOf> {
-  const orders = await ordersOf(query, () => events, endpoint_id);
+async function missing(query: Query, endpoint_id: string, events: Event[]): ReturnType<typeof matchEndpoints> {
+  const orders = await matchEndpoints(query, () => events, endpoint_id);
   const known = await query<{ event_id: string }>(
     'select event_id from webhook_deliveries where endpoint_id = $1 and event_id = any($2)',
     [endpoint_id, orders.map(({ event }) => event.id)],

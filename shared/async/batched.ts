@@ -50,7 +50,7 @@ export function inTurns<K, V>(load: (key: K) => Promise<V>): (key: K) => Promise
 }
 
 /** A map that forgets what was used longest ago. */
-export class Recent<K, V> {
+export class LruMap<K, V> {
   readonly #map = new Map<K, V>();
   readonly #size: number;
 

@@ -1,5 +1,5 @@
 /** At most `width` tasks at a time, in order of arrival: a storm of reconnections must not drown the broker's API. */
-export class Gate {
+export class Semaphore {
   readonly #queue: (() => void)[] = [];
   #free: number;
 

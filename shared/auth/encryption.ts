@@ -1,7 +1,7 @@
 /** Secrets at rest: AES-256-GCM under a key with an id, bound to the place where they stand. The first key writes, all of them read. */
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 
-export interface Sealing {
+export interface Encryption {
   /** `[1][key id 4][nonce 12][tag 16][ciphertext]`; `place` is authenticated with it, e.g. `users.name:<id>`. */
   seal(text: string, place: string): Buffer;
   /** @throws when it was sealed under an unknown key, for another place, or was changed. */
@@ -9,12 +9,12 @@ export interface Sealing {
   /** Whether sealed under the key that writing uses. */
   current(sealed: Uint8Array): boolean;
 }
-export interface SealingKey {
+export interface EncryptionKey {
   /** First bytes of its SHA-256. */
   id: Buffer;
   bytes: Buffer;
 }
-export type SealingKeys = [SealingKey, ...SealingKey[]];
+export type EncryptionKeys = [EncryptionKey, ...EncryptionKey[]];
 
 const VERSION = 1;
 const NONCE = 12;
@@ -23,7 +23,7 @@ export const KEY_ID = 4;
 const HEAD = 1 + KEY_ID + NONCE + TAG;
 
 /** `name`: the setting that has the keys, for what is said when one is missing. */
-export function openSealing(name: string, keys: SealingKeys): Sealing {
+export function openEncryption(name: string, keys: EncryptionKeys): Encryption {
   const [writing] = keys;
   const byId = new Map(keys.map(({ id, bytes }) => [id.toString('hex'), bytes]));
   return {
@@ -46,18 +46,18 @@ export function openSealing(name: string, keys: SealingKeys): Sealing {
   };
 }
 
-export const sealingKey = (bytes: Buffer): SealingKey => ({
+export const encryptionKey = (bytes: Buffer): EncryptionKey => ({
   id: createHash('sha256').update(bytes).digest().subarray(0, KEY_ID),
   bytes,
 });
 
 /** @throws naming the setting when there is none, or one is not 32 bytes in base64. */
-export function readSealingKeys(name: string, list: readonly string[]): SealingKeys {
+export function readEncryptionKeys(name: string, list: readonly string[]): EncryptionKeys {
   const keys = list.map((text) => {
     const bytes = Buffer.from(text, 'base64');
     if (bytes.length !== 32) throw new Error(`${name} must be keys of 32 bytes in base64: openssl rand -base64 32`);
-    return sealingKey(bytes);
+    return encryptionKey(bytes);
   });
   if (!keys.length) throw new Error(`${name} is not set: make a key with openssl rand -base64 32`);
-  return keys as SealingKeys;
+  return keys as EncryptionKeys;
 }

@@ -16,7 +16,7 @@ import {
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import type { Database, Query } from '../db/database.ts';
-import { openSealing, readSealingKeys, type Sealing } from './encryption.ts';
+import { type Encryption, openEncryption, readEncryptionKeys } from './encryption.ts';
 
 interface Row {
   kid: string;
@@ -44,11 +44,11 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTi
 
 const NEWEST = 'select kid, private_sealed from signing_keys where retired_at is null';
 const place = (kid: string): string => `signing_keys.private:${kid}`;
-const sealingOf = ({ PERSONAL_KEYS }: Pick<Config, 'PERSONAL_KEYS'>): Sealing =>
-  openSealing('PERSONAL_KEYS', readSealingKeys('PERSONAL_KEYS', PERSONAL_KEYS));
+const sealingOf = ({ PERSONAL_KEYS }: Pick<Config, 'PERSONAL_KEYS'>): Encryption =>
+  openEncryption('PERSONAL_KEYS', readEncryptionKeys('PERSONAL_KEYS', PERSONAL_KEYS));
 
 /** @returns undefined when none of the keys opens it. */
-function open(sealing: Sealing, { kid, private_sealed }: Row): JWK | undefined {
+function open(sealing: Encryption, { kid, private_sealed }: Row): JWK | undefined {
   try {
     return JSON.parse(sealing.open(private_sealed, place(kid))) as JWK;
   } catch {
@@ -56,7 +56,7 @@ function open(sealing: Sealing, { kid, private_sealed }: Row): JWK | undefined {
   }
 }
 
-async function insertKey(query: Query, sealing: Sealing): Promise<void> {
+async function insertKey(query: Query, sealing: Encryption): Promise<void> {
   const { publicKey, privateKey } = await generateKeyPair('EdDSA', { extractable: true });
   const public_jwk = await exportJWK(publicKey);
   const kid = await calculateJwkThumbprint(public_jwk);
@@ -79,7 +79,7 @@ export function renewSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KEY
   return rotateUnless(db, sealing, ({ private_sealed }) => sealing.current(private_sealed));
 }
 
-function rotateUnless(db: Database, sealing: Sealing, good: (newest: Row) => boolean): Promise<boolean> {
+function rotateUnless(db: Database, sealing: Encryption, good: (newest: Row) => boolean): Promise<boolean> {
   return db.transaction(async (query) => {
     await query('select pg_advisory_xact_lock($1)', [KEYS_LOCK]);
     const [newest] = await query<Row>(
@@ -109,7 +109,7 @@ export function openKeys(db: Database, config: Terms, log?: Logger): Keys {
   let loaded: Loaded | undefined;
   let loading: Promise<Loaded> | undefined;
   let coming: Promise<Loaded> | undefined;
-  let sealing: Sealing | undefined;
+  let sealing: Encryption | undefined;
   let opened: Signing | undefined;
 
   async function load(): Promise<Loaded> {

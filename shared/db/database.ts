@@ -3,7 +3,7 @@ import { MikroORM, type Options } from '@mikro-orm/postgresql';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
-import { isOutage } from '../transient.ts';
+import { isTransient } from '../transient.ts';
 import { entities } from './entities.ts';
 
 /**
@@ -52,7 +52,7 @@ export function isDuplicate(error: unknown, constraint?: string): boolean {
 }
 
 function typed(error: unknown): unknown {
-  return isOutage(error) || (error as Error | undefined)?.message === 'Query read timeout'
+  return isTransient(error) || (error as Error | undefined)?.message === 'Query read timeout'
     ? new ApiError('unavailable', 'the database cannot be reached just now', { retry_after_ms: 1_000 })
     : error;
 }

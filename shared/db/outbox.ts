@@ -16,7 +16,7 @@ export interface OutboxEvent<T extends EventName = EventName> {
 }
 
 /** Call with the `query` of the transaction. */
-export async function tell<T extends EventName>(query: Query, ...events: OutboxEvent<T>[]): Promise<void> {
+export async function appendEvents<T extends EventName>(query: Query, ...events: OutboxEvent<T>[]): Promise<void> {
   if (!events.length) return;
   await query(
     `insert into event_outbox (id, type, conversation_id, at, data)

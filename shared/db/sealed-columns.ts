@@ -1,5 +1,5 @@
 /** Sealed columns: where each belongs, and bringing all of them under the keys of now. */
-import type { Sealer } from '../auth/blind-index.ts';
+import type { BlindIndex } from '../auth/blind-index.ts';
 import type { Database, Query } from './database.ts';
 
 /** A sealed field can be opened at its own place only. */
@@ -38,7 +38,7 @@ export async function hasPlain({ query }: Pick<Database, 'query'>): Promise<bool
  * Seals what is in the clear, and again what was sealed or indexed under an earlier key. May be stopped and run again,
  * while the services run. What can't be opened, because its key is gone, is counted and left as it is.
  */
-export async function resealPeople(db: Database, sealer: Sealer): Promise<{ fields: number; unreadable: number }> {
+export async function resealPeople(db: Database, sealer: BlindIndex): Promise<{ fields: number; unreadable: number }> {
   let fields = 0;
   let unreadable = 0;
   const count = async (work: () => Promise<number>): Promise<void> => {
@@ -69,7 +69,7 @@ export async function resealPeople(db: Database, sealer: Sealer): Promise<{ fiel
 }
 
 class Unreadable extends Error {}
-function opened(sealer: Sealer, sealed: Buffer, at: string): string {
+function opened(sealer: BlindIndex, sealed: Buffer, at: string): string {
   try {
     return sealer.open(sealed, at);
   } catch (cause) {
@@ -78,13 +78,13 @@ function opened(sealer: Sealer, sealed: Buffer, at: string): string {
 }
 
 /** The field under the current key; undefined where it is so already. @throws {Unreadable} */
-function renewed(sealer: Sealer, plain: string | null, sealed: Buffer | null, at: string): Buffer | undefined {
+function renewed(sealer: BlindIndex, plain: string | null, sealed: Buffer | null, at: string): Buffer | undefined {
   if (plain !== null) return sealer.seal(plain, at);
   if (sealed === null || sealer.current(sealed)) return undefined;
   return sealer.seal(opened(sealer, sealed, at), at);
 }
 
-async function resealUser(query: Query, sealer: Sealer, row: UserRow): Promise<number> {
+async function resealUser(query: Query, sealer: BlindIndex, row: UserRow): Promise<number> {
   const name = renewed(sealer, row.name, row.name_sealed, place.name(row.id));
   const birthdate = renewed(sealer, row.birthdate, row.birthdate_sealed, place.birthdate(row.id));
   if (!name && !birthdate) return 0;
@@ -96,7 +96,7 @@ async function resealUser(query: Query, sealer: Sealer, row: UserRow): Promise<n
   return Number(name !== undefined) + Number(birthdate !== undefined);
 }
 
-async function resealIdentifier(query: Query, sealer: Sealer, row: IdentifierRow): Promise<number> {
+async function resealIdentifier(query: Query, sealer: BlindIndex, row: IdentifierRow): Promise<number> {
   const at = place.identifier(row.kind, row.user_id);
   const sealed = renewed(sealer, row.value, row.sealed, at);
   const stale = row.lookup === null || !sealer.currentLookup(row.lookup);

@@ -1,6 +1,6 @@
 /** Endpoints as rows: checked, sealed, written. For the API and for those from the environment. */
 import { promises as dns } from 'node:dns';
-import type { Sealing } from '../auth/encryption.ts';
+import type { Encryption } from '../auth/encryption.ts';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
 import type { ChangeEndpoint, CreateEndpoint } from '../contract/http/webhooks.ts';
@@ -62,7 +62,7 @@ export interface Written {
 /** Inserts the endpoint unless its id is there. @throws {ApiError} `invalid_request` naming the field. */
 export async function insertEndpoint(
   query: Query,
-  sealer: Sealing,
+  sealer: Encryption,
   checks: Checks,
   id: string,
   { secret: given, headers, ...body }: CreateEndpoint,
@@ -96,7 +96,7 @@ export async function insertEndpoint(
 /** Sets what the change names; enabling forgets the failures. @returns false where there is no such endpoint. */
 export async function updateEndpoint(
   query: Query,
-  sealer: Sealing,
+  sealer: Encryption,
   checks: Checks,
   id: string,
   change: ChangeEndpoint,
@@ -126,7 +126,7 @@ export async function updateEndpoint(
 /** The current secret becomes the old one, which signs as well until `until`. */
 export async function rotateSecret(
   query: Query,
-  sealer: Sealing,
+  sealer: Encryption,
   id: string,
   given: string | undefined,
   until: Date,

@@ -1,7 +1,7 @@
 /** Secrets of endpoints: HMAC and ed25519 (Standard Webhooks), sealed at rest. */
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { derivedKey } from '../auth/derived.ts';
-import { openSealing, readSealingKeys, type Sealing, sealingKey } from '../auth/encryption.ts';
+import { type Encryption, encryptionKey, openEncryption, readEncryptionKeys } from '../auth/encryption.ts';
 import type { Config } from '../config/index.ts';
 
 export interface EndpointSecret {
@@ -44,8 +44,11 @@ export class Signer {
 /** @throws naming WEBHOOK_SECRETS_KEYS when a key is not 32 bytes, or NATS_SECRET when nothing says them. */
 export function openSecretsSealing(
   config: Pick<Config, 'WEBHOOK_SECRETS_KEYS' | 'NATS_SECRET'> & Partial<Pick<Config, 'NODE_ENV'>>,
-): Sealing {
+): Encryption {
   const name = 'WEBHOOK_SECRETS_KEYS';
   const { [name]: given } = config;
-  return openSealing(name, given.length ? readSealingKeys(name, given) : [sealingKey(derivedKey(config, name))]);
+  return openEncryption(
+    name,
+    given.length ? readEncryptionKeys(name, given) : [encryptionKey(derivedKey(config, name))],
+  );
 }

@@ -1,6 +1,6 @@
 /** Logging in by one-time code. */
 import test from 'ava';
-import { openSealer } from '../../shared/auth/blind-index.ts';
+import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -79,7 +79,7 @@ test('[A04] wrong, used, replaced, expired and much-tried codes are refused', as
   const expired = newPhone();
   await request({ phone: expired });
   await env.db.query('update codes set expires_at = now() where lookup = $1', [
-    openSealer(env.config).lookup('phone', expired),
+    openBlindIndex(env.config).lookup('phone', expired),
   ]);
   t.is((await enter({ phone: expired }, codeIn(await phones.next(expired)))).error?.code, 'code_invalid');
 

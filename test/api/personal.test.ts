@@ -6,7 +6,7 @@ import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { secretsOf } from '../../services/local/data-dir.ts';
 import { startAll } from '../../services/local/process-tree.ts';
-import { openSealer } from '../../shared/auth/blind-index.ts';
+import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { hasPlain } from '../../shared/db/sealed-columns.ts';
 import { until } from '../edge/devices.ts';
@@ -57,7 +57,7 @@ test.serial('[A09] phone, email, name and birthdate stand in no table; all of th
 });
 
 test.serial('[A09] a sealed field can be opened only where it belongs, and not when it was changed', (t) => {
-  const sealer = openSealer(env.config);
+  const sealer = openBlindIndex(env.config);
   const sealed = sealer.seal('Ada', 'users.name:1');
   t.is(sealer.open(sealed, 'users.name:1'), 'Ada');
   t.throws(() => sealer.open(sealed, 'users.name:2'));
@@ -73,7 +73,7 @@ test.serial('[A09] a sealed field can be opened only where it belongs, and not w
 
 test.serial('[A09] keys that are missing, short or used for both purposes are refused', (t) => {
   const open = (PERSONAL_KEYS: string[], PERSONAL_INDEX_KEYS: string[]) => () =>
-    openSealer({ PERSONAL_KEYS, PERSONAL_INDEX_KEYS });
+    openBlindIndex({ PERSONAL_KEYS, PERSONAL_INDEX_KEYS });
   const one = key();
   t.throws(open([], [one]), { message: /PERSONAL_KEYS is not set/ });
   t.throws(open([one], ['c2hvcnQ=']), { message: /PERSONAL_INDEX_KEYS must be keys of 32 bytes/ });

@@ -1,6 +1,6 @@
 /** What an edge knows of cursors that a look into the database, begun before they were committed, does not. */
 import test from 'ava';
-import { Cursors } from '../../services/edge/delivery/cursor-writer.ts';
+import { CursorWriter } from '../../services/edge/delivery/cursor-writer.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { type Env, startEnv } from '../env/index.ts';
@@ -12,7 +12,7 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 test('[M05] a device that comes back while its cursor is written goes on from it', async (t) => {
-  const cursors = new Cursors(env.db, createLog(env.config));
+  const cursors = new CursorWriter(env.db, createLog(env.config));
   const [a, b] = [uuid7(), uuid7()];
   const inDatabase = async (device: string): Promise<number | undefined> => {
     const [row] = await env.db.query<{ cursor: number }>('select cursor from device_cursors where device_id = $1', [

@@ -2,7 +2,7 @@
 import test from 'ava';
 import type { Session } from '../../client/index.ts';
 import { Pages } from '../../services/edge/commands/history-pages.ts';
-import { Session as EdgeSession, type Socket } from '../../services/edge/connections/connection.ts';
+import { Connection as EdgeSession, type Socket } from '../../services/edge/connections/connection.ts';
 import type { Edge } from '../../services/edge/edge.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';

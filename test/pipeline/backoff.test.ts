@@ -5,7 +5,7 @@ import test from 'ava';
 import { pino } from 'pino';
 import { connectNats } from '../../nats/connect.ts';
 import { logHead } from '../../nats/log-reader.ts';
-import { Retake, Writer } from '../../nats/partition-consumer.ts';
+import { PartitionConsumer, RestoreRequired } from '../../nats/partition-consumer.ts';
 import { provision } from '../../nats/provision.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
@@ -26,7 +26,7 @@ async function worker(partition: number, handle: (seqs: number[]) => Promise<voi
   const lines: string[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) });
   const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
-  const writer = new Writer<string>(nc, {
+  const writer = new PartitionConsumer<string>(nc, {
     ...{ stage: 'fanout', partition, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
     decode: (data) => Buffer.from(data).toString(),
@@ -63,7 +63,7 @@ test.serial('[O03] batches that fail for a while are tried ever more seldom, and
   let away = true;
   const one = await worker(1, async () => {
     tries++;
-    if (away) throw new Retake('the broker takes nothing');
+    if (away) throw new RestoreRequired('the broker takes nothing');
   });
   admin.publish(subject.log(1), 'one');
   await delay(AWAY_MS);

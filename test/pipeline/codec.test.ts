@@ -1,6 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { beginLife, cursorOf, type Lineage, placeOf } from '../../nats/inbox/cursor-map.ts';
+import { beginGeneration, type CursorMap, cursorOf, sequenceOf } from '../../nats/inbox/cursor-map.ts';
 import { encodeItem, item, uuidBytes, WANTS_DELIVERED } from '../../nats/inbox/item.ts';
 import { directConversationId, uuid7, uuid7Time } from '../../shared/ids.ts';
 import {
@@ -109,7 +109,7 @@ test('[M06] cursors only grow over the lives of a stream, and a place that was l
     fc.property(
       fc.array(fc.tuple(fc.nat({ max: 1_000 }), fc.boolean(), fc.nat({ max: 50 })), { minLength: 1, maxLength: 30 }),
       (steps) => {
-        let lineage: Lineage = beginLife(undefined, 's0', 'c0', 0);
+        let lineage: CursorMap = beginGeneration(undefined, 's0', 'c0', 0);
         let last = 0;
         let highest = 0;
         let anew = 0;
@@ -120,9 +120,9 @@ test('[M06] cursors only grow over the lives of a stream, and a place that was l
           const had = last + written;
           last = remade ? 0 : Math.max(0, had - lost);
           if (remade) anew++;
-          lineage = beginLife(lineage, `s${anew}${last}`, `c${anew}`, last);
+          lineage = beginGeneration(lineage, `s${anew}${last}`, `c${anew}`, last);
           if (written === 0) continue;
-          const place = placeOf(lineage, given);
+          const place = sequenceOf(lineage, given);
           t.is(place.lost, had > last, 'a device that had more than the stream has now is told');
           t.is(place.seq, Math.min(had, last));
         }

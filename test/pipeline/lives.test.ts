@@ -2,10 +2,10 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import type { NatsConnection } from 'nats';
-import { Writer } from '../../nats/partition-consumer.ts';
+import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, inboxStream, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
-import { reachedIn, readMark, upTo } from '../../services/fanout/checkpoints.ts';
-import { Lives, type Start } from '../../services/fanout/inbox-recovery.ts';
+import { reachedIn, readCheckpoint, upTo } from '../../services/fanout/checkpoints.ts';
+import { InboxRecovery, type Start } from '../../services/fanout/inbox-recovery.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { until } from '../edge/devices.ts';
@@ -24,12 +24,12 @@ const reset = (nc: NatsConnection, seq: number) =>
 async function worker() {
   const nc = await env.nats('fanout');
   const log = createLog(env.config);
-  const lives = new Lives(nc, env.config, log);
+  const lives = new InboxRecovery(nc, env.config, log);
   const got: number[] = [];
   let start: Start | undefined;
   const durable = consumer.fanout(0);
   const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
-  const writer = new Writer<string>(nc, {
+  const writer = new PartitionConsumer<string>(nc, {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
     decode: (data) => Buffer.from(data).toString(),
@@ -39,7 +39,7 @@ async function worker() {
     },
     handle: async (batch) => void got.push(...batch.map(({ seq }) => seq)),
   });
-  return { lives, got, writer, mark: (entry: number) => lives.mark(0, entry, start!.cursors) };
+  return { lives, got, writer, mark: (entry: number) => lives.writeCheckpoint(0, entry, start!.cursors) };
 }
 
 test('[M06] who took a partition over and has not marked it yet does not go back; who finds it unmarked does', async (t) => {
@@ -54,7 +54,7 @@ test('[M06] who took a partition over and has not marked it yet does not go back
   t.is(await floor(), 3);
   t.deepEqual(got, [1, 2, 3]);
   await mark(3);
-  t.is((await readMark(admin, 0))?.entry, 3);
+  t.is((await readCheckpoint(admin, 0))?.entry, 3);
   await writer.close();
 
   // Another process finds the mark, and so knows that nothing is missing.

@@ -1,7 +1,7 @@
 /** The pin of a partition, which the broker gives to one worker at a time and renews by pull requests only. */
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
-import { Writer } from '../../nats/partition-consumer.ts';
+import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
@@ -24,7 +24,7 @@ async function worker(partition: number, handle: () => Promise<void> = async () 
   const got: number[] = [];
   const counted = { takeOvers: 0 };
   const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
-  const writer = new Writer<string>(await env.nats('fanout'), {
+  const writer = new PartitionConsumer<string>(await env.nats('fanout'), {
     ...{ stage: 'fanout', partition, stream: LOG, window: WINDOW, log: createLog(env.config), metrics },
     consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
     decode: (data) => Buffer.from(data).toString(),

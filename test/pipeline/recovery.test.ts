@@ -5,8 +5,8 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
 import { consumer, inboxStream, LOG } from '../../nats/topology.ts';
-import { readMark } from '../../services/fanout/checkpoints.ts';
-import { Lives } from '../../services/fanout/inbox-recovery.ts';
+import { readCheckpoint } from '../../services/fanout/checkpoints.ts';
+import { InboxRecovery } from '../../services/fanout/inbox-recovery.ts';
 import { directConversationId, partitionOf, shardOf } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { account, close, Phone, until } from '../edge/devices.ts';
@@ -162,10 +162,10 @@ test.serial(
 
 test.serial('[M04] a mark does not go back for the same broker, whoever writes it', async (t) => {
   const nc = await env.nats('fanout');
-  const lives = new Lives(nc, env.config, createLog(env.config));
-  const old = new Lives(nc, env.config, createLog(env.config));
+  const lives = new InboxRecovery(nc, env.config, createLog(env.config));
+  const old = new InboxRecovery(nc, env.config, createLog(env.config));
   const { cursors } = await lives.takeOver(1);
-  await lives.mark(1, 1_000_000, cursors);
-  await old.mark(1, 999_999, cursors);
-  t.is((await readMark(nc, 1))?.entry, 1_000_000);
+  await lives.writeCheckpoint(1, 1_000_000, cursors);
+  await old.writeCheckpoint(1, 999_999, cursors);
+  t.is((await readCheckpoint(nc, 1))?.entry, 1_000_000);
 });

@@ -3,7 +3,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { headers, type Msg } from 'nats';
 import { Deliveries, Missing } from '../../nats/deliveries.ts';
-import { Writer } from '../../nats/partition-consumer.ts';
+import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
@@ -26,7 +26,7 @@ test('[M01] a worker that takes its partition over again and again under load re
   let read = 0;
   let holes = 0;
   let takeOvers = 0;
-  const writer = new Writer<number>(nc, {
+  const writer = new PartitionConsumer<number>(nc, {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 64, chained: true },
     ...{ log: createLog(env.config), metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(0))!,

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { BrokerCare, type BrokerCareOptions } from '../../services/local/broker-monitor.ts';
+import { type BrokerCareOptions, BrokerMonitor } from '../../services/local/broker-monitor.ts';
 import { startAll } from '../../services/local/process-tree.ts';
 import { watchRefusals } from '../../services/publish-refusals.ts';
 import { readConfig } from '../../shared/config/index.ts';
@@ -57,8 +57,8 @@ test('[O01] npm start restarts a broker that refuses a service, says so, and goe
 /** A care that looks every 5 ms, what it said, and how often it restarted. */
 function watched(options: Partial<BrokerCareOptions>) {
   const said: string[] = [];
-  const seen = { said, restarts: 0, looks: 0, care: undefined as unknown as BrokerCare };
-  seen.care = new BrokerCare({
+  const seen = { said, restarts: 0, looks: 0, care: undefined as unknown as BrokerMonitor };
+  seen.care = new BrokerMonitor({
     afterMs: 50,
     apartMs: 0,
     everyMs: 5,

@@ -6,7 +6,7 @@ import { Session } from '../../client/index.ts';
 import { eventsOf, linesOf } from '../../services/events/handle.ts';
 import { EVENT_TYPES, type EventName } from '../../shared/contract/events.ts';
 import { checker } from '../../shared/contract/validate.ts';
-import { tell } from '../../shared/db/outbox.ts';
+import { appendEvents } from '../../shared/db/outbox.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { MessageRecord } from '../../shared/pipeline/entry.ts';
 import { Phone } from '../edge/devices.ts';
@@ -123,7 +123,7 @@ test('[W02] devices: added, other keys, removed, each told with the change that 
   await t.throwsAsync(
     system.env.db.transaction(async (query) => {
       await query("insert into users (id, number) values ($1, '12345678')", [uuid7()]);
-      await tell(query, { type: 'webhook.test', data: { endpoint_id: user.id } });
+      await appendEvents(query, { type: 'webhook.test', data: { endpoint_id: user.id } });
       throw new Error('rolled back');
     }),
   );

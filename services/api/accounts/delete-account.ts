@@ -1,6 +1,6 @@
 /** A new password, and the end of an account. */
 import type { Limits } from '../../../shared/auth/attempt-limits.ts';
-import type { Sealer } from '../../../shared/auth/blind-index.ts';
+import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { endSessions } from '../../../shared/auth/sessions.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
@@ -16,7 +16,7 @@ interface Deps {
   db: Database;
   passwords: Passwords;
   limits: Limits;
-  sealer: Sealer;
+  sealer: BlindIndex;
   entering: Entering;
   /** Tells all processes which sessions ended and which devices are gone. Resolves when partners were told, or soon. */
   changed(user_id: string, event: PersonEvent): Promise<void>;

@@ -1,6 +1,6 @@
 /** Accounts and devices as they stand in Postgres. */
 import { randomInt } from 'node:crypto';
-import type { Sealer } from '../../../shared/auth/blind-index.ts';
+import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { LoginBody, RegisterBody } from '../../../shared/contract/http/people.ts';
 import type { Device, User } from '../../../shared/contract/scalars.ts';
@@ -22,7 +22,7 @@ type Shown<T extends object> = { [K in keyof T]: T[K] | null };
 const present = <T extends object>(fields: Shown<T>): T =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value != null)) as T;
 
-export const toUser = (row: Omit<UserRow, 'password_hash'>, sealer: Sealer): User => ({
+export const toUser = (row: Omit<UserRow, 'password_hash'>, sealer: BlindIndex): User => ({
   id: row.id,
   number: row.number,
   ...present({
@@ -89,7 +89,7 @@ export interface Accounts {
   signIn(query: Query, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
 }
 
-export function openAccounts(db: Database, sealer: Sealer): Accounts {
+export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
   const em = () => db.orm.em.fork();
 
   async function insertDevice(

@@ -4,7 +4,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Provable } from './one-time-codes.ts';
 
-export interface Courier {
+export interface CodeSender {
   /** Whether there is a way to that kind of address. */
   reaches(kind: Provable['kind']): boolean;
   /** Resolves once the mail server or the provider has taken it. @throws {ApiError} `unavailable` */
@@ -12,9 +12,9 @@ export interface Courier {
   close(): void;
 }
 
-export function openCourier(
+export function openCodeSender(
   config: Pick<Config, 'SMTP_URL' | 'MAIL_FROM' | 'SMS_WEBHOOK_URL' | 'SMS_WEBHOOK_TOKEN' | 'DELIVERY_TIMEOUT_MS'>,
-): Courier {
+): CodeSender {
   const { SMTP_URL, MAIL_FROM, SMS_WEBHOOK_URL, SMS_WEBHOOK_TOKEN, DELIVERY_TIMEOUT_MS: timeout } = config;
   let mail: Transporter | undefined;
   if (SMTP_URL) {

@@ -1,6 +1,6 @@
 /** Ways in: registration, log-in by password, verification, log-in by code. */
 import type { Limits } from '../../../shared/auth/attempt-limits.ts';
-import type { Sealer } from '../../../shared/auth/blind-index.ts';
+import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { endSessions, type Sessions, type Started } from '../../../shared/auth/sessions.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
@@ -13,7 +13,7 @@ import type { Account, Accounts, Names, NewAccount } from '../accounts/store.ts'
 import { hasDevice, refuseTooMany, removeDevices } from '../devices/store.ts';
 import type { Handlers } from '../http/router.ts';
 import { targetOf } from '../push/target.ts';
-import type { Courier } from './code-sender.ts';
+import type { CodeSender } from './code-sender.ts';
 import type { Codes, Provable } from './one-time-codes.ts';
 import type { Passwords } from './passwords.ts';
 import { again, type Entering, hold } from './token-response.ts';
@@ -24,10 +24,10 @@ export interface WaysInDeps {
   accounts: Accounts;
   passwords: Passwords;
   limits: Limits;
-  sealer: Sealer;
+  sealer: BlindIndex;
   sessions: Sessions;
   codes: Codes;
-  courier: Courier;
+  courier: CodeSender;
   entering: Entering;
   /** Tells all processes that a person's devices are others now, and which sessions and devices ended with that. */
   changed(user_id: string, event: PersonEvent): void;

@@ -1,6 +1,6 @@
 /** One-time codes: six digits, kept as a keyed hash, five tries, used once. */
 import { randomInt, timingSafeEqual } from 'node:crypto';
-import type { Sealer } from '../../../shared/auth/blind-index.ts';
+import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Database, Query } from '../../../shared/db/database.ts';
@@ -33,7 +33,7 @@ const invalid = (): ApiError =>
   new ApiError('code_invalid', 'this code is wrong, used or expired; ask for another one');
 const place = (id: string): string => `codes.pending:${id}`;
 
-export function openCodes({ query }: Database, sealer: Sealer, config: Config): Codes {
+export function openCodes({ query }: Database, sealer: BlindIndex, config: Config): Codes {
   const { OTP_DEV_CODE, CODE_TTL_SEC, CODE_MAX_TRIES } = config;
   const newCode = (): string => OTP_DEV_CODE ?? String(randomInt(0, 1_000_000)).padStart(6, '0');
   const hash = (id: string, code: string): Buffer => sealer.mac(`${id}:${code}`);

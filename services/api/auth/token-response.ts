@@ -1,6 +1,6 @@
 /** The last step of every way in: a session, and its tokens in the reply or, for browsers, the refresh token in a cookie. */
 import { timingSafeEqual } from 'node:crypto';
-import type { Sealer } from '../../../shared/auth/blind-index.ts';
+import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import type { Sessions, Started } from '../../../shared/auth/sessions.ts';
 import type { Tokens } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
@@ -37,7 +37,7 @@ interface Deps {
   accounts: Accounts;
   sessions: Sessions;
   tokens: Tokens;
-  sealer: Sealer;
+  sealer: BlindIndex;
 }
 
 export const signedOut = (): ApiError =>

@@ -8,7 +8,7 @@ import type { Gateway } from '../../../nats/gateway.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import type { NoticeCommand } from '../../../shared/pipeline/commands.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
-import { isOutage } from '../../../shared/transient.ts';
+import { isTransient } from '../../../shared/transient.ts';
 
 interface Untold {
   user_id: string;
@@ -25,7 +25,7 @@ const PATIENCE_MS = 3_000;
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms).unref());
 
-export interface Announcer {
+export interface ChangeNotifier {
   /**
    * After the commit: caches forget, partners are told. Resolves when they were, or a little later; never rejects. What
    * could not be said is said later.
@@ -43,7 +43,7 @@ interface Options {
   publish(user_id: string, event: PersonEvent): void;
 }
 
-export function openAnnouncer({ db, gateway, log, publish }: Options): Announcer {
+export function openChangeNotifier({ db, gateway, log, publish }: Options): ChangeNotifier {
   /** Resolves when it is durable; `arrived` is called when fanout has done its part. */
   const submit = (command: NoticeCommand, arrived = (): void => {}): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -93,7 +93,7 @@ export function openAnnouncer({ db, gateway, log, publish }: Options): Announcer
   }
 
   const complain = (error: unknown): void => {
-    if (isOutage(error)) log.warn({ unit: 'announcer' }, 'told later: a part of the service is away');
+    if (isTransient(error)) log.warn({ unit: 'announcer' }, 'told later: a part of the service is away');
     else log.error({ unit: 'announcer', err: error });
   };
   const telling = new Map<string, Promise<void>>();

@@ -5,13 +5,13 @@ import type { Database } from '../../../shared/db/database.ts';
 import type { Accounts } from '../accounts/store.ts';
 import { decodeCursor, encodeCursor } from '../http/pagination.ts';
 import type { Handlers } from '../http/router.ts';
-import type { Announcer } from './change-notifier.ts';
+import type { ChangeNotifier } from './change-notifier.ts';
 import { type MyDeviceRow, patchDevice, readMyDevices, removeDevice, toMyDevice } from './store.ts';
 
 export interface DeviceDeps {
   db: Database;
   accounts: Accounts;
-  announcer: Announcer;
+  announcer: ChangeNotifier;
 }
 
 const toPublic = ({ id, user_id, identity_key, signing_key, registration_id }: Device): PublicDevice => ({

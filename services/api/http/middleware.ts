@@ -4,7 +4,7 @@ import { ApiError } from '../../../shared/contract/errors.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import type { Origins } from '../../../shared/origins.ts';
 import type { Context } from '../../../shared/service.ts';
-import { isOutage } from '../../../shared/transient.ts';
+import { isTransient } from '../../../shared/transient.ts';
 
 export interface State {
   request_id: string;
@@ -17,7 +17,7 @@ const REQUEST_ID = /^[\w.-]{8,64}$/;
 
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
-  if (isOutage(error))
+  if (isTransient(error))
     return new ApiError('unavailable', 'a part of the service cannot be reached just now', { retry_after_ms: 1_000 });
   return new ApiError('internal', 'something went wrong on our side');
 }

@@ -8,7 +8,7 @@ import type { Logger } from 'pino';
 import { forgetInbox } from '../../../nats/inbox/erase.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { isOutage } from '../../../shared/transient.ts';
+import { isTransient } from '../../../shared/transient.ts';
 
 const EVERY_MS = 60_000;
 /** Longer than a command and its entry of the log take when all goes badly. Where history is later than that, it says so. */
@@ -78,7 +78,7 @@ export function startEraser(db: Database, nc: NatsConnection, config: Config, lo
     again = running !== undefined;
     running ??= round()
       .catch((error: unknown) => {
-        if (!isOutage(error)) log.error({ unit: 'erase', err: error });
+        if (!isTransient(error)) log.error({ unit: 'erase', err: error });
       })
       .finally(() => {
         running = undefined;

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Config } from '../../../shared/config/index.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { isOutage } from '../../../shared/transient.ts';
+import { isTransient } from '../../../shared/transient.ts';
 
 const EVERY_MS = 60_000;
 type Terms = Pick<Config, 'PREKEY_MEMORY_DAYS' | 'ACCESS_TOKEN_EXPIRE_MINUTES'>;
@@ -24,7 +24,7 @@ export function sweepExpired(db: Database, log: Logger, config: Terms): { stop()
     try {
       for (const statement of statements(config)) await db.query(statement);
     } catch (error) {
-      if (!isOutage(error)) log.error({ unit: 'sweep', err: error });
+      if (!isTransient(error)) log.error({ unit: 'sweep', err: error });
     }
   };
   const timer = setInterval(() => {

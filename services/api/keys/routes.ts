@@ -5,9 +5,9 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import { DEFAULT_KIND, type KeyStock } from '../../../shared/contract/http/keys.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { isOutage } from '../../../shared/transient.ts';
+import { isTransient } from '../../../shared/transient.ts';
 import type { Accounts } from '../accounts/store.ts';
-import type { Announcer } from '../devices/change-notifier.ts';
+import type { ChangeNotifier } from '../devices/change-notifier.ts';
 import type { Handlers } from '../http/router.ts';
 import { dropBackup, putBackup, readBackup } from './backup-store.ts';
 import { addPrekeys, calm, claim, putKeys, readKeyLog, runningLow, stockOf } from './store.ts';
@@ -16,7 +16,7 @@ export interface KeyDeps {
   config: Config;
   db: Database;
   accounts: Accounts;
-  announcer: Announcer;
+  announcer: ChangeNotifier;
   limits: Limits;
   log: Logger;
 }
@@ -71,7 +71,7 @@ export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps):
       const claimed = devices.map(({ device_id }) => device_id);
       // The keys are taken: whoever asked gets them now, whatever becomes of the warning.
       warn(id, claimed, kind).catch((error: unknown) => {
-        if (!isOutage(error)) log.error({ unit: 'keys', err: error });
+        if (!isTransient(error)) log.error({ unit: 'keys', err: error });
       });
       return { status: 200, data: { devices } };
     },

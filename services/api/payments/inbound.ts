@@ -8,13 +8,13 @@ import { isPaymentEvent, type PaymentEventType, PaymentWebhook } from '../../../
 import { checker } from '../../../shared/contract/validate.ts';
 import type { Metrics } from '../../../shared/metrics.ts';
 import { dedupeKey } from '../../../shared/pipeline/payments.ts';
-import { isOutage } from '../../../shared/transient.ts';
+import { isTransient } from '../../../shared/transient.ts';
 import type { Handlers, Raw } from '../http/router.ts';
-import type { PaymentQueue } from './publisher.ts';
+import type { PaymentPublisher } from './publisher.ts';
 
 export interface PaymentDeps {
   config: Config;
-  queue: PaymentQueue;
+  queue: PaymentPublisher;
   metrics: Metrics;
 }
 type Outcome =
@@ -110,7 +110,7 @@ export function paymentsInbound({ config, queue, metrics }: PaymentDeps): Pick<H
 
 function outcomeOf(error: unknown): Outcome {
   if (error instanceof Refused) return error.outcome;
-  if (isOutage(error)) return 'unavailable';
+  if (isTransient(error)) return 'unavailable';
   if (!(error instanceof ApiError)) return 'failed';
   return error.code === 'too_large' ? 'too_large' : 'invalid';
 }

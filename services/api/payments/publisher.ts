@@ -8,7 +8,7 @@ import { subject } from '../../../nats/topology.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { encodePayments, type ReceivedPayment } from '../../../shared/pipeline/payments.ts';
-import { isOutage } from '../../../shared/transient.ts';
+import { isTransient } from '../../../shared/transient.ts';
 
 interface Waiting {
   payment: ReceivedPayment;
@@ -18,7 +18,7 @@ interface Waiting {
 const GROUP = 256;
 const LATELY = 10_000;
 
-export class PaymentQueue {
+export class PaymentPublisher {
   readonly #nc: NatsConnection;
   readonly #db: Database;
   #waiting: Waiting[] = [];
@@ -77,7 +77,7 @@ export class PaymentQueue {
       );
       return new Set(rows.map(({ dedupe_key }) => dedupe_key));
     } catch (error) {
-      if (isOutage(error)) return new Set();
+      if (isTransient(error)) return new Set();
       throw error;
     }
   }

@@ -10,13 +10,13 @@ import { partitionOf } from '../../../shared/ids.ts';
 import type { Projection } from '../conversations/projection.ts';
 import { decodeCursor, decodeTextCursor, encodeCursor, encodeTextCursor } from '../http/pagination.ts';
 import type { Handlers } from '../http/router.ts';
-import type { PaymentQueue } from './publisher.ts';
+import type { PaymentPublisher } from './publisher.ts';
 import { listEvents, listPayments, place, readPayment, readRequest, toEvent } from './store.ts';
 
 export interface PaymentDeps {
   config: Config;
   db: Database;
-  queue: PaymentQueue;
+  queue: PaymentPublisher;
   gateway: Gateway;
   projection: Projection;
   commands: CommandLimits;

@@ -15,7 +15,7 @@ import {
   type ReceiptRead,
 } from '../../../shared/contract/frames.ts';
 import { sealed } from '../../../shared/pipeline/sealed.ts';
-import type { Session } from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 import { SERVER_VERSION } from '../delivery/welcome.ts';
 import type { Edge } from '../edge.ts';
 import { Pages } from './history-pages.ts';
@@ -28,7 +28,7 @@ const FREE = new Set(['inbox.ack', 'ping']);
 /** A frame that says in its beginning to be a free one. */
 const FREE_FRAME = /^\s{0,16}\{\s{0,16}"type"\s{0,16}:\s{0,16}"(inbox\.ack|ping)"/;
 
-type Handler<F> = (session: Session, frame: F) => undefined | Promise<void>;
+type Handler<F> = (session: Connection, frame: F) => undefined | Promise<void>;
 type Handlers = { [F in ClientFrame as F['type']]: Handler<F> };
 /** Of any frame, before it is known to be good. */
 interface Raw {
@@ -67,7 +67,7 @@ export class Commands {
   }
 
   /** One text frame. Never throws. */
-  take(session: Session, text: string): void {
+  take(session: Connection, text: string): void {
     session.taken++;
     this.#edge.tally.in++;
     const large = text.length > this.#edge.config.WS_MAX_FREE_BYTES;
@@ -102,12 +102,12 @@ export class Commands {
   }
 
   /** Something that is no frame at all. */
-  strike(session: Session, reason: string): void {
+  strike(session: Connection, reason: string): void {
     this.#refuse(session, { type: '' }, new ApiError('invalid_request', reason));
     if (++session.strikes >= STRIKES) session.end(CLOSE.protocol_error, reason);
   }
 
-  #count(session: Session): void {
+  #count(session: Connection): void {
     const spent = this.#edge.limits.spend(session.user_id);
     if (spent === 'within') return;
     if (spent === 'far over') session.end(CLOSE.too_many_commands, 'too many commands');
@@ -115,7 +115,7 @@ export class Commands {
   }
 
   /** A free frame that changes nothing; beyond any use of them they are commands. */
-  #idle(session: Session): void {
+  #idle(session: Connection): void {
     if (session.idle() > this.#edge.config.WS_RATE_LIMIT_MAX_IDLE) this.#count(session);
   }
 
@@ -124,7 +124,7 @@ export class Commands {
   }
 
   /** Refuses a frame that failed its check. Such frames are never free, and their bytes are counted too. */
-  #reject(session: Session, frame: Raw, text: string, error: unknown): void {
+  #reject(session: Connection, frame: Raw, text: string, error: unknown): void {
     this.#refuse(session, frame, error);
     if (FREE.has(frame.type) && this.#edge.limits.spend(session.user_id) === 'far over')
       session.end(CLOSE.too_many_commands, 'too many commands');
@@ -133,7 +133,7 @@ export class Commands {
     session.end(limited ? CLOSE.too_many_commands : CLOSE.protocol_error, 'too many bytes that had to be refused');
   }
 
-  #send(session: Session, frame: MessageSend): undefined | Promise<void> {
+  #send(session: Connection, frame: MessageSend): undefined | Promise<void> {
     const { conversation_id, to } = frame;
     if ((conversation_id === undefined) === (to === undefined))
       throw new ApiError('invalid_request', 'message.send: give exactly one of conversation_id and to', {
@@ -149,7 +149,7 @@ export class Commands {
   }
 
   /** What comes after a signed message waits for its check, so that the order stays. */
-  async #sendChecked(session: Session, frame: MessageSend, body: Buffer): Promise<void> {
+  async #sendChecked(session: Connection, frame: MessageSend, body: Buffer): Promise<void> {
     const { to, signature } = frame;
     const person = to && (await this.#recipients.person(to, session.user_id));
     const conversation_id = frame.conversation_id ?? this.#recipients.direct(session.user_id, person!);
@@ -158,12 +158,12 @@ export class Commands {
     this.#submit(session, frame, body, conversation_id, person);
   }
 
-  #toPerson(session: Session, frame: MessageSend, body: Buffer, person: string): undefined {
+  #toPerson(session: Connection, frame: MessageSend, body: Buffer, person: string): undefined {
     return this.#submit(session, frame, body, this.#recipients.direct(session.user_id, person), person);
   }
 
   #submit(
-    session: Session,
+    session: Connection,
     frame: MessageSend,
     body: Buffer,
     conversation_id: string,
@@ -190,19 +190,19 @@ export class Commands {
     return undefined;
   }
 
-  async #read(session: Session, { id, conversation_id, seq }: ReceiptRead): Promise<void> {
+  async #read(session: Connection, { id, conversation_id, seq }: ReceiptRead): Promise<void> {
     const { user_id, device_id } = session;
     await this.#edge.gateway.call({ kind: 'read', conversation_id, user_id, device_id, seq });
     session.say(`{"type":"ack",${echo(id)}"conversation_id":"${conversation_id}","seq":${seq}}`);
   }
 
-  #history(session: Session, frame: HistoryGet): Promise<void> {
+  #history(session: Connection, frame: HistoryGet): Promise<void> {
     return this.#pages.get(session, frame, ({ messages, more }) =>
       session.say(`{"type":"history",${echo(frame.id)}"messages":${JSON.stringify(messages)},"more":${more}}`),
     );
   }
 
-  #refuse(session: Session, { type, id, client_message_id: given }: Raw, error: unknown): void {
+  #refuse(session: Connection, { type, id, client_message_id: given }: Raw, error: unknown): void {
     let told = error instanceof ApiError ? error : undefined;
     if (!told) {
       this.#edge.log.error({ unit: 'command', type, connection: session.connection_id, err: error });

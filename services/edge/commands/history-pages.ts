@@ -3,13 +3,13 @@
  * connections of their own, so that admission and cursors never wait behind them.
  */
 
-import { Gate } from '../../../shared/async/semaphore.ts';
+import { Semaphore } from '../../../shared/async/semaphore.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { HistoryGet } from '../../../shared/contract/frames.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { pageBySeq } from '../../../shared/db/message-queries.ts';
-import type { Session } from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 
 type Page = Awaited<ReturnType<typeof pageBySeq>>;
 type Terms = Pick<Config, 'HISTORY_MAX_PAGE_BYTES' | 'HISTORY_POOL' | 'WS_MAX_HISTORY_WAITING'>;
@@ -19,21 +19,21 @@ export class Pages {
   readonly #db: Pick<Database, 'query'>;
   readonly #config: Terms;
   /** A page waits here and not for a connection, which would time out. */
-  readonly #gate: Gate;
+  readonly #gate: Semaphore;
   /** How many of a socket wait or are being read, and when the last of them is done. */
-  readonly #busy = new Map<Session, { count: number; last: Promise<unknown> }>();
+  readonly #busy = new Map<Connection, { count: number; last: Promise<unknown> }>();
 
   constructor(db: Pick<Database, 'query'>, config: Terms) {
     this.#db = db;
     this.#config = config;
-    this.#gate = new Gate(config.HISTORY_POOL);
+    this.#gate = new Semaphore(config.HISTORY_POOL);
   }
 
   /**
    * @param say is called with the page before the next one of the socket is read
    * @throws {ApiError} `rate_limited` when too many wait already; as `pageBySeq`
    */
-  async get(session: Session, frame: HistoryGet, say: (page: Page) => void): Promise<void> {
+  async get(session: Connection, frame: HistoryGet, say: (page: Page) => void): Promise<void> {
     const before = this.#busy.get(session) ?? { count: 0, last: Promise.resolve() };
     if (before.count > this.#config.WS_MAX_HISTORY_WAITING)
       throw new ApiError('rate_limited', 'history.get: wait for the pages that were asked for before', {
@@ -45,7 +45,11 @@ export class Pages {
     await mine;
   }
 
-  async #read(session: Session, { type: _, id: __, ...range }: HistoryGet, say: (page: Page) => void): Promise<void> {
+  async #read(
+    session: Connection,
+    { type: _, id: __, ...range }: HistoryGet,
+    say: (page: Page) => void,
+  ): Promise<void> {
     await session.room();
     const page = await this.#gate.run(async () => {
       // It may have waited long.
@@ -61,7 +65,7 @@ export class Pages {
     if (page) say(page);
   }
 
-  #done(session: Session): void {
+  #done(session: Connection): void {
     const busy = this.#busy.get(session)!;
     if (--busy.count === 0) this.#busy.delete(session);
   }

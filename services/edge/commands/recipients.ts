@@ -1,6 +1,6 @@
 /** Whom `to` names, and the direct conversation with that person. */
 
-import { batched, Recent } from '../../../shared/async/batched.ts';
+import { batched, LruMap } from '../../../shared/async/batched.ts';
 import { type Limits, openLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
@@ -9,15 +9,15 @@ import type { Database } from '../../../shared/db/database.ts';
 import { directConversationId } from '../../../shared/ids.ts';
 
 export class Recipients {
-  readonly #direct: Recent<string, string>;
-  readonly #numbers: Recent<string, string>;
+  readonly #direct: LruMap<string, string>;
+  readonly #numbers: LruMap<string, string>;
   readonly #find: (number: string) => Promise<string | undefined>;
 
   readonly #limits: Limits;
 
   constructor(db: Database, config: Config) {
-    this.#direct = new Recent(config.EDGE_MAX_RECIPIENTS);
-    this.#numbers = new Recent(config.EDGE_MAX_RECIPIENTS);
+    this.#direct = new LruMap(config.EDGE_MAX_RECIPIENTS);
+    this.#numbers = new LruMap(config.EDGE_MAX_RECIPIENTS);
     this.#limits = openLimits(db, config);
     this.#find = batched(async (numbers: string[]) => {
       const rows = await db.query<{ number: string; id: string }>(

@@ -2,18 +2,24 @@
 import type { Waiter } from '../../../nats/gateway.ts';
 import type { ApiError } from '../../../shared/contract/errors.ts';
 import type { Answer } from '../../../shared/pipeline/commands.ts';
-import type { Session } from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 
 /** One message on its way. */
 export class Sending implements Waiter {
-  readonly #session: Session;
+  readonly #session: Connection;
   readonly #statuses: Statuses;
   readonly #id: string;
   readonly #clientId: string;
   readonly failed: (error: ApiError) => void;
   #answer: Answer | undefined;
 
-  constructor(session: Session, statuses: Statuses, id: string, clientId: string, failed: (error: ApiError) => void) {
+  constructor(
+    session: Connection,
+    statuses: Statuses,
+    id: string,
+    clientId: string,
+    failed: (error: ApiError) => void,
+  ) {
     this.#session = session;
     this.#statuses = statuses;
     this.#id = id;
@@ -35,9 +41,9 @@ export class Sending implements Waiter {
 
 /** `sent` is cumulative: of a turn, each socket hears the highest seq of each conversation. */
 export class Statuses {
-  #sent = new Map<Session, Map<string, { answer: Answer; clientId: string }>>();
+  #sent = new Map<Connection, Map<string, { answer: Answer; clientId: string }>>();
 
-  sent(session: Session, answer: Answer, clientId: string): void {
+  sent(session: Connection, answer: Answer, clientId: string): void {
     if (this.#sent.size === 0) setImmediate(() => this.#flush());
     let of = this.#sent.get(session);
     if (!of) {

@@ -5,7 +5,7 @@
 
 import { uuidBytes } from '../../../nats/inbox/item.ts';
 import { CLOSE } from '../../../shared/contract/frames.ts';
-import { Inbox } from '../delivery/device-inbox.ts';
+import { DeviceInbox } from '../delivery/device-inbox.ts';
 import type { Edge } from '../edge.ts';
 import { pullBytes } from '../offline/device-consumers.ts';
 import type { Identity } from './admission.ts';
@@ -21,8 +21,8 @@ export interface Socket {
 }
 export type Frame = string | Uint8Array;
 
-let unsaid: Session[] = [];
-let corked: Session;
+let unsaid: Connection[] = [];
+let corked: Connection;
 const sendCorked = (): void => corked.sendAll();
 function flushAll(): void {
   const round = unsaid;
@@ -33,7 +33,7 @@ function flushAll(): void {
 /** A peer that lets so many pulls pile up, by asking without reading, is cut off at once. */
 const HOPELESS = 8;
 
-export class Session {
+export class Connection {
   readonly edge: Edge;
   readonly connection_id: string;
   readonly user_id: string;
@@ -42,7 +42,7 @@ export class Session {
   readonly ip: string;
   /** `device_id` as bytes. */
   readonly device: Buffer;
-  readonly inbox: Inbox;
+  readonly inbox: DeviceInbox;
   readonly opened = Date.now();
   open = true;
   /** When it began to be full, or to close; 0 when it is neither. */
@@ -79,7 +79,7 @@ export class Session {
     this.device = uuidBytes(device_id);
     this.session_id = session_id;
     this.ip = ip;
-    this.inbox = new Inbox(this);
+    this.inbox = new DeviceInbox(this);
   }
 
   /** Something of this socket is being checked. */

@@ -1,15 +1,15 @@
 /** The one timer of an edge: heartbeats, slow readers, sockets that do not close, metrics. */
 import { CLOSE } from '../../../shared/contract/frames.ts';
 import type { Edge } from '../edge.ts';
-import type { Session } from './connection.ts';
+import type { Connection } from './connection.ts';
 
 const TICK_MS = 250;
 const CLOSING_MS = 5_000;
 
-export function startClock(edge: Edge): { stop(): void } {
+export function startHousekeeping(edge: Edge): { stop(): void } {
   const { config, metrics, tally } = edge;
   let pinged = Date.now();
-  let queue: Session[] = [];
+  let queue: Connection[] = [];
   let share = 0;
 
   function heartbeat(now: number): void {

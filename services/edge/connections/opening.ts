@@ -9,13 +9,13 @@ import type { Commands } from '../commands/dispatch.ts';
 import type { Reached } from '../delivery/cursor-writer.ts';
 import type { Edge } from '../edge.ts';
 import type { Admission, Claim, Identity } from './admission.ts';
-import { Session, type Socket } from './connection.ts';
+import { Connection, type Socket } from './connection.ts';
 
 /** A frame as it came; undefined for one that is not text. */
 type Frame = string | undefined;
 
 export class Entering {
-  session: Session | undefined;
+  session: Connection | undefined;
   readonly #edge: Edge;
   readonly #commands: Commands;
   readonly #socket: Socket;
@@ -77,7 +77,7 @@ export class Entering {
 
   #begin(identity: Identity, reached: Reached | undefined): void {
     const edge = this.#edge;
-    const session = new Session(edge, this.#socket, uuid7(), identity, this.#ip);
+    const session = new Connection(edge, this.#socket, uuid7(), identity, this.#ip);
     this.session = session;
     edge.metrics.sockets.inc();
     const { device_id, user_id, connection_id } = session;
@@ -90,7 +90,7 @@ export class Entering {
     for (const frame of this.#early.splice(0)) this.#hear(session, frame);
   }
 
-  #hear(session: Session, frame: Frame): void {
+  #hear(session: Connection, frame: Frame): void {
     if (!session.open || session.closingSince) return;
     if (frame === undefined) this.#commands.strike(session, 'frames of this subprotocol are text');
     else this.#commands.take(session, frame);

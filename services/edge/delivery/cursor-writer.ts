@@ -37,7 +37,7 @@ const WITH_EVENTS = `with moved as (${CURSORS})
   select id, '${TYPE}', conversation_id, data
   from unnest($4::uuid[], $5::uuid[], $6::json[]) as e(id, conversation_id, data)`;
 
-export class Cursors {
+export class CursorWriter {
   readonly #db: Database;
   readonly #log: Logger;
   readonly #timer: NodeJS.Timeout;

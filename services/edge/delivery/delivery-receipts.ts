@@ -6,19 +6,19 @@ import type { NatsConnection } from 'nats';
 import { item } from '../../../nats/inbox/item.ts';
 import { subject } from '../../../nats/topology.ts';
 import type { Config } from '../../../shared/config/index.ts';
-import type { Cursors } from './cursor-writer.ts';
+import type { CursorWriter } from './cursor-writer.ts';
 
 /** So begins the signal; the rest is that of the frame. */
 export const DELIVERED = Buffer.from('{"t":"delivered",');
 const FRAME = Buffer.from('{"type":"message.status","status":"delivered",');
 
-export class Delivered {
+export class DeliveryReceipts {
   readonly #nc: NatsConnection;
   readonly #config: Config;
-  readonly #cursors: Cursors;
+  readonly #cursors: CursorWriter;
   #found = new Map<string, { about: Buffer; user_id: string; device_id: string }>();
 
-  constructor(nc: NatsConnection, config: Config, cursors: Cursors) {
+  constructor(nc: NatsConnection, config: Config, cursors: CursorWriter) {
     this.#nc = nc;
     this.#cursors = cursors;
     this.#config = config;

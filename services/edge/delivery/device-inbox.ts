@@ -13,29 +13,29 @@
 
 import { item } from '../../../nats/inbox/item.ts';
 import { shardOf, uuid7Time } from '../../../shared/ids.ts';
-import type { Session } from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 import type { Edge } from '../edge.ts';
 import type { Reached } from './cursor-writer.ts';
 import { Told } from './inbox-frames.ts';
-import { Heard, type Live } from './live-items.ts';
+import { Heard, type LiveItem } from './live-items.ts';
 import { CatchUp, type Host } from './replay.ts';
-import { bearings, firstBearings } from './resume-point.ts';
-import { Unacked } from './unacknowledged.ts';
+import { findFirstResumePoint, findResumePoint } from './resume-point.ts';
+import { Unacknowledged } from './unacknowledged.ts';
 
 /** A device that left no room for so long goes on from where the stream begins now. */
 const STALE_MS = 60_000;
 /** Standing still for so long (the broker did not answer), the clock begins anew. */
 const PATIENCE_MS = 8_000;
 
-export class Inbox implements Host {
+export class DeviceInbox implements Host {
   phase: 'starting' | 'backfill' | 'live' | 'behind' | 'closed' = 'starting';
   /** Cursor of the last item that was sent or passed over; -1 for a device that has none yet. */
   sent = -1;
   /** Everything up to here is safe on the device. */
   acked = -1;
   readonly shard: number;
-  readonly #session: Session;
-  readonly #unacked = new Unacked();
+  readonly #session: Connection;
+  readonly #unacked = new Unacknowledged();
   readonly #told: Told;
   /** Stream sequence of `sent`. */
   #place = 0;
@@ -54,7 +54,7 @@ export class Inbox implements Host {
   /** Until when the device had everything, ms since 1970. */
   #since: number;
 
-  constructor(session: Session) {
+  constructor(session: Connection) {
     this.#session = session;
     this.shard = shardOf(session.user_id, session.edge.config.INBOX_SHARDS);
     this.#since = uuid7Time(session.device_id);
@@ -117,9 +117,9 @@ export class Inbox implements Host {
     if (waits && now - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > PATIENCE_MS) this.restart();
   }
 
-  live(one: Live, own: boolean): void {
+  live(one: LiveItem, own: boolean): void {
     if (one.cursor <= this.sent || this.phase === 'closed') return;
-    if (this.edge.shards.surprises(this.shard, one.cursor - one.seq)) {
+    if (this.edge.shards.isUnknownGeneration(this.shard, one.cursor - one.seq)) {
       this.restart();
       return;
     }
@@ -160,7 +160,7 @@ export class Inbox implements Host {
     else this.#catchUp?.resume();
   }
 
-  pass(one: Live, reply: string): void {
+  pass(one: LiveItem, reply: string): void {
     const { data, cursor } = one;
     this.sent = cursor;
     this.#place = one.seq;
@@ -206,8 +206,8 @@ export class Inbox implements Host {
     if (life !== this.#life) return;
     const found =
       this.sent < 0
-        ? await firstBearings(edge, shard, lineage, this.device_id)
-        : await bearings(edge, shard, lineage, this.sent, this.#since);
+        ? await findFirstResumePoint(edge, shard, lineage, this.device_id)
+        : await findResumePoint(edge, shard, lineage, this.sent, this.#since);
     if (life !== this.#life) return;
     if (this.sent < 0) this.#advance(found.cursor, '');
     this.sent = Math.max(this.sent, found.cursor);
@@ -228,7 +228,7 @@ export class Inbox implements Host {
     this.#catchUp = new CatchUp(this, this.#place + 1);
   }
 
-  #turn(phase: Inbox['phase']): void {
+  #turn(phase: DeviceInbox['phase']): void {
     this.settle();
     this.phase = phase;
     this.#life++;

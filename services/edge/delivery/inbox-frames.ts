@@ -1,16 +1,16 @@
 /** What a device is told of its inbox as a whole: the welcome, that it lost something, that it has everything. */
-import type { Session } from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 import { welcome } from './welcome.ts';
 
 export class Told {
-  readonly #session: Session;
+  readonly #session: Connection;
   readonly #shard: number;
   #greeted = false;
   /** `inbox.empty` is due once the device is live. */
   #announce = true;
   #owesEmpty = false;
 
-  constructor(session: Session, shard: number) {
+  constructor(session: Connection, shard: number) {
     this.#session = session;
     this.#shard = shard;
   }

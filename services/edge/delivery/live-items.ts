@@ -1,7 +1,7 @@
 /** Items as they are heard by core subscription. */
 
 /** One item heard live, shared by all sockets of its user. */
-export interface Live {
+export interface LiveItem {
   data: Buffer;
   cursor: number;
   seq: number;
@@ -15,14 +15,14 @@ export class Heard {
   /** The highest cursor. */
   cursor = 0;
   readonly #kept: number;
-  #items: [Live, own: boolean][] = [];
+  #items: [LiveItem, own: boolean][] = [];
 
   /** `kept`: with more of them it begins anew. */
   constructor(kept: number) {
     this.#kept = kept;
   }
 
-  add(one: Live, own: boolean, keep: boolean): void {
+  add(one: LiveItem, own: boolean, keep: boolean): void {
     if (one.cursor > this.cursor) this.cursor = one.cursor;
     if (!keep) return;
     if (this.#items.length === this.#kept) this.#items = [];
@@ -40,7 +40,7 @@ export class Heard {
   }
 
   /** What was kept; it is forgotten here. */
-  take(): [Live, own: boolean][] {
+  take(): [LiveItem, own: boolean][] {
     const items = this.#items;
     this.clear();
     return items;

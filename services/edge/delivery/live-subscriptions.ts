@@ -6,16 +6,16 @@ import type { Msg, Subscription } from 'nats';
 import { item } from '../../../nats/inbox/item.ts';
 import { subject } from '../../../nats/topology.ts';
 import { CLOSE } from '../../../shared/contract/frames.ts';
-import type { Session } from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 import type { Edge } from '../edge.ts';
 import { DELIVERED, deliveredFrame } from './delivery-receipts.ts';
-import type { Live } from './live-items.ts';
+import type { LiveItem } from './live-items.ts';
 
 /** What one edge tells the others about a device. `replaced`: it has a newer connection; `away`: it got a durable. */
 export type Signal = { t: 'replaced'; device_id: string; connection_id: string } | { t: 'away'; device_id: string };
 
 interface Person {
-  sessions: Session[];
+  sessions: Connection[];
   subscription: Subscription;
   /** Length of the subject up to its last token. */
   prefix: number;
@@ -24,7 +24,7 @@ interface Person {
 const SEQ = 'Nats-Sequence: ';
 const LAST = 'Nats-Last-Sequence: ';
 
-export class People {
+export class LiveSubscriptions {
   readonly #edge: Edge;
   readonly #of = new Map<string, Person>();
 
@@ -36,7 +36,7 @@ export class People {
     return this.#of.size;
   }
 
-  join(session: Session): void {
+  join(session: Connection): void {
     const { user_id } = session;
     const known = this.#of.get(user_id);
     if (known) {
@@ -51,7 +51,7 @@ export class People {
     this.#of.set(user_id, person);
   }
 
-  leave(session: Session): void {
+  leave(session: Connection): void {
     const person = this.#of.get(session.user_id);
     const at = person?.sessions.indexOf(session) ?? -1;
     if (!person || at < 0) return;
@@ -96,7 +96,7 @@ export class People {
 }
 
 /** Reads the two sequences out of the raw header where the client library keeps it, which is ten times cheaper. */
-function sequences(message: Msg, data: Buffer): Live {
+function sequences(message: Msg, data: Buffer): LiveItem {
   const { _rdata, _msg } = message as unknown as { _rdata?: Uint8Array; _msg?: { hdr: number } };
   let seq: number;
   let last: number;

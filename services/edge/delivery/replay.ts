@@ -4,11 +4,11 @@
  */
 import { item } from '../../../nats/inbox/item.ts';
 import type { Edge } from '../edge.ts';
-import type { Backfill, Place, Replayed } from '../offline/device-consumers.ts';
-import type { Live } from './live-items.ts';
+import type { DeviceAddress, PullSubscription, Replayed } from '../offline/device-consumers.ts';
+import type { LiveItem } from './live-items.ts';
 
 /** The inbox that is caught up. */
-export interface Host extends Place {
+export interface Host extends DeviceAddress {
   readonly edge: Edge;
   readonly shard: number;
   /** Cursor of the last item sent or passed over. */
@@ -17,7 +17,7 @@ export interface Host extends Place {
   readonly room: number;
   /** The replay has begun with so many items. */
   begun(pending: number): void;
-  pass(one: Live, reply: string): void;
+  pass(one: LiveItem, reply: string): void;
   /** An item with this sequence came that is not to be sent. */
   skip(seq: number): void;
   lost(to: number, reason: 'quota'): void;
@@ -38,7 +38,7 @@ export class CatchUp {
   /** Waits for the device to make room. */
   stalled = false;
   readonly #host: Host;
-  #backfill: Backfill | undefined;
+  #backfill: PullSubscription | undefined;
   #open = true;
   #pending = 0;
   #asked = 0;
@@ -96,7 +96,7 @@ export class CatchUp {
     this.#waits = 0;
     this.#pending = pending;
     const cursor = item.valid(data) ? item.base(data) + seq : host.sent;
-    if (host.edge.shards.surprises(host.shard, cursor - seq)) {
+    if (host.edge.shards.isUnknownGeneration(host.shard, cursor - seq)) {
       host.restart();
       return;
     }

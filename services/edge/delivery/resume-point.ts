@@ -1,11 +1,11 @@
 /** Where a device is in its inbox stream, and what it must be told that it lost. */
 
-import { type Lineage, placeOf } from '../../../nats/inbox/cursor-map.ts';
+import { type CursorMap, sequenceOf } from '../../../nats/inbox/cursor-map.ts';
 import { uuid7Time } from '../../../shared/ids.ts';
 import type { Edge } from '../edge.ts';
 import { cursorAt, type StreamFacts } from '../offline/inbox-shards.ts';
 
-export interface Bearings {
+export interface ResumePoint {
   cursor: number;
   /** Stream sequence up to which the device needs nothing any more. */
   seq: number;
@@ -21,14 +21,19 @@ export interface Bearings {
 const mayHaveLost = ({ first_seq, dropped_until }: StreamFacts, seq: number, since: number): boolean =>
   first_seq > seq + 1 && since < dropped_until;
 
-const lostForAge = (lineage: Lineage, { first_seq }: StreamFacts, cursor: number): Bearings => ({
+const lostForAge = (lineage: CursorMap, { first_seq }: StreamFacts, cursor: number): ResumePoint => ({
   cursor,
   seq: first_seq - 1,
   gap: { to: cursorAt(lineage, first_seq) - 1, reason: 'retention' },
 });
 
 /** A device that never had a cursor begins where it was made. */
-export async function firstBearings(edge: Edge, shard: number, lineage: Lineage, device_id: string): Promise<Bearings> {
+export async function findFirstResumePoint(
+  edge: Edge,
+  shard: number,
+  lineage: CursorMap,
+  device_id: string,
+): Promise<ResumePoint> {
   const made = uuid7Time(device_id);
   const seq = await edge.replay.before(shard, made);
   const facts = await edge.shards.facts(shard, true);
@@ -38,14 +43,14 @@ export async function firstBearings(edge: Edge, shard: number, lineage: Lineage,
 }
 
 /** `since`: until when the device had everything (ms since 1970), to see whether items got too old afterwards. */
-export async function bearings(
+export async function findResumePoint(
   edge: Edge,
   shard: number,
-  lineage: Lineage,
+  lineage: CursorMap,
   cursor: number,
   since: number,
-): Promise<Bearings> {
-  const { seq, lost } = placeOf(lineage, cursor);
+): Promise<ResumePoint> {
+  const { seq, lost } = sequenceOf(lineage, cursor);
   // Fresh: what grew too old a moment ago must not go without a word.
   const facts = await edge.shards.facts(shard, true);
   if (lost) {

@@ -22,7 +22,7 @@ export interface Acked {
 const PREFIX = 91;
 const COMPACT = 256;
 
-export class Unacked {
+export class Unacknowledged {
   #entries: Entry[] = [];
   #head = 0;
 

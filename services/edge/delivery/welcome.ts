@@ -1,14 +1,14 @@
 import { createRequire } from 'node:module';
-import { epochOf, type Lineage } from '../../../nats/inbox/cursor-map.ts';
+import { type CursorMap, epochOf } from '../../../nats/inbox/cursor-map.ts';
 import type { Welcome } from '../../../shared/contract/frames.ts';
-import type { Session } from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 
 export const SERVER_VERSION = (createRequire(import.meta.url)('../../../package.json') as { version: string }).version;
 
 /** The first frame of a connection. */
 export function welcome(
-  { edge: { config }, connection_id, user_id, device_id }: Session,
-  { cursor, backlog, lineage }: { cursor: number; backlog: number; lineage: Lineage },
+  { edge: { config }, connection_id, user_id, device_id }: Connection,
+  { cursor, backlog, lineage }: { cursor: number; backlog: number; lineage: CursorMap },
 ): string {
   return JSON.stringify({
     type: 'connection.welcome',

@@ -4,13 +4,13 @@
  * at a bounded rate, since the publish path of a shard pays for every durable.
  */
 
-import { placeOf } from '../../../nats/inbox/cursor-map.ts';
-import { Recent } from '../../../shared/async/batched.ts';
+import { sequenceOf } from '../../../nats/inbox/cursor-map.ts';
+import { LruMap } from '../../../shared/async/batched.ts';
 import { shardOf } from '../../../shared/ids.ts';
 import type { Edge } from '../edge.ts';
-import type { Place } from './device-consumers.ts';
+import type { DeviceAddress } from './device-consumers.ts';
 
-interface Wish extends Place {
+interface Wish extends DeviceAddress {
   due: number;
   /** Undefined: drop it. */
   cursor: number | undefined;
@@ -18,7 +18,7 @@ interface Wish extends Place {
 const TICK_MS = 100;
 const PER_TICK = 20;
 
-export class Away {
+export class ConsumerScheduler {
   readonly #edge: Edge;
   readonly #timer: NodeJS.Timeout;
   /** Drops are due at once, durables after the grace; each kind in the order in which it is due. */
@@ -26,16 +26,16 @@ export class Away {
   readonly #makes = new Map<string, Wish>();
   readonly #working = new Map<string, Promise<void>>();
   /** Devices that were deleted of late: they get no durable any more. */
-  readonly #gone: Recent<string, true>;
+  readonly #gone: LruMap<string, true>;
 
   constructor(edge: Edge) {
     this.#edge = edge;
-    this.#gone = new Recent(edge.config.MAX_REMOVED_DEVICES);
+    this.#gone = new LruMap(edge.config.MAX_REMOVED_DEVICES);
     this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
   }
 
   /** The socket has closed. */
-  left({ user_id, device_id }: Place, cursor: number): void {
+  left({ user_id, device_id }: DeviceAddress, cursor: number): void {
     this.#drops.delete(device_id);
     if (cursor < 0 || this.#makes.size >= this.#edge.config.AWAY_MAX_WAITING || this.#gone.get(device_id)) return;
     this.#makes.delete(device_id);
@@ -43,21 +43,21 @@ export class Away {
   }
 
   /** The device is live; it needs no durable. */
-  back({ user_id, device_id }: Place): void {
+  back({ user_id, device_id }: DeviceAddress): void {
     this.#makes.delete(device_id);
     if (this.#drops.size >= this.#edge.config.AWAY_MAX_WAITING) return;
     this.#drops.set(device_id, { user_id, device_id, cursor: undefined, due: 0 });
   }
 
   /** Resolves when nobody here touches the device's durable any more. */
-  async claim({ device_id }: Place): Promise<void> {
+  async claim({ device_id }: DeviceAddress): Promise<void> {
     this.#makes.delete(device_id);
     this.#drops.delete(device_id);
     await this.#working.get(device_id);
   }
 
   /** The device was deleted. Whoever deleted it drops its durable; one that is being made here is dropped here. */
-  removed(place: Place): void {
+  removed(place: DeviceAddress): void {
     this.#gone.set(place.device_id, true);
     this.#makes.delete(place.device_id);
     this.#drops.delete(place.device_id);
@@ -95,7 +95,7 @@ export class Away {
     if (wish.cursor === undefined) return await replay.drop(wish);
     const lineage = shards.get(shardOf(wish.user_id, config.INBOX_SHARDS));
     if (!lineage || sessions.has(wish.device_id)) return;
-    await replay.place(wish, placeOf(lineage, wish.cursor).seq + 1);
+    await replay.place(wish, sequenceOf(lineage, wish.cursor).seq + 1);
     // It may have come back on another edge, which then drops it.
     people.signal(wish.user_id, { t: 'away', device_id: wish.device_id });
   }

@@ -5,17 +5,17 @@
  */
 import type { ConsumerConfig } from '@nats-io/jetstream';
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription, TimeoutError } from 'nats';
-import { placeOf } from '../../../nats/ack-subject.ts';
+import { parseAckSubject } from '../../../nats/ack-subject.ts';
 import { pause } from '../../../nats/batch-runner.ts';
 import { inboxPrefix } from '../../../nats/connect.ts';
 import { timeoutsOf } from '../../../nats/jetstream-manager.ts';
 import { consumer, inboxStream, subject } from '../../../nats/topology.ts';
-import { Gate } from '../../../shared/async/semaphore.ts';
+import { Semaphore } from '../../../shared/async/semaphore.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { shardOf } from '../../../shared/ids.ts';
-import type { Shards } from './inbox-shards.ts';
+import type { InboxShards } from './inbox-shards.ts';
 
-export interface Place {
+export interface DeviceAddress {
   user_id: string;
   device_id: string;
 }
@@ -51,21 +51,21 @@ const SKEW_MS = 5_000;
 export const pullBytes = (config: Config): number =>
   Math.max(config.WS_MAX_BUFFERED_BYTES, 4 * config.WS_MAX_COMMAND_BYTES);
 
-export class Replay {
+export class DeviceConsumers {
   readonly #nc: NatsConnection;
   readonly #config: Config;
-  readonly #shards: Shards;
-  readonly #looks = new Gate(512);
-  readonly #calls = new Gate(64);
+  readonly #shards: InboxShards;
+  readonly #looks = new Semaphore(512);
+  readonly #calls = new Semaphore(64);
 
-  constructor(nc: NatsConnection, config: Config, shards: Shards) {
+  constructor(nc: NatsConnection, config: Config, shards: InboxShards) {
     this.#nc = nc;
     this.#config = config;
     this.#shards = shards;
   }
 
   /** Sequence of the newest item for a device, 0 when the stream holds none. */
-  async last(place: Place): Promise<number> {
+  async last(place: DeviceAddress): Promise<number> {
     const stream = inboxStream(shardOf(place.user_id, this.#config.INBOX_SHARDS));
     const seqs = await this.#looks.run(() =>
       Promise.all(
@@ -114,7 +114,7 @@ export class Replay {
   }
 
   /** Brings the device's durable to `from` and returns how many items it has. */
-  async place(place: Place, from: number): Promise<number> {
+  async place(place: DeviceAddress, from: number): Promise<number> {
     return await this.#calls.run(async () => {
       try {
         return await this.#make(place, from);
@@ -127,7 +127,7 @@ export class Replay {
     });
   }
 
-  async #make(place: Place, from: number): Promise<number> {
+  async #make(place: DeviceAddress, from: number): Promise<number> {
     const stream = inboxStream(shardOf(place.user_id, this.#config.INBOX_SHARDS));
     const name = consumer.device(place.device_id);
     const create = (): Promise<ApiReply> =>
@@ -150,26 +150,32 @@ export class Replay {
     return made.num_pending;
   }
 
-  async drop(place: Place): Promise<void> {
+  async drop(place: DeviceAddress): Promise<void> {
     await this.#calls.run(() => this.#delete(place));
   }
 
-  #delete({ user_id, device_id }: Pick<Place, 'user_id' | 'device_id'>): Promise<ApiReply> {
+  #delete({ user_id, device_id }: Pick<DeviceAddress, 'user_id' | 'device_id'>): Promise<ApiReply> {
     const stream = inboxStream(shardOf(user_id, this.#config.INBOX_SHARDS));
     return this.#call(`DELETE.${stream}.${consumer.device(device_id)}`);
   }
 
-  async open(place: Place, from: number, events: BackfillEvents): Promise<Backfill> {
+  async open(place: DeviceAddress, from: number, events: BackfillEvents): Promise<PullSubscription> {
     const pending = await this.place(place, from);
     const stream = inboxStream(shardOf(place.user_id, this.#config.INBOX_SHARDS));
-    return new Backfill(this.#nc, `${stream}.${consumer.device(place.device_id)}`, pending, this.#config, events);
+    return new PullSubscription(
+      this.#nc,
+      `${stream}.${consumer.device(place.device_id)}`,
+      pending,
+      this.#config,
+      events,
+    );
   }
 
-  #subjects({ user_id, device_id }: Place): string[] {
+  #subjects({ user_id, device_id }: DeviceAddress): string[] {
     return ['all', device_id].map((target) => subject.inbox(user_id, target, this.#config.INBOX_SHARDS));
   }
 
-  #durable(name: string, place: Place, from: number): Record<string, unknown> {
+  #durable(name: string, place: DeviceAddress, from: number): Record<string, unknown> {
     return {
       durable_name: name,
       name,
@@ -195,7 +201,7 @@ export class Replay {
 }
 
 /** One replay of a durable: pulls on demand, items in order. Its subscription is its own, so nothing of another comes in. */
-export class Backfill {
+export class PullSubscription {
   readonly pending: number;
   readonly #nc: NatsConnection;
   readonly #next: string;
@@ -235,7 +241,7 @@ export class Backfill {
       this.#events.ended(code === 503 || (code === 409 && !/max_?bytes|maxbytes/i.test(about)));
       return;
     }
-    const { seq, pending } = placeOf(reply);
+    const { seq, pending } = parseAckSubject(reply);
     const { data } = message;
     this.#events.item({
       data: Buffer.from(data.buffer, data.byteOffset, data.length),

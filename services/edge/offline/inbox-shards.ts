@@ -4,7 +4,7 @@
  * finding out that its consumer is gone.
  */
 import type { NatsConnection } from 'nats';
-import { cursorOf, type Lineage } from '../../../nats/inbox/cursor-map.ts';
+import { type CursorMap, cursorOf } from '../../../nats/inbox/cursor-map.ts';
 import { inboxStream, LINEAGE_BUCKET } from '../../../nats/topology.ts';
 import { inTurns } from '../../../shared/async/batched.ts';
 import type { Config } from '../../../shared/config/index.ts';
@@ -45,15 +45,15 @@ function droppedUntil(state: { messages: number; first_ts: string; last_ts: stri
 }
 
 /** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
-export function cursorAt(lineage: Lineage, seq: number): number {
+export function cursorAt(lineage: CursorMap, seq: number): number {
   const [first] = lineage.lives;
   return seq < first!.from ? first!.base + seq : cursorOf(lineage, seq);
 }
 
-export class Shards {
+export class InboxShards {
   readonly #nc: NatsConnection;
   readonly #changed: (shard: number) => void;
-  readonly #lineages: (Lineage | undefined)[];
+  readonly #lineages: (CursorMap | undefined)[];
   /** By shard: base of the newest life that was heard of. */
   readonly #heard = new Map<number, number>();
   readonly #facts = new Map<number, StreamFacts & { at: number }>();
@@ -77,7 +77,7 @@ export class Shards {
   get ready(): boolean {
     return this.#lineages.every((lineage) => lineage !== undefined);
   }
-  get(shard: number): Lineage | undefined {
+  get(shard: number): CursorMap | undefined {
     return this.#lineages[shard];
   }
 
@@ -85,7 +85,7 @@ export class Shards {
    * The lineage that fanout wrote for the broker that is connected now; after a while the one there is.
    * @throws when there is none yet.
    */
-  async current(shard: number): Promise<Lineage> {
+  async current(shard: number): Promise<CursorMap> {
     if (!this.#fits(shard)) {
       await new Promise<void>((resolve) => {
         this.#waiting.push({ shard, until: Date.now() + PATIENCE_MS, resolve });
@@ -119,7 +119,7 @@ export class Shards {
    * True for an item of a life that is not known here yet, so that nobody can say what was lost before it: from then on
    * `current` waits for that life.
    */
-  surprises(shard: number, base: number): boolean {
+  isUnknownGeneration(shard: number, base: number): boolean {
     if (base <= this.#newest(shard)) return false;
     this.#heard.set(shard, Math.max(base, this.#heard.get(shard) ?? 0));
     return true;
@@ -170,7 +170,7 @@ export class Shards {
     const subject = `$JS.API.DIRECT.GET.KV_${LINEAGE_BUCKET}.$KV.${LINEAGE_BUCKET}.${shard}`;
     const reply = await this.#nc.request(subject, '', { timeout: 2_000 });
     if (reply.headers?.code || reply.data.length === 0) return;
-    const lineage = reply.json<Lineage>();
+    const lineage = reply.json<CursorMap>();
     const old = this.#lineages[shard];
     this.#lineages[shard] = lineage;
     const same = old && old.server === lineage.server && old.lives.at(-1)!.base === lineage.lives.at(-1)!.base;
