@@ -1,4 +1,4 @@
-/** At most `width` tasks at a time, in order of arrival: a storm of reconnections must not drown the broker's API. */
+/** Runs at most `width` tasks at once, in order of arrival. */
 export class Semaphore {
   readonly #queue: (() => void)[] = [];
   #free: number;

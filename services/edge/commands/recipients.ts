@@ -1,6 +1,7 @@
 /** Whom `to` names, and the direct conversation with that person. */
 
-import { batched, LruMap } from '../../../shared/async/batched.ts';
+import { batchLoader } from '../../../shared/async/batch-loader.ts';
+import { LruMap } from '../../../shared/async/lru-map.ts';
 import { type Limits, openLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
@@ -19,7 +20,7 @@ export class Recipients {
     this.#direct = new LruMap(config.EDGE_MAX_RECIPIENTS);
     this.#numbers = new LruMap(config.EDGE_MAX_RECIPIENTS);
     this.#limits = openLimits(db, config);
-    this.#find = batched(async (numbers: string[]) => {
+    this.#find = batchLoader(async (numbers: string[]) => {
       const rows = await db.query<{ number: string; id: string }>(
         'select number, id from users where number = any($1) and deleted_at is null',
         [numbers],

@@ -5,7 +5,7 @@
  */
 
 import type { Revocations } from '../../../nats/revocations.ts';
-import { batched } from '../../../shared/async/batched.ts';
+import { batchLoader } from '../../../shared/async/batch-loader.ts';
 import { addressKey } from '../../../shared/auth/attempt-limits.ts';
 import { type Identity, openTokens, type Tokens } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
@@ -48,8 +48,8 @@ export class Admission {
     this.#connected = connected;
     this.#tokens = openTokens(db, config);
     this.#revocations = revocations;
-    this.#ticket = batched((tickets: string[]) => this.#tokens.takeTickets(tickets));
-    this.#standing = batched((identities: Identity[]) => standings(db, identities));
+    this.#ticket = batchLoader((tickets: string[]) => this.#tokens.takeTickets(tickets));
+    this.#standing = batchLoader((identities: Identity[]) => standings(db, identities));
   }
 
   /**

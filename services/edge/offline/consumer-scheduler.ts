@@ -5,7 +5,7 @@
  */
 
 import { sequenceOf } from '../../../nats/inbox/cursor-map.ts';
-import { LruMap } from '../../../shared/async/batched.ts';
+import { LruMap } from '../../../shared/async/lru-map.ts';
 import { shardOf } from '../../../shared/ids.ts';
 import type { Edge } from '../edge.ts';
 import type { DeviceAddress } from './device-consumers.ts';

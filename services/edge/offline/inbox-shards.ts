@@ -6,7 +6,7 @@
 import type { NatsConnection } from 'nats';
 import { type CursorMap, cursorOf } from '../../../nats/inbox/cursor-map.ts';
 import { inboxStream, LINEAGE_BUCKET } from '../../../nats/topology.ts';
-import { inTurns } from '../../../shared/async/batched.ts';
+import { serializedByKey } from '../../../shared/async/single-flight.ts';
 import type { Config } from '../../../shared/config/index.ts';
 
 export interface StreamFacts {
@@ -60,7 +60,7 @@ export class InboxShards {
   /** By shard that is not whole: the broker it was seen with, and since when (ms since 1970). */
   readonly #partly = new Map<number, { server: string; since: number }>();
   readonly #restoreMs: number;
-  readonly #ask = inTurns((shard: number) => this.#info(shard));
+  readonly #ask = serializedByKey((shard: number) => this.#info(shard));
   #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
