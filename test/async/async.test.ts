@@ -48,6 +48,9 @@ test('a periodic task shares a run, and repeats it once for all that ask during 
 test('a periodic task goes on after a run that failed, and close waits for the run under way', async (t) => {
   const held = heldTask();
   const errors: unknown[] = [];
+  // The task's own timer does not keep the process alive.
+  const alive = setInterval(() => {}, 1_000);
+  t.teardown(() => clearInterval(alive));
   const task = startPeriodicTask(() => held.run().then(() => {}), {
     everyMs: 1,
     onError: (error) => errors.push(error),
