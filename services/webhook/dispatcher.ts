@@ -78,7 +78,7 @@ export class Dispatcher {
     const room = this.#lanes.room();
     if (room.total === 0) return [];
     const now = this.#now();
-    const claimed = await claim(db, room, now, now + config.WEBHOOK_TIMEOUT_SECS * 1_000 + CLAIM_MARGIN_MS);
+    const claimed = await claim(db, room, now, now + config.WEBHOOK_TIMEOUT_SEC * 1_000 + CLAIM_MARGIN_MS);
     if (this.#stop.signal.aborted) {
       await release(db.query, claimed);
       return [];

@@ -27,7 +27,7 @@ export interface Poster {
 }
 
 export function openPoster(config: Config, guard: Guard, resolve?: Resolve): Poster {
-  const timeout = config.WEBHOOK_TIMEOUT_SECS * 1_000;
+  const timeout = config.WEBHOOK_TIMEOUT_SEC * 1_000;
   // What it doesn't know it passes on to the socket.
   const options = { timeout, lookup: guardedLookup(guard, resolve), autoSelectFamily: true };
   const dial = buildConnector(options as buildConnector.BuildOptions);

@@ -3,7 +3,7 @@ import type { Config } from '../../shared/config/index.ts';
 
 export type Schedule = Pick<
   Config,
-  'WEBHOOK_RETRY_SCHEDULE_SECS' | 'WEBHOOK_RETRY_JITTER_PERCENT' | 'WEBHOOK_RETRY_AFTER_MAX_SECS'
+  'WEBHOOK_RETRY_SCHEDULE_SEC' | 'WEBHOOK_RETRY_JITTER_PERCENT' | 'WEBHOOK_RETRY_AFTER_MAX_SEC'
 >;
 
 /**
@@ -16,10 +16,10 @@ export function pauseMs(
   retryAfterMs: number | undefined,
   random = Math.random(),
 ): number | undefined {
-  const sec = config.WEBHOOK_RETRY_SCHEDULE_SECS[attempts];
+  const sec = config.WEBHOOK_RETRY_SCHEDULE_SEC[attempts];
   if (sec === undefined) return undefined;
   const jitter = (config.WEBHOOK_RETRY_JITTER_PERCENT / 100) * (2 * random - 1);
-  const asked = Math.min(retryAfterMs ?? 0, config.WEBHOOK_RETRY_AFTER_MAX_SECS * 1_000);
+  const asked = Math.min(retryAfterMs ?? 0, config.WEBHOOK_RETRY_AFTER_MAX_SEC * 1_000);
   return Math.round(Math.max(sec * 1_000 * (1 + jitter), asked));
 }
 

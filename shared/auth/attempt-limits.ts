@@ -52,21 +52,21 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
   };
   const limiter = (keyPrefix: string, points: number, duration: number, blockDuration = 0) =>
     new RateLimiterPostgres({ ...store, keyPrefix, points, duration, blockDuration });
-  const { AUTH_RATE_LIMIT_MAX_REQUESTS, AUTH_LOCK_WINDOW_SECONDS: window, AUTH_LOCK_SECONDS: lock } = config;
+  const { AUTH_RATE_LIMIT_MAX_REQUESTS, AUTH_LOCK_WINDOW_SEC: window, AUTH_LOCK_SEC: lock } = config;
   const calls = new RateLimiterPostgres({
     ...store,
     keyPrefix: 'call',
     points: AUTH_RATE_LIMIT_MAX_REQUESTS,
-    duration: config.AUTH_RATE_LIMIT_WINDOW_SECONDS,
+    duration: config.AUTH_RATE_LIMIT_WINDOW_SEC,
     // Who is over the limit costs nothing more until the window ends.
     inMemoryBlockOnConsumed: AUTH_RATE_LIMIT_MAX_REQUESTS + 1,
   });
   const guesses = limiter('guess', config.AUTH_LOCK_MAX_FAILURES, window, lock);
   const guessesInAll = limiter('guessall', config.AUTH_LOCK_MAX_FAILURES_IN_ALL, window, lock);
   const guessesOnDevice = limiter('guessdev', config.AUTH_LOCK_MAX_FAILURES, window, lock);
-  const sends = limiter('send', config.CODE_MAX_SENT, config.CODE_WINDOW_SECONDS);
-  const sendsByAddress = limiter('sendip', config.CODE_MAX_SENT_PER_IP, config.CODE_WINDOW_SECONDS);
-  const finds = limiter('find', config.LOOKUP_MAX_REQUESTS, config.LOOKUP_WINDOW_SECONDS);
+  const sends = limiter('send', config.CODE_MAX_SENT, config.CODE_WINDOW_SEC);
+  const sendsByAddress = limiter('sendip', config.CODE_MAX_SENT_PER_IP, config.CODE_WINDOW_SEC);
+  const finds = limiter('find', config.LOOKUP_MAX_REQUESTS, config.LOOKUP_WINDOW_SEC);
   const claims = limiter('claim', config.KEY_CLAIMS_MAX, config.KEY_CLAIMS_WINDOW_SEC);
 
   // Addresses and identifiers are not kept readable.

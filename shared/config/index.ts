@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import type { ServiceName } from '../service.ts';
 import type { Setting } from './kinds.ts';
+import { OLD_NAMES } from './old-names.ts';
 import { ACCOUNTS } from './settings/accounts.ts';
 import { API } from './settings/api.ts';
 import { EDGE } from './settings/edge.ts';
@@ -45,7 +46,8 @@ export type Config = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof
 export function readConfig(env: Record<string, string | undefined> = process.env): Config {
   const out: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(SETTINGS) as [string, Setting<unknown>][]) {
-    const value = env[name];
+    const old = OLD_NAMES[name as keyof Config];
+    const value = env[name] || (old && env[old]);
     out[name] = value === undefined || value === '' ? setting.default : setting.parse(value, name);
   }
   out.DATA_DIR = resolve(String(out.DATA_DIR));

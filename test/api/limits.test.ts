@@ -11,7 +11,7 @@ let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, HTTP_TRUST_PROXY: true, AUTH_LOCK_SECONDS: 600, LOOKUP_MAX_REQUESTS: 5 });
+  env = await startEnv({ ...QUICK, HTTP_TRUST_PROXY: true, AUTH_LOCK_SEC: 600, LOOKUP_MAX_REQUESTS: 5 });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
@@ -153,7 +153,7 @@ test('[A10] the limit of calls per address is exact over processes', async (t) =
 });
 
 test('[A10] a limit that has run out is over after its window', async (t) => {
-  const limits = openLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SECONDS: 3 });
+  const limits = openLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SEC: 3 });
   const who = randomBytes(36);
   const send = (): Promise<ApiError | undefined> =>
     limits.send(who, '192.0.2.5').then(

@@ -145,7 +145,7 @@ test('[A01] browsers: only listed origins are let in, and every reply forbids sn
 });
 
 test('[A03] register, log-in and refresh share a limit per address', async (t) => {
-  const strict = await startEnv({ ...QUICK, AUTH_RATE_LIMIT_MAX_REQUESTS: 3, AUTH_RATE_LIMIT_WINDOW_SECONDS: 3_600 });
+  const strict = await startEnv({ ...QUICK, AUTH_RATE_LIMIT_MAX_REQUESTS: 3, AUTH_RATE_LIMIT_WINDOW_SEC: 3_600 });
   try {
     const one = new Api((await strict.start('api')).apiUrl);
     const codes: (string | undefined)[] = [];

@@ -9,7 +9,7 @@ import { checkUrl } from '../../shared/webhooks/endpoints.ts';
 import { Receiver } from './receiver.ts';
 
 const guard = openGuard({ WEBHOOK_ALLOW_CIDRS: [] }, 'WEBHOOK_ALLOW_CIDRS');
-const config = readConfig({ WEBHOOK_TIMEOUT_SECS: '15' });
+const config = readConfig({ WEBHOOK_TIMEOUT_SEC: '15' });
 
 test('[W06] what is not a public address is refused, however it is written', (t) => {
   const refused = [
@@ -134,7 +134,7 @@ test('[W06] redirects are not followed, also to where one may go', async (t) => 
 
 test('[W04] an endpoint that hangs, drips, talks without end or speaks no HTTP ends in time, with little memory', async (t) => {
   const loopback = openGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS');
-  const [poster, hasty] = [openPoster(config, loopback), openPoster({ ...config, WEBHOOK_TIMEOUT_SECS: 1 }, loopback)];
+  const [poster, hasty] = [openPoster(config, loopback), openPoster({ ...config, WEBHOOK_TIMEOUT_SEC: 1 }, loopback)];
   const silent = createServer(() => {});
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
   const drip = await Receiver.start((_, response) => {

@@ -40,7 +40,7 @@ test.serial(
     const endpoint = await system.endpoint({ url: receiver.url });
     const id = await poke(endpoint);
     await attempted(endpoint.id, 1);
-    const schedule = system.env.config.WEBHOOK_RETRY_SCHEDULE_SECS;
+    const schedule = system.env.config.WEBHOOK_RETRY_SCHEDULE_SEC;
     system.clock.stop();
     for (const [i, sec] of schedule.slice(1).entries()) {
       const [waits] = (await ask('deliveries', endpoint.id)).items;

@@ -261,7 +261,7 @@ test.serial('[W07] two senders at once: each event once, a rate and an order kep
 
 test.serial('[W04] a stop waits a moment for attempts; what it cuts off is due at once and no failure', async (t) => {
   await webhook.stop();
-  const patient = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SECS: 60 });
+  const patient = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SEC: 60 });
   const { conversation, say } = await system.pair();
   const receiver = await Receiver.start(() => {});
   const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation });

@@ -80,7 +80,7 @@ test.serial(
     const where = { conversation_id: conversation, event_types: ['chat.message.created' as const], ordered: true };
     const endpoint = await system.endpoint({ url: receiver.url, ...where });
     // Its attempt is over while it is frozen.
-    const first = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SECS: 5 });
+    const first = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SEC: 5 });
     for (let i = 0; i < 3; i++) await say();
     await receiver.count(1);
     await freeze(first);

@@ -6,7 +6,7 @@ import { System } from './system.ts';
 let system: System;
 test.before(async () => {
   // Nothing that hangs ends within the tests.
-  system = await System.start({ WEBHOOK_TIMEOUT_SECS: 120, WEBHOOK_CONCURRENCY: 8, WEBHOOK_ENDPOINT_CONCURRENCY: 4 });
+  system = await System.start({ WEBHOOK_TIMEOUT_SEC: 120, WEBHOOK_CONCURRENCY: 8, WEBHOOK_ENDPOINT_CONCURRENCY: 4 });
 });
 test.after.always(() => system?.stop());
 

@@ -16,7 +16,7 @@ test.before(async () => {
   env = await startEnv(
     {
       ...{ ...QUICK, LOG_LEVEL: 'trace', PAYMENTS_WEBHOOK_SECRET: SECRET },
-      ...{ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'], WEBHOOK_TIMEOUT_SECS: 15 },
+      ...{ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'], WEBHOOK_TIMEOUT_SEC: 15 },
     },
     { logDir },
   );

@@ -17,7 +17,7 @@ import { Receiver } from './receiver.ts';
 const WHERE = {
   ...QUICK,
   WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'],
-  WEBHOOK_TIMEOUT_SECS: 15,
+  WEBHOOK_TIMEOUT_SEC: 15,
   WEBHOOK_RETRY_JITTER_PERCENT: 0,
 };
 
@@ -123,7 +123,7 @@ export class System {
   }
 
   /** What dead senders hold, as if they had claimed it that much earlier: their claims end soon. */
-  async age(sec = this.env.config.WEBHOOK_TIMEOUT_SECS): Promise<void> {
+  async age(sec = this.env.config.WEBHOOK_TIMEOUT_SEC): Promise<void> {
     await this.env.db.query(
       'update webhook_deliveries set next_at = next_at - make_interval(secs => $1) where claim is not null',
       [sec],

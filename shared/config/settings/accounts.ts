@@ -5,7 +5,7 @@ export const ACCOUNTS = {
   ACCESS_TOKEN_EXPIRE_MINUTES: count(15, 'Life of an access token.', 1),
   REFRESH_TOKEN_EXPIRE_DAYS: count(30, 'Life of a refresh token.', 1),
   AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Calls of the routes below /v1/auth per address and window.', 1),
-  AUTH_RATE_LIMIT_WINDOW_SECONDS: count(60, 'Length of that window, seconds.', 1),
+  AUTH_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of that window, seconds.', 1),
   AUTH_LOCK_MAX_FAILURES: count(10, 'Wrong passwords or codes for one identifier from one address before a lock.', 1),
   AUTH_LOCK_MAX_FAILURES_IN_ALL: count(
     100,
@@ -18,10 +18,10 @@ export const ACCOUNTS = {
     1,
   ),
   DEVICES_MAX: count(50, 'Devices of one account; a log-in that would make another one is refused as conflict.', 1),
-  AUTH_LOCK_WINDOW_SECONDS: count(900, 'Wrong ones are counted for so long, seconds.', 1),
-  AUTH_LOCK_SECONDS: count(900, 'Length of a lock, seconds.', 1),
+  AUTH_LOCK_WINDOW_SEC: count(900, 'Wrong ones are counted for so long, seconds.', 1),
+  AUTH_LOCK_SEC: count(900, 'Length of a lock, seconds.', 1),
   LOOKUP_MAX_REQUESTS: count(300, 'Look-ups of people by number, phone or email per person and window.', 1),
-  LOOKUP_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
+  LOOKUP_WINDOW_SEC: count(3_600, 'Length of that window, seconds.', 1),
   AUTH_VERIFICATION: choice<'off' | 'email' | 'phone'>(
     'off',
     ['off', 'email', 'phone'],
@@ -40,7 +40,7 @@ export const ACCOUNTS = {
   CODE_MAX_TRIES: count(5, 'Tries at a code.', 1),
   CODE_MAX_SENT: count(5, 'Codes sent to one email address or phone per window.', 1),
   CODE_MAX_SENT_PER_IP: count(50, 'Codes asked for from one address per window.', 1),
-  CODE_WINDOW_SECONDS: count(3_600, 'Length of that window, seconds.', 1),
+  CODE_WINDOW_SEC: count(3_600, 'Length of that window, seconds.', 1),
   PERSONAL_KEYS: list(
     'Keys that encrypt phones, emails, names, birthdates and the key that signs tokens at rest, 32 bytes each in base64; the first one writes. Generated in the embedded default.',
   ),

@@ -22,14 +22,14 @@ export const WEBHOOKS = {
   WEBHOOK_WINDOW: count(64, 'Messages of EVENTS that the webhook worker pulls ahead.', 1),
   WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Endpoints in all.', 1),
   WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
-  WEBHOOK_TIMEOUT_SECS: count(15, 'How long an attempt may take from dialling to the end of the reply, seconds.', 1),
+  WEBHOOK_TIMEOUT_SEC: count(15, 'How long an attempt may take from dialling to the end of the reply, seconds.', 1),
   WEBHOOK_RESPONSE_MAX_BYTES: count(65_536, 'What is read of a reply, bytes; of it 1 KiB is kept.', 1),
-  WEBHOOK_RETRY_SCHEDULE_SECS: counts(
+  WEBHOOK_RETRY_SCHEDULE_SEC: counts(
     [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400],
     'Pauses before each attempt, seconds; after the last one a delivery is a dead letter.',
   ),
   WEBHOOK_RETRY_JITTER_PERCENT: count(20, 'How far a pause may be off its schedule, either way.'),
-  WEBHOOK_RETRY_AFTER_MAX_SECS: count(86_400, 'The longest Retry-After that is heeded, seconds.'),
+  WEBHOOK_RETRY_AFTER_MAX_SEC: count(86_400, 'The longest Retry-After that is heeded, seconds.'),
   WEBHOOK_DISABLE_AFTER_DAYS: count(5, 'After so long with nothing but failures an endpoint is disabled.', 1),
   WEBHOOK_CONCURRENCY: count(1_024, 'Attempts under way in one process.', 2),
   WEBHOOK_ENDPOINT_CONCURRENCY: count(

@@ -1,0 +1,13 @@
+import type { Config } from './index.ts';
+
+/** Former names of settings, read where the new name is not set. They go with release 0.3. */
+export const OLD_NAMES: { readonly [Name in keyof Config]?: string } = {
+  AUTH_RATE_LIMIT_WINDOW_SEC: 'AUTH_RATE_LIMIT_WINDOW_SECONDS',
+  AUTH_LOCK_WINDOW_SEC: 'AUTH_LOCK_WINDOW_SECONDS',
+  AUTH_LOCK_SEC: 'AUTH_LOCK_SECONDS',
+  LOOKUP_WINDOW_SEC: 'LOOKUP_WINDOW_SECONDS',
+  CODE_WINDOW_SEC: 'CODE_WINDOW_SECONDS',
+  WEBHOOK_TIMEOUT_SEC: 'WEBHOOK_TIMEOUT_SECS',
+  WEBHOOK_RETRY_SCHEDULE_SEC: 'WEBHOOK_RETRY_SCHEDULE_SECS',
+  WEBHOOK_RETRY_AFTER_MAX_SEC: 'WEBHOOK_RETRY_AFTER_MAX_SECS',
+};
