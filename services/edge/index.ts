@@ -120,7 +120,7 @@ async function open(context: Context): Promise<Service> {
     ready: () =>
       !edge.connected
         ? 'not connected to NATS'
-        : !edge.revocations.known
+        : !edge.revocations.isKnown
           ? 'which sessions ended is not known yet'
           : edge.shards.ready || 'waits for fanout to say which cursors are valid',
     addresses: { edge: `ws://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${server.port}/v1/ws` },
