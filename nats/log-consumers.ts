@@ -2,7 +2,8 @@
 import type { NatsConnection } from 'nats';
 import { decodeEntry, type LogRecord, unknownKind } from '../shared/pipeline/entry.ts';
 import type { Context } from '../shared/service.ts';
-import { HaltRequired, PartitionConsumer, type PartitionConsumerOptions } from './partition-consumer.ts';
+import { HaltRequired, PartitionConsumer } from './partition-consumer.ts';
+import type { PartitionConsumerOptions } from './partition-consumer-options.ts';
 import { consumer, durableSpec, LOG } from './topology.ts';
 
 type StageOptions = Pick<PartitionConsumerOptions<LogRecord[]>, 'window' | 'apartMs' | 'restore' | 'handle'>;
