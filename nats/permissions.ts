@@ -1,7 +1,7 @@
 /** Who may publish and subscribe what: from here come the users in the broker's configuration. */
 
 import type { Config } from '../shared/config/index.ts';
-import type { ServiceName } from '../shared/service.ts';
+import type { ServiceName } from '../shared/service-names.ts';
 import {
   consumer,
   EVENTS,

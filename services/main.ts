@@ -7,11 +7,12 @@ import { requireSchema } from '../shared/db/migrate.ts';
 import { createLog } from '../shared/log.ts';
 import { createMetrics } from '../shared/metrics.ts';
 import { startOps } from '../shared/ops.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../shared/service.ts';
+import type { Context, Service, ServiceDefinition } from '../shared/service.ts';
+import { SERVICE_NAMES, type ServiceName } from '../shared/service-names.ts';
 import { watchRefusals } from './publish-refusals.ts';
 
-/** In the order in which they open; they close the other way round, so that clients are let go first. */
-const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {
+/** Loads only those services that run in this process. */
+const LOADERS: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {
   webhook: () => import('./webhook/index.ts'),
   push: () => import('./push/index.ts'),
   'payments-webhook': () => import('./payments-webhook/index.ts'),
@@ -22,7 +23,6 @@ const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }
   api: () => import('./api/index.ts'),
   edge: () => import('./edge/index.ts'),
 };
-export const SERVICE_NAMES = Object.keys(SERVICES) as ServiceName[];
 
 export interface Running {
   /** `ops`, and e.g. `{ api: 'http://127.0.0.1:8080' }`. */
@@ -38,7 +38,7 @@ export interface RunOptions {
 
 /** Opens the services and resolves once all of them are ready. @throws what the first one that failed threw. */
 export async function runServices(
-  names: ServiceName[],
+  names: readonly ServiceName[],
   config: Config,
   { readyTimeoutMs = 60_000, refused = () => {} }: RunOptions = {},
 ): Promise<Running> {
@@ -74,8 +74,8 @@ export async function runServices(
   };
   try {
     await requireSchema(db);
-    for (const name of SERVICE_NAMES.filter((one) => names.includes(one))) {
-      const { default: definition } = await SERVICES[name]();
+    for (const name of SERVICE_NAMES.toReversed().filter((one) => names.includes(one))) {
+      const { default: definition } = await LOADERS[name]();
       const service = await definition.open(context);
       services.set(name, service);
       Object.assign(addresses, service.addresses);
@@ -102,7 +102,7 @@ async function allReady(services: Map<ServiceName, Service>, timeoutMs: number):
 }
 
 /** @throws when a name is none of the services. */
-export function serviceNames(words: string[]): ServiceName[] {
+export function serviceNames(words: readonly string[]): readonly ServiceName[] {
   if (words.includes('all')) return SERVICE_NAMES;
   const wrong = words.filter((word) => !SERVICE_NAMES.includes(word as ServiceName));
   if (wrong.length)
@@ -111,7 +111,7 @@ export function serviceNames(words: string[]): ServiceName[] {
 }
 
 /** Runs until SIGTERM, SIGINT or the parent's end; prints the addresses, and tells the parent if there is one. */
-export async function serve(names: ServiceName[]): Promise<void> {
+export async function serve(names: readonly ServiceName[]): Promise<void> {
   let running: Running | undefined;
   let stopping = false;
   const stop = (): void => {

@@ -1,6 +1,8 @@
 /** `npm start`: without names everything on this machine, with names only these services in this process. */
+
+import { SERVICE_NAMES } from '../shared/service-names.ts';
 import { startAll } from './local/process-tree.ts';
-import { SERVICE_NAMES, serve, serviceNames } from './main.ts';
+import { serve, serviceNames } from './main.ts';
 
 const HELP = `npm start                  nats-server, Postgres and all services on this machine, in DATA_DIR (./data)
 npm start -- edge ingest   only these services, in one process, against NATS_URL, NATS_SECRET and DATABASE_URL

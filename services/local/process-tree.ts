@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { provision } from '../../nats/provision.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import { SERVICE_GROUPS } from '../../shared/service-names.ts';
 import { BrokerMonitor, freeBytesOf } from './broker-monitor.ts';
 import { lockDataDir, secretsOf } from './data-dir.ts';
 import type { Engine } from './engine.ts';
@@ -11,13 +11,6 @@ import { startNats, syncStreams } from './nats.ts';
 import { startPostgres } from './postgres.ts';
 import { type ServiceProcess, startServices } from './service-process.ts';
 import { keep, type Supervisor } from './supervisor.ts';
-
-/** Which services share a process. Nothing delays the edge's sockets, and no webhook the messages. */
-export const GROUPS: ServiceName[][] = [
-  ['edge'],
-  ['api', 'ingest', 'fanout', 'history'],
-  ['events', 'webhook', 'payments-webhook', 'push'],
-];
 
 export interface TreeOptions {
   /** Variables as in the environment, over those of this process. */
@@ -132,7 +125,7 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
 
     const childEnv: NodeJS.ProcessEnv = { ...given, ...engineEnv(config), DATA_DIR: dir };
     const { PERSONAL_KEYS: _, PERSONAL_INDEX_KEYS: __, ...impersonal } = childEnv;
-    const groups = GROUPS.map(async (services, i) => {
+    const groups = SERVICE_GROUPS.map(async (services, i) => {
       const name = services.join('+');
       say(`services: starting ${services.join(', ')}`);
       const keeper = await kept<ServiceProcess>(name, (previous) =>

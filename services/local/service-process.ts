@@ -1,13 +1,13 @@
 /** Services as a process of their own: `services/main.ts` with a channel on which it tells its addresses. */
 import { fileURLToPath } from 'node:url';
-import type { ServiceName } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Exit, startChild } from './child.ts';
 
 const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
 const READY_TIMEOUT_MS = 90_000;
 
 export interface ServiceProcess {
-  readonly services: ServiceName[];
+  readonly services: readonly ServiceName[];
   readonly pid: number;
   readonly addresses: Record<string, string>;
   readonly exited: Promise<Exit>;
@@ -16,7 +16,7 @@ export interface ServiceProcess {
 }
 
 export interface ServiceProcessOptions {
-  services: ServiceName[];
+  services: readonly ServiceName[];
   env: NodeJS.ProcessEnv;
   /** Its addresses are asked for again, so that clients find it where it was. */
   previous?: ServiceProcess | undefined;

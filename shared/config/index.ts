@@ -1,6 +1,6 @@
 /** The one reader of the environment. The tables stand in `settings/`; `docs/configuration.md` is generated from them. */
 import { resolve } from 'node:path';
-import type { ServiceName } from '../service.ts';
+import type { ServiceName } from '../service-names.ts';
 import type { Setting } from './kinds.ts';
 import { OLD_NAMES } from './old-names.ts';
 import { ACCOUNTS } from './settings/accounts.ts';

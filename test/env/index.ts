@@ -20,7 +20,7 @@ import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import { grantRoles, roleOf, rolePassword } from '../../shared/db/roles.ts';
 import { freePort } from '../../shared/ports.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { TestEngine } from './engine.ts';
 import { PATIENCE_MS, settle } from './settle.ts';
 import { placeCluster } from './template.ts';

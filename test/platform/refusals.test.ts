@@ -9,7 +9,8 @@ import { watchRefusals } from '../../services/publish-refusals.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import type { Service, ServiceName } from '../../shared/service.ts';
+import type { Service } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { until } from '../edge/devices.ts';
 import { readyStatus } from '../env/start.ts';
 
