@@ -1,7 +1,7 @@
 /** Runs services in this process: `node services/main.ts ingest fanout`, or `all`. */
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
-import { type Config, readConfig, requireFor } from '../shared/config/index.ts';
+import { type Config, checkSettingsOf, readConfig } from '../shared/config/index.ts';
 import { openDatabase } from '../shared/db/database.ts';
 import { requireSchema } from '../shared/db/migrate.ts';
 import { createLog } from '../shared/log.ts';
@@ -42,7 +42,7 @@ export async function runServices(
   config: Config,
   { readyTimeoutMs = 60_000, refused = () => {} }: RunOptions = {},
 ): Promise<Running> {
-  requireFor(names, config);
+  checkSettingsOf(names, config);
   const log = createLog(config);
   const metrics = createMetrics();
   const db = await openDatabase(config, log);
