@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Device, HpkeCrypto, type Incoming, login, register } from '../client/index.ts';
-import type { Tree } from '../services/local/process-tree.ts';
+import type { LocalSystem } from '../services/local/local-system.ts';
 import { openLook } from './broker-view.ts';
 import { tellPayment } from './payment.ts';
 import { aside, chapter, check, line } from './terminal.ts';
@@ -21,7 +21,7 @@ function inboxOf(device: Device): { texts: string[]; until(n: number): Promise<v
 }
 
 /** @param tag makes names and texts unlike any others, so that searching for them means something. */
-export async function tell({ addresses, config }: Tree, tag: string): Promise<void> {
+export async function tell({ addresses, config }: LocalSystem, tag: string): Promise<void> {
   const [api, edge] = [addresses.api!, addresses.edge!];
   const look = await openLook(config);
   const devices: Device[] = [];

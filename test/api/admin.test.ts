@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
-import { secretsOf } from '../../services/local/data-dir.ts';
 import { postgresUrl } from '../../services/local/postgres.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
 import { until } from '../edge/devices.ts';
 import { type Env, startEnv, toEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -59,7 +59,7 @@ test('[O01] the command ends when its work does', async (t) => {
 });
 
 test('[O01] the command finds what runs in DATA_DIR, and says so where nothing does', async (t) => {
-  t.is(postgresUrl(`${env.dir}/postgres`, secretsOf(env.dir)), env.config.DATABASE_URL!);
+  t.is(postgresUrl(`${env.dir}/postgres`, openSecrets(env.dir)), env.config.DATABASE_URL!);
   const { DATABASE_URL: _, ...rest } = env.config;
   t.regex(await admin(['reencrypt'], { ...rest, DATABASE_URL: undefined, PERSONAL_KEYS: [] }), /^0 fields/);
   await t.throwsAsync(admin(['reencrypt'], { ...rest, DATABASE_URL: undefined, DATA_DIR: `${env.dir}/none` }), {

@@ -7,7 +7,8 @@ import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { EntryWriter, type LogMeta, type LogRecord, type PaymentRecord } from '../../shared/pipeline/entry.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
 

@@ -6,7 +6,7 @@ import test from 'ava';
 import { buckets } from '../../nats/buckets.ts';
 import { provision, RefusedChange } from '../../nats/provision.ts';
 import { streams } from '../../nats/topology.ts';
-import { natsBinary } from '../../services/local/nats.ts';
+import { findNatsBinary } from '../../services/local/nats-binary.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;
@@ -103,8 +103,10 @@ test('[O02] the printed configuration is one that nats-server accepts', (t) => {
     run({ NATS_SECRET: 'a secret', NATS_STORE_DIR: join(env.dir, 'printed'), NATS_HTTP: '127.0.0.1:8222' }),
   );
   t.regex(
-    execFileSync(natsBinary(undefined), ['-t', '-c', file], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }) ||
-      'valid',
+    execFileSync(findNatsBinary(undefined), ['-t', '-c', file], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }) || 'valid',
     /valid/,
   );
   t.regex(run({}, '--help'), /NATS_SECRET/);

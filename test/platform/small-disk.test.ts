@@ -5,8 +5,8 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { connectNats } from '../../nats/connect.ts';
 import { provision } from '../../nats/provision.ts';
-import { secretsOf } from '../../services/local/data-dir.ts';
 import { startNats } from '../../services/local/nats.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
@@ -20,13 +20,13 @@ test.after.always(() => env?.stop());
 async function onDisk(size: string, more: Partial<Config>, work: (config: Config) => Promise<void>): Promise<void> {
   const dir = join(env.dir, `small-${size}`);
   mkdirSync(dir);
-  const secrets = secretsOf(dir, 'fast');
+  const secrets = openSecrets(dir, 'fast');
   const config: Config = { ...readConfig({}), DURABILITY: 'fast', NATS_MAX_FILE_STORE: size, ...more };
   const broker = await startNats({ config, dir: join(dir, 'nats'), secrets });
   try {
     await work({ ...config, NATS_URL: broker.url, NATS_SECRET: secrets.nats });
   } finally {
-    await broker.stop();
+    await broker.close();
   }
 }
 
