@@ -1,6 +1,6 @@
 /** Ways in, and what their owner does with sessions and account. Everything here throws SealwireError. */
 import { SealwireError } from './errors.ts';
-import { type Granted, granted, http, type Session } from './session.ts';
+import { type TokenResponse, createSession, requestApi, type Session } from './session.ts';
 
 export interface NewDevice {
   name: string;
@@ -35,8 +35,8 @@ export interface AccountSession {
  * has sent a code and nobody was given to ask for it, with `details.user_id` for `verify`.
  */
 export async function register({ api, code, ...body }: Registration): Promise<Session> {
-  const reply = await http<Granted | { user_id: string }>(api, 'POST', '/v1/auth/register', body);
-  if (!('user_id' in reply)) return granted(api, reply);
+  const reply = await requestApi<TokenResponse | { user_id: string }>(api, 'POST', '/v1/auth/register', body);
+  if (!('user_id' in reply)) return createSession(api, reply);
   const { user_id } = reply;
   if (!code) throw new SealwireError('verification_needed', 'enter the code that was sent', { details: { user_id } });
   return await verify({ api, user_id, code: await code(user_id) });
@@ -44,7 +44,7 @@ export async function register({ api, code, ...body }: Registration): Promise<Se
 
 /** Completes a registration. `code_invalid`: wrong, used, expired or tried too often. */
 export async function verify({ api, ...body }: { api: string; user_id: string; code: string }): Promise<Session> {
-  return granted(api, await http<Granted>(api, 'POST', '/v1/auth/verify', body));
+  return createSession(api, await requestApi<TokenResponse>(api, 'POST', '/v1/auth/verify', body));
 }
 
 /** Signs in a new device, or with `device.id` one that this person has already. `rate_limited`: locked for `retry_after_ms`. */
@@ -56,12 +56,12 @@ export async function login(options: {
   device: NewDevice | { id: string };
 }): Promise<Session> {
   const { api, ...body } = options;
-  return granted(api, await http<Granted>(api, 'POST', '/v1/auth/login', body));
+  return createSession(api, await requestApi<TokenResponse>(api, 'POST', '/v1/auth/login', body));
 }
 
 /** Has a code sent. @returns how long it is good, ms */
 export async function requestCode(api: string, to: Address): Promise<number> {
-  const { expires_in_sec } = await http<{ expires_in_sec: number }>(api, 'POST', '/v1/auth/otp/request', to);
+  const { expires_in_sec } = await requestApi<{ expires_in_sec: number }>(api, 'POST', '/v1/auth/otp/request', to);
   return expires_in_sec * 1_000;
 }
 
@@ -70,7 +70,7 @@ export async function loginByCode(
   options: Address & { api: string; code: string; device: NewDevice | { id: string }; name?: string },
 ): Promise<Session> {
   const { api, ...body } = options;
-  return granted(api, await http<Granted>(api, 'POST', '/v1/auth/otp/verify', body));
+  return createSession(api, await requestApi<TokenResponse>(api, 'POST', '/v1/auth/otp/verify', body));
 }
 
 /** The newest first. */

@@ -8,7 +8,7 @@ import { isAuthError, SealwireError } from './errors.ts';
 import { findRefusal } from './refusal.ts';
 import type { Session } from './session.ts';
 import type { DeviceSettings } from './settings.ts';
-import type { Transport, Wire } from './transports/types.ts';
+import type { Transport, TransportSocket } from './transports/types.ts';
 
 const SUBPROTOCOL = 'sealwire.v1.json';
 const PING = '{"type":"ping"}';
@@ -32,7 +32,7 @@ export class Connection {
   #transport: Transport;
   #settings: DeviceSettings;
   #events: ConnectionEvents;
-  #wire: Wire | undefined;
+  #wire: TransportSocket | undefined;
   /** Counts sockets: what an earlier one still says is not heard. */
   #life = 0;
   #attempt = 0;

@@ -6,12 +6,12 @@ import { Emitter } from './emitter.ts';
 import { SealwireError } from './errors.ts';
 import type { DeviceEvents } from './events.ts';
 import { Inbox, type Item } from './inbox.ts';
-import { itemHandler } from './items.ts';
+import { createItemHandler } from './item-handler.ts';
 import type { DeviceOptions, HistoryOptions, SendOptions } from './options.ts';
-import { type Entry, Outbox, type Sent, sendFrame, WAITING } from './outbox.ts';
-import { type Asked, Requests } from './requests.ts';
-import { Sealing } from './sealing.ts';
-import { Seen } from './seen.ts';
+import { type OutboxEntry, Outbox, type Sent, sendFrame, WAITING } from './outbox.ts';
+import { type Asked, PendingRequests } from './pending-requests.ts';
+import { MessageSealer } from './message-sealer.ts';
+import { HandledMessages } from './handled-messages.ts';
 import { Session } from './session.ts';
 import { DEVICE_SETTINGS } from './settings.ts';
 import type { Store } from './store.ts';
@@ -27,9 +27,9 @@ export class Device extends Emitter<DeviceEvents> {
   #connection: Connection;
   #outbox: Outbox;
   #inbox: Inbox;
-  #requests: Requests;
-  #seen = new Seen();
-  #sealing: Sealing | undefined;
+  #requests: PendingRequests;
+  #seen = new HandledMessages();
+  #sealing: MessageSealer | undefined;
   #store: Store | undefined;
   #loaded: Promise<void> | undefined;
   #saved: Promise<void> = Promise.resolve();
@@ -45,14 +45,14 @@ export class Device extends Emitter<DeviceEvents> {
     this.id = this.session.device.id;
     this.user_id = this.session.user.id;
     this.#store = store;
-    this.#sealing = crypto && new Sealing(this.session, { crypto, signer }, (error) => this.emit('error', error));
+    this.#sealing = crypto && new MessageSealer(this.session, { crypto, signer }, (error) => this.emit('error', error));
     const set = { ...DEVICE_SETTINGS, ...settings };
     const transmit = (frame: string): boolean => this.#connection.send(frame);
     this.#outbox = new Outbox({ outbox_max: set.outbox_max, in_flight: set.in_flight, transmit });
-    this.#requests = new Requests(transmit);
+    this.#requests = new PendingRequests(transmit);
     const [emit, leaving] = [this.emit.bind(this), (): boolean => this.#inbox.leaving];
     this.#inbox = new Inbox({
-      handle: itemHandler({ session: this.session, seen: this.#seen, sealing: this.#sealing, leaving, emit }),
+      handle: createItemHandler({ session: this.session, seen: this.#seen, sealing: this.#sealing, leaving, emit }),
       ack: (cursor) => this.#ack(cursor),
       failed: (cause) => {
         this.emit('error', new SealwireError('handler_failed', 'an item was not handled; it comes again', { cause }));
@@ -143,7 +143,7 @@ export class Device extends Emitter<DeviceEvents> {
     if (saved.inbox) {
       this.#inbox.cursor = saved.inbox.cursor;
       this.#epoch = saved.inbox.epoch;
-      this.#seen.load(saved.inbox.seen);
+      this.#seen.restore(saved.inbox.seen);
     }
     const reject = (error: SealwireError) => error.code !== 'closed' && this.emit('error', error);
     for (const { key, frame } of saved.outbox) {
@@ -163,7 +163,7 @@ export class Device extends Emitter<DeviceEvents> {
     return this.#post(key, await frame(), frame);
   }
 
-  async #post(key: string, frame: string, reseal?: Entry['reseal']): Promise<Sent> {
+  async #post(key: string, frame: string, reseal?: OutboxEntry['reseal']): Promise<Sent> {
     const queued = (): Promise<Sent> =>
       new Promise((resolve, reject) => {
         if (this.#ended) throw this.#ended;
@@ -239,7 +239,7 @@ export class Device extends Emitter<DeviceEvents> {
   /** @returns whether it is safe. */
   async #save(cursor: number): Promise<boolean> {
     try {
-      await this.#store?.saveInbox({ cursor, epoch: this.#epoch!, seen: this.#seen.save() });
+      await this.#store?.saveInbox({ cursor, epoch: this.#epoch!, seen: this.#seen.serialize() });
       return true;
     } catch (cause) {
       return this.#storeFailed(cause);

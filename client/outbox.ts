@@ -18,7 +18,7 @@ export interface StoredSend {
   frame: string;
 }
 
-export interface Entry extends StoredSend {
+export interface OutboxEntry extends StoredSend {
   /** Ticks of the connection since it went out; or WAITING, HELD (being sealed anew), ENDED. */
   age: number;
   resolve(sent: Sent): void;
@@ -48,9 +48,9 @@ const PATIENCE_MS = 1_000;
 const OVERDUE_TICKS = 2;
 
 export class Outbox {
-  #entries = new Map<string, Entry>();
+  #entries = new Map<string, OutboxEntry>();
   /** Entries not on their way, in order, from `#head`. */
-  #waiting: Entry[] = [];
+  #waiting: OutboxEntry[] = [];
   #head = 0;
   #flying = 0;
   #pause: ReturnType<typeof setTimeout> | undefined;
@@ -65,7 +65,7 @@ export class Outbox {
   }
 
   /** @throws SealwireError `outbox_full` */
-  add(entry: Entry): void {
+  add(entry: OutboxEntry): void {
     this.room();
     this.#entries.set(entry.key, entry);
     this.#waiting.push(entry);
@@ -97,14 +97,14 @@ export class Outbox {
     }
   }
 
-  acknowledged(ack: SendAck): Entry | undefined {
+  acknowledged(ack: SendAck): OutboxEntry | undefined {
     const entry = this.#take(ack.id);
     entry?.resolve({ message_id: ack.message_id, conversation_id: ack.conversation_id, seq: ack.seq });
     return entry;
   }
 
   /** @returns the entry when this error ended it; it stays here when patience or another seal may help. */
-  refused(frame: ErrorFrame): Entry | undefined {
+  refused(frame: ErrorFrame): OutboxEntry | undefined {
     const entry = frame.id === undefined ? undefined : this.#entries.get(frame.id);
     if (entry === undefined) return undefined;
     const error = SealwireError.from(frame);
@@ -163,7 +163,7 @@ export class Outbox {
     }
   }
 
-  #take(key: string | undefined): Entry | undefined {
+  #take(key: string | undefined): OutboxEntry | undefined {
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (entry === undefined) return undefined;
     this.#entries.delete(entry.key);
@@ -172,7 +172,7 @@ export class Outbox {
     return entry;
   }
 
-  #land(entry: Entry, as: number): void {
+  #land(entry: OutboxEntry, as: number): void {
     if (entry.age >= 0) this.#flying--;
     entry.age = as;
   }

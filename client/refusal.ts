@@ -2,7 +2,7 @@
 import { SealwireError } from './errors.ts';
 
 type Fetch = (url: string, init?: { mode?: 'no-cors' }) => Promise<{ json(): Promise<unknown> }>;
-export interface Asking {
+export interface RefusalQuery {
   /** Address of the socket. */
   edge: string;
   api: string;
@@ -24,7 +24,7 @@ export async function findRefusal({
   api,
   origin = pageOrigin(),
   fetch = globalThis.fetch as Fetch,
-}: Asking): Promise<SealwireError | undefined> {
+}: RefusalQuery): Promise<SealwireError | undefined> {
   const quietly = <T>(asked: Promise<T>): Promise<T | undefined> => asked.catch(() => undefined);
   const socket = new URL(edge);
   socket.protocol = socket.protocol.replace('ws', 'http');

@@ -1,6 +1,6 @@
 /** After a gap: everything that history still has and this device has not handled. */
 import type { Conversation, Message } from '../shared/contract/scalars.ts';
-import type { Seen } from './seen.ts';
+import type { HandledMessages } from './handled-messages.ts';
 import type { Session } from './session.ts';
 
 interface Page<T> {
@@ -9,7 +9,7 @@ interface Page<T> {
 }
 
 /** @param handle gets what may be new, in order of seq per conversation; @throws SealwireError when the API can't be reached */
-export async function resync(session: Session, seen: Seen, handle: (message: Message) => unknown): Promise<void> {
+export async function resyncConversations(session: Session, seen: HandledMessages, handle: (message: Message) => unknown): Promise<void> {
   for (let cursor: string | null = ''; cursor !== null; ) {
     const query: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
     const page: Page<Conversation> = await session.call('GET', `/v1/conversations?limit=100${query}`);
@@ -20,12 +20,12 @@ export async function resync(session: Session, seen: Seen, handle: (message: Mes
 
 async function conversation(
   session: Session,
-  seen: Seen,
+  seen: HandledMessages,
   id: string,
   last_seq: number,
   handle: (message: Message) => unknown,
 ): Promise<void> {
-  let after = seen.contiguous(id);
+  let after = seen.contiguousSeq(id);
   while (after < last_seq) {
     const { items } = await session.call<Page<Message>>(
       'GET',
@@ -36,5 +36,5 @@ async function conversation(
     after = items.at(-1)!.seq;
   }
   // A place that history does not show (a record that is no message, or purged) is not asked for again.
-  seen.settle(id, Math.max(after, last_seq));
+  seen.markCompleteUpTo(id, Math.max(after, last_seq));
 }

@@ -17,7 +17,7 @@ export interface SessionData {
 }
 
 /** What a way in is answered with. */
-export interface Granted {
+export interface TokenResponse {
   user: User;
   device: Device;
   access_token: string;
@@ -28,7 +28,7 @@ export interface Granted {
 /** Refreshed this long before its end, so that a token does not die on its way. */
 const EARLY_MS = 30_000;
 
-export function granted(api: string, { expires_in_sec, ...rest }: Granted): Session {
+export function createSession(api: string, { expires_in_sec, ...rest }: TokenResponse): Session {
   return new Session({ api, ...rest, expires_at: Date.now() + expires_in_sec * 1000 });
 }
 
@@ -63,7 +63,7 @@ export class Session implements SessionData {
   async call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
     const token = await this.token();
     const send = (bearer: string): Promise<T> =>
-      http<T>(this.api, method, path, body, { ...headers, authorization: `Bearer ${bearer}` });
+      requestApi<T>(this.api, method, path, body, { ...headers, authorization: `Bearer ${bearer}` });
     try {
       return await send(token);
     } catch (error) {
@@ -85,7 +85,7 @@ export class Session implements SessionData {
     if (!this.refresh_token)
       throw new SealwireError('signed_out', 'the access token is refused and there is no refresh token');
     try {
-      const granted = await http<Omit<Granted, 'user' | 'device'>>(this.api, 'POST', '/v1/auth/refresh', {
+      const granted = await requestApi<Omit<TokenResponse, 'user' | 'device'>>(this.api, 'POST', '/v1/auth/refresh', {
         refresh_token: this.refresh_token,
       });
       this.access_token = granted.access_token;
@@ -112,7 +112,7 @@ export class Session implements SessionData {
 }
 
 /** @throws SealwireError; `unavailable` when the server can't be reached or answers with something else than JSON. */
-export async function http<T>(
+export async function requestApi<T>(
   api: string,
   method: string,
   path: string,

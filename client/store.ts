@@ -1,11 +1,11 @@
 /** Where a device keeps what must outlive its process. Without one, a restarted device relies on the server's cursor alone. */
 import type { StoredSend } from './outbox.ts';
-import type { SeenData } from './seen.ts';
+import type { HandledMessagesData } from './handled-messages.ts';
 
 export interface InboxData {
   cursor: number;
   epoch: string;
-  seen: SeenData;
+  seen: HandledMessagesData;
 }
 
 export interface Store {

@@ -6,7 +6,7 @@
  */
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { fromBase64, toBase64 } from './base64.ts';
-import { PrekeyRing, type StoredPrekey } from './prekeys.ts';
+import { PrekeyStore, type StoredPrekey } from './prekey-store.ts';
 import type { Crypto, OpenRequest, Recipient, Sealed, SealRequest } from './types.ts';
 
 const suite = new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
@@ -43,7 +43,7 @@ export interface HpkeOptions {
 const newRegistrationId = (): number => globalThis.crypto.getRandomValues(new Uint32Array(1))[0]! >>> 1;
 
 export class HpkeCrypto implements Crypto {
-  readonly prekeys: PrekeyRing;
+  readonly prekeys: PrekeyStore;
   /** Called with the keys whenever prekeys were made or thrown away: the place to save them. Awaited before new ones are published. */
   onchange?: (keys: HpkeKeys) => unknown;
   #keys: CryptoKeyPair;
@@ -56,7 +56,7 @@ export class HpkeCrypto implements Crypto {
     this.#keys = keys;
     this.#registrationId = registration_id;
     this.#identityKey = suite.kem.serializePublicKey(keys.publicKey).then((bytes) => toBase64(new Uint8Array(bytes)));
-    this.prekeys = new PrekeyRing(suite.kem, keep_ms, () => this.#save());
+    this.prekeys = new PrekeyStore(suite.kem, keep_ms, () => this.#save());
   }
 
   /** A new device's keys. */

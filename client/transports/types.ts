@@ -1,5 +1,5 @@
 /** What a Device needs of a socket; an adapter each for the global WebSocket and for the `ws` package. */
-export interface Wire {
+export interface TransportSocket {
   send(text: string): void;
   /** Asks for the closing handshake; `close` of the events follows. */
   close(code: number): void;
@@ -7,7 +7,7 @@ export interface Wire {
   terminate(): void;
 }
 
-export interface WireEvents {
+export interface TransportEvents {
   open(): void;
   message(text: string): void;
   /** A sign of life that is no message (a ping frame). */
@@ -19,5 +19,5 @@ export interface WireEvents {
 export interface Transport {
   /** Whether it can send an Authorization header; else the Device takes a ticket. */
   readonly headers: boolean;
-  open(url: string, protocols: string[], headers: Record<string, string>, events: WireEvents): Wire;
+  open(url: string, protocols: string[], headers: Record<string, string>, events: TransportEvents): TransportSocket;
 }

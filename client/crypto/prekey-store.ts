@@ -20,7 +20,7 @@ interface Kept {
 /** Of more, the oldest go: they were handed out long ago to somebody who never used them. */
 const MOST = 2_000;
 
-export class PrekeyRing implements Prekeys {
+export class PrekeyStore implements Prekeys {
   readonly kind = 'x25519';
   readonly #kem: KemInterface;
   readonly #keepMs: number;

@@ -3,21 +3,21 @@ import type { Message } from '../shared/contract/scalars.ts';
 import { SealwireError } from './errors.ts';
 import type { DeviceEvents } from './events.ts';
 import type { Item } from './inbox.ts';
-import { resync } from './resync.ts';
-import type { Sealing } from './sealing.ts';
-import type { Seen } from './seen.ts';
+import { resyncConversations } from './resync.ts';
+import type { MessageSealer } from './message-sealer.ts';
+import type { HandledMessages } from './handled-messages.ts';
 import type { Session } from './session.ts';
 
 interface Options {
   session: Session;
-  seen: Seen;
-  sealing: Sealing | undefined;
+  seen: HandledMessages;
+  sealing: MessageSealer | undefined;
   /** True once nobody wants to hear any more. */
   leaving(): boolean;
   emit<K extends keyof DeviceEvents>(name: K, value: DeviceEvents[K]): undefined | Promise<unknown>;
 }
 
-export function itemHandler({
+export function createItemHandler({
   session,
   seen,
   sealing,
@@ -52,7 +52,7 @@ export function itemHandler({
       case 'inbox.gap':
         sealing?.forget();
         emit('gap', item);
-        return resync(session, seen, (message) => {
+        return resyncConversations(session, seen, (message) => {
           if (leaving()) throw new SealwireError('closed', 'the device was closed');
           return handleMessage(message, true);
         });

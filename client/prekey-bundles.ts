@@ -17,7 +17,7 @@ interface Bundle {
   until: number;
 }
 
-export class Bundles {
+export class PrekeyBundles {
   #session: Session;
   #kind: string;
   #of = new Map<string, Bundle>();

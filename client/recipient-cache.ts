@@ -10,7 +10,7 @@ interface Page<T> {
   next_cursor: string | null;
 }
 
-export class Keys {
+export class RecipientCache {
   #session: Session;
   #members = new Map<string, Promise<string[]>>();
   #devices = new Map<string, { at: number; list: Promise<PublicDevice[]> }>();

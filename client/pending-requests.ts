@@ -10,7 +10,7 @@ interface Waiting {
   reject(error: SealwireError): void;
 }
 
-export class Requests {
+export class PendingRequests {
   #waiting = new Map<string, Waiting>();
   #openings: { resolve(): void; reject(error: SealwireError): void }[] = [];
   #transmit: (frame: string) => boolean;

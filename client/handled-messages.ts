@@ -8,9 +8,9 @@ interface Known {
 }
 
 /** As a Store keeps it: conversation, base, last, holes. */
-export type SeenData = [id: string, base: number, last: number, holes: [number, number][]][];
+export type HandledMessagesData = [id: string, base: number, last: number, holes: [number, number][]][];
 
-export class Seen {
+export class HandledMessages {
   #known = new Map<string, Known>();
 
   isNew(conversation_id: string, seq: number): boolean {
@@ -35,7 +35,7 @@ export class Seen {
   }
 
   /** From where a resync has to ask; 0 for a conversation never heard of. */
-  contiguous(conversation_id: string): number {
+  contiguousSeq(conversation_id: string): number {
     const known = this.#known.get(conversation_id);
     if (known === undefined) return 0;
     const hole = known.holes.find(([, to]) => to > known.base);
@@ -43,7 +43,7 @@ export class Seen {
   }
 
   /** What history does not hold (or not for this device) is not waited for. */
-  settle(conversation_id: string, last: number): void {
+  markCompleteUpTo(conversation_id: string, last: number): void {
     const known = this.#known.get(conversation_id);
     if (known === undefined) this.#known.set(conversation_id, { last, base: 0, holes: [] });
     else {
@@ -52,11 +52,11 @@ export class Seen {
     }
   }
 
-  load(data: SeenData): void {
+  restore(data: HandledMessagesData): void {
     for (const [id, base, last, holes] of data) this.#known.set(id, { base, last, holes });
   }
 
-  save(): SeenData {
+  serialize(): HandledMessagesData {
     return [...this.#known].map(([id, { base, last, holes }]) => [id, base, last, holes]);
   }
 }

@@ -1,11 +1,11 @@
 /** Between a Device and its crypto: who is to read a message, whose key it came from. */
 import type { KeyStock } from '../shared/contract/http/keys.ts';
 import type { Message, PublicDevice } from '../shared/contract/scalars.ts';
-import { Bundles } from './bundles.ts';
+import { PrekeyBundles } from './prekey-bundles.ts';
 import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto, Recipient, Sealed } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';
-import { Keys } from './keys.ts';
+import { RecipientCache } from './recipient-cache.ts';
 import type { Session } from './session.ts';
 
 interface Means {
@@ -22,12 +22,12 @@ const PREKEYS_FEW = 20;
 const PREKEYS_FULL = 100;
 const NOTHING: KeyStock = { count: 0, kinds: {}, last_resort: {} };
 
-export class Sealing {
+export class MessageSealer {
   #session: Session;
   #crypto: Crypto;
   #signer: Signer | undefined;
-  #keys: Keys;
-  #bundles: Bundles | undefined;
+  #keys: RecipientCache;
+  #bundles: PrekeyBundles | undefined;
   #report: (error: SealwireError) => undefined;
   /** Seals one after the other, so that messages keep the order in which they were given. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -38,8 +38,8 @@ export class Sealing {
     this.#session = session;
     this.#crypto = crypto;
     this.#signer = signer;
-    this.#keys = new Keys(session);
-    this.#bundles = crypto.prekeys && new Bundles(session, crypto.prekeys);
+    this.#keys = new RecipientCache(session);
+    this.#bundles = crypto.prekeys && new PrekeyBundles(session, crypto.prekeys);
   }
 
   /**
