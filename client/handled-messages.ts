@@ -1,72 +1,72 @@
-/** Which messages of each conversation were handled here, in little room: the highest seq and the holes below it. */
-interface Known {
+/** Remembers which messages of each conversation were handled on this device, as the highest seq and the holes below it. */
+interface HandledRanges {
   last: number;
-  /** Ranges, both ends included, in ascending order; the first may be what was before this device's time. */
+  /** Ranges of missing seqs, both ends included, ascending. The first may be what was sent before this device existed. */
   holes: [from: number, to: number][];
-  /** Everything up to here was never expected by this device. */
+  /** This device never expected the messages up to this seq. */
   base: number;
 }
 
-/** As a Store keeps it: conversation, base, last, holes. */
+/** The form in which a Store keeps it: conversation, base, last, holes. */
 export type HandledMessagesData = [id: string, base: number, last: number, holes: [number, number][]][];
 
 export class HandledMessages {
-  #known = new Map<string, Known>();
+  #conversations = new Map<string, HandledRanges>();
 
   isNew(conversation_id: string, seq: number): boolean {
-    const known = this.#known.get(conversation_id);
-    return known === undefined || seq > known.last || known.holes.some(([from, to]) => seq >= from && seq <= to);
+    const ranges = this.#conversations.get(conversation_id);
+    return ranges === undefined || seq > ranges.last || ranges.holes.some(([from, to]) => seq >= from && seq <= to);
   }
 
-  /** `own`: this device sent it, which says nothing about what came before it. */
-  add(conversation_id: string, seq: number, own = false): void {
-    const known = this.#known.get(conversation_id);
-    if (known === undefined) {
-      const base = own ? 0 : seq - 1;
-      this.#known.set(conversation_id, { last: seq, base, holes: seq > 1 ? [[1, seq - 1]] : [] });
-    } else if (seq === known.last + 1) {
-      known.last = seq;
-    } else if (seq > known.last) {
-      known.holes.push([known.last + 1, seq - 1]);
-      known.last = seq;
+  /** @param isOwn this device sent the message, which says nothing about the messages before it */
+  add(conversation_id: string, seq: number, isOwn = false): void {
+    const ranges = this.#conversations.get(conversation_id);
+    if (ranges === undefined) {
+      const base = isOwn ? 0 : seq - 1;
+      this.#conversations.set(conversation_id, { last: seq, base, holes: seq > 1 ? [[1, seq - 1]] : [] });
+    } else if (seq === ranges.last + 1) {
+      ranges.last = seq;
+    } else if (seq > ranges.last) {
+      ranges.holes.push([ranges.last + 1, seq - 1]);
+      ranges.last = seq;
     } else {
-      fill(known.holes, seq);
+      removeFromHoles(ranges.holes, seq);
     }
   }
 
-  /** From where a resync has to ask; 0 for a conversation never heard of. */
+  /** Returns the seq up to which nothing is missing, from which a resync continues; 0 for an unknown conversation. */
   contiguousSeq(conversation_id: string): number {
-    const known = this.#known.get(conversation_id);
-    if (known === undefined) return 0;
-    const hole = known.holes.find(([, to]) => to > known.base);
-    return hole ? Math.max(hole[0] - 1, known.base) : known.last;
+    const ranges = this.#conversations.get(conversation_id);
+    if (ranges === undefined) return 0;
+    const hole = ranges.holes.find(([, to]) => to > ranges.base);
+    return hole ? Math.max(hole[0] - 1, ranges.base) : ranges.last;
   }
 
-  /** What history does not hold (or not for this device) is not waited for. */
-  markCompleteUpTo(conversation_id: string, last: number): void {
-    const known = this.#known.get(conversation_id);
-    if (known === undefined) this.#known.set(conversation_id, { last, base: 0, holes: [] });
+  /** Counts everything up to `seq` as handled: what history does not hold for this device will never come. */
+  markCompleteUpTo(conversation_id: string, seq: number): void {
+    const ranges = this.#conversations.get(conversation_id);
+    if (ranges === undefined) this.#conversations.set(conversation_id, { last: seq, base: 0, holes: [] });
     else {
-      known.last = Math.max(known.last, last);
-      known.holes = known.holes.filter(([from]) => from > last);
+      ranges.last = Math.max(ranges.last, seq);
+      ranges.holes = ranges.holes.filter(([from]) => from > seq);
     }
   }
 
   restore(data: HandledMessagesData): void {
-    for (const [id, base, last, holes] of data) this.#known.set(id, { base, last, holes });
+    for (const [id, base, last, holes] of data) this.#conversations.set(id, { base, last, holes });
   }
 
   serialize(): HandledMessagesData {
-    return [...this.#known].map(([id, { base, last, holes }]) => [id, base, last, holes]);
+    return [...this.#conversations].map(([id, { base, last, holes }]) => [id, base, last, holes]);
   }
 }
 
-function fill(holes: [number, number][], seq: number): void {
-  const at = holes.findIndex(([from, to]) => seq >= from && seq <= to);
-  if (at < 0) return;
-  const [from, to] = holes[at]!;
-  const rest: [number, number][] = [];
-  if (from < seq) rest.push([from, seq - 1]);
-  if (seq < to) rest.push([seq + 1, to]);
-  holes.splice(at, 1, ...rest);
+function removeFromHoles(holes: [number, number][], seq: number): void {
+  const index = holes.findIndex(([from, to]) => seq >= from && seq <= to);
+  if (index < 0) return;
+  const [from, to] = holes[index]!;
+  const remaining: [number, number][] = [];
+  if (from < seq) remaining.push([from, seq - 1]);
+  if (seq < to) remaining.push([seq + 1, to]);
+  holes.splice(index, 1, ...remaining);
 }

@@ -1,44 +1,45 @@
-/** What each durable item means to the application; it counts as handled when the promise, if there is one, resolves. */
+/** Turns each durable item of the inbox into an event of the Device, and skips messages that were handled before. */
 import type { Message } from '../shared/contract/scalars.ts';
 import { SealwireError } from './errors.ts';
 import type { DeviceEvents } from './events.ts';
-import type { Item } from './inbox.ts';
-import { resyncConversations } from './resync.ts';
-import type { MessageSealer } from './message-sealer.ts';
 import type { HandledMessages } from './handled-messages.ts';
+import type { Item } from './inbox.ts';
+import type { MessageSealer } from './message-sealer.ts';
+import { resyncConversations } from './resync.ts';
 import type { Session } from './session.ts';
 
 interface Options {
   session: Session;
-  seen: HandledMessages;
-  sealing: MessageSealer | undefined;
-  /** True once nobody wants to hear any more. */
-  leaving(): boolean;
+  handledMessages: HandledMessages;
+  sealer: MessageSealer | undefined;
+  /** True once the application has closed the device and expects no further events. */
+  isClosing(): boolean;
   emit<K extends keyof DeviceEvents>(name: K, value: DeviceEvents[K]): undefined | Promise<unknown>;
 }
 
+/** @returns a function that handles one item; the item counts as handled once it has returned or resolved */
 export function createItemHandler({
   session,
-  seen,
-  sealing,
-  leaving,
+  handledMessages,
+  sealer,
+  isClosing,
   emit,
 }: Options): (item: Item) => undefined | Promise<unknown> {
   const handleMessage = (message: Message, resync: boolean): undefined | Promise<unknown> => {
     const { conversation_id, seq } = message;
-    if (!seen.isNew(conversation_id, seq)) return undefined;
+    if (!handledMessages.isNew(conversation_id, seq)) return undefined;
     let handled: undefined | Promise<unknown>;
-    // What this device sent itself comes back only from history.
+    // Messages that this device has sent itself come back only from history, and are no news to the application.
     if (message.sender_device_id !== session.device.id) {
-      handled = sealing
-        ? sealing.incoming(message).then((opened) => emit('message', { message, resync, ...opened }))
+      handled = sealer
+        ? sealer.tryOpen(message).then((opened) => emit('message', { message, resync, ...opened }))
         : emit('message', { message, resync });
     }
     if (handled === undefined) {
-      seen.add(conversation_id, seq);
+      handledMessages.add(conversation_id, seq);
       return undefined;
     }
-    return handled.then(() => seen.add(conversation_id, seq));
+    return handled.then(() => handledMessages.add(conversation_id, seq));
   };
 
   return (item) => {
@@ -50,22 +51,22 @@ export function createItemHandler({
       case 'inbox.empty':
         return emit('empty', item);
       case 'inbox.gap':
-        sealing?.forget();
+        sealer?.forgetMembers();
         emit('gap', item);
-        return resyncConversations(session, seen, (message) => {
-          if (leaving()) throw new SealwireError('closed', 'the device was closed');
+        return resyncConversations(session, handledMessages, (message) => {
+          if (isClosing()) throw new SealwireError('closed', 'the device was closed');
           return handleMessage(message, true);
         });
       case 'member.changed':
-        seen.add(item.conversation_id, item.seq);
-        sealing?.forget(item.conversation_id);
+        handledMessages.add(item.conversation_id, item.seq);
+        sealer?.forgetMembers(item.conversation_id);
         return emit('member.changed', item);
       case 'device.changed':
-        sealing?.changed(item.user_id);
+        sealer?.forgetDevices(item.user_id);
         return emit('device.changed', item);
       case 'keys.low':
-        // Handled either way: keys are added at the next connection too.
-        void sealing?.stock();
+        // The item counts as handled even if this fails, because keys are also added at the next connection.
+        void sealer?.replenishPrekeys();
         return emit('keys.low', item);
       case 'receipt.read':
         return emit('receipt.read', item);

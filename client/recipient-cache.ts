@@ -1,51 +1,49 @@
-/** Who is in a conversation, and with which devices and keys: asked once, kept for a while. */
+/** Caches who receives a message: direct conversations, the members of conversations, and the devices of people. */
 import type { Member, PublicDevice } from '../shared/contract/scalars.ts';
+import { fetchAll } from './pagination.ts';
 import type { Session } from './session.ts';
 
-/** How long a list of devices is believed where nothing else says that it changed. */
-const DEVICES_MS = 60_000;
-
-interface Page<T> {
-  items: T[];
-  next_cursor: string | null;
-}
+/** How long a list of devices is used if no event says that it has changed. */
+const DEVICES_TTL_MS = 60_000;
 
 export class RecipientCache {
   #session: Session;
   #members = new Map<string, Promise<string[]>>();
-  #devices = new Map<string, { at: number; list: Promise<PublicDevice[]> }>();
-  #direct = new Map<string, Promise<string>>();
+  #devices = new Map<string, { fetchedAt: number; list: Promise<PublicDevice[]> }>();
+  #directConversations = new Map<string, Promise<string>>();
 
   constructor(session: Session) {
     this.#session = session;
   }
 
-  /** The direct conversation with a person, made if there is none. */
-  direct(to: { user_id?: string; number?: string }): Promise<string> {
-    return remember(this.#direct, to.user_id ?? to.number ?? '', async () => {
+  /** Returns the id of the direct conversation with a person. The server creates it if there is none. */
+  directConversationWith(to: { user_id?: string; number?: string }): Promise<string> {
+    return getOrFetch(this.#directConversations, to.user_id ?? to.number ?? '', async () => {
       const { id } = await this.#session.call<{ id: string }>('POST', '/v1/conversations/direct', to);
       return id;
     });
   }
 
-  members(conversation_id: string): Promise<string[]> {
-    return remember(this.#members, conversation_id, async () => {
-      const members = await this.#all<Member>(`/v1/conversations/${conversation_id}/members`);
+  /** Returns the user ids of all members. */
+  membersOf(conversation_id: string): Promise<string[]> {
+    return getOrFetch(this.#members, conversation_id, async () => {
+      const members = await fetchAll<Member>(this.#session, `/v1/conversations/${conversation_id}/members`);
       return members.map((member) => member.user_id);
     });
   }
 
-  devices(user_id: string, fresh = false): Promise<PublicDevice[]> {
-    const known = this.#devices.get(user_id);
-    if (known && !fresh && Date.now() - known.at < DEVICES_MS) return known.list;
-    const list = this.#all<PublicDevice>(`/v1/users/${user_id}/devices`);
+  /** @param fresh fetches the list even if it is cached */
+  devicesOf(user_id: string, fresh = false): Promise<PublicDevice[]> {
+    const cached = this.#devices.get(user_id);
+    if (cached && !fresh && Date.now() - cached.fetchedAt < DEVICES_TTL_MS) return cached.list;
+    const list = fetchAll<PublicDevice>(this.#session, `/v1/users/${user_id}/devices`);
     list.catch(() => this.#devices.delete(user_id));
-    this.#devices.set(user_id, { at: Date.now(), list });
+    this.#devices.set(user_id, { fetchedAt: Date.now(), list });
     return list;
   }
 
-  /** Of one conversation's members, or of everything. */
-  forget(conversation_id?: string): void {
+  /** Drops the members of one conversation; without an id, all members and devices. */
+  forgetMembers(conversation_id?: string): void {
     if (conversation_id === undefined) {
       this.#members.clear();
       this.#devices.clear();
@@ -55,24 +53,14 @@ export class RecipientCache {
   forgetDevices(user_id: string): void {
     this.#devices.delete(user_id);
   }
-
-  async #all<T>(path: string): Promise<T[]> {
-    const out: T[] = [];
-    for (let cursor: string | null = ''; cursor !== null; ) {
-      const query: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
-      const page: Page<T> = await this.#session.call('GET', `${path}?limit=100${query}`);
-      out.push(...page.items);
-      cursor = page.next_cursor;
-    }
-    return out;
-  }
 }
 
-function remember<T>(map: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
-  const known = map.get(key);
-  if (known) return known;
-  const made = make();
-  map.set(key, made);
-  made.catch(() => map.delete(key));
-  return made;
+/** Shares one fetch among its callers. A failed fetch is not cached. */
+function getOrFetch<T>(cache: Map<string, Promise<T>>, key: string, fetch: () => Promise<T>): Promise<T> {
+  const cached = cache.get(key);
+  if (cached) return cached;
+  const fetched = fetch();
+  cache.set(key, fetched);
+  fetched.catch(() => cache.delete(key));
+  return fetched;
 }

@@ -1,7 +1,8 @@
 /** What one person may do, over all sockets, HTTP and processes together. */
 import test from 'ava';
 import { SealwireError } from '../../client/index.ts';
-import { requestApi, type Session } from '../../client/session.ts';
+import { requestApi } from '../../client/http.ts';
+import type { Session } from '../../client/session.ts';
 import { CommandLimits } from '../../nats/command-limits.ts';
 import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
