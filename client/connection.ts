@@ -2,7 +2,7 @@
  * Keeps a socket to the edge open, one after the other, until it is closed:
  * `idle → connecting → open → waiting → connecting …`, and `stopped` at the end. It does not interpret the frames.
  */
-import type { ServerFrame, Welcome } from '../shared/contract/frames.ts';
+import type { ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
 import { CLOSE } from '../shared/contract/protocol.ts';
 import { Backoff } from './backoff.ts';
 import { isAuthError, SealwireError } from './errors.ts';
@@ -81,7 +81,8 @@ export class Connection {
 
   /** Replaces the socket by a new one, e.g. so that the server delivers items again that could not be handled. */
   reconnect(reason: string): void {
-    if (this.state === 'open' || this.state === 'connecting') this.#handleLoss(this.#socketNumber, CLOSE.normal, reason);
+    if (this.state === 'open' || this.state === 'connecting')
+      this.#handleLoss(this.#socketNumber, CLOSE.normal, reason);
   }
 
   /** Resolves when the server has closed the socket, or after 2 s. */

@@ -1,6 +1,6 @@
 /** The events of a Device and the values that their listeners get. */
-import type { InboxGap, MessageStatus, ServerFrame, Welcome } from '../shared/contract/frames.ts';
-import type { Message } from '../shared/contract/scalars.ts';
+import type { InboxGap, MessageStatus, ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
+import type { Message } from '../shared/contract/objects.ts';
 import type { SealwireError } from './errors.ts';
 
 type FrameOf<T extends ServerFrame['type']> = Extract<ServerFrame, { type: T }>;

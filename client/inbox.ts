@@ -2,7 +2,7 @@
  * Handles the items of a device one at a time, in cursor order, and then acknowledges them. An item that was handled
  * before is skipped. After a failed handler nothing is handled until the server delivers again from the last ack.
  */
-import type { ServerFrame } from '../shared/contract/frames.ts';
+import type { ServerFrame } from '../shared/contract/frames/server.ts';
 
 export type Item = Extract<ServerFrame, { type: 'inbox.empty' | 'inbox.gap' }> | (ServerFrame & { cursor: number });
 

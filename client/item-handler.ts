@@ -1,5 +1,5 @@
 /** Turns each durable item of the inbox into an event of the Device, and skips messages that were handled before. */
-import type { Message } from '../shared/contract/scalars.ts';
+import type { Message } from '../shared/contract/objects.ts';
 import { SealwireError } from './errors.ts';
 import type { DeviceEvents } from './events.ts';
 import type { HandledMessages } from './handled-messages.ts';

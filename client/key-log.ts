@@ -4,7 +4,7 @@
  * server showed both of them the same keys.
  */
 import type { KeyLogLink } from '../shared/contract/http/keys.ts';
-import type { PublicDevice } from '../shared/contract/scalars.ts';
+import type { PublicDevice } from '../shared/contract/objects.ts';
 import { SealwireError } from './errors.ts';
 import { fetchAll } from './pagination.ts';
 import type { Session } from './session.ts';

@@ -1,5 +1,5 @@
 /** Seals messages for the devices of a conversation and opens received ones, with the Crypto that the Device was given. */
-import type { Message, PublicDevice } from '../shared/contract/scalars.ts';
+import type { Message, PublicDevice } from '../shared/contract/objects.ts';
 import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto, Recipient, Sealed } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';

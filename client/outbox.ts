@@ -2,7 +2,7 @@
  * Holds messages until the server answers them. Messages are pipelined in order. After a reconnect every unanswered message
  * is sent again, in order and under the same `client_message_id`, by which the server recognises the repetition.
  */
-import type { ErrorFrame, SendAck } from '../shared/contract/frames.ts';
+import type { ErrorFrame, SendAck } from '../shared/contract/frames/server.ts';
 import { SealwireError } from './errors.ts';
 
 /** The server's answer to a message that it has stored durably. */

@@ -2,7 +2,8 @@
  * Holds requests over the socket until they are answered, and the callers that wait for the socket to open. All requests
  * are idempotent, so they are sent again after a reconnect.
  */
-import type { HistoryGet, ReceiptRead, ServerFrame } from '../shared/contract/frames.ts';
+import type { HistoryGet, ReceiptRead } from '../shared/contract/frames/client.ts';
+import type { ServerFrame } from '../shared/contract/frames/server.ts';
 import { SealwireError } from './errors.ts';
 
 /** A command that has an answer of its own. */

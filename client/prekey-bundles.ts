@@ -1,6 +1,6 @@
 /** Claims prekeys of other devices from the server and reuses each of them for a while. */
 import type { ClaimedDevice } from '../shared/contract/http/keys.ts';
-import type { PublicDevice } from '../shared/contract/scalars.ts';
+import type { PublicDevice } from '../shared/contract/objects.ts';
 import type { Prekeys, Recipient } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';
 import type { Session } from './session.ts';

@@ -1,5 +1,5 @@
 /** Caches who receives a message: direct conversations, the members of conversations, and the devices of people. */
-import type { Member, PublicDevice } from '../shared/contract/scalars.ts';
+import type { Member, PublicDevice } from '../shared/contract/objects.ts';
 import { fetchAll } from './pagination.ts';
 import type { Session } from './session.ts';
 

@@ -1,5 +1,5 @@
 /** Fetches, after a gap in the inbox, every message that history holds and this device has not handled. */
-import type { Conversation, Message } from '../shared/contract/scalars.ts';
+import type { Conversation, Message } from '../shared/contract/objects.ts';
 import type { HandledMessages } from './handled-messages.ts';
 import { fetchPages } from './pagination.ts';
 import type { Session } from './session.ts';

@@ -1,5 +1,5 @@
 /** Sends messages: seals them if needed, saves them in the Store, and keeps them in the outbox until they are answered. */
-import type { ErrorFrame, SendAck } from '../shared/contract/frames.ts';
+import type { ErrorFrame, SendAck } from '../shared/contract/frames/server.ts';
 import { SealwireError } from './errors.ts';
 import type { MessageSealer } from './message-sealer.ts';
 import type { SendOptions } from './options.ts';

@@ -1,6 +1,6 @@
 /** Holds the tokens of a signed-in device, refreshes them, and makes HTTP calls with them. */
 import { singleFlight } from '../shared/async/single-flight.ts';
-import type { Device, User } from '../shared/contract/scalars.ts';
+import type { Device, User } from '../shared/contract/objects.ts';
 import { isAuthError, SealwireError } from './errors.ts';
 import { requestApi } from './http.ts';
 

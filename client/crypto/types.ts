@@ -1,5 +1,5 @@
 /** The interface of the end-to-end crypto of a Device. `HpkeCrypto` is the default; a ratchet or MLS can replace it. */
-import type { Message } from '../../shared/contract/scalars.ts';
+import type { Message } from '../../shared/contract/objects.ts';
 
 export interface Recipient {
   device_id: string;
