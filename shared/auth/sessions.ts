@@ -4,7 +4,7 @@
  */
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
-import type { TokenPair } from '../contract/http/people.ts';
+import type { TokenPair } from '../contract/http/auth.ts';
 import type { Database, Query } from '../db/database.ts';
 import { uuid7 } from '../ids.ts';
 import type { Ended } from '../pipeline/person-event.ts';

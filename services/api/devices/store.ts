@@ -1,7 +1,7 @@
 /** Devices of one person as they stand in Postgres. */
 import { endSessions } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/keys.ts';
+import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/devices.ts';
 import type { Query } from '../../../shared/db/database.ts';
 import type { Device as DeviceRow } from '../../../shared/db/entities.ts';
 import type { Ended, PersonEvent } from '../../../shared/pipeline/person-event.ts';
