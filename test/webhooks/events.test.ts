@@ -121,7 +121,7 @@ test('[W02] devices: added, other keys, removed, each told with the change that 
     t.is(event.data.device_id, device.id);
   }
   await t.throwsAsync(
-    system.env.db.transaction(async (query) => {
+    system.env.db.transaction(async ({ query }) => {
       await query("insert into users (id, number) values ($1, '12345678')", [uuid7()]);
       await appendEvents(query, { type: 'webhook.test', data: { endpoint_id: user.id } });
       throw new Error('rolled back');

@@ -48,7 +48,7 @@ async function hold(table: string): Promise<() => Promise<void>> {
   const holding = new Promise<void>((resolve) => {
     held = resolve;
   });
-  const done = system.env.db.transaction(async (query) => {
+  const done = system.env.db.transaction(async ({ query }) => {
     await query(`lock table ${table} in access exclusive mode`);
     held();
     await released;

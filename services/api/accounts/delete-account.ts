@@ -81,7 +81,7 @@ export function leaving(deps: Deps): HandlersOf<'accounts.changePassword' | 'acc
       checkPassword(body.new_password, config);
       const old = await confirm(me.user_id, body.old_password, ip);
       const hash = await passwords.hash(body.new_password);
-      const ended = await db.transaction(async (query) => {
+      const ended = await db.transaction(async ({ query }) => {
         const changed = await query(
           'update users set password_hash = $3 where id = $1 and password_hash is not distinct from $2 returning 1',
           [me.user_id, old, hash],
@@ -95,7 +95,7 @@ export function leaving(deps: Deps): HandlersOf<'accounts.changePassword' | 'acc
 
     async 'accounts.delete'({ me, body, ip }) {
       await confirm(me.user_id, body.password, ip);
-      const event = await db.transaction((query) => erase(query, me.user_id));
+      const event = await db.transaction(({ query }) => erase(query, me.user_id));
       // Twice: what partners are told of stands in this inbox, too.
       void changed(me.user_id, event).then(gone, gone);
       gone();

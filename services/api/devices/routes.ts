@@ -42,18 +42,18 @@ export function devices({ db, accounts, announcer }: DeviceDeps): HandlersOf<'de
     },
 
     async 'devices.list'({ me, query: { limit = 50, cursor } }) {
-      const found = await readMyDevices(db.query, me.user_id, after(cursor), limit + 1);
+      const found = await readMyDevices(db.em(), me.user_id, after(cursor), limit + 1);
       return { status: 200, data: paged(found, limit, (row: MyDeviceRow) => toMyDevice(row, me.device_id)) };
     },
 
     async 'devices.update'({ me, id, body }) {
-      const row = await patchDevice(db.query, me.user_id, id, body);
+      const row = await patchDevice(db, me.user_id, id, body);
       if (!row) throw notMine();
       return { status: 200, data: toMyDevice(row, me.device_id) };
     },
 
     async 'devices.delete'({ me, id }) {
-      const ended = await db.transaction((query) => removeDevice(query, me.user_id, id));
+      const ended = await db.transaction((tx) => removeDevice(tx, me.user_id, id));
       if (!ended) throw notMine();
       await announcer.changed(me.user_id, { removed: [id], ended });
       return { status: 200, data: { id } };

@@ -30,7 +30,7 @@ export function push({ config, db }: { config: Config; db: Database }): Handlers
       const target = targetOf(rest, config);
       if (muted_until != null && Number.isNaN(Date.parse(muted_until)))
         throw new ApiError('invalid_request', 'body: muted_until is no time', { details: { field: 'muted_until' } });
-      await db.transaction(async (query) => {
+      await db.transaction(async ({ query }) => {
         // Who deletes the device waits, and then takes this with it.
         const [device] = await query(
           'select 1 from devices where id = $1 and user_id = $2 and deleted_at is null for no key update',

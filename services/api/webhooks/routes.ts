@@ -143,7 +143,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Hand
       const { enabled } = found(await store.endpoint(id));
       if (!enabled) throw new ApiError('conflict', 'enable the endpoint first');
       const one = example(type, id);
-      await db.transaction((query) => insertDeliveries(query, [{ event: one, endpoint_id: id, ordered: false }]));
+      await db.transaction(({ query }) => insertDeliveries(query, [{ event: one, endpoint_id: id, ordered: false }]));
       wake();
       return { status: 202, data: { event_id: one.id } };
     },
