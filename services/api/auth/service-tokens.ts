@@ -59,7 +59,7 @@ export function openServiceTokens(db: Database, config: Config): ServiceTokens {
         throw new ApiError('forbidden', `this token lacks the scope ${scope}`, { details: { scope } });
       return { token_id: found.id, scopes: found.scopes };
     },
-    async 'conversations.create'(name, scopes, days) {
+    async create(name, scopes, days) {
       const token = `${PREFIX}${newSecret()}`;
       const [row] = await db.query<Row>(
         `insert into service_tokens (id, hash, name, scopes, expires_at)
