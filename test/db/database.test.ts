@@ -2,7 +2,7 @@ import type { EntitySchema } from '@mikro-orm/core';
 import test from 'ava';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { isDuplicate, openDatabase } from '../../shared/db/database.ts';
-import { entities } from '../../shared/db/entities.ts';
+import { Device, entities } from '../../shared/db/entities.ts';
 import { migrate, requireSchema } from '../../shared/db/migrate.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
@@ -82,6 +82,33 @@ test('[O01] a transaction that throws leaves nothing behind, and its connection 
   const id = uuid7();
   const twice = env.db.query('insert into device_cursors (device_id, cursor) values ($1, 1), ($1, 2)', [id]);
   t.true(isDuplicate(await t.throwsAsync(twice), 'device_cursors_pkey'));
+});
+
+test('[O01] entities and SQL of a transaction see what the other wrote, and are rolled back together', async (t) => {
+  const db = await openDatabase({ ...env.config, DATABASE_POOL: 1 });
+  const [user_id, id] = [uuid7(), uuid7()];
+  const name = `O'Neill \\ ? ?? $1 "${'é😀'}"`;
+  try {
+    const change = (fail: boolean) =>
+      db.transaction(async ({ em, query }) => {
+        await query('insert into users (id, number) values ($1, $2)', [user_id, '12345678']);
+        await em.insert(Device, { id, user_id, name, platform: 'test' });
+        t.deepEqual(await query('select name from devices where id = $1', [id]), [{ name }]);
+        const device = await em.findOneOrFail(Device, { id });
+        t.is(device.name, name);
+        device.platform = 'changed';
+        await em.flush();
+        if (fail) throw new Error('no');
+      });
+    await t.throwsAsync(change(true), { message: 'no' });
+    t.is(await db.em().count(Device, { id }), 0);
+    await change(false);
+    t.is((await db.em().findOneOrFail(Device, { id })).platform, 'changed');
+    const twice = db.em().insert(Device, { id, user_id, name, platform: 'test' });
+    t.true(isDuplicate(await t.throwsAsync(twice), 'devices_pkey'));
+  } finally {
+    await db.close();
+  }
 });
 
 test('[O01] a statement that takes too long is given up as unavailable, also inside a transaction', async (t) => {
