@@ -5,7 +5,7 @@
 import { sql } from '@mikro-orm/core';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
-import type { TokenPair } from '../contract/http/people.ts';
+import type { TokenPair } from '../contract/http/auth.ts';
 import type { Database, Query, Transaction } from '../db/database.ts';
 import { Session } from '../db/entities.ts';
 import { uuid7 } from '../ids.ts';

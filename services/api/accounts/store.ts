@@ -3,8 +3,8 @@ import { randomInt } from 'node:crypto';
 import { sql } from '@mikro-orm/core';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { LoginBody, RegisterBody } from '../../../shared/contract/http/people.ts';
-import type { Device, User } from '../../../shared/contract/scalars.ts';
+import type { LoginBody, RegisterBody } from '../../../shared/contract/http/auth.ts';
+import type { Device, User } from '../../../shared/contract/objects.ts';
 import {
   type Database,
   type EntityManager,

@@ -4,14 +4,14 @@ import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { endSessions, type Sessions, type Started } from '../../../shared/auth/sessions.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { LoginBody, RegisterBody } from '../../../shared/contract/http/people.ts';
+import type { LoginBody, RegisterBody } from '../../../shared/contract/http/auth.ts';
 import type { Database, Transaction } from '../../../shared/db/database.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { type IdentifierKind, normalise, recognise } from '../accounts/identifiers.ts';
 import type { Account, Accounts, Names, NewAccount } from '../accounts/store.ts';
 import { hasDevice, refuseTooMany, removeDevices } from '../devices/store.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import { targetOf } from '../push/target.ts';
 import type { CodeSender } from './code-sender.ts';
 import type { Codes, Provable } from './one-time-codes.ts';
@@ -32,7 +32,6 @@ export interface WaysInDeps {
   /** Tells all processes that a person's devices are others now, and which sessions and devices ended with that. */
   changed(user_id: string, event: PersonEvent): void;
 }
-type WaysIn = 'register' | 'verify' | 'login' | 'otpRequest' | 'otpVerify' | 'refresh';
 /** What waits for the code. */
 interface Pending {
   names: Names;
@@ -60,7 +59,9 @@ function provable({ phone, email }: { phone?: string; email?: string }): Provabl
     : { kind: 'phone', value: normalise('phone', phone) };
 }
 
-export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
+export function waysIn(
+  deps: WaysInDeps,
+): HandlersOf<'auth.register' | 'auth.verify' | 'auth.login' | 'auth.otp' | 'auth.refresh'> {
   const { config, db, accounts, passwords, limits, sealer, sessions, codes, courier, entering, changed } = deps;
   const verifies = config.AUTH_VERIFICATION === 'off' ? undefined : config.AUTH_VERIFICATION;
 
@@ -129,7 +130,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
   }
 
   return {
-    async register({ body, ip }) {
+    async 'auth.register'({ body, ip }) {
       const { password, phone: _phone, email: _email, username: _username, cookie, ...rest } = body;
       const names = namesOf(body);
       checkPassword(password, config);
@@ -161,7 +162,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return { status: 202, data: { user_id: id, status: 'verification_sent' as const } };
     },
 
-    async verify({ body: { user_id, code, cookie }, ip }) {
+    async 'auth.verify'({ body: { user_id, code, cookie }, ip }) {
       const guess = await limits.guess(sealer.lookup('pending', user_id), ip);
       const proof = await codes.tryPending(user_id, code);
       const { names, password_hash, body } = proof.pending as Pending;
@@ -173,7 +174,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return { status: 201, ...(await entering.loggedIn(session, cookie)) };
     },
 
-    async login({ body, ip }) {
+    async 'auth.login'({ body, ip }) {
       const named = recognise(body.identifier) ?? { kind: 'username', value: body.identifier };
       const guess = await limits.guess(sealer.lookup(named.kind, named.value), ip, body.device.id);
       const session = await again(async () => {
@@ -196,7 +197,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return { status: 200, ...(await entering.loggedIn(session, body.cookie)) };
     },
 
-    async otpRequest({ body, ip }) {
+    async 'auth.otp.request'({ body, ip }) {
       const to = provable(body);
       mayReach(to.kind);
       await limits.send(sealer.lookup(to.kind, to.value), ip);
@@ -204,7 +205,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return { status: 202, data: { status: 'code_sent' as const, expires_in_sec: config.CODE_TTL_SEC } };
     },
 
-    async otpVerify({ body, ip }) {
+    async 'auth.otp.verify'({ body, ip }) {
       const to = provable(body);
       const guess = await limits.guess(sealer.lookup(to.kind, to.value), ip, body.device.id);
       const proof = await codes.tryLogin(to, body.code);
@@ -236,7 +237,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return made ? { status: 201, ...told } : { status: 200, ...told };
     },
 
-    async refresh({ body, browser, ip }) {
+    async 'auth.refresh'({ body, browser, ip }) {
       return { status: 200, ...(await entering.refresh(body.refresh_token, browser, ip)) };
     },
   };

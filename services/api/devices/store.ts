@@ -2,7 +2,7 @@
 import { LockMode, sql } from '@mikro-orm/core';
 import { endSessions } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/keys.ts';
+import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/devices.ts';
 import type { Database, EntityManager, Query, Transaction } from '../../../shared/db/database.ts';
 import { Device, type Device as DeviceRow, KeyBackup } from '../../../shared/db/entities.ts';
 import type { Ended, PersonEvent } from '../../../shared/pipeline/person-event.ts';
