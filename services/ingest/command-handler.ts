@@ -2,7 +2,7 @@
  * Decides commands one after the other: each is accepted and recorded in the entry, or refused. Pure but for the state that
  * it is given; nothing here waits, so the commands of a batch are decided in their order.
  */
-import type { FullFor } from '../../nats/inbox/full.ts';
+import type { FullFor } from '../../nats/inbox/full-inboxes.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { Incoming } from '../../shared/pipeline/commands.ts';
 import type { EntryWriter } from '../../shared/pipeline/entry.ts';

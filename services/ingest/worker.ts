@@ -4,7 +4,7 @@
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { FullFor } from '../../nats/inbox/full.ts';
+import type { FullFor } from '../../nats/inbox/full-inboxes.ts';
 import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
 import { PublishError, type Publisher } from '../../nats/publisher.ts';
 import { LOG } from '../../nats/topology.ts';

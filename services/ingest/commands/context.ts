@@ -1,5 +1,5 @@
 /** What a command is decided with: the state of its partition, what was loaded for its batch, and the entry being written. */
-import type { FullFor } from '../../../nats/inbox/full.ts';
+import type { FullFor } from '../../../nats/inbox/full-inboxes.ts';
 import { EntryWriter, type LogMeta } from '../../../shared/pipeline/entry.ts';
 import type { PartitionState } from '../partition-state.ts';
 import { databaseUnavailable, refuse } from '../refusals.ts';
