@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import { Bodies } from '../../services/api/http/bodies.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import { CLIENT_FRAMES } from '../../shared/contract/frames.ts';
+import { CLIENT_FRAMES } from '../../shared/contract/frames/client.ts';
 import type { LoggedIn } from '../../shared/contract/http/people.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { LoginBody, RegisterBody } from '../../../shared/contract/http/people.ts';
-import type { Device, User } from '../../../shared/contract/scalars.ts';
+import type { Device, User } from '../../../shared/contract/objects.ts';
 import { type Database, isDuplicate, type Query } from '../../../shared/db/database.ts';
 import {
   Device as DeviceEntity,

@@ -6,7 +6,7 @@ import type { Limits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { DirectBody } from '../../../shared/contract/http/people.ts';
-import type { Conversation } from '../../../shared/contract/scalars.ts';
+import type { Conversation } from '../../../shared/contract/objects.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { mustBeMember, noConversation } from '../../../shared/db/message-queries.ts';
 import { directConversationId, partitionOf, uuid7, uuid7Time } from '../../../shared/ids.ts';

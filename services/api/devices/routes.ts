@@ -1,6 +1,6 @@
 /** Devices over HTTP: mine to manage, everybody's to seal for. */
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { Device, PublicDevice } from '../../../shared/contract/scalars.ts';
+import type { Device, PublicDevice } from '../../../shared/contract/objects.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import type { Accounts } from '../accounts/store.ts';
 import { decodeCursor, encodeCursor } from '../http/pagination.ts';

@@ -1,6 +1,7 @@
 /** Routes of devices and their keys; part of the table in routes.ts. */
 import Type from 'typebox';
-import { Device, Id, PublicDevice } from '../scalars.ts';
+import { Device, PublicDevice } from '../objects.ts';
+import { Id } from '../scalars.ts';
 import {
   Backup,
   BackupBody,

@@ -1,6 +1,7 @@
 /** Devices and their keys: bodies and replies. Keys are public and opaque to the server, which hands them on as they came. */
 import Type, { type Static } from 'typebox';
-import { Device, Id, Time } from '../scalars.ts';
+import { Device } from '../objects.ts';
+import { Id, Time } from '../scalars.ts';
 import { strict } from './route.ts';
 
 /** Public, for others to seal to; opaque to the server. */

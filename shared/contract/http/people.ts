@@ -1,6 +1,7 @@
 /** Bodies and replies about people: accounts, devices, tokens. */
 import Type, { type Static, type TSchema } from 'typebox';
-import { AccountNumber, Device, Id, Time, User } from '../scalars.ts';
+import { Device, User } from '../objects.ts';
+import { AccountNumber, Id, Time } from '../scalars.ts';
 import { DeviceName, Keys, Platform } from './keys.ts';
 import { PushTarget } from './push.ts';
 

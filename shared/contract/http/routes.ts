@@ -1,7 +1,8 @@
 /** The HTTP API, once: the router, the checks, the documents and the tests are made from this table. */
 import Type, { type Static, type TSchema } from 'typebox';
-import { SendBody } from '../frames.ts';
-import { Conversation, Id, Member, Message, Seq, User } from '../scalars.ts';
+import { MessageBody } from '../message-extras.ts';
+import { Conversation, Member, Message, User } from '../objects.ts';
+import { Id, Seq } from '../scalars.ts';
 import { ACCOUNT_ROUTES } from './account-routes.ts';
 import { KEY_ROUTES } from './key-routes.ts';
 import { PAYMENT_ROUTES } from './payment-routes.ts';
@@ -78,7 +79,7 @@ export const ROUTES = {
     path: '/v1/conversations/{id}/messages',
     about: 'Send a sealed message; 202 once it is durable, 200 when it was sent before.',
     auth: 'device',
-    body: Type.Object(SendBody, strict),
+    body: Type.Object(MessageBody, strict),
     large: true,
     reply: { 200: Queued, 202: Queued },
   },
