@@ -31,7 +31,7 @@ const REWRITE_MS = 120_000;
 
 /** The cursor of a sequence; of the beginning of the newest life where it is not known. */
 function startOf(lineage: CursorMap, seq: number | undefined): number {
-  const newest = lineage.lives.at(-1)!;
+  const newest = lineage.generations.at(-1)!;
   return (seq === undefined ? 0 : cursorOf(lineage, seq)) || newest.base + newest.from - 1;
 }
 

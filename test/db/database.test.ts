@@ -2,6 +2,7 @@ import type { EntitySchema } from '@mikro-orm/core';
 import test from 'ava';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { isDuplicate, openDatabase } from '../../shared/db/database.ts';
+import { DEVICE_TABLES } from '../../shared/db/device-tables.ts';
 import { Device, entities } from '../../shared/db/entities.ts';
 import { migrate, requireSchema } from '../../shared/db/migrate.ts';
 import { uuid7 } from '../../shared/ids.ts';
@@ -51,6 +52,20 @@ test('[O01] the entities name no column that the migrations did not make', async
     for (const { fieldNames } of meta.props)
       for (const field of fieldNames) t.true(made.has(`${meta.tableName}.${field}`), field);
   }
+});
+
+test('[A11] every table with rows of a device is in the list by which deletions go', async (t) => {
+  const rows = await env.db.query<{ name: string }>(
+    `select distinct table_name as name from information_schema.columns where table_schema = 'public' and column_name = 'device_id'`,
+  );
+  const kept = ['sessions', 'key_log'];
+  t.deepEqual(
+    rows
+      .map(({ name }) => name)
+      .filter((name) => !kept.includes(name))
+      .sort(),
+    [...DEVICE_TABLES].sort(),
+  );
 });
 
 test('[O01] values come back as what they are', async (t) => {

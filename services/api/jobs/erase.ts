@@ -5,7 +5,7 @@
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { forgetInbox } from '../../../nats/inbox/erase.ts';
+import { removeUserInbox } from '../../../nats/inbox/purge.ts';
 import { startPeriodicTask } from '../../../shared/async/periodic-task.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import type { Database } from '../../../shared/db/database.ts';
@@ -58,7 +58,7 @@ async function eraseDeletedAccounts(db: Database, nc: NatsConnection, config: Co
      from users u where u.deleted_at is not null and u.erased_at is null order by u.deleted_at desc limit ${PEOPLE}`,
   );
   for (const { id, is_last_round, devices } of accounts) {
-    await forgetInbox(nc, config, id, devices);
+    await removeUserInbox(nc, config, id, devices);
     const messages = await eraseMessages(db, id);
     for (const statement of [...DELETE_LEFTOVERS, ...(is_last_round ? FINISH : [])]) await db.query(statement, [id]);
     if (messages) log.info({ unit: 'erase', user_id: id, messages });
