@@ -39,7 +39,7 @@ async function write(user_id: string): Promise<void> {
   nc.publish(subject.inbox(user_id, 'all', 1), encodeItem(head, [Buffer.from('"conversation":{}}')]));
 }
 
-test.serial('[M05] a device hears inbox.empty once the shard is whole, and lives meanwhile', async (t) => {
+test.serial('[M05] a device gets inbox.empty once the shard is restored, and live items before that', async (t) => {
   const phone = await start(600_000);
   await phone.device.connect();
   await write(phone.user);
@@ -50,7 +50,7 @@ test.serial('[M05] a device hears inbox.empty once the shard is whole, and lives
   await close(phone);
 });
 
-test.serial('[M05] without word from fanout a device hears inbox.empty after INBOX_RESTORE_WAIT_MS', async (t) => {
+test.serial('[M05] without word from fanout a device gets inbox.empty after INBOX_RESTORE_WAIT_MS', async (t) => {
   const wait = 1_000;
   const phone = await start(wait);
   const begun = Date.now();

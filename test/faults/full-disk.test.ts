@@ -10,7 +10,7 @@ import { account, close, Phone, until } from '../edge/devices.ts';
 import { PATIENCE_MS } from '../env/settle.ts';
 import { Start } from '../env/start.ts';
 
-test('[M01] [O01] after the disk of the broker was full, sends go through again without anybody restarting anything', async (t) => {
+test('[M01] [O01] after the broker’s disk was full, sends succeed again without a manual restart', async (t) => {
   const reason = diskMissing();
   if (reason) {
     t.log(`left out: ${reason}`);

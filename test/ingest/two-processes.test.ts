@@ -44,7 +44,7 @@ async function party(): Promise<[Person, Person[]]> {
   return used.size === PARTITIONS ? [one, partners] : await party();
 }
 
-test('[M02] [M03] the same id into conversations of all partitions, sent twice, with kill -9 of each process in turn', async (t) => {
+test('[M02] [M03] the same id sent twice to all partitions, with kill -9 of each ingest, is one message per conversation', async (t) => {
   const [one, partners] = await party();
   const answers = new Map<string, Answer[]>();
   const round = async (name: string): Promise<void> => {

@@ -36,7 +36,7 @@ test.after.always(async () => {
 
 const unready = (): ServiceName[] => WORKERS.filter((name) => opened.get(name)!.ready() !== true);
 
-test.serial('[O03] without a broker every worker says that it is not ready, for as long as it lasts', async (t) => {
+test.serial('[O03] every worker reports not ready for as long as the broker is down', async (t) => {
   await until(async () => /sealwire_lag_entries\{stage="history",partition="0"\} 0/.test(await text()));
   await env.broker.kill9();
   await until(() => unready().length === WORKERS.length, 10_000);
@@ -52,7 +52,7 @@ test.serial('[O03] without a broker every worker says that it is not ready, for 
   await until(async () => /sealwire_lag_entries\{stage="history",partition="0"\} 0/.test(await text()));
 });
 
-test.serial('[O03] a broker that refuses what ingest appends is said on /ready, with since when and why', async (t) => {
+test.serial('[O03] when the broker refuses what ingest appends, /ready says since when and why', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const gateway = new Gateway(await env.nats('edge'), env.config);
   await gateway.call(toPerson(await person(env), await person(env)), '"before"');

@@ -20,7 +20,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[W02] thirty groups of a thousand in one entry are all told, once and in order, also by a worker that is killed', async (t) => {
+test('[W02] thirty groups of a thousand members in one entry are published once and in order, even when the worker is killed', async (t) => {
   const ingest = await env.nats('ingest');
   const publisher = new Publisher(ingest);
   const groups = Array.from({ length: GROUPS }, () => uuid7());

@@ -27,7 +27,7 @@ test.after.always(async () => {
   rmSync(logDir, { recursive: true, force: true });
 });
 
-test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and signatures are not logged, nor shown again', async (t) => {
+test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and signatures are neither logged nor shown again', async (t) => {
   const { apiUrl } = await env.spawn([
     ...(['webhook', 'push', 'payments-webhook', 'events'] as const),
     ...(['history', 'fanout', 'ingest', 'api'] as const),
