@@ -1,6 +1,6 @@
 /** Prekeys of other devices: claimed once, used for a while. */
 import type { ClaimedDevice } from '../shared/contract/http/keys.ts';
-import type { PublicDevice } from '../shared/contract/scalars.ts';
+import type { PublicDevice } from '../shared/contract/objects.ts';
 import type { Prekeys, Recipient } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';
 import type { Session } from './session.ts';

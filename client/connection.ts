@@ -2,7 +2,7 @@
  * One socket after the other, until told to stop: `idle → connecting → open → waiting → connecting …`, `stopped` at the
  * end. What travels over the socket is not its business.
  */
-import type { ServerFrame, Welcome } from '../shared/contract/frames.ts';
+import type { ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
 import { FORBIDDEN, LEFT, REPLACED, TOO_MANY_COMMANDS, UNAUTHENTICATED } from './close-codes.ts';
 import { isAuthError, SealwireError } from './errors.ts';
 import { findRefusal } from './refusal.ts';

@@ -1,6 +1,8 @@
 /** One device of a person: sends what must arrive, hands over what has arrived, through any number of sockets. */
-import type { ErrorFrame, ReceiptRead, SendAck, ServerFrame, Welcome } from '../shared/contract/frames.ts';
-import type { Message } from '../shared/contract/scalars.ts';
+
+import type { ReceiptRead } from '../shared/contract/frames/client.ts';
+import type { ErrorFrame, SendAck, ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
+import type { Message } from '../shared/contract/objects.ts';
 import { Connection } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { SealwireError } from './errors.ts';

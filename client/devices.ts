@@ -1,5 +1,5 @@
 /** Managing one's devices and the sealed backup of one's keys. Everything here throws SealwireError. */
-import type { MyDevice, PatchDeviceBody } from '../shared/contract/http/keys.ts';
+import type { MyDevice, PatchDeviceBody } from '../shared/contract/http/devices.ts';
 import type { Session } from './session.ts';
 
 export async function listDevices(session: Session): Promise<MyDevice[]> {

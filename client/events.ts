@@ -1,6 +1,6 @@
 /** What a Device tells its application. */
-import type { InboxGap, MessageStatus, ServerFrame, Welcome } from '../shared/contract/frames.ts';
-import type { Message } from '../shared/contract/scalars.ts';
+import type { InboxGap, MessageStatus, ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
+import type { Message } from '../shared/contract/objects.ts';
 import type { SealwireError } from './errors.ts';
 
 type FrameOf<T extends ServerFrame['type']> = Extract<ServerFrame, { type: T }>;

@@ -2,7 +2,7 @@
  * Items of a device, one at a time in cursor order: handled, then acknowledged. An item that was handled before is
  * passed over. When a handler fails nothing further is handled until the server delivers again from the last ack.
  */
-import type { ServerFrame } from '../shared/contract/frames.ts';
+import type { ServerFrame } from '../shared/contract/frames/server.ts';
 
 export type Item = Extract<ServerFrame, { type: 'inbox.empty' | 'inbox.gap' }> | (ServerFrame & { cursor: number });
 

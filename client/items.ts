@@ -1,5 +1,5 @@
 /** What each durable item means to the application; it counts as handled when the promise, if there is one, resolves. */
-import type { Message } from '../shared/contract/scalars.ts';
+import type { Message } from '../shared/contract/objects.ts';
 import { SealwireError } from './errors.ts';
 import type { DeviceEvents } from './events.ts';
 import type { Item } from './inbox.ts';

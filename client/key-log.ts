@@ -3,7 +3,7 @@
  * and go on from it; who compares `head.hash` with that person out of band knows that both were shown the same keys.
  */
 import type { KeyLogLink } from '../shared/contract/http/keys.ts';
-import type { PublicDevice } from '../shared/contract/scalars.ts';
+import type { PublicDevice } from '../shared/contract/objects.ts';
 import { SealwireError } from './errors.ts';
 import type { Session } from './session.ts';
 

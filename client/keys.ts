@@ -1,5 +1,5 @@
 /** Who is in a conversation, and with which devices and keys: asked once, kept for a while. */
-import type { Member, PublicDevice } from '../shared/contract/scalars.ts';
+import type { Member, PublicDevice } from '../shared/contract/objects.ts';
 import type { Session } from './session.ts';
 
 /** How long a list of devices is believed where nothing else says that it changed. */

@@ -1,4 +1,4 @@
-import type { MessageSend } from '../shared/contract/frames.ts';
+import type { MessageSend } from '../shared/contract/frames/client.ts';
 import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto } from './crypto/types.ts';
 import type { Session, SessionData } from './session.ts';

@@ -2,7 +2,7 @@
  * Sends until they are answered. Pipelined in order; after a reconnect everything unanswered goes again, in order, under
  * the same `client_message_id`, which makes it harmless.
  */
-import type { ErrorFrame, SendAck } from '../shared/contract/frames.ts';
+import type { ErrorFrame, SendAck } from '../shared/contract/frames/server.ts';
 import { SealwireError } from './errors.ts';
 import type { SendOptions } from './options.ts';
 

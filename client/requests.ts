@@ -1,5 +1,6 @@
 /** Commands with an answer of their own, and those who wait for the socket to open. All are idempotent: asked again after a reconnect. */
-import type { HistoryGet, ReceiptRead, ServerFrame } from '../shared/contract/frames.ts';
+import type { HistoryGet, ReceiptRead } from '../shared/contract/frames/client.ts';
+import type { ServerFrame } from '../shared/contract/frames/server.ts';
 import { SealwireError } from './errors.ts';
 
 export type Asked = Omit<HistoryGet, 'id'> | Omit<ReceiptRead, 'id'>;

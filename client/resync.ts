@@ -1,5 +1,5 @@
 /** After a gap: everything that history still has and this device has not handled. */
-import type { Conversation, Message } from '../shared/contract/scalars.ts';
+import type { Conversation, Message } from '../shared/contract/objects.ts';
 import type { Seen } from './seen.ts';
 import type { Session } from './session.ts';
 

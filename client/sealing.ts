@@ -1,6 +1,6 @@
 /** Between a Device and its crypto: who is to read a message, whose key it came from. */
 import type { KeyStock } from '../shared/contract/http/keys.ts';
-import type { Message, PublicDevice } from '../shared/contract/scalars.ts';
+import type { Message, PublicDevice } from '../shared/contract/objects.ts';
 import { Bundles } from './bundles.ts';
 import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto, Recipient, Sealed } from './crypto/types.ts';

@@ -1,6 +1,6 @@
 /** Who is signed in on which device, and HTTP calls in that name. */
 import type { ErrorBody } from '../shared/contract/errors.ts';
-import type { Device, User } from '../shared/contract/scalars.ts';
+import type { Device, User } from '../shared/contract/objects.ts';
 import { isAuthError, SealwireError } from './errors.ts';
 import { pageOrigin } from './refusal.ts';
 

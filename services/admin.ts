@@ -53,7 +53,7 @@ const COMMANDS: Record<string, Command> = {
     return done;
   },
   async suspend(db, _config, number) {
-    const ended = await db.transaction(async (query) => {
+    const ended = await db.transaction(async ({ query }) => {
       const id = await mark(query, number, 'now()');
       return await endSessions(query, id, 'suspended');
     });

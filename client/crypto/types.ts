@@ -1,5 +1,5 @@
 /** End-to-end crypto as a Device uses it. The default is `HpkeCrypto`; a ratchet or MLS can take its place. */
-import type { Message } from '../../shared/contract/scalars.ts';
+import type { Message } from '../../shared/contract/objects.ts';
 
 export interface Recipient {
   device_id: string;

@@ -71,7 +71,7 @@ export class Outbox {
   }
 
   #move(): Promise<number> {
-    return this.#db.transaction(async (query) => {
+    return this.#db.transaction(async ({ query }) => {
       // One at a time, in order; the others have nothing to do.
       const [mine] = await query<{ locked: boolean }>('select pg_try_advisory_xact_lock($1) as locked', [LOCK]);
       if (!mine!.locked) return 0;

@@ -56,7 +56,7 @@ export async function readPosition(query: Query, partition: number): Promise<Pos
 export class Moved extends Error {}
 
 export function write(db: Database, partition: number, from: Position, to: Position, rows: Rows): Promise<void> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     const [moved] = await query(
       `insert into log_positions as p (partition, entry_seq, stream) values ($1, $2, $3)
        on conflict (partition) do update set entry_seq = $2, stream = $3 where p.entry_seq = $4 and p.stream = $5

@@ -34,7 +34,7 @@ export interface Outcome {
 export function record(db: Database, batch: ReceivedPayment[]): Promise<Outcome> {
   const keys = [...new Set(batch.map(({ key }) => key))];
   const ids = [...new Set(batch.map(({ request_id }) => request_id))];
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     // A request that is put into a conversation meanwhile either is seen here, or sees what is written here.
     await query('select pg_advisory_xact_lock(hashtextextended(r, 0)) from unnest($1::text[]) r order by r', [
       [...ids].sort(),

@@ -28,7 +28,7 @@ export async function fromEnvironment(db: Database, sealer: Encryption, checks: 
   const wanted = parse(checks.config.CHAT_WEBHOOK_ENDPOINTS_JSON);
   const ids: string[] = [];
   try {
-    await db.transaction(async (query) => {
+    await db.transaction(async ({ query }) => {
       for (const one of wanted) {
         const { url, secret, ...rest } = one;
         const id = derivedId(0, `endpoint ${url} ${secret}`);

@@ -72,7 +72,7 @@ test('[O01] values are returned with their types', async (t) => {
 
 test('[O01] a transaction that throws is rolled back, and its connection can be used again', async (t) => {
   const add = (fail: boolean) =>
-    env.db.transaction(async (query) => {
+    env.db.transaction(async ({ query }) => {
       await query('insert into device_cursors (device_id, cursor) values ($1, 1)', [uuid7()]);
       if (fail) throw new Error('no');
     });
@@ -88,7 +88,7 @@ test('[O01] a statement that takes too long is given up as unavailable, also ins
   const db = await openDatabase({ ...env.config, DATABASE_QUERY_TIMEOUT_MS: 1_000, DATABASE_POOL: 1 });
   try {
     const slow = 'select pg_sleep(60)';
-    for (const run of [() => db.query(slow), () => db.transaction((query) => query(slow))]) {
+    for (const run of [() => db.query(slow), () => db.transaction(({ query }) => query(slow))]) {
       const error = await t.throwsAsync<ApiError>(run() as Promise<never>);
       t.is(error?.code, 'unavailable');
     }
@@ -102,9 +102,9 @@ test('[O01] an idle transaction loses its locks to others and fails as unavailab
   const db = await openDatabase({ ...env.config, DATABASE_IDLE_TRANSACTION_MS: 200, DATABASE_POOL: 1 });
   try {
     const lock = 'select pg_advisory_xact_lock(42)';
-    const stood = db.transaction(async (query) => {
+    const stood = db.transaction(async ({ query }) => {
       await query(lock);
-      await env.db.transaction(async (other) => void (await other(lock)));
+      await env.db.transaction(async (other) => void (await other.query(lock)));
       await query('select 1');
     });
     t.is((await t.throwsAsync<ApiError>(stood as Promise<never>))?.code, 'unavailable');

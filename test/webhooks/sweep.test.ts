@@ -24,7 +24,7 @@ test('[W05] finished deliveries are deleted after WEBHOOK_LOG_DAYS, waiting ones
   const delivery = async (of: string, days: number, status: string, ordered = false): Promise<string> => {
     const at = Date.now() - days * day;
     const one = event('webhook.test', at, uuid7(), { endpoint_id: of }, ordered ? conversation : undefined);
-    await db.transaction((query) => insertDeliveries(query, [{ event: one, endpoint_id: of, ordered }]));
+    await db.transaction(({ query }) => insertDeliveries(query, [{ event: one, endpoint_id: of, ordered }]));
     const over = status === 'pending' ? null : new Date(at);
     await db.query('update webhook_deliveries set status = $2, finished_at = $3 where event_id = $1', [
       one.id,

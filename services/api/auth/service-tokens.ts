@@ -5,7 +5,7 @@ import { hashSecret, newSecret } from '../../../shared/auth/secrets.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Scope } from '../../../shared/contract/http/route.ts';
-import type { ServiceToken } from '../../../shared/contract/http/webhooks.ts';
+import type { ServiceToken } from '../../../shared/contract/http/service-tokens.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 

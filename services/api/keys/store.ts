@@ -19,7 +19,7 @@ export const newRegistrationId = (): number => randomInt(1, REGISTRATION_IDS);
 
 /** @returns false when the device is gone. */
 export function putKeys(db: Database, device_id: string, keys: Keys): Promise<boolean> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     const [known] = await query<Pick<DeviceRow, 'identity_key' | 'signing_key' | 'registration_id'>>(
       'select identity_key, signing_key, registration_id from devices where id = $1 and deleted_at is null for update',
       [device_id],
@@ -59,7 +59,7 @@ export async function stockOf(query: Query, device_id: string): Promise<KeyStock
 
 /** @throws {ApiError} `too_large` beyond `max` waiting keys; `unauthenticated` when the device is gone. */
 export function addPrekeys(db: Database, device_id: string, body: PrekeysBody, max: number): Promise<KeyStock> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     // Uploads of a device take turns, so that the count is true.
     const [device] = await query('select 1 from devices where id = $1 and deleted_at is null for update', [device_id]);
     if (!device) throw new ApiError('unauthenticated', 'this device is gone; log in again');

@@ -50,7 +50,7 @@ export function openWebhookStore(db: Database): WebhookStore {
       return rows.map(toEndpoint);
     },
     remove(id) {
-      return db.transaction(async (query) => {
+      return db.transaction(async ({ query }) => {
         const rows = await query('delete from webhook_endpoints where id = $1 returning id', [id]);
         await query('delete from webhook_deliveries where endpoint_id = $1', [id]);
         await query('delete from webhook_attempts where endpoint_id = $1', [id]);
