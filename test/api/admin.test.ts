@@ -6,8 +6,8 @@ import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { secretsOf } from '../../services/local/data-dir.ts';
 import { postgresUrl } from '../../services/local/postgres.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv, toEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;

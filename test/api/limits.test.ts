@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto';
 import test from 'ava';
 import { addressKey, openLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
-import { account, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;

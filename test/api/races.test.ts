@@ -2,8 +2,8 @@
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { Api, type Got, QUICK } from './http.ts';
 
 let env: Env;

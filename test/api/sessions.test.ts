@@ -3,8 +3,9 @@ import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
-import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;

@@ -2,8 +2,8 @@
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import type { BodyOf } from '../../shared/contract/http/routes.ts';
-import { Raw } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
 import { Api, type Got, QUICK } from './http.ts';
 import { codeIn, type Mailbox, startMail, startPhones, wrongFor } from './mailbox.ts';
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import test from 'ava';
-import { deviceOf, fakeServer, until } from './server.ts';
+import { until } from '../env/until.ts';
+import { deviceOf, fakeServer } from './fake-server.ts';
 
 test('the client authorises by header, and by ticket after its upgrade was refused', async (t) => {
   const server = await fakeServer();

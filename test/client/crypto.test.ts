@@ -1,7 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { HpkeCrypto, type OpenRequest } from '../../client/index.ts';
-import { CONVERSATION } from './server.ts';
+import { CONVERSATION } from './fake-server.ts';
 
 const [anna, ben, carl] = await Promise.all([HpkeCrypto.generate(), HpkeCrypto.generate(), HpkeCrypto.generate()]);
 

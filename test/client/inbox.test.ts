@@ -1,6 +1,7 @@
 import test from 'ava';
 import { type Device, MemoryStore } from '../../client/index.ts';
-import { CONVERSATION, deviceOf, fakeServer, message, type Peer, until } from './server.ts';
+import { until } from '../env/until.ts';
+import { CONVERSATION, deviceOf, fakeServer, message, type Peer } from './fake-server.ts';
 
 const acks = (peer: Peer): unknown[] => peer.got.filter((c) => c.type === 'inbox.ack').map((c) => c.cursor);
 function collect(device: Device): string[] {

@@ -15,8 +15,8 @@ import {
 import type { KeyLogLink, KeyStock } from '../../shared/contract/http/keys.ts';
 import type { Device } from '../../shared/contract/objects.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { another, listen, person } from './people.ts';
-import { until } from './server.ts';
 
 let env: Env;
 let at: Addresses;

@@ -1,7 +1,8 @@
 import test from 'ava';
 import { MemoryStore } from '../../client/index.ts';
 import { webTransport } from '../../client/transports/web.ts';
-import { CONVERSATION, deviceOf, fakeServer, numbering, until } from './server.ts';
+import { until } from '../env/until.ts';
+import { CONVERSATION, deviceOf, fakeServer, numbering } from './fake-server.ts';
 
 const sent = (peer: { got: Record<string, unknown>[] }): unknown[] => peer.got.map((c) => c.payload).filter(Boolean);
 

@@ -3,7 +3,7 @@ import test from 'ava';
 import { findRefusal } from '../../client/refusal.ts';
 import type { Transport } from '../../client/transports/types.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
-import { deviceOf, fakeServer } from './server.ts';
+import { deviceOf, fakeServer } from './fake-server.ts';
 
 /** As in a browser: no headers, and no word of why a socket did not open. */
 function browserTransport(): Transport {

@@ -3,8 +3,8 @@ import test from 'ava';
 import { Device, webTransport } from '../../client/index.ts';
 import { openLook } from '../../demo/broker-view.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { another, listen, person, sealing } from './people.ts';
-import { until } from './server.ts';
 
 let env: Env;
 let at: Addresses;

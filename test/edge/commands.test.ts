@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Phone, Raw, until } from './devices.ts';
+import { account, another, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

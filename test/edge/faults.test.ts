@@ -6,7 +6,8 @@ import { consumer, inboxStream } from '../../nats/topology.ts';
 import type { Message } from '../../shared/contract/objects.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, numbered, Phone, Raw, until } from './devices.ts';
+import { account, another, close, numbered, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

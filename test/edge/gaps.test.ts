@@ -4,7 +4,8 @@ import test, { type ExecutionContext } from 'ava';
 import { inboxStream } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, numbered, Phone, Raw, until } from './devices.ts';
+import { account, another, close, numbered, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 /** A second in nanoseconds. */
 const SHORT_NS = 1_000_000_000;

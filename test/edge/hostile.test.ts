@@ -6,7 +6,8 @@ import { Connection as EdgeSession, type Socket } from '../../services/edge/conn
 import type { Edge } from '../../services/edge/edge.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw, until } from './devices.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

@@ -4,7 +4,8 @@ import test from 'ava';
 import { consumer, inboxStream, MARKS } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, Phone, until } from './devices.ts';
+import { account, another, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

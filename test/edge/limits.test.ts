@@ -6,7 +6,8 @@ import { CommandLimits } from '../../nats/command-limits.ts';
 import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Raw, until } from './devices.ts';
+import { account, another, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 const LIMIT = 80;
 const SHARE = LIMIT / 8;

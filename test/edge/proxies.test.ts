@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { openProxies } from '../../shared/proxies.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw, until } from './devices.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

@@ -2,7 +2,8 @@
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, numbered, Phone, until } from './devices.ts';
+import { account, another, close, numbered, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

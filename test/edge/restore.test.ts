@@ -6,7 +6,8 @@ import { beginGeneration, type CursorMap } from '../../nats/inbox/cursor-map.ts'
 import { encodeItem } from '../../nats/inbox/item.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { account, close, Phone, until } from './devices.ts';
+import { account, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 test.afterEach.always(() => env?.stop());

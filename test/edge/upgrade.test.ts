@@ -5,7 +5,8 @@ import { SignJWT } from 'jose';
 import type { Session } from '../../client/index.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
-import { account, another, Raw, until } from './devices.ts';
+import { account, another, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Started;

@@ -1,7 +1,7 @@
 /** Clients that misbehave or lose their network, poison in the streams, an inbox that is gone. */
 import test from 'ava';
 import { Stage } from '../../bench/faults/stage.ts';
-import { holds } from './perform.ts';
+import { holds } from './run-scenario.ts';
 
 let stage: Stage;
 test.before(async () => {

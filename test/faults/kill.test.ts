@@ -1,7 +1,7 @@
 /** Every service and both engines die or stand still under load; the clients' own logs are checked afterwards. */
 import test from 'ava';
 import { Stage } from '../../bench/faults/stage.ts';
-import { holds } from './perform.ts';
+import { holds } from './run-scenario.ts';
 
 let stage: Stage;
 test.before(async () => {

@@ -1,6 +1,6 @@
 /** The power cut of the broker's disk; and the checker, held against systems that are broken on purpose. */
 import test from 'ava';
-import { alone, found, holds } from './perform.ts';
+import { alone, found, holds } from './run-scenario.ts';
 
 test.serial('[M01] [M06] a power cut of the broker’s disk loses nothing that was acknowledged', (t) =>
   alone(t, 'power-cut', (stage) => holds(t, stage, 'power-cut')),

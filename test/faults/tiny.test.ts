@@ -2,7 +2,7 @@
 import test from 'ava';
 import { BOUNDS } from '../../bench/faults/bounds.ts';
 import { SERVICES, Stage } from '../../bench/faults/stage.ts';
-import { holds } from './perform.ts';
+import { holds } from './run-scenario.ts';
 
 const { settings, workers } = BOUNDS.tiny;
 let stage: Stage;

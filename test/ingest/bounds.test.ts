@@ -7,7 +7,7 @@ import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/people.ts';
+import { type Person, person, toPerson } from '../pipeline/inbox.ts';
 
 let env: Env;
 let gateway: Gateway;

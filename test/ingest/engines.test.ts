@@ -5,7 +5,8 @@ import { Gateway } from '../../nats/gateway.ts';
 import { consumer, INGRESS, LOG } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/people.ts';
+import { until } from '../env/until.ts';
+import { type Person, person, toPerson } from '../pipeline/inbox.ts';
 
 const BOUND = 10;
 let env: Env;
@@ -23,11 +24,6 @@ const refusal = (error: unknown): string => (error instanceof ApiError ? `${erro
 const send = (from: Person, to: Person): Promise<number | string> =>
   gateway.call(toPerson(from, to), '"x"').then(({ seq }) => seq, refusal);
 const pair = async (): Promise<[Person, Person]> => [await person(env), await person(env)];
-
-async function until(what: () => Promise<boolean>): Promise<void> {
-  while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
 test.serial(
   '[M01] while Postgres is down, cached people can send and the others get unavailable at once',
   async (t) => {

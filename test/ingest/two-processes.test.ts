@@ -5,7 +5,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { directConversationId, partitionOf } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/people.ts';
+import { type Person, person, toPerson } from '../pipeline/inbox.ts';
 
 const PARTITIONS = 4;
 let env: Env;

@@ -5,8 +5,9 @@ import type { Session } from '../../client/index.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { account, another, Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

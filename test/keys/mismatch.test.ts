@@ -6,8 +6,9 @@ import { checkDevices } from '../../services/ingest/envelopes.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { account, another, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

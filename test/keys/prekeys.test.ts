@@ -4,8 +4,9 @@ import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

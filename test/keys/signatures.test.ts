@@ -6,8 +6,9 @@ import { signedText } from '../../shared/contract/signed.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { listen, person } from '../client/people.ts';
-import { account, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;

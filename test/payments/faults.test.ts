@@ -3,10 +3,10 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { DEAD, subject } from '../../nats/topology.ts';
 import { QUICK } from '../api/http.ts';
-import { until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
-import { couple, events, id } from './parties.ts';
-import { change, SECRET, send } from './sender.ts';
+import { until } from '../env/until.ts';
+import { change, SECRET, send } from './fake-service.ts';
+import { couple, events, id } from './people.ts';
 
 let env: Env;
 let at: Addresses;

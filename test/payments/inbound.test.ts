@@ -7,7 +7,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { PAYMENTS } from '../../nats/topology.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
-import { change, now, SECRET, send, signature, type Tampering } from './sender.ts';
+import { change, now, SECRET, send, signature, type Tampering } from './fake-service.ts';
 
 let env: Env;
 let at: Started;

@@ -6,10 +6,11 @@ import { type PaymentEvent, rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { encodePayments } from '../../shared/pipeline/payments.ts';
 import { Api, type Got, QUICK } from '../api/http.ts';
-import { another, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { couple, events, id, Payee } from './parties.ts';
-import { change, SECRET, send } from './sender.ts';
+import { another } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { change, SECRET, send } from './fake-service.ts';
+import { couple, events, id, Payee } from './people.ts';
 
 let env: Env;
 let at: Addresses;

@@ -10,8 +10,8 @@ import { provision } from '../../nats/provision.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 /** Long enough for a worker without pauses to ask thousands of times. */
 const AWAY_MS = 3_000;

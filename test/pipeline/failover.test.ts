@@ -7,8 +7,8 @@ import { Gateway } from '../../nats/gateway.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
+import { items, person, toPerson } from './inbox.ts';
 import { type Loaded, load, ofMessages } from './load.ts';
-import { items, person, toPerson } from './people.ts';
 
 let env: Env;
 let gateway: Gateway;

@@ -8,7 +8,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type InboxItem, items as inboxOf, person as newPerson, type Person, toPerson } from './people.ts';
+import { type InboxItem, items as inboxOf, person as newPerson, type Person, toPerson } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;

@@ -6,7 +6,7 @@ import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { decodeCommands, type Reply } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { toPerson } from './people.ts';
+import { toPerson } from './inbox.ts';
 
 let env: Env;
 let nc: NatsConnection;

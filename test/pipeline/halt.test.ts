@@ -8,8 +8,8 @@ import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { EntryWriter, type LogMeta, type LogRecord, type PaymentRecord } from '../../shared/pipeline/entry.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 const metrics = createMetrics();
 let env: Env;

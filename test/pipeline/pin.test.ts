@@ -5,8 +5,8 @@ import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 const PIN_MS = 500;
 const WINDOW = 64;

@@ -3,7 +3,7 @@ import { Gateway } from '../../nats/gateway.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { items, type Person, person, toPerson } from './people.ts';
+import { items, type Person, person, toPerson } from './inbox.ts';
 
 /** Room for what is under way between a look at an inbox and what follows from it. */
 const QUOTA = 80;

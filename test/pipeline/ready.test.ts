@@ -7,9 +7,9 @@ import { LOG } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { person, toPerson } from './people.ts';
+import { until } from '../env/until.ts';
+import { person, toPerson } from './inbox.ts';
 
 const WORKERS = ['ingest', 'fanout', 'history', 'events', 'webhook', 'payments-webhook'] as const;
 

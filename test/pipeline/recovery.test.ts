@@ -9,10 +9,11 @@ import { readCheckpoint } from '../../services/fanout/checkpoints.ts';
 import { InboxRecovery } from '../../services/fanout/inbox-recovery.ts';
 import { directConversationId, partitionOf, shardOf } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
-import { account, close, Phone, until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
+import { account, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { items, person, toPerson } from './inbox.ts';
 import { forMs, type Loaded, load } from './load.ts';
-import { items, person, toPerson } from './people.ts';
 
 let env: Env;
 let gateway: Gateway;

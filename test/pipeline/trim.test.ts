@@ -9,9 +9,9 @@ import { Trimmer } from '../../services/history/trim.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from './people.ts';
+import { until } from '../env/until.ts';
+import { type Person, person, toPerson } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;

@@ -10,8 +10,8 @@ import { readConfig } from '../../shared/config/index.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import type { Service, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
 import { readyStatus } from '../env/start.ts';
+import { until } from '../env/until.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-refusals-'));
 chmodSync(root, 0o711);
@@ -30,7 +30,7 @@ test('[O01] npm start restarts a broker that refuses publishes, says so and cont
       BROKER_REFUSES_MS: '200',
       BROKER_RESTART_APART_MS: '0',
       REFUSED_FILE: file,
-      NODE_OPTIONS: `--import=${new URL('played/refused-ingest.ts', import.meta.url)}`,
+      NODE_OPTIONS: `--import=${new URL('fakes/refused-ingest.ts', import.meta.url)}`,
     },
     say: (line) => said.push(line),
     log: join(root, 'services.log'),

@@ -12,8 +12,9 @@ import { grantRoles, roleOf } from '../../shared/db/roles.ts';
 import type { ServiceName } from '../../shared/service.ts';
 import { QUICK } from '../api/http.ts';
 import { read } from '../docs/blocks.ts';
-import { account, close, Phone, until } from '../edge/devices.ts';
 import { type Env, inRole, startEnv } from '../env/index.ts';
+import { account, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 test.before(async () => {

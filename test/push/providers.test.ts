@@ -2,8 +2,9 @@
 import test from 'ava';
 import { openWebPush } from '../../services/push/webpush.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { type Phone, until } from '../edge/devices.ts';
-import { World } from './world.ts';
+import type { Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { World } from './system.ts';
 
 let world: World;
 test.before(async () => {

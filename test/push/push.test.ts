@@ -3,8 +3,9 @@ import test from 'ava';
 import fc from 'fast-check';
 import { next } from '../../services/push/handle.ts';
 import type { PushTarget } from '../../shared/contract/http/push.ts';
-import { another, Phone, Raw, until } from '../edge/devices.ts';
-import { World } from './world.ts';
+import { another, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { World } from './system.ts';
 
 let world: World;
 test.before(async () => {

@@ -9,7 +9,7 @@ import { checker } from '../../shared/contract/validate.ts';
 import { appendEvents } from '../../shared/db/outbox.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { MessageRecord } from '../../shared/pipeline/entry.ts';
-import { Phone } from '../edge/devices.ts';
+import { Phone } from '../env/people.ts';
 import { type Got, Receiver } from './receiver.ts';
 import { System } from './system.ts';
 

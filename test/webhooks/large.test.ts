@@ -7,8 +7,8 @@ import { EVENTS, subject } from '../../nats/topology.ts';
 import { derivedId, uuid7 } from '../../shared/ids.ts';
 import { EntryWriter } from '../../shared/pipeline/entry.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 const GROUPS = 30;
 const MEMBERS = 1_000;

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import test from 'ava';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { change, now, SECRET, send, signature } from '../payments/sender.ts';
+import { until } from '../env/until.ts';
+import { change, now, SECRET, send, signature } from '../payments/fake-service.ts';
 import { Receiver } from './receiver.ts';
 
 const logDir = mkdtempSync(join(tmpdir(), 'sealwire-logs-'));

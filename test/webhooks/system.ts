@@ -11,7 +11,7 @@ import { createMetrics } from '../../shared/metrics.ts';
 import type { Service, ServiceName } from '../../shared/service.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { PATIENCE_MS } from '../env/settle.ts';
+import { PATIENCE_MS } from '../env/until.ts';
 import { Receiver } from './receiver.ts';
 
 const WHERE = {

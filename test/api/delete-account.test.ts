@@ -6,8 +6,9 @@ import { consumer, inboxStream } from '../../nats/topology.ts';
 import { noRows, write } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
-import { Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;

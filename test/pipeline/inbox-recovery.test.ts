@@ -8,8 +8,8 @@ import { reachedIn, readCheckpoint, upTo } from '../../services/fanout/checkpoin
 import { InboxRecovery, type Start } from '../../services/fanout/inbox-recovery.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 test.before(async () => {

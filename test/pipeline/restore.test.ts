@@ -8,8 +8,8 @@ import { Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 const ENTRIES = 2_000;
 const TAKE_OVERS = 100;

@@ -9,8 +9,8 @@ import { startAll } from '../../services/local/process-tree.ts';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { hasPlain } from '../../shared/db/sealed-columns.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;
