@@ -1,6 +1,7 @@
 /** Creates the consumers of LOG that fanout, history and events share in all but their handlers. */
 import type { NatsConnection } from 'nats';
-import { decodeEntry, type LogRecord, unknownKind } from '../shared/pipeline/entry.ts';
+import { decodeEntry, type LogRecord } from '../shared/pipeline/entry.ts';
+import { unknownKind } from '../shared/pipeline/kinds.ts';
 import type { Context } from '../shared/service.ts';
 import { HaltRequired, PartitionConsumer } from './partition-consumer.ts';
 import type { PartitionConsumerOptions } from './partition-consumer-options.ts';
