@@ -1,4 +1,4 @@
-/** Ids and the two hashes that place them: a conversation on a partition, a user on a shard. */
+/** Makes ids, and hashes them: a conversation to its partition, a user to the shard of their inbox. */
 import { hash, randomFillSync } from 'node:crypto';
 
 const pool = Buffer.allocUnsafe(4096);
@@ -37,7 +37,7 @@ export function uuid7(now = Date.now()): string {
   return format(out);
 }
 
-/** The milliseconds inside a UUIDv7; NaN where the text is none. */
+/** @returns the milliseconds of a UUIDv7; NaN for another text. */
 export function uuid7Time(id: string): number {
   return id.length === 36 && id.charCodeAt(14) === 55
     ? Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
@@ -45,8 +45,9 @@ export function uuid7Time(id: string): number {
 }
 
 /**
- * The one direct conversation of two people, the same from either side and on every machine, so that two first
- * messages at once can't make two of them. A valid UUIDv7: time of the younger account, 74 bits of SHA-256 of the pair.
+ * Derives the id of the direct conversation of two people: the same from either side and on every machine, so that two first
+ * messages at the same time cannot make two conversations. A valid UUIDv7: time of the younger account, 74 bits of SHA-256 of
+ * the pair.
  */
 export function directConversationId(a: string, b: string): string {
   const [low, high] = a < b ? [a, b] : [b, a];
@@ -57,7 +58,7 @@ export function directConversationId(a: string, b: string): string {
   return format(out);
 }
 
-/** A valid UUIDv7 that follows from what it names: the same time and text give the same id, 74 bits of SHA-256. */
+/** Derives a valid UUIDv7 from a time and a text: the same input gives the same id, with 74 bits of SHA-256. */
 export function derivedId(ms: number, text: string): string {
   const out = hash('sha256', text, 'buffer');
   out.writeUIntBE(ms, 0, 6);
@@ -66,8 +67,8 @@ export function derivedId(ms: number, text: string): string {
   return format(out);
 }
 
-/** FNV-1a, 32 bits. Stable for ever: where data lies depends on it. */
-export function hash32(text: string): number {
+/** FNV-1a, 32 bits. It must never change: stored data lies where it points. */
+function hash32(text: string): number {
   let h = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
   return h >>> 0;
