@@ -6,7 +6,7 @@ let used = pool.length;
 let lastMs = 0;
 let counter = 0;
 
-function random(bytes: number): Buffer {
+function takeRandomBytes(bytes: number): Buffer {
   if (used + bytes > pool.length) {
     randomFillSync(pool);
     used = 0;
@@ -15,7 +15,7 @@ function random(bytes: number): Buffer {
   return pool.subarray(used - bytes, used);
 }
 
-function format(bytes: Buffer): string {
+function formatUuid(bytes: Buffer): string {
   const h = bytes.toString('hex', 0, 16);
   return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`;
 }
@@ -24,7 +24,7 @@ function format(bytes: Buffer): string {
 export function uuid7(now = Date.now()): string {
   if (now > lastMs) {
     lastMs = now;
-    counter = random(2).readUInt16BE() & 0x3ff;
+    counter = takeRandomBytes(2).readUInt16BE() & 0x3ff;
   } else if (++counter > 0xfff) {
     lastMs += 1;
     counter = 0;
@@ -32,9 +32,9 @@ export function uuid7(now = Date.now()): string {
   const out = Buffer.allocUnsafe(16);
   out.writeUIntBE(lastMs, 0, 6);
   out.writeUInt16BE(0x7000 | counter, 6);
-  random(8).copy(out, 8);
+  takeRandomBytes(8).copy(out, 8);
   out[8] = (out[8]! & 0x3f) | 0x80;
-  return format(out);
+  return formatUuid(out);
 }
 
 /** @returns the milliseconds of a UUIDv7; NaN for another text. */
@@ -55,7 +55,7 @@ export function directConversationId(a: string, b: string): string {
   out.writeUIntBE(Math.max(uuid7Time(a), uuid7Time(b)), 0, 6);
   out[6] = (out[6]! & 0x0f) | 0x70;
   out[8] = (out[8]! & 0x3f) | 0x80;
-  return format(out);
+  return formatUuid(out);
 }
 
 /** Derives a valid UUIDv7 from a time and a text: the same input gives the same id, with 74 bits of SHA-256. */
@@ -64,7 +64,7 @@ export function derivedId(ms: number, text: string): string {
   out.writeUIntBE(ms, 0, 6);
   out[6] = (out[6]! & 0x0f) | 0x70;
   out[8] = (out[8]! & 0x3f) | 0x80;
-  return format(out);
+  return formatUuid(out);
 }
 
 /** FNV-1a, 32 bits. It must never change: stored data lies where it points. */

@@ -24,7 +24,7 @@ const LOCAL = /^http:\/\/(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?$/;
 const MAX_LOGGED_LENGTH = 200;
 const MAX_LOGGED = 100;
 
-export function openOrigins(
+export function createOrigins(
   config: Terms,
   deprecated: DeprecatedSetting,
   log?: Pick<Logger, 'warn'>,

@@ -25,7 +25,10 @@ function parse(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
 }
 
 /** @throws when an entry of TRUSTED_PROXIES is neither a network nor an address. */
-export function openProxies({ TRUSTED_PROXIES }: Pick<Config, 'TRUSTED_PROXIES'>, anyPeer = false): ClientAddress {
+export function createClientAddressFinder(
+  { TRUSTED_PROXIES }: Pick<Config, 'TRUSTED_PROXIES'>,
+  anyPeer = false,
+): ClientAddress {
   const networks = TRUSTED_PROXIES.map((text): Network => {
     try {
       return isIP(text) ? [ipaddr.parse(text), isIP(text) === 4 ? 32 : 128] : ipaddr.parseCIDR(text);
