@@ -58,7 +58,7 @@ const DATABASE_COMMANDS: Record<string, DatabaseCommand> = {
     return done;
   },
   async suspend(db, _config, number) {
-    const ended = await db.transaction(async (query) => {
+    const ended = await db.transaction(async ({ query }) => {
       const id = await setSuspension(query, number, 'now()');
       return await endSessions(query, id, 'suspended');
     });

@@ -6,7 +6,7 @@ import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { watchRevocations } from '../../nats/revocations.ts';
 import { subject } from '../../nats/topology.ts';
-import { CLOSE } from '../../shared/contract/frames.ts';
+import { CLOSE } from '../../shared/contract/protocol.ts';
 import { openDatabase } from '../../shared/db/database.ts';
 import { hostInUrl } from '../../shared/host-in-url.ts';
 import { shardOf } from '../../shared/ids.ts';

@@ -2,7 +2,7 @@
 import * as uws from 'uWebSockets.js';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
+import { SUBPROTOCOL } from '../../shared/contract/protocol.ts';
 import { replyToClient } from '../../shared/ops.ts';
 import { createOrigins } from '../../shared/origins.ts';
 import { freePort } from '../../shared/ports.ts';

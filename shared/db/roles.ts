@@ -120,7 +120,7 @@ export async function grantRoles(config: Config): Promise<string[]> {
   const db = await openDatabase(config);
   try {
     const [{ name }] = (await db.query<{ name: string }>('select current_database() as name')) as [{ name: string }];
-    await db.transaction(async (query) => {
+    await db.transaction(async ({ query }) => {
       for (const statement of roleStatements(config.NATS_SECRET!, name)) await query(statement);
     });
     return SERVICE_NAMES.map(roleOf);

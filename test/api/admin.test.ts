@@ -20,27 +20,27 @@ test.after.always(() => env.stop());
 
 test('[A08] rotating the key logs nobody out: old tokens stay good, new ones are signed by the new key', async (t) => {
   const person = await api.register();
-  const before = (await api.ask('jwks')).data.keys;
+  const before = (await api.ask('auth.jwks')).data.keys;
   t.regex(await admin(['rotate-keys'], env.config), /new key/);
-  t.is((await api.ask('me', { token: person.access_token })).status, 200);
+  t.is((await api.ask('accounts.get', { token: person.access_token })).status, 200);
   const other = await env.spawn('api');
   const elsewhere = new Api(other.apiUrl);
-  const next = await elsewhere.ask('refresh', { body: { refresh_token: person.refresh_token } });
+  const next = await elsewhere.ask('auth.refresh', { body: { refresh_token: person.refresh_token } });
   const kid = (token: string) => JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()).kid as string;
   t.not(kid(next.data.access_token), kid(person.access_token));
-  const keys = (await elsewhere.ask('jwks')).data.keys.map((key) => key.kid);
+  const keys = (await elsewhere.ask('auth.jwks')).data.keys.map((key) => key.kid);
   t.true(keys.includes(before[0]!.kid) && keys.includes(kid(next.data.access_token)));
-  await until(async () => (await api.ask('me', { token: next.data.access_token })).status === 200);
+  await until(async () => (await api.ask('accounts.get', { token: next.data.access_token })).status === 200);
   await other.stop();
 });
 
 test('[A06] a suspended account is out and stays out until it is reinstated', async (t) => {
   const { user, access_token, refresh_token } = await api.register();
   t.is(await admin(['suspend', user.number], env.config), 'suspended; 1 sessions ended\n');
-  await until(async () => (await api.ask('me', { token: access_token })).status === 401);
-  t.is((await api.ask('refresh', { body: { refresh_token } })).status, 401);
+  await until(async () => (await api.ask('accounts.get', { token: access_token })).status === 401);
+  t.is((await api.ask('auth.refresh', { body: { refresh_token } })).status, 401);
   const login = () =>
-    api.ask('login', { body: { identifier: user.number, password: 'correct horse', device: { name: 'phone' } } });
+    api.ask('auth.login', { body: { identifier: user.number, password: 'correct horse', device: { name: 'phone' } } });
   t.is((await login()).error?.code, 'forbidden');
   await admin(['reinstate', user.number], env.config);
   t.is((await login()).status, 200);

@@ -6,8 +6,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import test from 'ava';
 import { Bodies } from '../../services/api/http/bodies.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import { CLIENT_FRAMES } from '../../shared/contract/frames.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import { CLIENT_FRAMES } from '../../shared/contract/frames/client.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { type Env, startEnv } from '../env/index.ts';
@@ -57,15 +57,15 @@ test('[A03] the token is checked before the body is read, and the connection is 
     t.regex(answer, /^HTTP\/1\.1 401 /, name);
     t.regex(answer, /connection: close/i, name);
   }
-  const payment = await answerToHead(ROUTES.paymentsWebhook, ['content-length: 30000']);
+  const payment = await answerToHead(ROUTES['payments.receive'], ['content-length: 30000']);
   t.regex(payment, /^HTTP\/1\.1 401 /, 'a payment event without a signature');
 });
 
 test('[A03] with a token only calls that need it may have a large body', async (t) => {
   const raw = `{"name":"${'x'.repeat(4_000)}"}`;
   const ask = { id: me.device.id, token: me.access_token, raw };
-  t.like((await api.ask('patchDevice', ask)).error, { code: 'too_large', details: { limit: 2_048 } });
-  t.is((await api.ask('putBackup', { token: me.access_token, body: { data: 'x'.repeat(20_000) } })).status, 200);
+  t.like((await api.ask('devices.update', ask)).error, { code: 'too_large', details: { limit: 2_048 } });
+  t.is((await api.ask('keys.backup.put', { token: me.access_token, body: { data: 'x'.repeat(20_000) } })).status, 200);
 });
 
 test('[A03] JSON that stands half a million levels deep is refused by its depth', async (t) => {
@@ -76,10 +76,12 @@ test('[A03] JSON that stands half a million levels deep is refused by its depth'
       `${'['.repeat(500_000)}"\\u0000"${']'.repeat(500_000)}`,
       `{"device":${'{"a":'.repeat(500_000)}"\\u0000"${'}'.repeat(500_001)}`,
     ]) {
-      const { status, error } = await one.ask('login', { raw });
+      const { status, error } = await one.ask('auth.login', { raw });
       t.like({ status, ...error }, { status: 400, code: 'invalid_request', details: { limit: 32 } });
     }
-    const brackets = await one.ask('login', { body: { identifier: '['.repeat(100), password: 'x"\\"[', device: {} } });
+    const brackets = await one.ask('auth.login', {
+      body: { identifier: '['.repeat(100), password: 'x"\\"[', device: {} },
+    });
     t.is(brackets.error?.code, 'unauthenticated', 'brackets in a text are no levels');
   } finally {
     await wide.stop();
@@ -89,16 +91,16 @@ test('[A03] JSON that stands half a million levels deep is refused by its depth'
 test('[A03] text that Postgres cannot hold is refused by the name of its field, over HTTP and on the socket', async (t) => {
   const device = { name: 'phone' };
   const bodies: [RouteName, string, object][] = [
-    ['login', 'identifier', { identifier: 'a\0', password: 'x', device }],
-    ['login', 'device.name', { identifier: 'a', password: 'x', device: { name: '\ud800' } }],
-    ['register', 'bio', { username: 'somebody', password: 'correct horse', bio: 'a\0b', device }],
-    ['create', 'name', { type: 'group', name: '\0', member_ids: [] }],
+    ['auth.login', 'identifier', { identifier: 'a\0', password: 'x', device }],
+    ['auth.login', 'device.name', { identifier: 'a', password: 'x', device: { name: '\ud800' } }],
+    ['auth.register', 'bio', { username: 'somebody', password: 'correct horse', bio: 'a\0b', device }],
+    ['conversations.create', 'name', { type: 'group', name: '\0', member_ids: [] }],
   ];
   for (const [name, field, body] of bodies) {
     const { error } = await api.ask(name, { token: me.access_token, body });
     t.like(error, { code: 'invalid_request', details: { field } }, `${name} ${field}`);
   }
-  const query = await api.ask('conversations', { token: me.access_token, query: { cursor: 'a\0' } });
+  const query = await api.ask('conversations.list', { token: me.access_token, query: { cursor: 'a\0' } });
   t.like(query.error, { code: 'invalid_request', details: { field: 'cursor' } });
   const media = { media_id: me.user.id, filename: 'a\0.txt' };
   const frame = { type: 'message.send', to: { user_id: me.user.id }, client_message_id: 'c', payload: 'x' };
@@ -126,7 +128,7 @@ test('[A03] a check stops at the first thing that is wrong', (t) => {
       },
     },
   );
-  const check = checker(ROUTES.send.body, 'body');
+  const check = checker(ROUTES['messages.send'].body, 'body');
   const error = t.throws(() => check({ client_message_id: 'x', envelopes: items }), { instanceOf: ApiError });
   t.is(error.message, 'body: envelopes.0.device_id is missing');
   t.true(looked <= 4, `${looked} of 10000 items were looked at`);

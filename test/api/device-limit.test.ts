@@ -13,7 +13,7 @@ test.after.always(() => env.stop());
 
 const password = 'correct horse';
 const login = (identifier: string, device: { id?: string; name?: string } = { name: 'another' }) =>
-  api.ask('login', { body: { identifier, password, device } });
+  api.ask('auth.login', { body: { identifier, password, device } });
 const count = async (user: string): Promise<number> =>
   (await env.db.query('select 1 from devices where user_id = $1 and deleted_at is null', [user])).length;
 
@@ -45,7 +45,7 @@ test('[A03] who has too many devices is told the longest unused one, and can log
   const again = await login(number, { id: second!.device.id });
   t.is(again.data.device.id, second!.device.id);
   t.is((await login(number, { id, name: 'of no known device' })).error?.code, 'conflict');
-  t.is((await api.ask('deleteDevice', { token: first.access_token, id: second!.device.id })).status, 200);
+  t.is((await api.ask('devices.delete', { token: first.access_token, id: second!.device.id })).status, 200);
   t.is((await login(number)).status, 200);
   t.is(await count(id), 3);
 });
@@ -53,9 +53,9 @@ test('[A03] who has too many devices is told the longest unused one, and can log
 test('[A04] a log-in by code is bound by it, too, and its code stays good for a device that is known', async (t) => {
   const email = 'many@example.org';
   const verify = (device: { id?: string; name?: string }) =>
-    api.ask('otpVerify', { body: { email, code: '123456', device } });
+    api.ask('auth.otp.verify', { body: { email, code: '123456', device } });
   const enter = async (device: { id?: string; name?: string }) => {
-    await api.ask('otpRequest', { body: { email } });
+    await api.ask('auth.otp.request', { body: { email } });
     return await verify(device);
   };
   for (const status of [201, 200, 200]) t.is((await enter({ name: 'new' })).status, status);

@@ -71,7 +71,7 @@ test('[A01] identifiers that look alike, hide something or mean something else a
   ];
   for (const [kind, ...texts] of none)
     for (const text of texts) {
-      const { error } = await api.ask('register', { body: { [kind]: text, password, device } });
+      const { error } = await api.ask('auth.register', { body: { [kind]: text, password, device } });
       t.is(error?.code, 'invalid_request', JSON.stringify(text));
       t.deepEqual(error?.details, { field: kind });
     }

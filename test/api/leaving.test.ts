@@ -3,8 +3,8 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { consumer, inboxStream } from '../../nats/topology.ts';
-import { noRows, write } from '../../services/history/store.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import { emptyRows, writeRows } from '../../services/history/store.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
@@ -22,7 +22,7 @@ test.after.always(() => env.stop());
 
 const password = 'correct horse';
 const login = (identifier: string, pw: string) =>
-  api.ask('login', { body: { identifier, password: pw, device: { name: 'tablet' } } });
+  api.ask('auth.login', { body: { identifier, password: pw, device: { name: 'tablet' } } });
 const session = (who: LoggedIn): Session => new Session({ api: api.url, ...who });
 
 test('[A11] a new password wants the old one, and ends all other sessions', async (t) => {
@@ -30,13 +30,13 @@ test('[A11] a new password wants the old one, and ends all other sessions', asyn
   const tablet = (await login(me.user.number, password)).data;
   const socket = await Raw.open(at, session(tablet));
   const change = (old_password: string, new_password = 'battery staple') =>
-    api.ask('changePassword', { token: me.access_token, body: { old_password, new_password } });
+    api.ask('accounts.changePassword', { token: me.access_token, body: { old_password, new_password } });
   t.is((await change('wrong horse')).error?.code, 'forbidden');
   t.is((await change(password, 'short')).error?.code, 'invalid_request');
   t.is((await change(password)).data.revoked, 1);
   t.is(await socket.closed(), 4401);
-  t.is((await api.ask('me', { token: tablet.access_token })).status, 401);
-  t.is((await api.ask('refresh', { body: { refresh_token: me.refresh_token } })).status, 200);
+  t.is((await api.ask('accounts.get', { token: tablet.access_token })).status, 401);
+  t.is((await api.ask('auth.refresh', { body: { refresh_token: me.refresh_token } })).status, 200);
   t.is((await login(me.user.number, password)).error?.code, 'unauthenticated');
   t.is((await login(me.user.number, 'battery staple')).status, 200);
 });
@@ -45,7 +45,7 @@ test('[A11] of a hundred changes at once one wins, or a lock ends the guessing',
   const me = await api.register();
   const all = await Promise.all(
     Array.from({ length: 100 }, (_, i) =>
-      api.ask('changePassword', {
+      api.ask('accounts.changePassword', {
         token: me.access_token,
         body: { old_password: password, new_password: `battery staple ${i}` },
       }),
@@ -61,12 +61,12 @@ test('[A11] of a hundred changes at once one wins, or a lock ends the guessing',
 
 test('[A11] who came in by a code sets a first password without an old one', async (t) => {
   const email = 'first.password@example.org';
-  await api.ask('otpRequest', { body: { email } });
-  const { data } = await api.ask('otpVerify', { body: { email, code: '123456', device: { name: 'phone' } } });
+  await api.ask('auth.otp.request', { body: { email } });
+  const { data } = await api.ask('auth.otp.verify', { body: { email, code: '123456', device: { name: 'phone' } } });
   const body = { new_password: 'battery staple' };
-  t.is((await api.ask('changePassword', { token: data.access_token, body })).status, 200);
+  t.is((await api.ask('accounts.changePassword', { token: data.access_token, body })).status, 200);
   t.is((await login(email, 'battery staple')).status, 200);
-  t.is((await api.ask('changePassword', { token: data.access_token, body })).error?.code, 'forbidden');
+  t.is((await api.ask('accounts.changePassword', { token: data.access_token, body })).error?.code, 'forbidden');
 });
 
 test('[A11] deleting the account takes devices, inbox, keys and names at once and the contents of its messages', async (t) => {
@@ -95,32 +95,36 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
   t.true((await waiting()) > 0);
   const token = me.access_token;
   const push = { provider: 'unifiedpush' as const, endpoint: 'https://push.example.org/leaver' };
-  t.is((await api.ask('putPush', { id: me.device.id, token, body: push })).status, 200);
-  t.is((await api.ask('putBackup', { token, body: { data: 'c2VhbGVk' } })).status, 200);
+  t.is((await api.ask('push.targets.put', { id: me.device.id, token, body: push })).status, 200);
+  t.is((await api.ask('keys.backup.put', { token, body: { data: 'c2VhbGVk' } })).status, 200);
   t.true(
-    (await api.ask('attachPayment', { id: conversation_id, token, body: { request_id: 'leaver-owes' } })).status < 300,
+    (await api.ask('payments.attach', { id: conversation_id, token, body: { request_id: 'leaver-owes' } })).status <
+      300,
   );
   const socket = await Raw.open(at, session(me));
 
   t.is(
-    (await api.ask('deleteMe', { token: me.access_token, body: { password: 'wrong horse' } })).error?.code,
+    (await api.ask('accounts.delete', { token: me.access_token, body: { password: 'wrong horse' } })).error?.code,
     'forbidden',
   );
-  t.is((await api.ask('deleteMe', { token: me.access_token, body: {} })).error?.code, 'forbidden');
-  t.is((await api.ask('deleteMe', { token: me.access_token, body: { password } })).status, 200);
+  t.is((await api.ask('accounts.delete', { token: me.access_token, body: {} })).error?.code, 'forbidden');
+  t.is((await api.ask('accounts.delete', { token: me.access_token, body: { password } })).status, 200);
   t.is(await socket.closed(), 4401);
-  t.is((await api.ask('me', { token: me.access_token })).status, 401);
-  t.is((await api.ask('refresh', { body: { refresh_token: me.refresh_token } })).status, 401);
+  t.is((await api.ask('accounts.get', { token: me.access_token })).status, 401);
+  t.is((await api.ask('auth.refresh', { body: { refresh_token: me.refresh_token } })).status, 401);
   for (const identifier of ['leaver', names.email, me.user.number])
     t.is((await login(identifier, password)).error?.code, 'unauthenticated');
-  t.is((await api.ask('devices', { id: me.user.id, token: friend.access_token })).error?.code, 'not_found');
-  const direct = await api.ask('direct', { token: friend.access_token, body: { number: me.user.number } });
+  t.is((await api.ask('devices.listOfUser', { id: me.user.id, token: friend.access_token })).error?.code, 'not_found');
+  const direct = await api.ask('conversations.createDirect', {
+    token: friend.access_token,
+    body: { number: me.user.number },
+  });
   t.is(direct.error?.code, 'not_found');
 
   await until(async () => (await waiting()) === 0 && !(await durable()));
   const history = async () => {
     const query = { after_seq: 0 };
-    const { data } = await api.ask('history', { id: conversation_id, token: friend.access_token, query });
+    const { data } = await api.ask('messages.list', { id: conversation_id, token: friend.access_token, query });
     return 'items' in data ? data.items : [];
   };
   await until(async () => (await history()).some(({ deleted_at }) => deleted_at));
@@ -150,7 +154,7 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
     [me.user.id, me.device.id],
   );
   t.deepEqual(left, []);
-  const paid = await api.ask('payments', { id: conversation_id, token: friend.access_token });
+  const paid = await api.ask('payments.list', { id: conversation_id, token: friend.access_token });
   t.deepEqual(
     paid.data.items.map(({ request_id }) => request_id),
     ['leaver-owes'],
@@ -163,9 +167,12 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
 test('[A11] what could not be erased at once is erased after a restart', async (t) => {
   const me = await api.register();
   const friend = await api.register();
-  const sent = await api.ask('direct', { token: me.access_token, body: { user_id: friend.user.id } });
+  const sent = await api.ask('conversations.createDirect', {
+    token: me.access_token,
+    body: { user_id: friend.user.id },
+  });
   const body = { client_message_id: 'last-words', payload: 'c2VhbGVk' };
-  await api.ask('send', { id: sent.data.id, token: me.access_token, body });
+  await api.ask('messages.send', { id: sent.data.id, token: me.access_token, body });
   await env.settle();
   // As if the process had been killed between the two.
   await env.db.query('update users set deleted_at = now() where id = $1', [me.user.id]);
@@ -178,7 +185,7 @@ test('[A11] what could not be erased at once is erased after a restart', async (
 
 test('[A11] what a call under way left behind the deletion goes too, and at the end the key log', async (t) => {
   const me = await api.register({ keys: { identity_key: 'S0VZ' } });
-  await api.ask('deleteMe', { token: me.access_token, body: { password } });
+  await api.ask('accounts.delete', { token: me.access_token, body: { password } });
   const links = () => env.db.query('select told_at from key_log where user_id = $1', [me.user.id]);
   await until(async () => (await links()).every(({ told_at }) => told_at));
   t.is((await links()).length, 2);
@@ -209,8 +216,11 @@ test('[A11] what a call under way left behind the deletion goes too, and at the 
 test('[A11] messages that history writes long after the deletion are erased all the same', async (t) => {
   const me = await api.register();
   const friend = await api.register();
-  const { data } = await api.ask('direct', { token: me.access_token, body: { user_id: friend.user.id } });
-  await api.ask('deleteMe', { token: me.access_token, body: { password } });
+  const { data } = await api.ask('conversations.createDirect', {
+    token: me.access_token,
+    body: { user_id: friend.user.id },
+  });
+  await api.ask('accounts.delete', { token: me.access_token, body: { password } });
   await env.db.query(`update users set deleted_at = now() - interval '1 hour', erased_at = now() where id = $1`, [
     me.user.id,
   ]);
@@ -223,8 +233,8 @@ test('[A11] messages that history writes long after the deletion are erased all 
     device_id: me.device.id,
   } as const;
   const meta = { ...about, id: uuid7(), client_message_id: 'late', at: Date.now() - 3_700_000, gateway: '', tag: 0 };
-  const rows = { ...noRows(), messages: [{ meta, body: Buffer.from('"c2VhbGVk"') }] };
-  await write(env.db, 99, { entry_seq: 0, stream: '' }, { entry_seq: 1, stream: '' }, rows);
+  const rows = { ...emptyRows(), messages: [{ meta, body: Buffer.from('"c2VhbGVk"') }] };
+  await writeRows(env.db, 99, { entry_seq: 0, stream: '' }, { entry_seq: 1, stream: '' }, rows);
   const other = await env.spawn('api');
   const left = () => env.db.query('select 1 from messages where sender_id = $1 and deleted_at is null', [me.user.id]);
   await until(async () => (await left()).length === 0);

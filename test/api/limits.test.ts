@@ -19,7 +19,7 @@ test.after.always(() => env.stop());
 
 const password = 'correct horse';
 const login = (identifier: string, pw: string, ip = '192.0.2.1', on = api) =>
-  on.ask('login', {
+  on.ask('auth.login', {
     body: { identifier, password: pw, device: { name: 'phone' } },
     headers: { 'x-forwarded-for': `203.0.113.9, ${ip}` },
   });
@@ -79,7 +79,7 @@ test('[A10] wrong passwords from everywhere lock nobody out where that person ha
   t.is((await login(user.number, password, cafe)).error?.code, 'rate_limited', 'an address that is not known');
   t.is((await login(user.number, password, home)).status, 200, 'the address of before');
   const onDevice = (pw: string, ip: string, identifier = user.number) =>
-    api.ask('login', {
+    api.ask('auth.login', {
       body: { identifier, password: pw, device: { id: data.device.id } },
       headers: { 'x-forwarded-for': ip },
     });
@@ -130,7 +130,7 @@ test('[A10] neighbours in one IPv6 network count as one, and a client cannot cho
   await times(10, (i) => login(user.number, 'wrong', `2001:db8:1:2::${i}`));
   t.is((await login(user.number, password, '2001:db8:1:2:ffff::1')).error?.code, 'rate_limited');
   t.is((await login(user.number, password, '2001:db8:1:3::1')).status, 200);
-  const mine = await api.ask('login', {
+  const mine = await api.ask('auth.login', {
     body: { identifier: user.number, password, device: { name: 'phone' } },
     headers: { 'x-forwarded-for': '8.8.8.8, 2001:db8:1:2::77' },
   });
@@ -171,7 +171,7 @@ test('[A10] a limit that has run out is over after its window', async (t) => {
 
 test('[A10] look-ups of people by number, phone or email have a budget, over HTTP and the socket alike', async (t) => {
   const me = await api.register();
-  const ask = (body: object) => api.ask('direct', { token: me.access_token, body });
+  const ask = (body: object) => api.ask('conversations.createDirect', { token: me.access_token, body });
   const guesses = await times(10, (i) => ask({ number: String(20_000_000 + i) }));
   t.deepEqual(codes(guesses), { not_found: 5, rate_limited: 5 });
   t.is((await ask({ phone: '+15550100999' })).error?.code, 'rate_limited');

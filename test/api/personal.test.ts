@@ -46,14 +46,14 @@ const contains = (all: string, text: string): boolean =>
   all.includes(text) || all.includes(Buffer.from(text).toString('hex'));
 
 test.serial('[A09] phone, email, name and birthdate stand in no table; all of them are found and shown', async (t) => {
-  const { data } = await api.ask('register', { body: { ...secret, password, device } });
+  const { data } = await api.ask('auth.register', { body: { ...secret, password, device } });
   t.like(data.user, { name: secret.name, birthdate: secret.birthdate, username: secret.username });
   const all = await dump();
   for (const field of ['phone', 'email', 'name', 'birthdate'] as const) t.false(contains(all, secret[field]), field);
   t.false(contains(all, password));
   t.true(contains(all, secret.username), 'the dump is one of what is there');
   for (const identifier of [secret.phone, secret.email, secret.username])
-    t.is((await api.ask('login', { body: { identifier, password, device } })).data.user.id, data.user.id);
+    t.is((await api.ask('auth.login', { body: { identifier, password, device } })).data.user.id, data.user.id);
 });
 
 test.serial('[A09] a sealed field can be opened only where it belongs, and not when it was changed', (t) => {
@@ -83,7 +83,7 @@ test.serial('[A09] keys that are missing, short or used for both purposes are re
 test.serial('[A09] after a change of keys the command seals all anew, and the old keys can go', async (t) => {
   const many = await Promise.all(
     Array.from({ length: 20 }, (_, i) =>
-      api.ask('register', { body: { email: `moved${i}@example.org`, name: `Name ${i}`, password, device } }),
+      api.ask('auth.register', { body: { email: `moved${i}@example.org`, name: `Name ${i}`, password, device } }),
     ),
   );
   const both: Config = {
@@ -100,14 +100,15 @@ test.serial('[A09] after a change of keys the command seals all anew, and the ol
   // With both keys everything works before the command has run.
   const between = await env.spawn('api', both);
   const login = (url: string) =>
-    new Api(url).ask('login', { body: { identifier: 'moved7@example.org', password, device } });
+    new Api(url).ask('auth.login', { body: { identifier: 'moved7@example.org', password, device } });
   t.is((await login(between.apiUrl)).data.user.name, 'Name 7');
   // A code asked for before the change is replaced by one asked for after it.
   const to = { email: 'moved9@example.org' };
-  for (const url of [api.url, between.apiUrl]) t.is((await new Api(url).ask('otpRequest', { body: to })).status, 202);
-  const entered = await new Api(between.apiUrl).ask('otpVerify', { body: { ...to, code: '123456', device } });
+  for (const url of [api.url, between.apiUrl])
+    t.is((await new Api(url).ask('auth.otp.request', { body: to })).status, 202);
+  const entered = await new Api(between.apiUrl).ask('auth.otp.verify', { body: { ...to, code: '123456', device } });
   t.is(entered.status, 200, entered.error?.message);
-  const taken = await new Api(between.apiUrl).ask('register', {
+  const taken = await new Api(between.apiUrl).ask('auth.register', {
     body: { email: 'moved8@example.org', password, device },
   });
   t.is(taken.error?.code, 'conflict');
@@ -135,7 +136,7 @@ test.serial(
     const apis = [new Api(first.apiUrl), new Api(second.apiUrl)];
     for (let i = 0; i < 5; i++) {
       const body = { email: `wanted${i}@example.org`, password, device };
-      const all = await Promise.all(Array.from({ length: 100 }, (_, n) => apis[n % 2]!.ask('register', { body })));
+      const all = await Promise.all(Array.from({ length: 100 }, (_, n) => apis[n % 2]!.ask('auth.register', { body })));
       t.is(all.filter(({ status }) => status === 201).length, 1);
       t.true(all.every(({ status, error }) => status === 201 || error!.code === 'conflict'));
     }
@@ -152,7 +153,7 @@ test.serial('[A09] a log-in hashes the password anew when the parameters have ch
   t.regex(await stored(), /m=64,t=1,p=1\$/);
   const stronger = await env.spawn('api', { ARGON2_MEMORY_KIB: 128, ARGON2_PASSES: 2 });
   const login = (pw: string) =>
-    new Api(stronger.apiUrl).ask('login', { body: { identifier: person.user.number, password: pw, device } });
+    new Api(stronger.apiUrl).ask('auth.login', { body: { identifier: person.user.number, password: pw, device } });
   t.is((await login('wrong horse')).status, 401);
   t.regex(await stored(), /m=64,t=1,p=1\$/);
   t.is((await login(password)).status, 200);
@@ -183,7 +184,9 @@ test.serial(
 );
 
 test.serial('[A09] rows of a version that kept them in the clear are sealed when the api starts', async (t) => {
-  const { data } = await api.ask('register', { body: { email: 'plain@example.org', name: 'X', password, device } });
+  const { data } = await api.ask('auth.register', {
+    body: { email: 'plain@example.org', name: 'X', password, device },
+  });
   await env.db.query(
     `update users set name = 'Plain Name', birthdate = '1999-12-31', name_sealed = null where id = $1`,
     [data.user.id],
@@ -194,7 +197,7 @@ test.serial('[A09] rows of a version that kept them in the clear are sealed when
   );
   const other = await env.spawn('api');
   await until(async () => !(await hasPlain(env.db)));
-  const login = await new Api(other.apiUrl).ask('login', {
+  const login = await new Api(other.apiUrl).ask('auth.login', {
     body: { identifier: 'plain@example.org', password, device },
   });
   t.like(login.data.user, { id: data.user.id, name: 'Plain Name', birthdate: '1999-12-31' });

@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import test from 'ava';
 import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -44,12 +44,15 @@ test('[A03] strange texts in every field of a valid body never make a 500', asyn
   await fc.assert(
     fc.asyncProperty(text, text, text, async (a, b, c) => {
       const bodies: [RouteName, unknown][] = [
-        ['register', { username: a, email: b, password: `${c}12345678`, name: b, device: { name: c, platform: a } }],
-        ['login', { identifier: a, password: b, device: { name: c } }],
-        ['refresh', { refresh_token: a }],
-        ['putKeys', { identity_key: b }],
-        ['direct', { email: a }],
-        ['direct', { phone: b }],
+        [
+          'auth.register',
+          { username: a, email: b, password: `${c}12345678`, name: b, device: { name: c, platform: a } },
+        ],
+        ['auth.login', { identifier: a, password: b, device: { name: c } }],
+        ['auth.refresh', { refresh_token: a }],
+        ['keys.publish', { identity_key: b }],
+        ['conversations.createDirect', { email: a }],
+        ['conversations.createDirect', { phone: b }],
       ];
       for (const [name, body] of bodies) {
         const got = await api.ask(name, { token: me.access_token, body });
@@ -99,7 +102,7 @@ test('[A01] not JSON, not UTF-8, another type, another encoding and too much are
     [{ raw: '{"password":"\\u0000"}' }, 'invalid_request'],
   ];
   for (const [ask, code] of cases)
-    t.is((await api.ask('register', ask)).error?.code, code as never, JSON.stringify(ask).slice(0, 80));
+    t.is((await api.ask('auth.register', ask)).error?.code, code as never, JSON.stringify(ask).slice(0, 80));
 });
 
 test('[A01] a body without a length is cut off at the limit', async (t) => {
@@ -126,9 +129,9 @@ test('[A01] unknown addresses, methods and query fields are told', async (t) => 
     const { error } = (await response.json()) as { error?: { code: string } };
     if (path !== '/v1/../health') t.is(error?.code, 'not_found', path);
   }
-  const { error } = await api.ask('me', { token: me.access_token, query: { verbose: 1 } });
+  const { error } = await api.ask('accounts.get', { token: me.access_token, query: { verbose: 1 } });
   t.is(error?.message, 'query: verbose is not a known field');
-  t.is((await api.ask('conversation', { id: 'abc', token: me.access_token })).error?.code, 'invalid_request');
+  t.is((await api.ask('conversations.get', { id: 'abc', token: me.access_token })).error?.code, 'invalid_request');
 });
 
 test('[A01] browsers: only listed origins are let in, and every reply forbids sniffing and caching', async (t) => {
@@ -138,7 +141,10 @@ test('[A01] browsers: only listed origins are let in, and every reply forbids sn
   t.is(let_in.status, 204);
   t.is(let_in.headers.get('access-control-allow-origin'), 'https://app.example');
   t.is((await preflight('https://evil.example')).headers.get('access-control-allow-origin'), null);
-  const { headers } = await api.ask('me', { token: me.access_token, headers: { 'x-request-id': 'abcdefgh-1' } });
+  const { headers } = await api.ask('accounts.get', {
+    token: me.access_token,
+    headers: { 'x-request-id': 'abcdefgh-1' },
+  });
   t.is(headers.get('x-request-id'), 'abcdefgh-1');
   t.is(headers.get('x-content-type-options'), 'nosniff');
   t.is(headers.get('cache-control'), 'no-store');
@@ -149,12 +155,13 @@ test('[A03] register, log-in and refresh share a limit per address', async (t) =
   try {
     const one = new Api((await strict.start('api')).apiUrl);
     const codes: (string | undefined)[] = [];
-    for (let i = 0; i < 5; i++) codes.push((await one.ask('refresh', { body: { refresh_token: 'x' } })).error?.code);
+    for (let i = 0; i < 5; i++)
+      codes.push((await one.ask('auth.refresh', { body: { refresh_token: 'x' } })).error?.code);
     t.deepEqual(codes, ['unauthenticated', 'unauthenticated', 'unauthenticated', 'rate_limited', 'rate_limited']);
-    const refused = await one.ask('login', { body: { identifier: 'x', password: 'y', device: {} } });
+    const refused = await one.ask('auth.login', { body: { identifier: 'x', password: 'y', device: {} } });
     t.true(refused.error!.retry_after_ms! > 0 && refused.error!.retry_after_ms! <= 3_600_000);
     t.is(Number(refused.headers.get('retry-after')), Math.ceil(refused.error!.retry_after_ms! / 1000));
-    t.is((await one.ask('ping')).status, 200);
+    t.is((await one.ask('server.ping')).status, 200);
   } finally {
     await strict.stop();
   }
@@ -165,10 +172,10 @@ test.serial(
   async (t) => {
     const { postgres } = env;
     await postgres.kill9();
-    const away = await api.ask('login', { body: { identifier: 'is_someone', password: 'y', device: {} } });
+    const away = await api.ask('auth.login', { body: { identifier: 'is_someone', password: 'y', device: {} } });
     t.is(away.error?.code, 'unavailable');
     t.is(away.error?.retry_after_ms, 1_000);
     await postgres.restart();
-    t.is((await api.ask('me', { token: me.access_token })).status, 200);
+    t.is((await api.ask('accounts.get', { token: me.access_token })).status, 200);
   },
 );

@@ -12,7 +12,7 @@ import {
 import { renewSigningKey, rotateSigningKey } from '../../shared/auth/signing-keys.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 
@@ -26,7 +26,7 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const refresh = (refresh_token: string) => api.ask('refresh', { body: { refresh_token } });
+const refresh = (refresh_token: string) => api.ask('auth.refresh', { body: { refresh_token } });
 const later = (session_of: LoggedIn, seconds: number) =>
   env.db.query(
     `update refresh_tokens r set used_at = used_at - make_interval(secs => $2)
@@ -38,7 +38,7 @@ test('[A05] refreshing rotates: a new pair, and the old token shown later ends t
   const person = await api.register();
   const second = await refresh(person.refresh_token);
   t.is(second.status, 200);
-  t.is((await api.ask('me', { token: second.data.access_token })).status, 200);
+  t.is((await api.ask('accounts.get', { token: second.data.access_token })).status, 200);
   const third = await refresh(second.data.refresh_token);
   await later(person, REFRESH_RETRY_SEC + 1);
   t.is((await refresh(person.refresh_token)).error?.code, 'unauthenticated');
@@ -87,14 +87,14 @@ test('[A05] unknown, expired and revoked refresh tokens are refused; none is sto
 // These three one after the other, before all else: a rotation changes what is published.
 test.serial('[A08] tokens verify with the published JWKS and PEM', async (t) => {
   const { access_token, user, device } = await api.register();
-  const { keys } = (await api.ask('jwks')).data;
+  const { keys } = (await api.ask('auth.jwks')).data;
   t.is(JSON.stringify(keys).includes('"d"'), false, 'a private key is published');
   const options = { issuer: 'sealwire', audience: 'sealwire', typ: 'at+jwt', algorithms: ['EdDSA'] };
   const by = await jwtVerify(access_token, await importJWK(keys[0] as JWK, 'EdDSA'), options);
   t.is(by.payload.sub, user.id);
   t.is(by.payload.did, device.id);
   t.is(by.payload.exp! - by.payload.iat!, 15 * 60);
-  const { public_key } = (await api.ask('publicKey')).data;
+  const { public_key } = (await api.ask('auth.publicKey')).data;
   await t.notThrowsAsync(jwtVerify(access_token, await importSPKI(public_key, 'EdDSA'), options));
 });
 
@@ -111,7 +111,7 @@ test.serial('[A08] after a key rotation old tokens go on, and other processes ve
   await t.notThrowsAsync(verifier.verify(access_token));
   // Nor does a process that looked before the rotation, and signs with the old key yet, keep the new one from others.
   const { kid } = decodeProtectedHeader(access_token);
-  t.true((await api.ask('jwks')).data.keys.some((one) => one.kid === kid));
+  t.true((await api.ask('auth.jwks')).data.keys.some((one) => one.kid === kid));
 });
 
 test.serial(
@@ -166,7 +166,7 @@ test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens a
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const good = await jwt().sign(own);
   const [head, body, signature] = good.split('.') as [string, string, string];
-  t.is((await api.ask('me', { token: good })).status, 200);
+  t.is((await api.ask('accounts.get', { token: good })).status, 200);
 
   const hmacKey = Buffer.from(
     JSON.stringify(await exportJWK(await importJWK(row!.public_jwk, 'EdDSA', { extractable: true }))),
@@ -190,12 +190,12 @@ test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens a
     'no token at all': 'x',
   };
   for (const [what, token] of Object.entries(bad)) {
-    const { error } = await api.ask('me', { token });
+    const { error } = await api.ask('accounts.get', { token });
     t.is(error?.code, 'unauthenticated', what);
   }
   const expired = await jwt({}, { exp: '-1s' }).sign(own);
-  t.is((await api.ask('me', { token: expired })).error?.code, 'token_expired');
-  const none = await api.ask('me');
+  t.is((await api.ask('accounts.get', { token: expired })).error?.code, 'token_expired');
+  const none = await api.ask('accounts.get');
   t.is(none.error?.code, 'unauthenticated');
   t.is(none.headers.get('www-authenticate'), 'Bearer');
 });
@@ -225,7 +225,8 @@ test('[A08] a remembered verification ends with the token', async (t) => {
 test('[A13] a ticket is good once, for a short time, and not for an ended session', async (t) => {
   const person = await api.register();
   const other = await api.register();
-  const ask = async ({ access_token }: LoggedIn) => (await api.ask('ticket', { token: access_token })).data.ticket;
+  const ask = async ({ access_token }: LoggedIn) =>
+    (await api.ask('auth.tickets.create', { token: access_token })).data.ticket;
   const tokens = openTokens(env.db, env.config);
   const [a, b] = [await ask(person), await ask(other)];
   const [one, none, two, twice] = await tokens.takeTickets([a, 'made-up', b, a]);
@@ -248,7 +249,7 @@ test('[A13] a ticket is good once, for a short time, and not for an ended sessio
 
 test('[A13] a hundred takers of one ticket at once: one gets in', async (t) => {
   const { access_token } = await api.register();
-  const { ticket } = (await api.ask('ticket', { token: access_token })).data;
+  const { ticket } = (await api.ask('auth.tickets.create', { token: access_token })).data;
   const tokens = openTokens(env.db, env.config);
   const all = await Promise.all(Array.from({ length: 100 }, () => tokens.takeTickets([ticket])));
   t.is(all.filter(([identity]) => identity).length, 1);

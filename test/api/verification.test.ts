@@ -34,15 +34,15 @@ const password = 'correct horse';
 const device = { name: 'phone', platform: 'ios' };
 /** With verification on, what comes back is no log-in yet. */
 const register = async (
-  more: Partial<BodyOf<'register'>>,
+  more: Partial<BodyOf<'auth.register'>>,
   on = api,
 ): Promise<Got<{ user_id: string; status: string }>> =>
-  (await on.ask('register', { body: { password, device, ...more } })) as unknown as Got<{
+  (await on.ask('auth.register', { body: { password, device, ...more } })) as unknown as Got<{
     user_id: string;
     status: string;
   }>;
-const verify = (user_id: string, code: string, on = api) => on.ask('verify', { body: { user_id, code } });
-const login = (identifier: string, on = api) => on.ask('login', { body: { identifier, password, device } });
+const verify = (user_id: string, code: string, on = api) => on.ask('auth.verify', { body: { user_id, code } });
+const login = (identifier: string, on = api) => on.ask('auth.login', { body: { identifier, password, device } });
 
 test('[A02] an account cannot be used until the code that came by mail is entered', async (t) => {
   const { status, data } = await register({ email: 'Ada@Example.org', name: 'Ada', keys: { identity_key: 'S0VZ' } });
@@ -97,8 +97,8 @@ test('[A02] a stranger who registers the address as well gets nothing by the cod
   t.is((await verify(owner.data.user_id, first)).status, 201);
   t.is((await verify(stranger.data.user_id, first)).error?.code, 'code_invalid');
   const body = { identifier: 'mine@example.org', device };
-  t.is((await api.ask('login', { body: { ...body, password: 'a stranger chose this' } })).status, 401);
-  t.is((await api.ask('login', { body: { ...body, password: 'the owner chose this' } })).status, 200);
+  t.is((await api.ask('auth.login', { body: { ...body, password: 'a stranger chose this' } })).status, 401);
+  t.is((await api.ask('auth.login', { body: { ...body, password: 'the owner chose this' } })).status, 200);
 });
 
 test('[A02] [A10] registering an address that has an account looks the same; its owner is told by mail', async (t) => {
@@ -131,7 +131,7 @@ test('[A02] what cannot be proved is refused, a taken username is told', async (
     field: 'username',
   });
   for (const body of [{ user_id: data.user_id, code: '12345' }, { user_id: 'x', code: '123456' }, { code: '123456' }])
-    t.is((await api.ask('verify', { body })).error?.code, 'invalid_request');
+    t.is((await api.ask('auth.verify', { body })).error?.code, 'invalid_request');
 });
 
 test('[A10] codes to one address are limited, and it is told for how long', async (t) => {

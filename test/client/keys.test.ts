@@ -13,7 +13,7 @@ import {
   updateDevice,
 } from '../../client/index.ts';
 import type { KeyLogLink, KeyStock } from '../../shared/contract/http/keys.ts';
-import type { Device } from '../../shared/contract/scalars.ts';
+import type { Device } from '../../shared/contract/objects.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { another, listen, person } from './people.ts';
 import { until } from './server.ts';

@@ -64,10 +64,10 @@ async function receive(command: string, args: string[]): Promise<{ printed: stri
     printed += chunk;
   });
   await system.until(() => listens(port));
-  await system.api.ask('testEndpoint', { token: system.admin, id: endpoint.id, body: {} });
+  await system.api.ask('webhooks.endpoints.test', { token: system.admin, id: endpoint.id, body: {} });
   await system.until(async () => printed.includes(endpoint.id));
   await system.none(endpoint.id);
-  const { data } = await system.api.ask('attempts', { token: system.admin, id: endpoint.id });
+  const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: endpoint.id });
   if (data.items[0]?.outcome !== 'delivered') throw new Error('it did not answer 2xx');
   const headers = {
     'webhook-id': 'x',

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { Device, login, register, Session } from '../../client/index.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
-import type { InboxGap, MessageStatus, ServerFrame } from '../../shared/contract/frames.ts';
+import type { InboxGap, MessageStatus, ServerFrame } from '../../shared/contract/frames/server.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Addresses } from '../env/index.ts';
 import { PATIENCE_MS } from '../env/settle.ts';

@@ -3,7 +3,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { WebSocket } from 'ws';
 import { consumer, inboxStream } from '../../nats/topology.ts';
-import type { Message } from '../../shared/contract/scalars.ts';
+import type { Message } from '../../shared/contract/objects.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { account, another, close, numbered, Phone, Raw, until } from './devices.ts';

@@ -141,7 +141,7 @@ test.serial(
   '[R03] pages of one socket come one after another, a few wait, and nobody else waits behind them',
   async (t) => {
     const { me, conversation_id } = await talk(1, 10);
-    await env.db.transaction(async (query) => {
+    await env.db.transaction(async ({ query }) => {
       await query('lock table messages in access exclusive mode');
       for (let i = 0; i < 10; i++) me.say({ type: 'history.get', id: `h${i}`, conversation_id });
       await me.until('error', 6);

@@ -1,7 +1,8 @@
 /** What one person may do, over all sockets, HTTP and processes together. */
 import test from 'ava';
+import { requestApi } from '../../client/http.ts';
 import { SealwireError } from '../../client/index.ts';
-import { http, type Session } from '../../client/session.ts';
+import type { Session } from '../../client/session.ts';
 import { CommandLimits } from '../../nats/command-limits.ts';
 import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
@@ -35,7 +36,8 @@ async function post({ me, id }: { me: Session; id: string }, api = me.api): Prom
   const body = { client_message_id: uuid7(), payload: 'p' };
   const headers = { authorization: `Bearer ${me.access_token}` };
   try {
-    return (await http<{ status: string }>(api, 'POST', `/v1/conversations/${id}/messages`, body, headers)).status;
+    return (await requestApi<{ status: string }>(api, 'POST', `/v1/conversations/${id}/messages`, body, headers))
+      .status;
   } catch (error) {
     if (!(error instanceof SealwireError)) throw error;
     if (error.code === 'rate_limited' && !(error.retry_after_ms! > 0)) throw new Error('without retry_after_ms');

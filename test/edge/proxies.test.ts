@@ -72,7 +72,7 @@ test('[A10] the API believes the same proxies', async (t) => {
   const api = new Api(at.apiUrl);
   const { user } = await api.register();
   const login = (forwarded: string, password: string) =>
-    api.ask('login', {
+    api.ask('auth.login', {
       body: { identifier: user.number, password, device: { name: 'phone' } },
       headers: { 'x-forwarded-for': forwarded },
     });

@@ -142,7 +142,7 @@ test.serial(
   '[R01] what a socket says before it is known whose it is waits, in order; too much closes it',
   async (t) => {
     const [patient, hasty] = [await account(at), await account(at)];
-    await env.db.transaction(async (query) => {
+    await env.db.transaction(async ({ query }) => {
       await query('lock table sessions in access exclusive mode');
       const [one, other] = [patient, hasty].map((me) => new Raw(`${at.edgeUrl}/v1/ws`, bearer(me)));
       await until(() => one!.socket.readyState === 1 && other!.socket.readyState === 1);
@@ -170,7 +170,7 @@ test.serial(
     const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 10 });
     const people = await Promise.all(Array.from({ length: 30 }, () => account(at)));
     await Raw.open(edge, people[0]!).then((raw) => raw.socket.terminate());
-    await env.db.transaction(async (query) => {
+    await env.db.transaction(async ({ query }) => {
       await query('lock table sessions in access exclusive mode');
       const sockets = people.map((me) => new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me)));
       const open = () => sockets.filter(({ socket }) => socket.readyState === 1).length;

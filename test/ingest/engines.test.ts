@@ -115,7 +115,7 @@ test.serial(
 test.serial('[M01] a look-up that Postgres leaves unanswered is answered unavailable, and made again', async (t) => {
   await env.start('ingest');
   const [a, b] = await pair();
-  await env.db.transaction(async (query) => {
+  await env.db.transaction(async ({ query }) => {
     await query('lock table users in access exclusive mode');
     t.regex(String(await send(a, b)), /^unavailable: the database does not answer/);
   });

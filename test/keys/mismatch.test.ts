@@ -20,21 +20,21 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 const token = (session: Session) => ({ token: session.access_token });
-const publish = (session: Session, body: object) => api.ask('putKeys', { ...token(session), body });
+const publish = (session: Session, body: object) => api.ask('keys.publish', { ...token(session), body });
 const keyed = async (session: Session): Promise<Session> => {
   await publish(session, { identity_key: 'a2V5', registration_id: 7 });
   return session;
 };
 const person = async (): Promise<Session> => keyed(await account(at));
 const direct = async (from: Session, to: Session) =>
-  (await api.ask('direct', { ...token(from), body: { user_id: to.user.id } })).data.id;
+  (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
 const seal = (...to: (Session | [Session, number])[]) =>
   to.map((one) => {
     const [{ device }, registration_id] = Array.isArray(one) ? one : [one, undefined];
     return { device_id: device.id, payload: 'eA==', ...(registration_id !== undefined && { registration_id }) };
   });
 const send = (from: Session, id: string, envelopes: object[]) =>
-  api.ask('send', { ...token(from), id, body: { client_message_id: uuid7(), envelopes } });
+  api.ask('messages.send', { ...token(from), id, body: { client_message_id: uuid7(), envelopes } });
 
 test('[K05] missing, extra and stale devices are named exactly, over HTTP and over the socket', async (t) => {
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
@@ -81,7 +81,7 @@ test('[K05] a device that comes, goes or makes its keys anew counts from the ans
   const { registration_id } = (await publish(unkeyed, { identity_key: 'bmV3' })).data;
   t.is((await send(alice, id, seal(bob, [unkeyed, 7]))).error?.code, 'device_stale');
   t.is((await send(alice, id, seal(bob, [unkeyed, registration_id!]))).status, 202);
-  await api.ask('deleteDevice', { ...token(bob), id: unkeyed.device.id });
+  await api.ask('devices.delete', { ...token(bob), id: unkeyed.device.id });
   t.is((await send(alice, id, seal(bob, unkeyed))).error?.code, 'device_mismatch');
   t.is((await send(alice, id, seal(bob))).status, 202);
 });
@@ -89,7 +89,7 @@ test('[K05] a device that comes, goes or makes its keys anew counts from the ans
 test('[K05] in a group every member’s devices count', async (t) => {
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
   const members = { type: 'group', member_ids: [bob.user.id, carol.user.id] };
-  const { id } = (await api.ask('create', { ...token(alice), body: members })).data;
+  const { id } = (await api.ask('conversations.create', { ...token(alice), body: members })).data;
   t.is((await send(alice, id, seal(bob, carol))).status, 202);
   const { error } = await send(alice, id, seal(bob));
   t.like(error?.details, { missing: [carol.device.id], user_ids: [carol.user.id] });
@@ -138,13 +138,13 @@ const changes = (raw: Raw, { device }: Session): Record<string, unknown>[] => {
 test('[K06] conversation partners and my other devices hear of changes, also who was away; strangers don’t', async (t) => {
   const [alice, bob, carol, stranger] = await Promise.all([person(), person(), person(), person()]);
   await direct(alice, bob);
-  await api.ask('create', { ...token(carol), body: { type: 'group', member_ids: [bob.user.id] } });
+  await api.ask('conversations.create', { ...token(carol), body: { type: 'group', member_ids: [bob.user.id] } });
   await env.settle();
   const [a, b, s] = await Promise.all([Raw.open(at, alice), Raw.open(at, bob), Raw.open(at, stranger)]);
   const tablet = await another(bob);
   await publish(tablet, { identity_key: 'bmV3' });
   await publish(tablet, { identity_key: 'bmV3' });
-  await api.ask('deleteDevice', { ...token(bob), id: tablet.device.id });
+  await api.ask('devices.delete', { ...token(bob), id: tablet.device.id });
   for (const raw of [a, b]) {
     await until(() => changes(raw, tablet).length >= 3);
     t.deepEqual(

@@ -1,7 +1,7 @@
 /** One-time keys, backups and the key log. */
 import { createHash } from 'node:crypto';
 import test from 'ava';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { Raw, until } from '../edge/devices.ts';
@@ -28,9 +28,9 @@ test.after.always(() => env?.stop());
 const keyed = (identity_key = 'aWRlbnRpdHk='): Promise<LoggedIn> => api.register({ keys: { identity_key } });
 const another = async (who: LoggedIn): Promise<LoggedIn> => {
   const body = { identifier: who.user.number, password: 'correct horse', device: { name: 'another' } };
-  return (await api.ask('login', { body })).data;
+  return (await api.ask('auth.login', { body })).data;
 };
-const upload = (who: LoggedIn, body: object) => api.ask('prekeys', { token: who.access_token, body });
+const upload = (who: LoggedIn, body: object) => api.ask('keys.prekeys.add', { token: who.access_token, body });
 const some = (count: number, kind?: string, from = 1) =>
   Array.from({ length: count }, (_, i) => ({
     key_id: `${from + i}`,
@@ -38,8 +38,8 @@ const some = (count: number, kind?: string, from = 1) =>
     ...(kind && { kind }),
   }));
 const claim = (by: LoggedIn, of: LoggedIn, body: object = {}) =>
-  api.ask('claimKeys', { token: by.access_token, id: of.user.id, body });
-const count = async (who: LoggedIn) => (await api.ask('keyCount', { token: who.access_token })).data;
+  api.ask('keys.prekeys.claim', { token: by.access_token, id: of.user.id, body });
+const count = async (who: LoggedIn) => (await api.ask('keys.prekeys.count', { token: who.access_token })).data;
 
 test('[K03] a hundred and fifty claims at once each get another key, then the last resort; oldest first', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
@@ -100,7 +100,7 @@ test('[K03] of several devices, only those that were named, and never the one th
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const tablet = await another(bob);
   t.is((await claim(alice, bob)).data.devices.length, 1, 'without an identity key there is nothing to claim');
-  await api.ask('putKeys', { token: tablet.access_token, body: { identity_key: 'dGFibGV0' } });
+  await api.ask('keys.publish', { token: tablet.access_token, body: { identity_key: 'dGFibGV0' } });
   await Promise.all([upload(bob, { one_time: some(3) }), upload(tablet, { one_time: some(3) })]);
   const devices = async (by: LoggedIn, body = {}) =>
     (await claim(by, bob, body)).data.devices.map(({ device_id }) => device_id);
@@ -177,7 +177,8 @@ test.serial('[K03] one person can’t use up another’s keys: claims are limite
   const second = await env.spawn('api', { KEY_CLAIMS_MAX: 4 });
   const third = await env.spawn('api', { KEY_CLAIMS_MAX: 4 });
   const [one, two] = [new Api(second.apiUrl), new Api(third.apiUrl)];
-  const ask = (from: Api, by: LoggedIn) => from.ask('claimKeys', { token: by.access_token, id: bob.user.id, body: {} });
+  const ask = (from: Api, by: LoggedIn) =>
+    from.ask('keys.prekeys.claim', { token: by.access_token, id: bob.user.id, body: {} });
   const all = await Promise.all(Array.from({ length: 8 }, (_, i) => ask(i % 2 ? one : two, alice)));
   t.is(all.filter(({ status }) => status === 200).length, 4);
   const refused = all.find(({ error }) => error)!.error!;
@@ -191,8 +192,8 @@ test.serial('[K03] one person can’t use up another’s keys: claims are limite
 test('[K04] a sealed backup is stored, read, replaced and removed; two writers notice each other', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const tablet = await another(alice);
-  const put = (who: LoggedIn, body: object) => api.ask('putBackup', { token: who.access_token, body });
-  const get = (who: LoggedIn) => api.ask('getBackup', { token: who.access_token });
+  const put = (who: LoggedIn, body: object) => api.ask('keys.backup.put', { token: who.access_token, body });
+  const get = (who: LoggedIn) => api.ask('keys.backup.get', { token: who.access_token });
   t.is((await get(alice)).error?.code, 'not_found');
   t.is((await put(alice, { data: 'x', if_version: 3 })).error?.code, 'conflict');
   t.is((await put(alice, { data: 'sealed "\\ 🦭', if_version: 0 })).data.version, 1);
@@ -204,9 +205,9 @@ test('[K04] a sealed backup is stored, read, replaced and removed; two writers n
   t.is((await put(alice, { data: 'z' })).data.version, 3);
   t.is((await put(alice, { data: 'é'.repeat(1_001) })).error?.code, 'too_large');
   t.is((await put(alice, { data: '' })).error?.code, 'invalid_request');
-  t.is((await api.ask('deleteBackup', { token: alice.access_token })).data.version, 4);
+  t.is((await api.ask('keys.backup.delete', { token: alice.access_token })).data.version, 4);
   t.is((await get(alice)).error?.code, 'not_found');
-  t.is((await api.ask('deleteBackup', { token: alice.access_token })).error?.code, 'not_found');
+  t.is((await api.ask('keys.backup.delete', { token: alice.access_token })).error?.code, 'not_found');
   t.is((await put(alice, { data: 'again', if_version: 0 })).data.version, 5);
 });
 
@@ -214,12 +215,12 @@ test('[K08] every change of devices and keys is a link of the chain, whoever mak
   const [alice, bob] = await Promise.all([keyed('b25l'), keyed()]);
   const tablets = await Promise.all(Array.from({ length: 5 }, () => another(alice)));
   const publish = (who: LoggedIn, identity_key: string) =>
-    api.ask('putKeys', { token: who.access_token, body: { identity_key } });
+    api.ask('keys.publish', { token: who.access_token, body: { identity_key } });
   await Promise.all(tablets.flatMap((one, i) => [publish(one, `a${i}`), publish(one, `b${i}`)]));
-  await api.ask('deleteDevice', { token: alice.access_token, id: tablets[0]!.device.id });
+  await api.ask('devices.delete', { token: alice.access_token, id: tablets[0]!.device.id });
   await publish(alice, 'b25l');
   const log = async (query: Record<string, string | number> = {}) =>
-    (await api.ask('keyLog', { token: bob.access_token, id: alice.user.id, query })).data;
+    (await api.ask('keys.log.list', { token: bob.access_token, id: alice.user.id, query })).data;
   const { items } = await log();
   const links = items.map(({ entry }) => JSON.parse(entry) as Record<string, unknown>);
   t.is(items.length, 1 + 5 + 10 + 1, 'publishing the same key again is no change');

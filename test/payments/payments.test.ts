@@ -31,9 +31,9 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
   await env.settle();
   const token = anna.device.session.access_token;
   const put = { id: conversation_id, token, body: { request_id: request } };
-  const first = await api.ask('attachPayment', put);
+  const first = await api.ask('payments.attach', put);
   t.like(first, { status: 201, data: { request_id: request, conversation_id, state: 'pending', seq: 1 } });
-  t.is((await api.ask('attachPayment', put)).status, 200, 'it was there');
+  t.is((await api.ask('payments.attach', put)).status, 200, 'it was there');
   await anna.send(ben, 'there you are');
   t.is((await send(at.apiUrl, change('accept', request, { transfer_id: 'TR_1' }))).status, 202);
   await until(() => ben.states(request).length === 2 && anna.states(request).length === 1);
@@ -49,7 +49,7 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
   const back = await Payee.up(at, tablet.device.session);
   t.deepEqual(back.states(request), ['pending', 'accepted'], 'a device that was away gets all of it');
   await env.settle();
-  const listed = await api.ask('payments', { id: conversation_id, token: ben.device.session.access_token });
+  const listed = await api.ask('payments.list', { id: conversation_id, token: ben.device.session.access_token });
   t.deepEqual(listed.data.items, [ben.payments.at(-1)!]);
   t.deepEqual(
     (await events(env, request)).map(({ data }) => data),
@@ -99,7 +99,7 @@ test('[P03] a request that goes forward while it is put into conversations ends 
     requests.flatMap((request) => [
       send(at.apiUrl, change('accept', request)),
       ...couples.map(({ anna, conversation_id }) =>
-        api.ask('attachPayment', {
+        api.ask('payments.attach', {
           id: conversation_id,
           token: anna.device.session.access_token,
           body: { request_id: request },
@@ -128,7 +128,7 @@ test('[P03] a transfer is told to the parties of its request, and to nobody else
   const [early, late, named] = [id('PR'), id('PR'), id('PR')];
   const put = async (who: Payee, where: string, request_id: string) => {
     const token = who.device.session.access_token;
-    return (await api.ask('attachPayment', { id: where, token, body: { request_id } })).data;
+    return (await api.ask('payments.attach', { id: where, token, body: { request_id } })).data;
   };
   await put(anna, conversation_id, early);
   await put(eve, elsewhere, early);
@@ -147,7 +147,7 @@ test('[P03] a transfer is told to the parties of its request, and to nobody else
   t.is((await put(ben, third, named)).transfer_id, 'TR_9', 'a party hands it on');
   const seen = eve.payments.filter(({ conversation_id: where }) => where === elsewhere);
   t.false(JSON.stringify(seen).includes('TR_9'));
-  const listed = await api.ask('payments', { id: elsewhere, token: eve.device.session.access_token });
+  const listed = await api.ask('payments.list', { id: elsewhere, token: eve.device.session.access_token });
   t.is(listed.data.items.length, 3);
   t.false(JSON.stringify(listed.data).includes('TR_9'));
   await Promise.all([anna, ben, eve, bob].map(({ device }) => device.close()));
@@ -158,15 +158,21 @@ test('[P03] only members put a request into a conversation, and only they see it
   const stranger = await api.register();
   const body = { request_id: id('PR') };
   t.is(
-    (await api.ask('attachPayment', { id: conversation_id, token: stranger.access_token, body })).error?.code,
+    (await api.ask('payments.attach', { id: conversation_id, token: stranger.access_token, body })).error?.code,
     'not_found',
   );
-  t.is((await api.ask('attachPayment', { id: uuid7(), token: stranger.access_token, body })).error?.code, 'not_found');
-  t.is((await api.ask('payments', { id: conversation_id, token: stranger.access_token })).error?.code, 'not_found');
+  t.is(
+    (await api.ask('payments.attach', { id: uuid7(), token: stranger.access_token, body })).error?.code,
+    'not_found',
+  );
+  t.is(
+    (await api.ask('payments.list', { id: conversation_id, token: stranger.access_token })).error?.code,
+    'not_found',
+  );
   for (const request_id of ['', 'two words', 'x'.repeat(129), 7])
     t.is(
       (
-        await api.ask('attachPayment', {
+        await api.ask('payments.attach', {
           id: conversation_id,
           token: anna.device.session.access_token,
           body: { request_id },
@@ -222,7 +228,7 @@ test('[P03] operators list events and have one applied again', async (t) => {
   await send(at.apiUrl, change('accept', request, { conversation_id, transfer_id: 'T' }, 'evt_listed'));
   await until(() => ben.states(request).length === 1);
   await env.settle();
-  const { data } = await api.ask('paymentEvents', { token, query: { request_id: request } });
+  const { data } = await api.ask('payments.events.list', { token, query: { request_id: request } });
   t.is(data.items.length, 1);
   const [event] = data.items;
   t.like(event, {
@@ -234,12 +240,12 @@ test('[P03] operators list events and have one applied again', async (t) => {
     conversation_ids: [conversation_id],
   });
   t.truthy(event!.applied_at);
-  t.is((await api.ask('replayPayment', { token, id: event!.id })).status, 202);
+  t.is((await api.ask('payments.events.replay', { token, id: event!.id })).status, 202);
   await until(() => ben.states(request).length === 2 && anna.states(request).length === 2);
   t.deepEqual(ben.states(request), ['accepted', 'accepted']);
   const all: string[] = [];
   for (let cursor: string | null = ''; cursor !== null; ) {
-    const page: Got<{ items: PaymentEvent[]; next_cursor: string | null }> = await api.ask('paymentEvents', {
+    const page: Got<{ items: PaymentEvent[]; next_cursor: string | null }> = await api.ask('payments.events.list', {
       token,
       query: { limit: 3, ...(cursor && { cursor }) },
     });
@@ -248,11 +254,11 @@ test('[P03] operators list events and have one applied again', async (t) => {
   }
   t.deepEqual(all, [...new Set(all)].sort().reverse());
   t.deepEqual(
-    (await api.ask('paymentEvents', { token, query: { applied: 'false', request_id: request } })).data.items,
+    (await api.ask('payments.events.list', { token, query: { applied: 'false', request_id: request } })).data.items,
     [],
   );
-  t.is((await api.ask('replayPayment', { token, id: uuid7() })).error?.code, 'not_found');
+  t.is((await api.ask('payments.events.replay', { token, id: uuid7() })).error?.code, 'not_found');
   for (const wrong of [undefined, anna.device.session.access_token, 'swt_wrong'])
-    t.is((await api.ask('paymentEvents', wrong ? { token: wrong } : {})).error?.code, 'unauthenticated');
+    t.is((await api.ask('payments.events.list', wrong ? { token: wrong } : {})).error?.code, 'unauthenticated');
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });

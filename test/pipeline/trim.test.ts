@@ -5,7 +5,7 @@ import { Gateway } from '../../nats/gateway.ts';
 import { logHead } from '../../nats/log-reader.ts';
 import { provision } from '../../nats/provision.ts';
 import { LOG, subject } from '../../nats/topology.ts';
-import { Trimmer } from '../../services/history/trim.ts';
+import { LogTrimmer } from '../../services/history/trim.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -16,13 +16,13 @@ import { type Person, person, toPerson } from './people.ts';
 
 let env: Env;
 let gateway: Gateway;
-let trimmer: Trimmer;
+let trimmer: LogTrimmer;
 let people: Person[];
 test.beforeEach(async () => {
   env = await startEnv({ PARTITIONS: 1, PIN_TIMEOUT_MS: 500, LOG_LEVEL: 'fatal' });
   await env.start('ingest');
   gateway = new Gateway(await env.nats('edge'), env.config);
-  trimmer = new Trimmer(await env.nats('history'), {
+  trimmer = new LogTrimmer(await env.nats('history'), {
     ...{ partitions: 1, retentionMs: 0, everyMs: 3_600_000, log: createLog(env.config) },
   });
   people = [await person(env), await person(env)];
@@ -55,11 +55,11 @@ test.serial(
     const [history, events] = [await open('history'), await open('events')];
     await send(5);
     await until(async () => (await written()) === 5);
-    await trimmer.round();
+    await trimmer.trimNow();
     t.is(await entries(), 5, 'fanout has not read them');
     const fanout = await open('fanout');
     await env.settle(30_000, 'history', 'events', 'fanout');
-    await trimmer.round();
+    await trimmer.trimNow();
     t.is(await entries(), 1);
     await send(2);
     await until(async () => (await written()) === 7);

@@ -47,9 +47,9 @@ test('[N01] a device says where it is woken; only its person may, and nonsense i
   ];
   for (const body of wrong) t.is((await world.putPush(bob, body)).error?.code, 'invalid_request', JSON.stringify(body));
   const others = { id: bob.device.id, token: alice.device.session.access_token };
-  t.is((await world.api.ask('putPush', { ...others, body: { provider: 'none' } })).error?.code, 'not_found');
-  t.is((await world.api.ask('getPush', others)).error?.code, 'not_found');
-  t.is((await world.api.ask('pushKey', { token: others.token })).data.public_key, world.web.publicKey);
+  t.is((await world.api.ask('push.targets.put', { ...others, body: { provider: 'none' } })).error?.code, 'not_found');
+  t.is((await world.api.ask('push.targets.get', others)).error?.code, 'not_found');
+  t.is((await world.api.ask('push.key.get', { token: others.token })).data.public_key, world.web.publicKey);
   const until = new Date(Date.now() + 60_000).toISOString();
   t.is((await world.putPush(bob, { provider: 'fcm', token: 'x', muted_until: until })).data.muted_until, until);
 });

@@ -54,7 +54,7 @@ export class World {
   phone = async (): Promise<Phone> => new Phone(await account(this.at), this.at.edgeUrl);
 
   async putPush({ device }: Phone, body: Record<string, unknown>) {
-    return await this.api.ask('putPush', { id: device.id, token: device.session.access_token, body });
+    return await this.api.ask('push.targets.put', { id: device.id, token: device.session.access_token, body });
   }
 
   /** A phone that a browser wakes. */

@@ -48,7 +48,7 @@ async function hold(table: string): Promise<() => Promise<void>> {
   const holding = new Promise<void>((resolve) => {
     held = resolve;
   });
-  const done = system.env.db.transaction(async (query) => {
+  const done = system.env.db.transaction(async ({ query }) => {
     await query(`lock table ${table} in access exclusive mode`);
     held();
     await released;
@@ -268,7 +268,7 @@ test.serial('[W04] a stop waits a moment for attempts; what it cuts off is due a
   await say();
   await receiver.count(1);
   t.deepEqual(await patient.stop(), { code: 0, signal: null }, 'nobody had to insist');
-  const { data } = await system.api.ask('deliveries', { token: system.admin, id: endpoint.id });
+  const { data } = await system.api.ask('webhooks.deliveries.list', { token: system.admin, id: endpoint.id });
   t.like(data.items[0], { status: 'pending', attempts: 0 });
   t.is(data.items[0]!.next_at, undefined);
   receiver.behave(well);

@@ -92,7 +92,7 @@ test.serial(
     held.resolve();
     // What it held has ended for it, one way or the other.
     await system.until(async () => {
-      const { data } = await system.api.ask('attempts', { token: system.admin, id: endpoint.id });
+      const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: endpoint.id });
       return data.items.length === 4;
     });
     await second.stop();
@@ -103,7 +103,7 @@ test.serial(
       receiver.got.map(({ event }) => event.data.seq),
       [1, 1, 2, 3, 4, 5, 6],
     );
-    const { data } = await system.api.ask('deliveries', { token: system.admin, id: endpoint.id });
+    const { data } = await system.api.ask('webhooks.deliveries.list', { token: system.admin, id: endpoint.id });
     t.true(data.items.every(({ status }) => status === 'delivered'));
     t.is(data.items.length, 6);
   },

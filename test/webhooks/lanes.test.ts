@@ -11,7 +11,7 @@ test.before(async () => {
 test.after.always(() => system?.stop());
 
 const poke = async (id: string): Promise<void> => {
-  const { status } = await system.api.ask('testEndpoint', { token: system.admin, id, body: {} });
+  const { status } = await system.api.ask('webhooks.endpoints.test', { token: system.admin, id, body: {} });
   if (status !== 202) throw new Error(`test event: ${status}`);
 };
 
@@ -90,10 +90,10 @@ test.serial('[W07] an endpoint whose secret does not open fails for itself; the 
   await receiver.count(1);
   await system.none(good.id);
   await system.until(async () => {
-    const { data } = await system.api.ask('attempts', { token: system.admin, id: shut.id });
+    const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: shut.id });
     return data.items.length > 0;
   });
-  const { data } = await system.api.ask('attempts', { token: system.admin, id: shut.id });
+  const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: shut.id });
   t.like(data.items[0], { outcome: 'failed', error: 'secret_unreadable' });
   t.is(receiver.got.length, 1);
   await system.pause();

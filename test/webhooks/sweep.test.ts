@@ -19,12 +19,12 @@ test('[W05] the log is kept for so many days; what waits is kept, what waits for
   const day = 86_400_000;
   const [endpoint, gone, conversation] = [uuid7(), uuid7(), uuid7()];
   const checks = { config, guard: () => true };
-  await insertEndpoint(db.query, openSecretsSealing(config), checks, endpoint, { url: 'https://192.0.2.1/' }, 'api');
+  await insertEndpoint(db.em(), openSecretsSealing(config), checks, endpoint, { url: 'https://192.0.2.1/' }, 'api');
   /** Of an event of so many days ago; over since then unless it is pending. */
   const delivery = async (of: string, days: number, status: string, ordered = false): Promise<string> => {
     const at = Date.now() - days * day;
     const one = event('webhook.test', at, uuid7(), { endpoint_id: of }, ordered ? conversation : undefined);
-    await db.transaction((query) => insertDeliveries(query, [{ event: one, endpoint_id: of, ordered }]));
+    await db.transaction(({ query }) => insertDeliveries(query, [{ event: one, endpoint_id: of, ordered }]));
     const over = status === 'pending' ? null : new Date(at);
     await db.query('update webhook_deliveries set status = $2, finished_at = $3 where event_id = $1', [
       one.id,

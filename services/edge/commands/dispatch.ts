@@ -6,14 +6,14 @@ import { checkSignature } from '../../../shared/auth/signatures.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import {
   CLIENT_FRAMES,
-  CLOSE,
   type ClientFrame,
   type HistoryGet,
   type InboxAck,
   type MessageSend,
   type Ping,
   type ReceiptRead,
-} from '../../../shared/contract/frames.ts';
+} from '../../../shared/contract/frames/client.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import { sealed } from '../../../shared/pipeline/sealed.ts';
 import type { Connection } from '../connections/connection.ts';
 import { SERVER_VERSION } from '../delivery/welcome.ts';

@@ -10,7 +10,7 @@ import { addressKey } from '../../../shared/auth/attempt-limits.ts';
 import { type Identity, openTokens, type Tokens } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import { SUBPROTOCOL } from '../../../shared/contract/frames.ts';
+import { SUBPROTOCOL } from '../../../shared/contract/protocol.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import type { Reached } from '../delivery/cursor-writer.ts';
 

@@ -4,7 +4,7 @@
  */
 
 import { uuidBytes } from '../../../nats/inbox/item.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import { DeviceInbox } from '../delivery/device-inbox.ts';
 import type { Edge } from '../edge.ts';
 import { pullBytes } from '../offline/device-consumers.ts';

@@ -1,5 +1,5 @@
 /** The one timer of an edge: heartbeats, slow readers, sockets that do not close, metrics. */
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { Edge } from '../edge.ts';
 import type { Connection } from './connection.ts';
 

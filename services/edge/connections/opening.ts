@@ -3,7 +3,7 @@
  * Until then nothing is sent to it, and the frames that it sends wait, in order and within bounds.
  */
 import { ApiError } from '../../../shared/contract/errors.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import type { Commands } from '../commands/dispatch.ts';
 import type { Reached } from '../delivery/cursor-writer.ts';

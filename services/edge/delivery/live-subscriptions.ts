@@ -5,7 +5,7 @@
 import type { Msg, Subscription } from 'nats';
 import { item } from '../../../nats/inbox/item.ts';
 import { subject } from '../../../nats/topology.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { Connection } from '../connections/connection.ts';
 import type { Edge } from '../edge.ts';
 import { DELIVERED, deliveredFrame } from './delivery-receipts.ts';

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { type CursorMap, epochOf } from '../../../nats/inbox/cursor-map.ts';
-import type { Welcome } from '../../../shared/contract/frames.ts';
+import type { Welcome } from '../../../shared/contract/frames/server.ts';
 import type { Connection } from '../connections/connection.ts';
 
 export const SERVER_VERSION = (createRequire(import.meta.url)('../../../package.json') as { version: string }).version;

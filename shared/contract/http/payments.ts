@@ -1,10 +1,10 @@
-/** Routes of payments; part of `routes.ts`. */
+/** Payments over HTTP: the routes of ../payments.ts. */
 import Type from 'typebox';
 import { ExternalId, Payment, PaymentEvent, PaymentReceived } from '../payments.ts';
 import { listOf, page, type Route, strict } from './route.ts';
 
 export const PAYMENT_ROUTES = {
-  paymentsWebhook: {
+  'payments.receive': {
     method: 'POST',
     path: '/payments/webhooks',
     about: 'An event of the payments service, signed by X-Webhook-Sign; 202 once it is durable.',
@@ -12,7 +12,7 @@ export const PAYMENT_ROUTES = {
     raw: true,
     reply: { 202: PaymentReceived },
   },
-  attachPayment: {
+  'payments.attach': {
     method: 'POST',
     path: '/v1/conversations/{id}/payments',
     about: 'Put a payment request into a conversation of mine; 201 when it was not there yet.',
@@ -20,7 +20,7 @@ export const PAYMENT_ROUTES = {
     body: Type.Object({ request_id: ExternalId }, strict),
     reply: { 200: Payment, 201: Payment },
   },
-  payments: {
+  'payments.list': {
     method: 'GET',
     path: '/v1/conversations/{id}/payments',
     about: 'The payment requests in a conversation of mine, by request_id.',
@@ -28,7 +28,7 @@ export const PAYMENT_ROUTES = {
     query: Type.Object(page, strict),
     reply: { 200: listOf(Payment) },
   },
-  paymentEvents: {
+  'payments.events.list': {
     method: 'GET',
     path: '/v1/admin/payments/events',
     about: 'Payment events as received, the newest first.',
@@ -40,7 +40,7 @@ export const PAYMENT_ROUTES = {
     ),
     reply: { 200: listOf(PaymentEvent) },
   },
-  replayPayment: {
+  'payments.events.replay': {
     method: 'POST',
     path: '/v1/admin/payments/events/{id}/replay',
     about: 'The devices are told once more where the request of this event is now. Webhooks have their own resend.',

@@ -1,12 +1,13 @@
-/** Bodies and replies about people: accounts, devices, tokens. */
+/** Registration, log-in, tokens: bodies, replies and routes. */
 import Type, { type Static, type TSchema } from 'typebox';
-import { AccountNumber, Device, Id, Time, User } from '../scalars.ts';
-import { DeviceName, Keys, Platform } from './keys.ts';
+import { Device, User } from '../objects.ts';
+import { Id } from '../scalars.ts';
+import { Password } from './accounts.ts';
+import { DeviceName, Platform } from './devices.ts';
+import { Keys } from './keys.ts';
 import { PushTarget } from './push.ts';
+import { type Route, strict } from './route.ts';
 
-const strict = { additionalProperties: false } as const;
-
-export const Password = Type.String({ minLength: 1, maxLength: 1024 });
 /** For browsers: the refresh token goes into an HttpOnly cookie, `csrf_token` stands in its place in the reply. */
 const Cookie = Type.Boolean();
 /** A known `id` is used again. */
@@ -86,31 +87,82 @@ const In = Type.Object({ ...who, ...tokens });
 export type LoggedIn = Static<typeof In>;
 export const LoggedIn = orCookie<LoggedIn>(In, Type.Object({ ...who, ...cookieTokens }, strict));
 export const Ticket = Type.Object({ ticket: Type.String(), expires_in_sec: Type.Integer() });
-/** The old one is asked where there is one. */
-export const PasswordBody = Type.Object({ old_password: Type.Optional(Password), new_password: Password }, strict);
-export const DeleteMeBody = Type.Object({ password: Type.Optional(Password) }, strict);
-/** How many sessions ended. */
-export const Revoked = Type.Object({ revoked: Type.Integer() });
-export const Session = Type.Object({
-  id: Id,
-  current: Type.Boolean(),
-  device: Type.Object({ id: Id, name: Type.String(), platform: Type.String() }),
-  /** Address of its last log-in or refresh. */
-  ip: Type.Union([Type.String(), Type.Null()]),
-  created_at: Time,
-  last_seen: Type.Union([Time, Type.Null()]),
-});
-export type Session = Static<typeof Session>;
-export const Pong = Type.Object({ server_version: Type.String(), server_time: Time });
 
-/** Exactly one of them. */
-export const DirectBody = Type.Object(
-  {
-    user_id: Type.Optional(Id),
-    number: Type.Optional(AccountNumber),
-    phone: Type.Optional(Type.String({ minLength: 1, maxLength: 32 })),
-    email: Type.Optional(Type.String({ minLength: 1, maxLength: 254 })),
+export const AUTH_ROUTES = {
+  'auth.register': {
+    method: 'POST',
+    path: '/v1/auth/register',
+    about: 'A new account with its first device, and its identity key if given.',
+    auth: 'none',
+    guarded: true,
+    body: RegisterBody,
+    reply: { 201: LoggedIn, 202: VerificationSent },
   },
-  strict,
-);
-export type DirectBody = Static<typeof DirectBody>;
+  'auth.verify': {
+    method: 'POST',
+    path: '/v1/auth/verify',
+    about: 'Completes a registration with the code that was sent.',
+    auth: 'none',
+    guarded: true,
+    body: VerifyBody,
+    reply: { 201: LoggedIn },
+  },
+  'auth.login': {
+    method: 'POST',
+    path: '/v1/auth/login',
+    about: 'Log in by phone, email, username or number. A known device.id is used again.',
+    auth: 'none',
+    guarded: true,
+    body: LoginBody,
+    reply: { 200: LoggedIn },
+  },
+  'auth.otp.request': {
+    method: 'POST',
+    path: '/v1/auth/otp/request',
+    about: 'Sends a code to log in with to a phone or email.',
+    auth: 'none',
+    guarded: true,
+    body: OtpRequestBody,
+    reply: { 202: CodeSent },
+  },
+  'auth.otp.verify': {
+    method: 'POST',
+    path: '/v1/auth/otp/verify',
+    about: 'Log in by that code; 201 when the account is made by it.',
+    auth: 'none',
+    guarded: true,
+    body: OtpVerifyBody,
+    reply: { 200: LoggedIn, 201: LoggedIn },
+  },
+  'auth.refresh': {
+    method: 'POST',
+    path: '/v1/auth/refresh',
+    about: 'A new pair of tokens; the old refresh token is used up.',
+    auth: 'none',
+    guarded: true,
+    body: RefreshBody,
+    reply: { 200: TokenPair },
+  },
+  'auth.jwks': {
+    method: 'GET',
+    path: '/.well-known/jwks.json',
+    about: 'Keys that verify access tokens (RFC 7517).',
+    auth: 'none',
+    bare: true,
+    reply: { 200: Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }) },
+  },
+  'auth.publicKey': {
+    method: 'GET',
+    path: '/v1/public_key',
+    about: 'The key that signs access tokens now, as PEM.',
+    auth: 'none',
+    reply: { 200: Type.Object({ public_key: Type.String() }) },
+  },
+  'auth.tickets.create': {
+    method: 'POST',
+    path: '/v1/ws/tickets',
+    about: 'A single-use ticket for opening a socket from a browser.',
+    auth: 'device',
+    reply: { 201: Ticket },
+  },
+} as const satisfies Record<string, Route>;

@@ -1,36 +1,39 @@
-/** Private halves of prekeys: made, found by id, and thrown away some time after their use, which is what they are for. */
+/**
+ * Makes and holds the private halves of prekeys, and deletes each some time after its first use: once it is gone, what was
+ * sealed for it can't be opened any more, not even with a stolen identity key.
+ */
 import type { KemInterface } from '@hpke/core';
 import { toBase64 } from './base64.ts';
 import type { Prekeys, PublicPrekey } from './types.ts';
 
-/** As `HpkeCrypto.export()` gives it. Times in ms since 1970. */
+/** The form of a prekey in `HpkeCrypto.export()`. Times in ms since 1970. */
 export interface StoredPrekey {
   key_id: string;
   privateKey: JsonWebKey;
-  /** When it is thrown away; absent while nothing was opened with it and nothing replaced it. */
+  /** When the key is deleted; absent until it is used or, if it is the last-resort key, replaced. */
   until?: number;
   last_resort?: true;
 }
-interface Kept {
+interface HeldPrekey {
   pair: CryptoKeyPair;
   until?: number | undefined;
   last_resort: boolean;
 }
 
-/** Of more, the oldest go: they were handed out long ago to somebody who never used them. */
-const MOST = 2_000;
+/** Most keys that are held. The oldest are deleted first: the server has handed them out long ago, and nobody used them. */
+const MAX_KEYS = 2_000;
 
-export class PrekeyRing implements Prekeys {
+export class PrekeyStore implements Prekeys {
   readonly kind = 'x25519';
   readonly #kem: KemInterface;
   readonly #keepMs: number;
-  readonly #changed: () => Promise<void>;
-  readonly #keys = new Map<string, Kept>();
+  readonly #onChange: () => Promise<void>;
+  readonly #keys = new Map<string, HeldPrekey>();
 
-  constructor(kem: KemInterface, keepMs: number, changed: () => Promise<void>) {
+  constructor(kem: KemInterface, keepMs: number, onChange: () => Promise<void>) {
     this.#kem = kem;
     this.#keepMs = keepMs;
-    this.#changed = changed;
+    this.#onChange = onChange;
   }
 
   has(key_id: string): boolean {
@@ -38,39 +41,39 @@ export class PrekeyRing implements Prekeys {
   }
 
   async make(count: number): Promise<{ one_time: PublicPrekey[]; last_resort: PublicPrekey }> {
-    for (const kept of this.#keys.values()) if (kept.last_resort) kept.until ??= Date.now() + this.#keepMs;
+    for (const held of this.#keys.values()) if (held.last_resort) held.until ??= Date.now() + this.#keepMs;
     const one_time: PublicPrekey[] = [];
-    for (let i = 0; i < count; i++) one_time.push(await this.#make(false));
-    const last_resort = await this.#make(true);
+    for (let i = 0; i < count; i++) one_time.push(await this.#makeKey(false));
+    const last_resort = await this.#makeKey(true);
     for (const id of this.#keys.keys()) {
-      if (this.#keys.size <= MOST) break;
+      if (this.#keys.size <= MAX_KEYS) break;
       this.#keys.delete(id);
     }
-    this.#prune();
-    await this.#changed();
+    this.#deleteExpired();
+    await this.#onChange();
     return { one_time, last_resort };
   }
 
-  /** The pair, for opening. @throws when it is not here, or not any more */
+  /** Returns the key pair, for opening. @throws when it was never here or is deleted */
   find(key_id: string): CryptoKeyPair {
-    const kept = this.#keys.get(key_id);
-    if (!kept) throw new Error('the one-time key of this payload is not on this device any more');
-    return kept.pair;
+    const held = this.#keys.get(key_id);
+    if (!held) throw new Error('the one-time key of this payload is not on this device, or was deleted after its use');
+    return held.pair;
   }
 
-  /** Something was opened with it: from now on its time runs. A last-resort key's runs from when it is replaced. */
-  async used(key_id: string): Promise<void> {
-    const kept = this.#keys.get(key_id);
-    const pruned = this.#prune();
-    if (!kept || kept.last_resort || kept.until !== undefined) {
-      if (pruned) await this.#changed();
+  /** Starts the time after which a used key is deleted. That of a last-resort key starts when it is replaced. */
+  async markUsed(key_id: string): Promise<void> {
+    const held = this.#keys.get(key_id);
+    const hasDeleted = this.#deleteExpired();
+    if (!held || held.last_resort || held.until !== undefined) {
+      if (hasDeleted) await this.#onChange();
       return;
     }
-    kept.until = Date.now() + this.#keepMs;
-    await this.#changed();
+    held.until = Date.now() + this.#keepMs;
+    await this.#onChange();
   }
 
-  async load(stored: StoredPrekey[]): Promise<void> {
+  async restore(stored: StoredPrekey[]): Promise<void> {
     for (const { key_id, privateKey, until, last_resort } of stored) {
       const { d: _, ...publicKey } = privateKey;
       const pair = {
@@ -79,10 +82,10 @@ export class PrekeyRing implements Prekeys {
       };
       this.#keys.set(key_id, { pair, until, last_resort: last_resort ?? false });
     }
-    this.#prune();
+    this.#deleteExpired();
   }
 
-  async save(): Promise<StoredPrekey[]> {
+  async export(): Promise<StoredPrekey[]> {
     const { subtle } = globalThis.crypto;
     return Promise.all(
       [...this.#keys].map(async ([key_id, { pair, until, last_resort }]) => ({
@@ -94,16 +97,17 @@ export class PrekeyRing implements Prekeys {
     );
   }
 
-  async #make(last_resort: boolean): Promise<PublicPrekey> {
+  async #makeKey(last_resort: boolean): Promise<PublicPrekey> {
     const pair = await this.#kem.generateKeyPair();
-    // Random, so that a device that lost its keys and begins anew uses no id twice.
+    // Random, so that a device that lost its keys never uses an id again.
     const key_id = toBase64(globalThis.crypto.getRandomValues(new Uint8Array(9)));
     this.#keys.set(key_id, { pair, last_resort });
     const public_key = toBase64(new Uint8Array(await this.#kem.serializePublicKey(pair.publicKey)));
     return { key_id, public_key, kind: this.kind };
   }
 
-  #prune(): boolean {
+  /** @returns whether a key was deleted */
+  #deleteExpired(): boolean {
     const before = this.#keys.size;
     const now = Date.now();
     for (const [id, { until }] of this.#keys) if (until !== undefined && until < now) this.#keys.delete(id);
