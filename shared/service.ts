@@ -31,8 +31,7 @@ export interface Service {
   close(): Promise<void>;
 }
 
+/** The default export of a service's `index.ts`. */
 export interface ServiceDefinition {
-  name: ServiceName;
-  about: string;
   open(context: Context): Promise<Service>;
 }

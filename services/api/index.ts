@@ -192,8 +192,4 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-export default {
-  name: 'api',
-  about: 'HTTP API: people, conversations, messages, history.',
-  open,
-} satisfies ServiceDefinition;
+export default { open } satisfies ServiceDefinition;

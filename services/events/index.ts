@@ -38,9 +38,5 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = {
-  name: 'events',
-  about: 'publishes what happened: LOG and the outbox to EVENTS',
-  open,
-};
+const definition: ServiceDefinition = { open };
 export default definition;

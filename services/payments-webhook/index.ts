@@ -37,8 +37,4 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-export default {
-  name: 'payments-webhook',
-  about: 'applies payment events: PAYMENTS to requests and conversations',
-  open,
-} satisfies ServiceDefinition;
+export default { open } satisfies ServiceDefinition;

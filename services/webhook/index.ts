@@ -90,9 +90,5 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
   };
 }
 
-const definition: ServiceDefinition = {
-  name: 'webhook',
-  about: 'delivers events to integrations: EVENTS to signed POSTs',
-  open: (context) => open(context),
-};
+const definition: ServiceDefinition = { open: (context) => open(context) };
 export default definition;
