@@ -1,5 +1,4 @@
 /** `npm run admin -- <command>`: commands of operators for a running system, or for one whose database is up. */
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
@@ -11,9 +10,7 @@ import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.t
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { resealPeople } from '../shared/db/sealed-columns.ts';
-import { resolveAdminToken, resolvePaymentsSecret } from './local/operator-secrets.ts';
-import { postgresUrl } from './local/postgres.ts';
-import { readSecrets, type Secrets, UnusableSecretsError } from './local/secrets.ts';
+import { resolveAdminToken, resolvePaymentsSecret, withLocalDatabase } from './local/operator-config.ts';
 
 const HELP = `Usage: npm run admin -- <command>
 
@@ -105,29 +102,6 @@ async function setSuspension(
   );
   if (!row) throw new Error(`no account has the number ${number ?? '(none given)'}`);
   return row.id;
-}
-
-/** Completes the configuration with the database and the keys of npm start in DATA_DIR. @throws when nothing runs there. */
-function withLocalDatabase(config: Config): Config {
-  let secrets: Secrets | undefined;
-  const own = (): Secrets => {
-    secrets ??= readSecrets(config.DATA_DIR);
-    return secrets;
-  };
-  try {
-    return {
-      ...config,
-      DATABASE_URL: config.DATABASE_URL ?? postgresUrl(join(config.DATA_DIR, 'postgres'), own()),
-      PERSONAL_KEYS: config.PERSONAL_KEYS.length ? config.PERSONAL_KEYS : [own().personal],
-      PERSONAL_INDEX_KEYS: config.PERSONAL_INDEX_KEYS.length ? config.PERSONAL_INDEX_KEYS : [own().personal_index],
-    };
-  } catch (cause) {
-    if (cause instanceof UnusableSecretsError) throw cause;
-    throw new Error(
-      `nothing runs in ${config.DATA_DIR}: set DATA_DIR, or DATABASE_URL, PERSONAL_KEYS and PERSONAL_INDEX_KEYS`,
-      { cause },
-    );
-  }
 }
 
 const find = <T>(commands: Record<string, T>, name: string): T | undefined =>

@@ -22,8 +22,9 @@ import { grantRoles, roleOf, rolePassword } from '../../shared/db/roles.ts';
 import { freePort } from '../../shared/ports.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
 import { TestEngine } from './engine.ts';
-import { PATIENCE_MS, settle } from './settle.ts';
+import { settle } from './settle.ts';
 import { placeCluster } from './template.ts';
+import { PATIENCE_MS } from './until.ts';
 
 const DEFAULTS: Partial<Config> = {
   DURABILITY: 'fast',

@@ -5,7 +5,7 @@ import { openSecrets } from '../../services/local/secrets.ts';
 import { waitFor } from '../../shared/async/wait-for.ts';
 import { startEnv } from '../env/index.ts';
 
-test('[O02] a broker that came back without provisioning is made whole by those who need it', async (t) => {
+test('[O02] a broker that restarts without provisioning is completed by the services that need it', async (t) => {
   const env = await startEnv();
   await env.start('ingest', 'fanout', 'history');
   const port = Number(new URL(env.broker.url).port);

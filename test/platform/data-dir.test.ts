@@ -25,7 +25,7 @@ const TORN: Record<string, string> = {
 };
 
 for (const [content, what] of Object.entries(TORN)) {
-  test(`[O01] secrets.json that reads ${JSON.stringify(content)} is refused with what to do`, (t) => {
+  test(`[O01] secrets.json with the content ${JSON.stringify(content)} is refused with what to do`, (t) => {
     const dir = fresh();
     const file = join(dir, 'secrets.json');
     writeFileSync(file, content);
@@ -39,7 +39,7 @@ for (const [content, what] of Object.entries(TORN)) {
   });
 }
 
-test('[O01] secrets are made only where no data is', (t) => {
+test('[O01] secrets are created only where no data exists', (t) => {
   const empty = fresh();
   const secrets = openSecrets(empty);
   t.deepEqual(openSecrets(empty), secrets);
@@ -64,7 +64,7 @@ test('[O01] secrets are made only where no data is', (t) => {
   t.throws(() => openSecrets(dir), { message: /is missing/ });
 });
 
-test('[O01] the operator hears of a torn secrets.json too', async (t) => {
+test('[O01] admin commands report a torn secrets.json', async (t) => {
   const dir = fresh();
   writeFileSync(join(dir, 'secrets.json'), '');
   const config = readConfig({ DATA_DIR: dir });

@@ -30,7 +30,7 @@ test.serial('[O01] the broker keeps its port and its streams over SIGKILL and re
   t.is((await jsm.streams.info('DEAD')).state.messages, 2);
 });
 
-test.serial('[O01] a connection comes back by itself', async (t) => {
+test.serial('[O01] a connection to the broker comes back by itself', async (t) => {
   const nc = await env.nats('edge');
   const back = (async () => {
     for await (const status of nc.status()) if (status.type === 'reconnect') return true;
@@ -52,7 +52,7 @@ test.serial('[O01] the database keeps its port and its rows over SIGKILL and res
   t.deepEqual(await env.db.query("select current_setting('fsync') as fsync"), [{ fsync: 'on' }]);
 });
 
-test.serial('[O01] secrets can be read by the owner only', (t) => {
+test.serial('[O01] secrets are readable by the owner only', (t) => {
   for (const file of ['secrets.json', 'nats/nats.conf']) t.is(statSync(join(env.dir, file)).mode & 0o777, 0o600, file);
   t.deepEqual(
     readdirSync(join(env.dir, 'postgres')).filter((name) => name.includes('password')),
@@ -60,7 +60,7 @@ test.serial('[O01] secrets can be read by the owner only', (t) => {
   );
 });
 
-test('[O01] a data directory has one owner; what a dead one left is taken over', (t) => {
+test('[O01] a data directory has one owner, and the lock of a dead process is taken over', (t) => {
   const dir = join(env.dir, 'locked');
   const unlock = lockDataDir(dir);
   t.throws(() => lockDataDir(dir), { message: new RegExp(`in use by process ${process.pid}`) });
@@ -80,7 +80,7 @@ test('[O01] an unusable nats-server is refused with what to do', (t) => {
   t.throws(() => findNatsBinary(old), { message: /2\.14 or newer is needed/ });
 });
 
-test('[O01] a broker that can not start says why', async (t) => {
+test('[O01] a broker that cannot start says why', async (t) => {
   const dir = join(env.dir, 'broken');
   mkdirSync(dir);
   writeFileSync(join(dir, 'jetstream'), 'a file where a directory must be');

@@ -11,14 +11,14 @@ import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import type { Service } from '../../shared/service.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
-import { until } from '../edge/devices.ts';
 import { readyStatus } from '../env/start.ts';
+import { until } from '../env/until.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-refusals-'));
 chmodSync(root, 0o711);
 test.after.always(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
 
-test('[O01] npm start restarts a broker that refuses a service, says so, and goes on', async (t) => {
+test('[O01] npm start restarts a broker that refuses publishes, says so and continues', async (t) => {
   const said: string[] = [];
   const file = join(root, 'refused');
   const tree = await startLocalSystem({
@@ -31,7 +31,7 @@ test('[O01] npm start restarts a broker that refuses a service, says so, and goe
       BROKER_REFUSES_MS: '200',
       BROKER_RESTART_APART_MS: '0',
       REFUSED_FILE: file,
-      NODE_OPTIONS: `--import=${new URL('played/refused-ingest.ts', import.meta.url)}`,
+      NODE_OPTIONS: `--import=${new URL('fakes/refused-ingest.ts', import.meta.url)}`,
     },
     onProgress: (line) => said.push(line),
     log: join(root, 'services.log'),
@@ -76,7 +76,7 @@ function watched(options: Partial<BrokerMonitorOptions>) {
   return seen;
 }
 
-test('[O01] the broker is not restarted again before its time, nor for what one process no longer says', async (t) => {
+test('[O01] the broker is not restarted too early, nor for a refusal that its process has withdrawn', async (t) => {
   const seen = watched({ minIntervalMs: 3_600_000 });
   seen.care.reportRefusal('edge', Date.now() - 1_000);
   await until(() => seen.restarts === 1);
@@ -93,7 +93,7 @@ test('[O01] the broker is not restarted again before its time, nor for what one 
   for (const one of [seen, short, over, clock]) one.care.close();
 });
 
-test('[O01] while the disk is full the broker is left alone, and that is said once', async (t) => {
+test('[O01] while the disk is full the broker is not restarted, and that is said once', async (t) => {
   let free = 1 << 20;
   let looks = 0;
   const seen = watched({
@@ -114,7 +114,7 @@ test('[O01] while the disk is full the broker is left alone, and that is said on
   t.pass();
 });
 
-test('[O03] a process says in its log, a metric and to its parent since when it is refused', async (t) => {
+test('[O03] a process reports in its log, in a metric and to its parent since when it is refused', async (t) => {
   let since: number | undefined;
   const metrics = createMetrics();
   const service: Service = { ready: () => true, brokerRefusesSince: () => since, close: async () => {} };

@@ -46,59 +46,65 @@ async function deadLetters(one: Start, text?: string): Promise<number> {
   }
 }
 
-test.serial('[O01] npm start brings everything up and says where; Ctrl-C stops it; state survives', async (t) => {
-  const one = start('a');
-  const addresses = await one.ready();
-  t.regex(addresses.api!, /^http:\/\/127\.0\.0\.1:\d+$/);
-  t.regex(addresses.edge!, /^ws:\/\/127\.0\.0\.1:\d+\/v1\/ws$/);
-  t.notRegex(one.output, /:[^:/@\s]+@/, 'no password is printed');
-  t.is(await readyStatus(addresses.api!), 200);
-  t.is(await readyStatus(addresses.edge!.replace(/^ws/, 'http')), 200);
-  const pids = descendants(one.pid);
-  t.true(pids.length >= 5);
+test.serial(
+  '[O01] npm start runs everything and prints the addresses, Ctrl-C stops it, and state survives',
+  async (t) => {
+    const one = start('a');
+    const addresses = await one.ready();
+    t.regex(addresses.api!, /^http:\/\/127\.0\.0\.1:\d+$/);
+    t.regex(addresses.edge!, /^ws:\/\/127\.0\.0\.1:\d+\/v1\/ws$/);
+    t.notRegex(one.output, /:[^:/@\s]+@/, 'no password is printed');
+    t.is(await readyStatus(addresses.api!), 200);
+    t.is(await readyStatus(addresses.edge!.replace(/^ws/, 'http')), 200);
+    const pids = descendants(one.pid);
+    t.true(pids.length >= 5);
 
-  const second = start('a');
-  t.is(await second.exit(), 1);
-  t.regex(second.output, new RegExp(`in use by process ${one.pid}`));
+    const second = start('a');
+    t.is(await second.exit(), 1);
+    t.regex(second.output, new RegExp(`in use by process ${one.pid}`));
 
-  t.is(await deadLetters(one, 'kept'), 1);
-  one.kill('SIGINT');
-  t.is(await one.exit(), 0);
-  await gone(pids);
+    t.is(await deadLetters(one, 'kept'), 1);
+    one.kill('SIGINT');
+    t.is(await one.exit(), 0);
+    await gone(pids);
 
-  const again = start('a');
-  await again.ready();
-  t.is(await deadLetters(again), 1);
-  t.regex(again.output, /the schema is up to date/);
-  again.kill('SIGTERM');
-  t.is(await again.exit(), 0);
-});
+    const again = start('a');
+    await again.ready();
+    t.is(await deadLetters(again), 1);
+    t.regex(again.output, /the schema is up to date/);
+    again.kill('SIGTERM');
+    t.is(await again.exit(), 0);
+  },
+);
 
-test.serial('[O01] two side by side; a killed child comes back where it was; SIGKILL leaves no orphan', async (t) => {
-  const [one, two] = [start('b'), start('c')];
-  const [addresses] = await Promise.all([one.ready(), two.ready()]);
-  for (const child of ['nats-server', 'bin/postgres', 'main.ts edge', 'main.ts api']) {
-    const [pid] = descendants(one.pid, child);
-    process.kill(pid!, 'SIGKILL');
-    await eventually(() => descendants(one.pid, child).some((now) => now !== pid), `${child} is there again`, one);
-    for (const url of [addresses.api!, addresses.edge!.replace(/^ws/, 'http')]) {
-      const what = `${url} ready after ${child} was killed`;
-      await eventually(async () => (await readyStatus(url)) === 200, what, one);
+test.serial(
+  '[O01] two systems run side by side, a killed child comes back, and SIGKILL leaves no orphan',
+  async (t) => {
+    const [one, two] = [start('b'), start('c')];
+    const [addresses] = await Promise.all([one.ready(), two.ready()]);
+    for (const child of ['nats-server', 'bin/postgres', 'main.ts edge', 'main.ts api']) {
+      const [pid] = descendants(one.pid, child);
+      process.kill(pid!, 'SIGKILL');
+      await eventually(() => descendants(one.pid, child).some((now) => now !== pid), `${child} is there again`, one);
+      for (const url of [addresses.api!, addresses.edge!.replace(/^ws/, 'http')]) {
+        const what = `${url} ready after ${child} was killed`;
+        await eventually(async () => (await readyStatus(url)) === 200, what, one);
+      }
     }
-  }
-  t.is(await readyStatus(two.addresses.api!), 200);
-  const pids = [...descendants(one.pid), ...descendants(two.pid)];
-  one.kill('SIGKILL');
-  two.kill('SIGKILL');
-  await Promise.all([one.exit(), two.exit()]);
-  await gone(pids);
-  const back = start('b');
-  await back.ready();
-  back.kill('SIGTERM');
-  t.is(await back.exit(), 0);
-});
+    t.is(await readyStatus(two.addresses.api!), 200);
+    const pids = [...descendants(one.pid), ...descendants(two.pid)];
+    one.kill('SIGKILL');
+    two.kill('SIGKILL');
+    await Promise.all([one.exit(), two.exit()]);
+    await gone(pids);
+    const back = start('b');
+    await back.ready();
+    back.kill('SIGTERM');
+    t.is(await back.exit(), 0);
+  },
+);
 
-test.serial('[O01] a child that dies again and again stops the tree with the reason', async (t) => {
+test.serial('[O01] a child that dies again and again stops the whole tree with the reason', async (t) => {
   const one = start('d');
   await one.ready();
   const pids = descendants(one.pid);
@@ -112,7 +118,7 @@ test.serial('[O01] a child that dies again and again stops the tree with the rea
   await gone(pids);
 });
 
-test('[O01] the command line explains itself and refuses what it does not know', async (t) => {
+test('[O01] the command line explains itself and refuses unknown arguments', async (t) => {
   const help = start('e', {});
   help.run(['--help']);
   t.is(await help.exit(), 0);

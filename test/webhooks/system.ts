@@ -12,7 +12,7 @@ import type { Service } from '../../shared/service.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { PATIENCE_MS } from '../env/settle.ts';
+import { PATIENCE_MS } from '../env/until.ts';
 import { Receiver } from './receiver.ts';
 
 const WHERE = {

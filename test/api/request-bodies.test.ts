@@ -40,7 +40,7 @@ async function answerToHead(route: Route, headers: string[]): Promise<string> {
   return answer;
 }
 
-test('[A03] a body beyond the small limit is refused before a byte of it has come, where no token is needed', async (t) => {
+test('[A03] routes without a token refuse a body over the small limit before reading any of it', async (t) => {
   const open = routes.filter(([, { auth, body }]) => auth === 'none' && body);
   t.true(open.length >= 6);
   for (const [name, route] of open) {
@@ -51,7 +51,7 @@ test('[A03] a body beyond the small limit is refused before a byte of it has com
   }
 });
 
-test('[A03] the token is checked before the body is read, and the connection is not kept for a long one', async (t) => {
+test('[A03] the token is checked before the body is read, and a long unread body closes the connection', async (t) => {
   for (const [name, route] of routes.filter(([, { auth, body }]) => auth !== 'none' && body)) {
     const answer = await answerToHead(route, ['content-type: application/json', 'content-length: 30000']);
     t.regex(answer, /^HTTP\/1\.1 401 /, name);
@@ -61,14 +61,14 @@ test('[A03] the token is checked before the body is read, and the connection is 
   t.regex(payment, /^HTTP\/1\.1 401 /, 'a payment event without a signature');
 });
 
-test('[A03] with a token only calls that need it may have a large body', async (t) => {
+test('[A03] a route with a token accepts a large body only where it needs one', async (t) => {
   const raw = `{"name":"${'x'.repeat(4_000)}"}`;
   const ask = { id: me.device.id, token: me.access_token, raw };
   t.like((await api.ask('devices.update', ask)).error, { code: 'too_large', details: { limit: 2_048 } });
   t.is((await api.ask('keys.backup.put', { token: me.access_token, body: { data: 'x'.repeat(20_000) } })).status, 200);
 });
 
-test('[A03] JSON that stands half a million levels deep is refused by its depth', async (t) => {
+test('[A03] JSON nested half a million levels deep is refused because of its depth', async (t) => {
   const wide = await startEnv({ ...QUICK, HTTP_SMALL_BODY_BYTES: 4 << 20, HTTP_MAX_BODY_BYTES: 4 << 20 });
   try {
     const one = new Api((await wide.start('api')).apiUrl);
@@ -88,7 +88,7 @@ test('[A03] JSON that stands half a million levels deep is refused by its depth'
   }
 });
 
-test('[A03] text that Postgres cannot hold is refused by the name of its field, over HTTP and on the socket', async (t) => {
+test('[A03] text that Postgres cannot store is refused with the name of its field, over HTTP and on the socket', async (t) => {
   const device = { name: 'phone' };
   const bodies: [RouteName, string, object][] = [
     ['auth.login', 'identifier', { identifier: 'a\0', password: 'x', device }],
@@ -110,14 +110,14 @@ test('[A03] text that Postgres cannot hold is refused by the name of its field, 
   t.deepEqual(error.details, { field: 'attachments.0.filename' });
 });
 
-test('[A03] a pattern of the contract lists the characters that it takes, so that none takes what cannot be stored', (t) => {
+test('[A03] the patterns of the contract list the characters that they allow, so none admits text that cannot be stored', (t) => {
   const patterns = new Set(JSON.stringify(ROUTES).match(/"pattern":"(?:[^"\\]|\\.)*"/g));
   t.true(patterns.size > 10);
   // Records take any key; their texts are looked at.
   for (const pattern of patterns) t.notRegex(pattern, /\[\^|\\[SWDs]|[^[\w.]\.[*+{]/, pattern);
 });
 
-test('[A03] a check stops at the first thing that is wrong', (t) => {
+test('[A03] a check stops at the first error', (t) => {
   let looked = 0;
   const items = new Proxy(
     Array.from({ length: 10_000 }, () => ({})),
@@ -149,7 +149,7 @@ const code = (reading: Promise<unknown>): Promise<string> =>
     (error: ApiError) => error.code,
   );
 
-test('[A03] bodies that are being read may hold so many bytes: of one caller, and in all', async (t) => {
+test('[A03] the bytes of bodies being read are limited per caller and in total', async (t) => {
   const bodies = new Bodies(TERMS);
   const read = (caller: string) => {
     const request = incoming();
@@ -168,7 +168,7 @@ test('[A03] bodies that are being read may hold so many bytes: of one caller, an
   t.is(bodies.held, 0);
 });
 
-test('[A03] large bodies that came together are parsed in turns, with everything else between them', async (t) => {
+test('[A03] large bodies that arrive together are parsed in separate turns of the event loop', async (t) => {
   const bodies = new Bodies({ ...TERMS, HTTP_BODIES_MAX_BYTES: 100_000, HTTP_BODIES_MAX_BYTES_PER_CALLER: 100_000 });
   let turns = 0;
   const parsedIn: number[] = [];

@@ -14,7 +14,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[W05] the log is kept for so many days; what waits is kept, what waits for nobody goes on or goes', async (t) => {
+test('[W05] finished deliveries are deleted after WEBHOOK_LOG_DAYS, waiting ones are kept, and blocked queues continue', async (t) => {
   const { db, config } = env;
   const day = 86_400_000;
   const [endpoint, gone, conversation] = [uuid7(), uuid7(), uuid7()];

@@ -1,12 +1,11 @@
 /** People and their devices for tests of the edge: real accounts, real sockets. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { Device, login, register, Session } from '../../client/index.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
 import type { InboxGap, MessageStatus, ServerFrame } from '../../shared/contract/frames/server.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import type { Addresses } from '../env/index.ts';
-import { PATIENCE_MS } from '../env/settle.ts';
+import type { Addresses } from './index.ts';
+import { until } from './until.ts';
 
 const PASSWORD = 'correct horse battery staple';
 
@@ -105,14 +104,6 @@ export class Raw {
   async closed(): Promise<number> {
     await until(() => this.code !== undefined);
     return this.code!;
-  }
-}
-
-/** Waits for a state, not for a time. */
-export async function until(what: () => boolean | Promise<boolean>, ms = PATIENCE_MS): Promise<void> {
-  for (const end = Date.now() + ms; !(await what()); ) {
-    if (Date.now() > end) throw new Error(`not so after ${ms} ms: ${what}`);
-    await delay(5);
   }
 }
 

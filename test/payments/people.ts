@@ -5,8 +5,9 @@ import { EVENTS, subject } from '../../nats/topology.ts';
 import type { Payment } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
-import { account, Phone, until } from '../edge/devices.ts';
 import type { Addresses, Env } from '../env/index.ts';
+import { account, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 export const id = (what: string): string => `${what}_${uuid7()}`;
 

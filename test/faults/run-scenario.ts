@@ -4,7 +4,7 @@ import { SCENARIOS } from '../../bench/faults/scenarios/index.ts';
 import { RED } from '../../bench/faults/scenarios/red.ts';
 import { type Act, type Outcome, type Scenario, Stage } from '../../bench/faults/stage.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { until } from '../edge/devices.ts';
+import { until } from '../env/until.ts';
 
 export const SECONDS = 2;
 /** Few people who say little, since other tests want the machine as well. */

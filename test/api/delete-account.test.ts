@@ -6,8 +6,9 @@ import { consumer, inboxStream } from '../../nats/topology.ts';
 import { emptyRows, writeRows } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
-import { Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;
@@ -25,7 +26,7 @@ const login = (identifier: string, pw: string) =>
   api.ask('auth.login', { body: { identifier, password: pw, device: { name: 'tablet' } } });
 const session = (who: LoggedIn): Session => new Session({ api: api.url, ...who });
 
-test('[A11] a new password wants the old one, and ends all other sessions', async (t) => {
+test('[A11] changing the password needs the old one and ends all other sessions', async (t) => {
   const me = await api.register();
   const tablet = (await login(me.user.number, password)).data;
   const socket = await Raw.open(at, session(tablet));
@@ -41,7 +42,7 @@ test('[A11] a new password wants the old one, and ends all other sessions', asyn
   t.is((await login(me.user.number, 'battery staple')).status, 200);
 });
 
-test('[A11] of a hundred changes at once one wins, or a lock ends the guessing', async (t) => {
+test('[A11] of a hundred simultaneous password changes one succeeds, and the guessing is locked out', async (t) => {
   const me = await api.register();
   const all = await Promise.all(
     Array.from({ length: 100 }, (_, i) =>
@@ -59,7 +60,7 @@ test('[A11] of a hundred changes at once one wins, or a lock ends the guessing',
   t.is((await login(me.user.number, `battery staple ${won[0]}`)).status, 200);
 });
 
-test('[A11] who came in by a code sets a first password without an old one', async (t) => {
+test('[A11] a person who registered by code sets a first password without an old one', async (t) => {
   const email = 'first.password@example.org';
   await api.ask('auth.otp.request', { body: { email } });
   const { data } = await api.ask('auth.otp.verify', { body: { email, code: '123456', device: { name: 'phone' } } });
@@ -69,7 +70,7 @@ test('[A11] who came in by a code sets a first password without an old one', asy
   t.is((await api.ask('accounts.changePassword', { token: data.access_token, body })).error?.code, 'forbidden');
 });
 
-test('[A11] deleting the account takes devices, inbox, keys and names at once and the contents of its messages', async (t) => {
+test('[A11] deleting the account removes devices, inbox, keys and names at once, and the contents of its messages', async (t) => {
   const names = { email: 'leaver@example.org', username: 'leaver', name: 'Leaver' };
   const me = await api.register({ ...names, keys: { identity_key: 'S0VZ' } });
   const friend = await api.register();
@@ -164,7 +165,7 @@ test('[A11] deleting the account takes devices, inbox, keys and names at once an
   await theirs.device.close();
 });
 
-test('[A11] what could not be erased at once is erased after a restart', async (t) => {
+test('[A11] data that could not be erased during the deletion is erased after a restart', async (t) => {
   const me = await api.register();
   const friend = await api.register();
   const sent = await api.ask('conversations.createDirect', {
@@ -183,7 +184,7 @@ test('[A11] what could not be erased at once is erased after a restart', async (
   await other.stop();
 });
 
-test('[A11] what a call under way left behind the deletion goes too, and at the end the key log', async (t) => {
+test('[A11] rows written by a request in flight during the deletion are erased, and finally the key log', async (t) => {
   const me = await api.register({ keys: { identity_key: 'S0VZ' } });
   await api.ask('accounts.delete', { token: me.access_token, body: { password } });
   const links = () => env.db.query('select told_at from key_log where user_id = $1', [me.user.id]);
@@ -213,7 +214,7 @@ test('[A11] what a call under way left behind the deletion goes too, and at the 
   await other.stop();
 });
 
-test('[A11] messages that history writes long after the deletion are erased all the same', async (t) => {
+test('[A11] messages that history writes long after the deletion are erased', async (t) => {
   const me = await api.register();
   const friend = await api.register();
   const { data } = await api.ask('conversations.createDirect', {

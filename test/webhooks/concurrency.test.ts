@@ -26,7 +26,7 @@ async function many(receiver: Receiver, endpoints: number, events: number): Prom
   return ids;
 }
 
-test.serial('[W07] more new endpoints that hang than there are lanes leave a quarter to the others', async (t) => {
+test.serial('[W07] many new endpoints that hang leave a quarter of the concurrency to the others', async (t) => {
   const hangs = await Receiver.start(() => {});
   const good = await Receiver.start();
   const { id } = await system.endpoint({ url: good.url });
@@ -45,35 +45,38 @@ test.serial('[W07] more new endpoints that hang than there are lanes leave a qua
   await system.env.db.query('update webhook_endpoints set enabled = false');
 });
 
-test.serial('[W07] endpoints that failed leave half of the lanes to the others, new ones among them', async (t) => {
-  let broken = true;
-  const bad = await Receiver.start((_, response) => {
-    if (broken) response.writeHead(500).end();
-  });
-  const good = await Receiver.start();
-  const ids = await many(bad, 12, 1);
-  await system.send();
-  await system.until(async () => {
-    const [row] = await system.env.db.query<{ n: number }>(
-      'select count(*) as n from webhook_deliveries where endpoint_id = any($1) and attempts > 0',
-      [ids],
-    );
-    return row!.n === ids.length;
-  });
-  broken = false;
-  const failed = bad.got.length;
-  for (const id of ids) await poke(id);
-  await bad.count(failed + 4);
-  const { id } = await system.endpoint({ url: good.url });
-  for (let n = 0; n < 20; n++) await poke(id);
-  await good.count(20);
-  await system.none(id);
-  t.is(bad.got.length, failed + 4);
-  await system.pause();
-  await Promise.all([bad.stop(), good.stop()]);
-});
+test.serial(
+  '[W07] endpoints that failed leave half of the concurrency to the others, including new ones',
+  async (t) => {
+    let broken = true;
+    const bad = await Receiver.start((_, response) => {
+      if (broken) response.writeHead(500).end();
+    });
+    const good = await Receiver.start();
+    const ids = await many(bad, 12, 1);
+    await system.send();
+    await system.until(async () => {
+      const [row] = await system.env.db.query<{ n: number }>(
+        'select count(*) as n from webhook_deliveries where endpoint_id = any($1) and attempts > 0',
+        [ids],
+      );
+      return row!.n === ids.length;
+    });
+    broken = false;
+    const failed = bad.got.length;
+    for (const id of ids) await poke(id);
+    await bad.count(failed + 4);
+    const { id } = await system.endpoint({ url: good.url });
+    for (let n = 0; n < 20; n++) await poke(id);
+    await good.count(20);
+    await system.none(id);
+    t.is(bad.got.length, failed + 4);
+    await system.pause();
+    await Promise.all([bad.stop(), good.stop()]);
+  },
+);
 
-test.serial('[W07] an endpoint whose secret does not open fails for itself; the others are served', async (t) => {
+test.serial('[W07] an endpoint whose secret cannot be decrypted fails alone, and the others are served', async (t) => {
   const receiver = await Receiver.start();
   const [shut, good] = [await system.endpoint({ url: receiver.url }), await system.endpoint({ url: receiver.url })];
   const { query } = system.env.db;
@@ -100,7 +103,7 @@ test.serial('[W07] an endpoint whose secret does not open fails for itself; the 
   await receiver.stop();
 });
 
-test.serial('[W07] endpoints that hang and fail keep their lanes to themselves; a rate is kept', async (t) => {
+test.serial('[W07] endpoints that hang or fail use only their own concurrency, and a rate limit is kept', async (t) => {
   await system.env.db.query('update webhook_endpoints set enabled = false');
   await system.send();
   const hangs = await Receiver.start(() => {});

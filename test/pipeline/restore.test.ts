@@ -8,8 +8,8 @@ import { Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 const ENTRIES = 2_000;
 const TAKE_OVERS = 100;
@@ -19,7 +19,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[M01] a worker that takes its partition over again and again under load reads every entry in order', async (t) => {
+test('[M01] a worker that restores its partition again and again under load reads every entry in order', async (t) => {
   const nc = await env.nats('fanout');
   const publisher = new Publisher(await env.nats('ingest'));
   const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
@@ -54,7 +54,7 @@ test('[M01] a worker that takes its partition over again and again under load re
   publisher.close();
 });
 
-test('[M01] entries that were passed over count as removed only when the stream has them no more', async (t) => {
+test('[M01] skipped entries count as removed only when the stream no longer has them', async (t) => {
   const nc = await env.nats('admin');
   const publisher = new Publisher(nc);
   const seqs: number[] = [];

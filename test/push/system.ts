@@ -1,10 +1,11 @@
 /** A system whose push worker is a process of its own, and the push services it speaks to. */
 import { vapidKeys } from '../../shared/auth/vapid.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { account, Phone, until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
-import { Apns, Fcm } from './stores.ts';
-import { WebPushService } from './web.ts';
+import { account, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { Apns, Fcm } from './fake-providers.ts';
+import { WebPushService } from './fake-web-push.ts';
 
 export class World {
   readonly web: WebPushService;

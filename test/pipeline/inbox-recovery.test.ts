@@ -8,8 +8,8 @@ import { progressHeader, readCheckpoint, readShardProgress } from '../../service
 import { InboxRecovery, type PartitionStart } from '../../services/fanout/inbox-recovery.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 test.before(async () => {
@@ -42,7 +42,7 @@ async function worker() {
   return { lives, got, writer, mark: (entry: number) => lives.writeCheckpoint(0, entry, start!.cursors) };
 }
 
-test('[M06] who took a partition over and has not marked it yet does not go back; who finds it unmarked does', async (t) => {
+test('[M06] fanout rewinds a partition without a checkpoint, except one that it already owns', async (t) => {
   const admin = await env.nats('admin');
   const manager = await jetstreamManager(admin);
   const floor = async (): Promise<number> =>
@@ -80,7 +80,7 @@ test('[M06] who took a partition over and has not marked it yet does not go back
   await last.writer.close();
 });
 
-test('[M06] a shard that lost its end goes on from the newest mark that it still holds, and from the items behind it', async (t) => {
+test('[M06] fanout resumes a truncated shard from its newest valid checkpoint and the items after it', async (t) => {
   const nc = await env.nats('admin');
   const manager = await jetstreamManager(nc);
   const before = (await manager.streams.info(inboxStream(1))).state.last_seq;

@@ -2,11 +2,9 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { Device, type DeviceOptions, Session } from '../../client/index.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
-import { PATIENCE_MS } from '../env/settle.ts';
 
 type Json = Record<string, unknown>;
 
@@ -133,12 +131,4 @@ export function deviceOf(server: FakeServer, options: Partial<DeviceOptions> = {
     ...options,
     settings: { backoff_base_ms: 20, backoff_cap_ms: 50, ...options.settings },
   });
-}
-
-/** Waits for a state, not for a time. */
-export async function until(what: () => boolean): Promise<void> {
-  for (const end = Date.now() + PATIENCE_MS; !what(); ) {
-    if (Date.now() > end) throw new Error(`not so after ${PATIENCE_MS} ms: ${what}`);
-    await delay(2);
-  }
 }

@@ -9,8 +9,8 @@ import { openSecrets } from '../../services/local/secrets.ts';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { hasPlain } from '../../shared/db/sealed-columns.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;
@@ -45,7 +45,7 @@ async function dump(): Promise<string> {
 const contains = (all: string, text: string): boolean =>
   all.includes(text) || all.includes(Buffer.from(text).toString('hex'));
 
-test.serial('[A09] phone, email, name and birthdate stand in no table; all of them are found and shown', async (t) => {
+test.serial('[A09] no table contains phone, email, name or birthdate, yet log-in and profile find them', async (t) => {
   const { data } = await api.ask('auth.register', { body: { ...secret, password, device } });
   t.like(data.user, { name: secret.name, birthdate: secret.birthdate, username: secret.username });
   const all = await dump();
@@ -56,7 +56,7 @@ test.serial('[A09] phone, email, name and birthdate stand in no table; all of th
     t.is((await api.ask('auth.login', { body: { identifier, password, device } })).data.user.id, data.user.id);
 });
 
-test.serial('[A09] a sealed field can be opened only where it belongs, and not when it was changed', (t) => {
+test.serial('[A09] an encrypted field can be decrypted only in its own row and only unchanged', (t) => {
   const sealer = openBlindIndex(env.config);
   const sealed = sealer.seal('Ada', 'users.name:1');
   t.is(sealer.open(sealed, 'users.name:1'), 'Ada');
@@ -71,7 +71,7 @@ test.serial('[A09] a sealed field can be opened only where it belongs, and not w
   t.notDeepEqual(sealer.lookup('email', 'a'), sealer.lookup('username', 'a'));
 });
 
-test.serial('[A09] keys that are missing, short or used for both purposes are refused', (t) => {
+test.serial('[A09] missing keys, short keys and keys used for both purposes are refused', (t) => {
   const open = (PERSONAL_KEYS: string[], PERSONAL_INDEX_KEYS: string[]) => () =>
     openBlindIndex({ PERSONAL_KEYS, PERSONAL_INDEX_KEYS });
   const one = key();
@@ -80,53 +80,58 @@ test.serial('[A09] keys that are missing, short or used for both purposes are re
   t.throws(open([one], [one]), { message: /must be different keys/ });
 });
 
-test.serial('[A09] after a change of keys the command seals all anew, and the old keys can go', async (t) => {
-  const many = await Promise.all(
-    Array.from({ length: 20 }, (_, i) =>
-      api.ask('auth.register', { body: { email: `moved${i}@example.org`, name: `Name ${i}`, password, device } }),
-    ),
-  );
-  const both: Config = {
-    ...env.config,
-    PERSONAL_KEYS: [key(), ...env.config.PERSONAL_KEYS],
-    PERSONAL_INDEX_KEYS: [key(), ...env.config.PERSONAL_INDEX_KEYS],
-  };
-  const fresh = {
-    ...both,
-    PERSONAL_KEYS: [both.PERSONAL_KEYS[0]!],
-    PERSONAL_INDEX_KEYS: [both.PERSONAL_INDEX_KEYS[0]!],
-  };
+test.serial(
+  '[A09] after a change of keys the command encrypts everything again, and the old keys can be removed',
+  async (t) => {
+    const many = await Promise.all(
+      Array.from({ length: 20 }, (_, i) =>
+        api.ask('auth.register', { body: { email: `moved${i}@example.org`, name: `Name ${i}`, password, device } }),
+      ),
+    );
+    const both: Config = {
+      ...env.config,
+      PERSONAL_KEYS: [key(), ...env.config.PERSONAL_KEYS],
+      PERSONAL_INDEX_KEYS: [key(), ...env.config.PERSONAL_INDEX_KEYS],
+    };
+    const fresh = {
+      ...both,
+      PERSONAL_KEYS: [both.PERSONAL_KEYS[0]!],
+      PERSONAL_INDEX_KEYS: [both.PERSONAL_INDEX_KEYS[0]!],
+    };
 
-  // With both keys everything works before the command has run.
-  const between = await env.spawn('api', both);
-  const login = (url: string) =>
-    new Api(url).ask('auth.login', { body: { identifier: 'moved7@example.org', password, device } });
-  t.is((await login(between.apiUrl)).data.user.name, 'Name 7');
-  // A code asked for before the change is replaced by one asked for after it.
-  const to = { email: 'moved9@example.org' };
-  for (const url of [api.url, between.apiUrl])
-    t.is((await new Api(url).ask('auth.otp.request', { body: to })).status, 202);
-  const entered = await new Api(between.apiUrl).ask('auth.otp.verify', { body: { ...to, code: '123456', device } });
-  t.is(entered.status, 200, entered.error?.message);
-  const taken = await new Api(between.apiUrl).ask('auth.register', {
-    body: { email: 'moved8@example.org', password, device },
-  });
-  t.is(taken.error?.code, 'conflict');
-  t.regex(await admin(['reencrypt'], both), /^\d\d fields/);
-  t.is(await admin(['reencrypt'], both), '0 fields were encrypted or indexed again\n');
-  await between.stop();
+    // With both keys everything works before the command has run.
+    const between = await env.spawn('api', both);
+    const login = (url: string) =>
+      new Api(url).ask('auth.login', { body: { identifier: 'moved7@example.org', password, device } });
+    t.is((await login(between.apiUrl)).data.user.name, 'Name 7');
+    // A code asked for before the change is replaced by one asked for after it.
+    const to = { email: 'moved9@example.org' };
+    for (const url of [api.url, between.apiUrl])
+      t.is((await new Api(url).ask('auth.otp.request', { body: to })).status, 202);
+    const entered = await new Api(between.apiUrl).ask('auth.otp.verify', { body: { ...to, code: '123456', device } });
+    t.is(entered.status, 200, entered.error?.message);
+    const taken = await new Api(between.apiUrl).ask('auth.register', {
+      body: { email: 'moved8@example.org', password, device },
+    });
+    t.is(taken.error?.code, 'conflict');
+    t.regex(await admin(['reencrypt'], both), /^\d\d fields/);
+    t.is(await admin(['reencrypt'], both), '0 fields were encrypted or indexed again\n');
+    await between.stop();
 
-  const after = await env.spawn('api', fresh);
-  const { data } = await login(after.apiUrl);
-  t.is(data.user.id, many[7]!.data.user.id);
-  t.is(data.user.name, 'Name 7');
-  t.is((await login(api.url)).error?.code, 'unauthenticated', 'the old index key finds nothing any more');
-  await t.throwsAsync(admin(['reencrypt'], env.config), { message: /^0 fields .*; \d\d rows are encrypted with keys/ });
-  await after.stop();
-});
+    const after = await env.spawn('api', fresh);
+    const { data } = await login(after.apiUrl);
+    t.is(data.user.id, many[7]!.data.user.id);
+    t.is(data.user.name, 'Name 7');
+    t.is((await login(api.url)).error?.code, 'unauthenticated', 'the old index key finds nothing any more');
+    await t.throwsAsync(admin(['reencrypt'], env.config), {
+      message: /^0 fields .*; \d\d rows are encrypted with keys/,
+    });
+    await after.stop();
+  },
+);
 
 test.serial(
-  '[A01] [A09] while keys are changed, a hundred registrations of one address at once make one account',
+  '[A01] [A09] a hundred simultaneous registrations of one address create one account, even during a change of keys',
   async (t) => {
     const [one, other] = [[key()], env.config.PERSONAL_INDEX_KEYS];
     const [first, second] = await Promise.all([
@@ -144,7 +149,7 @@ test.serial(
   },
 );
 
-test.serial('[A09] a log-in hashes the password anew when the parameters have changed', async (t) => {
+test.serial('[A09] a log-in hashes the password again when the parameters have changed', async (t) => {
   const person = await api.register();
   const stored = async (): Promise<string> =>
     (
@@ -167,7 +172,7 @@ test.serial('[A09] the api does not start without keys', async (t) => {
 });
 
 test.serial(
-  '[A09] production refuses generated keys; an older DATA_DIR is given its own and keeps its passwords',
+  '[A09] production refuses generated keys, and an older DATA_DIR gets new ones and keeps its passwords',
   async (t) => {
     const dir = mkdtempSync(join(env.dir, 'other-'));
     const start = startLocalSystem({
@@ -183,7 +188,7 @@ test.serial(
   },
 );
 
-test.serial('[A09] rows of a version that kept them in the clear are sealed when the api starts', async (t) => {
+test.serial('[A09] rows that an older version stored unencrypted are encrypted when the api starts', async (t) => {
   const { data } = await api.ask('auth.register', {
     body: { email: 'plain@example.org', name: 'X', password, device },
   });
