@@ -1,6 +1,6 @@
 /**
- * The one list of services. From it follow the type of a name, what `npm start` runs, database roles, passwords and NATS
- * users: tables by service are typed as `Record<ServiceName, …>`, so that a service which one of them lacks does not compile.
+ * Lists the services, once. The type of a name, what `npm start` runs, database roles, passwords and NATS users are derived from
+ * this list; tables by service are typed as `Record<ServiceName, …>`, so a service that one of them lacks does not compile.
  */
 
 /** What each service does, by the process in which `npm start` runs it. */
