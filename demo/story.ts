@@ -1,5 +1,5 @@
 /** Plays the demo: Anna with two devices and Ben with one exchange sealed messages; one device goes offline and returns. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { sleep } from '../shared/async/sleep.ts';
 import { Device, HpkeCrypto, type Incoming, login, register, type Session } from '../client/index.ts';
 import type { Tree } from '../services/local/process-tree.ts';
 import { type BrokerView, openBrokerView } from './broker-view.ts';

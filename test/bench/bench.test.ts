@@ -50,12 +50,15 @@ test('[R01] connects: each socket has its welcome', async (t) => {
 });
 
 test('what is asked wrongly is refused with what is wrong', (t) => {
-  t.throws(() => readOptions([]), { message: 'say one of W1, W2, W3, W7, idle, login, connects' });
-  t.throws(() => readOptions(['W9']), { message: 'say one of W1, W2, W3, W7, idle, login, connects' });
+  const message = /^the workload must be one of direct-throughput \(W1\), .*, connects$/;
+  t.throws(() => readOptions([]), { message });
+  t.throws(() => readOptions(['W9']), { message });
   t.throws(() => readOptions(['W1', '--devices', '3']), { message: '--devices must be even' });
   t.throws(() => readOptions(['W1', '--seconds', '-1']), { message: /seconds/ });
   t.throws(() => readOptions(['W1', '--profile', 'quick']), { message: '--profile must be durable, fast or both' });
   t.is(readOptions(['--help']), undefined);
+  t.is(readOptions(['W1'])!.workload, 'direct-throughput');
+  t.is(readOptions(['direct-throughput'])!.workload, 'direct-throughput');
 });
 
 test('figures are drawn', (t) => {

@@ -4,14 +4,14 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { Disk, diskMissing } from '../../bench/faults/disk.ts';
+import { Disk, diskUnavailableReason } from '../../bench/faults/disk.ts';
 import { freeBytesOf } from '../../services/local/broker-monitor.ts';
 import { account, close, Phone, until } from '../edge/devices.ts';
 import { PATIENCE_MS } from '../env/settle.ts';
 import { Start } from '../env/start.ts';
 
 test('[M01] [O01] after the disk of the broker was full, sends go through again without anybody restarting anything', async (t) => {
-  const reason = diskMissing();
+  const reason = diskUnavailableReason();
   if (reason) {
     t.log(`left out: ${reason}`);
     t.pass();
