@@ -162,10 +162,10 @@ test('[A03] bodies that are being read may hold so many bytes: of one caller, an
   t.is(await again.done, 'rate_limited');
   ben.request.write(start);
   t.is(await ben.done, 'unavailable');
-  t.is(bodies.held, start.length, 'what was refused is not held');
+  t.is(bodies.heldBytes, start.length, 'what was refused is not held');
   anna.request.end('"}');
   t.is(await anna.done, 'good');
-  t.is(bodies.held, 0);
+  t.is(bodies.heldBytes, 0);
 });
 
 test('[A03] large bodies that came together are parsed in turns, with everything else between them', async (t) => {
