@@ -1,6 +1,7 @@
 /** What all readers of LOG share: the durable that topology names for them, and how entries are read. */
 import type { NatsConnection } from 'nats';
-import { decodeEntry, type LogRecord, unknownKind } from '../shared/pipeline/entry.ts';
+import { decodeEntry, type LogRecord } from '../shared/pipeline/entry.ts';
+import { unknownKind } from '../shared/pipeline/kinds.ts';
 import type { Context } from '../shared/service.ts';
 import { Halt, PartitionConsumer, type PartitionConsumerOptions } from './partition-consumer.ts';
 import { consumer, LOG, streams } from './topology.ts';

@@ -1,7 +1,8 @@
 /** Reading LOG: where a partition ends, and its entries from a place on. Used to restore workers, not per message. */
 
-import { type DirectBatchOptions, JetStreamApiError, type JetStreamManager, type StoredMsg } from '@nats-io/jetstream';
+import type { DirectBatchOptions, JetStreamManager, StoredMsg } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
+import { isNoMessage } from './errors.ts';
 import { jetstreamManager } from './jetstream-manager.ts';
 import { LOG, subject } from './topology.ts';
 
@@ -35,7 +36,7 @@ export async function logHead(nc: NatsConnection, partition: number): Promise<Lo
     const head = last?.seq ?? 0;
     return { ...about, head, last: Math.max(head, about.last) };
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === 10037) return { ...about, head: 0 };
+    if (isNoMessage(error)) return { ...about, head: 0 };
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import { deviceRoutes } from './devices/routes.ts';
 import { type Authenticate, createRouter, type Handlers } from './http/router.ts';
 import { openHttpServer } from './http/server.ts';
 import { startEraser } from './jobs/erase.ts';
-import { sweepExpired } from './jobs/expire.ts';
+import { startExpiry } from './jobs/expire.ts';
 import { keyRoutes } from './keys/routes.ts';
 import { messageRoutes } from './messages/routes.ts';
 import { paymentRoutes } from './payments/routes.ts';
@@ -57,8 +57,8 @@ async function open(context: Context): Promise<Service> {
   const { config, db, log, nc, limits, origins, revocations } = resources;
   const encrypting = encryptPlainColumns(resources);
   const eraser = startEraser(db, nc, config, log);
-  const sweep = sweepExpired(db, log, config);
-  const handlers = createHandlers(resources, () => eraser.soon());
+  const expiry = startExpiry(db, log, config);
+  const handlers = createHandlers(resources, () => eraser.runSoon());
   const router = createRouter(handlers, { authenticate: createAuthenticate(resources), limits, config });
   const server = await openHttpServer(context, origins, router);
   const readiness = await openReadiness(nc, db, revocations);
@@ -69,8 +69,8 @@ async function open(context: Context): Promise<Service> {
     async close() {
       readiness.close();
       await encrypting;
-      await eraser.stop();
-      await sweep.stop();
+      await eraser.close();
+      await expiry.close();
       await resources.notifier.close();
       await revocations.close();
       await resources.passwords.close();

@@ -1,6 +1,7 @@
 /** Deletes an account: at once everything that names the person or lets the person in; the eraser removes the rest later. */
 import { endSessions } from '../../../shared/auth/sessions.ts';
 import type { Database, Query } from '../../../shared/db/database.ts';
+import { DELETE_ROWS_OF_DEVICES_OF_USER } from '../../../shared/db/device-tables.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import type { Cookies } from '../http/cookies.ts';
 import type { HandlersOf } from '../http/router.ts';
@@ -21,16 +22,11 @@ const STATEMENTS = [
   `update users set deleted_at = now(), password_hash = null, username = null, name_sealed = null, bio = null,
      birthdate_sealed = null, avatar_url = null where id = $1`,
   'delete from identifiers where user_id = $1',
-  ...['device_cursors', 'push_states'].map(
-    (table) => `delete from ${table} where device_id in (select id from devices where user_id = $1)`,
-  ),
   `update devices set deleted_at = coalesce(deleted_at, now()), name = '', push = null, identity_key = null,
      signing_key = null, registration_id = null where user_id = $1`,
-  'delete from prekeys where device_id in (select id from devices where user_id = $1)',
-  'delete from prekey_alarms where device_id in (select id from devices where user_id = $1)',
+  ...DELETE_ROWS_OF_DEVICES_OF_USER,
   'delete from key_backups where user_id = $1',
   'delete from refresh_tokens where session_id in (select id from sessions where user_id = $1)',
-  'delete from ws_tickets where user_id = $1',
   'update sessions set ip = null where user_id = $1',
   // The payment request itself belongs to its conversation and stays.
   'update payment_attachments set attached_by = null where attached_by = $1',

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type Router from '@koa/router';
 import Koa from 'koa';
 import type { Config } from '../../../shared/config/index.ts';
+import { hostInUrl } from '../../../shared/host-in-url.ts';
 import { publicReply } from '../../../shared/ops.ts';
 import type { Origins } from '../../../shared/origins.ts';
 import { openProxies } from '../../../shared/proxies.ts';
@@ -43,7 +44,7 @@ function listen(server: Server, { HOST, PORT }: Config): Promise<string> {
     server.once('error', reject);
     server.listen(PORT, HOST, () => {
       const { port } = server.address() as AddressInfo;
-      resolve(`http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${port}`);
+      resolve(`http://${hostInUrl(HOST)}:${port}`);
     });
   });
 }

@@ -3,7 +3,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import type { HandlersOf } from '../http/router.ts';
-import { dropBackup, putBackup, readBackup } from './backup-store.ts';
+import { putBackup, readBackup, removeBackup } from './backup-store.ts';
 
 const noBackup = (): ApiError => new ApiError('not_found', 'you have no backup');
 
@@ -22,13 +22,13 @@ export function backupRoutes({ config, db }: { config: Config; db: Database }): 
     },
 
     async 'keys.backup.get'({ me }) {
-      const backup = await readBackup(db.query, me.user_id);
+      const backup = await readBackup(db.em(), me.user_id);
       if (!backup) throw noBackup();
       return { status: 200, data: { ...backup, updated_at: backup.updated_at.toISOString() } };
     },
 
     async 'keys.backup.delete'({ me }) {
-      const version = await dropBackup(db.query, me.user_id);
+      const version = await removeBackup(db, me.user_id);
       if (version === undefined) throw noBackup();
       return { status: 200, data: { version } };
     },

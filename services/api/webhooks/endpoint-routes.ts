@@ -53,7 +53,7 @@ export function endpointRoutes(deps: EndpointDeps): HandlersOf<'webhooks.eventTy
           'forbidden',
           `there may be at most ${config.WEBHOOK_MAX_ENDPOINTS} endpoints: delete one, or raise WEBHOOK_MAX_ENDPOINTS`,
         );
-      const { created, secret } = await insertEndpoint(db.query, encryption, checks, id, body, 'api');
+      const { created, secret } = await insertEndpoint(db.em(), encryption, checks, id, body, 'api');
       const data = requireEndpoint(await store.endpoint(id));
       return created ? { status: 201, data: { ...data, secret: secret! } } : { status: 200, data };
     },
@@ -68,7 +68,7 @@ export function endpointRoutes(deps: EndpointDeps): HandlersOf<'webhooks.eventTy
     },
 
     async 'webhooks.endpoints.update'({ id, body }) {
-      if (!(await updateEndpoint(db.query, encryption, checks, id, body))) throw noSuchEndpoint();
+      if (!(await updateEndpoint(db.em(), encryption, checks, id, body))) throw noSuchEndpoint();
       wakeWorkers();
       return { status: 200, data: requireEndpoint(await store.endpoint(id)) };
     },
@@ -82,7 +82,7 @@ export function endpointRoutes(deps: EndpointDeps): HandlersOf<'webhooks.eventTy
       if (requireEndpoint(await store.endpoint(id)).source === 'environment')
         throw new ApiError('conflict', 'the endpoint comes from CHAT_WEBHOOK_ENDPOINTS_JSON: change its secret there');
       const until = new Date(Date.now() + config.WEBHOOK_SECRET_OVERLAP_HOURS * 3_600_000);
-      const rotated = requireEndpoint(await rotateSecret(db.query, encryption, id, body.secret, until));
+      const rotated = requireEndpoint(await rotateSecret(db.em(), encryption, id, body.secret, until));
       return { status: 200, data: { ...rotated, old_until: until.toISOString() } };
     },
 
