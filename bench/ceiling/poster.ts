@@ -1,13 +1,13 @@
 /** The ceiling of W7, a process of its own: signed POSTs to the same receivers and nothing else. `poster.ts <port> <seconds>` */
 import { Agent, request } from 'undici';
 import { uuid7 } from '../../shared/ids.ts';
-import { newEndpointSecret, Signer } from '../../shared/webhooks/secrets.ts';
+import { newEndpointSecret, WebhookSigner } from '../../shared/webhooks/secrets.ts';
 
 const [port, seconds] = process.argv.slice(2).map(Number) as [number, number];
 const ENDPOINTS = 100;
 const LANES = 256;
 const dispatcher = new Agent();
-const signer = new Signer(newEndpointSecret().secret);
+const signer = new WebhookSigner(newEndpointSecret().secret);
 const end = performance.now() + seconds * 1_000;
 let done = 0;
 

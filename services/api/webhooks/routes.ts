@@ -4,12 +4,17 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import { EVENT_TYPES, type EventName } from '../../../shared/contract/events.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { openGuard } from '../../../shared/egress-guard.ts';
+import { openEgressGuard } from '../../../shared/egress-guard.ts';
 import { derivedId, uuid7 } from '../../../shared/ids.ts';
 import { type Event, event } from '../../../shared/pipeline/events.ts';
-import { again, insertDeliveries } from '../../../shared/webhooks/deliveries.ts';
-import { type Checks, insertEndpoint, rotateSecret, updateEndpoint } from '../../../shared/webhooks/endpoints.ts';
-import { openSecretsSealing } from '../../../shared/webhooks/secrets.ts';
+import { insertDeliveries, requeueDeliveries } from '../../../shared/webhooks/deliveries.ts';
+import {
+  type EndpointChecks,
+  insertEndpoint,
+  rotateSecret,
+  updateEndpoint,
+} from '../../../shared/webhooks/endpoints.ts';
+import { openWebhookEncryption } from '../../../shared/webhooks/secrets.ts';
 import type { ServiceTokens } from '../auth/service-tokens.ts';
 import { decodeCursor, encodeCursor } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
@@ -38,8 +43,8 @@ const after = (cursor: string | undefined): string | undefined =>
   cursor === undefined ? undefined : decodeCursor(cursor);
 
 export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): HandlersOf<'webhooks' | 'serviceTokens'> {
-  const sealer = openSecretsSealing(config);
-  const checks: Checks = { config, guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
+  const sealer = openWebhookEncryption(config);
+  const checks: EndpointChecks = { config, guard: openEgressGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
   const store = openWebhookStore(db);
 
   function paged<T>(rows: T[], limit: number, id: (row: T) => string): { items: T[]; next_cursor: string | null } {
@@ -119,7 +124,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Hand
     async 'webhooks.deliveries.redrive'({ id, body: { since } }) {
       found(await store.endpoint(id));
       const from = since === undefined ? new Date(0) : time(since, 'since');
-      const redriven = await again(
+      const redriven = await requeueDeliveries(
         db.query,
         id,
         `d.status = 'dead' and exists (select 1 from webhook_events v where v.id = d.event_id and v.at >= $2)`,
