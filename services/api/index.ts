@@ -11,6 +11,7 @@ import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/sealed-columns.ts';
+import { hostInUrl } from '../../shared/host-in-url.ts';
 import { publicReply } from '../../shared/ops.ts';
 import { openOrigins } from '../../shared/origins.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
@@ -169,7 +170,7 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () => (state === true && !revocations.known ? 'which sessions ended is not known yet' : state),
-    addresses: { api: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}` },
+    addresses: { api: `http://${hostInUrl(config.HOST)}:${port}` },
     async close() {
       clearInterval(probing);
       state = 'closing';

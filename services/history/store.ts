@@ -19,9 +19,9 @@ export interface Rows {
   reads: ReadRecord[];
   payments: PaymentRecord[];
 }
-export const noRows = (): Rows => ({ messages: [], conversations: [], reads: [], payments: [] });
+export const emptyRows = (): Rows => ({ messages: [], conversations: [], reads: [], payments: [] });
 
-export function sort(records: LogRecord[], into: Rows): void {
+export function collectRows(records: LogRecord[], into: Rows): void {
   for (const { meta, body } of records) {
     if (meta.kind === 'message') {
       into.messages.push({ meta, body });
@@ -54,9 +54,9 @@ export async function readPosition(query: Query, partition: number): Promise<Pos
  * Writes what lies after the recorded position and moves it. Returns the position reached; throws `Moved` when somebody
  * else moved it meanwhile (a worker that had lost the partition and did not know).
  */
-export class Moved extends Error {}
+export class PositionMoved extends Error {}
 
-export function write(db: Database, partition: number, from: Position, to: Position, rows: Rows): Promise<void> {
+export function writeRows(db: Database, partition: number, from: Position, to: Position, rows: Rows): Promise<void> {
   return db.transaction(async ({ query }) => {
     const [moved] = await query(
       `insert into log_positions as p (partition, entry_seq, stream) values ($1, $2, $3)
@@ -64,7 +64,7 @@ export function write(db: Database, partition: number, from: Position, to: Posit
        returning partition`,
       [partition, to.entry_seq, to.stream, from.entry_seq, from.stream],
     );
-    if (!moved) throw new Moved(`partition ${partition} is no longer at ${from.entry_seq}`);
+    if (!moved) throw new PositionMoved(`partition ${partition} is no longer at ${from.entry_seq}`);
     if (rows.conversations.length) await insertConversations(query, partition, rows.conversations);
     if (rows.messages.length) {
       await insertMessages(query, rows.messages);

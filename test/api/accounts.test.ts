@@ -13,7 +13,7 @@ test.after.always(() => env.stop());
 const device = { name: 'phone', platform: 'ios' };
 const password = 'correct horse';
 
-test('[A01] registering gives an account, its number, the first device with its key, and tokens', async (t) => {
+test('[A01] registering returns an account with its number, its first device with its key, and tokens', async (t) => {
   const { status, data } = await api.ask('auth.register', {
     body: {
       email: 'Ada@Example.org',
@@ -40,7 +40,7 @@ test('[A01] registering gives an account, its number, the first device with its 
   }
 });
 
-test('[A01] the password is kept as Argon2id and nowhere else', async (t) => {
+test('[A01] the password is stored as an Argon2id hash', async (t) => {
   const { user } = await api.register({ password: 'not to be found' });
   const [row] = await env.db.query<{ password_hash: string }>('select password_hash from users where id = $1', [
     user.id,
@@ -48,7 +48,7 @@ test('[A01] the password is kept as Argon2id and nowhere else', async (t) => {
   t.regex(row!.password_hash, /^\$argon2id\$v=19\$m=64,t=1,p=1\$/);
 });
 
-test('[A01] a hundred registrations of one identifier at once make one account', async (t) => {
+test('[A01] a hundred simultaneous registrations of one identifier create one account', async (t) => {
   const body = { username: 'the_one', email: 'one@example.org', password, device };
   const all = await Promise.all(Array.from({ length: 100 }, () => api.ask('auth.register', { body })));
   t.is(all.filter((one) => one.status === 201).length, 1);
@@ -57,7 +57,7 @@ test('[A01] a hundred registrations of one identifier at once make one account',
   t.is(rows.length, 1);
 });
 
-test('[A01] a conflict on the second identifier leaves nothing of the account behind', async (t) => {
+test('[A01] a conflict on the second identifier rolls back the whole registration', async (t) => {
   await api.register({ username: 'taken', email: 'taken@example.org' });
   const { error } = await api.ask('auth.register', {
     body: { username: 'free_still', email: 'TAKEN@example.org', password, device },
@@ -67,7 +67,7 @@ test('[A01] a conflict on the second identifier leaves nothing of the account be
   t.is((await api.ask('auth.register', { body: { username: 'free_still', password, device } })).status, 201);
 });
 
-test('[A01] bad identifiers, passwords and fields are refused by name', async (t) => {
+test('[A01] invalid identifiers, passwords and fields are refused with the name of the field', async (t) => {
   const cases: [Record<string, unknown>, string][] = [
     [{ password, device }, 'phone, email or username is missing'],
     [{ phone: '0555', password, device }, 'phone'],
@@ -87,7 +87,7 @@ test('[A01] bad identifiers, passwords and fields are refused by name', async (t
   }
 });
 
-test('[A03] logging in with a known device uses it again and ends its session; another device is added', async (t) => {
+test('[A03] logging in with a known device reuses it and ends its session; otherwise a device is added', async (t) => {
   const first = await api.register();
   const identifier = first.user.number;
   const again = await api.ask('auth.login', { body: { identifier, password, device: { id: first.device.id } } });
@@ -124,7 +124,7 @@ test('[A03] a wrong password, an unknown person and a deleted account get the sa
   }
 });
 
-test('[A03] a person that nobody is costs one comparison, as a wrong password does', async (t) => {
+test('[A03] an unknown person costs one password comparison, as a wrong password does', async (t) => {
   const other = await env.spawn('api');
   try {
     const one = new Api(other.apiUrl);
@@ -143,7 +143,7 @@ test('[A03] a person that nobody is costs one comparison, as a wrong password do
   }
 });
 
-test('[K02] a device publishes and replaces its identity key; everybody reads them all', async (t) => {
+test('[K02] a device publishes and replaces its identity key, and everybody can read all keys of the person', async (t) => {
   const alice = await api.register();
   const bob = await api.register();
   const nc = await env.nats('ingest');

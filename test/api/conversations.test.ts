@@ -29,7 +29,7 @@ const itemsOf = async (me: LoggedIn, id: string, query: Record<string, string | 
   return data;
 };
 
-test('[C01] a direct conversation is made once, by whatever name the other is called, and is the same from both sides', async (t) => {
+test('[C01] a direct conversation is created once, under whichever identifier, and is the same for both people', async (t) => {
   const [alice] = await people(1);
   const bob = await api.register({ email: 'bob@example.org', phone: '+15550100777' });
   const made = await direct(alice!, { number: bob.user.number });
@@ -49,7 +49,7 @@ test('[C01] a direct conversation is made once, by whatever name the other is ca
   );
 });
 
-test('[C01] twenty calls from both sides at once make one conversation', async (t) => {
+test('[C01] twenty simultaneous calls from both sides create one conversation', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const id = directConversationId(alice.user.id, bob.user.id);
   const all = await Promise.all(
@@ -61,7 +61,7 @@ test('[C01] twenty calls from both sides at once make one conversation', async (
   t.is(all.filter((one) => one.status === 201).length, 1);
 });
 
-test('[C01] with nobody, with oneself, with two names: refused', async (t) => {
+test('[C01] a direct conversation with nobody, with oneself or with two identifiers is refused', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   t.is((await direct(alice, { user_id: uuid7() })).error?.code, 'not_found');
   t.is((await direct(alice, { number: '00000000' })).error?.code, 'not_found');
@@ -70,7 +70,7 @@ test('[C01] with nobody, with oneself, with two names: refused', async (t) => {
   t.is((await direct(alice, { user_id: bob.user.id, number: bob.user.number })).error?.code, 'invalid_request');
 });
 
-test('[C02] a group with its members; the same key gives the same group', async (t) => {
+test('[C02] a group is created with its members, and the same idempotency key returns the same group', async (t) => {
   const [alice, bob, carol, dave] = (await people(4)) as [LoggedIn, LoggedIn, LoggedIn, LoggedIn];
   const ask = {
     token: alice.access_token,
@@ -106,7 +106,7 @@ test('[C02] a group with its members; the same key gives the same group', async 
   t.is((await send(dave, id)).error?.code, 'not_found');
 });
 
-test('[C02] who has left sees not who is there now', async (t) => {
+test('[C02] a person who has left a group cannot see its current members', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const body = { type: 'group' as const, member_ids: [bob.user.id] };
   const { id } = (await api.ask('conversations.create', { token: alice.access_token, body })).data;
@@ -116,7 +116,7 @@ test('[C02] who has left sees not who is there now', async (t) => {
   t.is((await api.ask('messages.list', { id, token: bob.access_token })).status, 200, 'what was said until then');
 });
 
-test('[C02] unknown members and too many of them are refused', async (t) => {
+test('[C02] a group with unknown or too many members is refused', async (t) => {
   const [alice] = (await people(1)) as [LoggedIn];
   const create = (member_ids: string[]) =>
     api.ask('conversations.create', { token: alice.access_token, body: { type: 'group', member_ids } });
@@ -125,7 +125,7 @@ test('[C02] unknown members and too many of them are refused', async (t) => {
   t.is((await create(['abc'])).error?.code, 'invalid_request');
 });
 
-test('[M01] a message is queued with its seq, and what was sealed comes back byte for byte', async (t) => {
+test('[M01] a message is queued with its seq, and its payload is returned byte for byte', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const { id } = (await direct(alice, { user_id: bob.user.id })).data;
   const payloads = ['c2VhbGVk', '"\\/\u2028é😀\ud83d\ude00 \t\n', 'x'.repeat(1024)];
@@ -153,7 +153,7 @@ test('[M01] a message is queued with its seq, and what was sealed comes back byt
   );
 });
 
-test('[M01] too large, empty, two kinds at once, foreign devices: refused', async (t) => {
+test('[M01] a message that is too large, empty, sealed in two ways or sealed for foreign devices is refused', async (t) => {
   const [alice, bob, carol] = (await people(3)) as [LoggedIn, LoggedIn, LoggedIn];
   const { id } = (await direct(alice, { user_id: bob.user.id })).data;
   const envelope = (who: LoggedIn) => ({ device_id: who.device.id, payload: 'x' });
@@ -177,7 +177,7 @@ test('[M01] too large, empty, two kinds at once, foreign devices: refused', asyn
 });
 
 test.serial(
-  '[M03] the same client_message_id is one message, at once, later, and after ingest was started anew',
+  '[M03] the same client_message_id is one message: simultaneously, later and after a restart of ingest',
   async (t) => {
     const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
     const { id } = (await direct(alice, { user_id: bob.user.id })).data;
@@ -200,7 +200,7 @@ test.serial(
   },
 );
 
-test('[H01] pages by seq in both directions and by number with totals', async (t) => {
+test('[H01] history is paged by seq in both directions, and by page number with totals', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const { id } = (await direct(alice, { user_id: bob.user.id })).data;
   for (let i = 1; i <= 7; i++) await send(alice, id, { payload: `m${i}` });
@@ -232,7 +232,7 @@ test('[H01] pages by seq in both directions and by number with totals', async (t
   t.is((await history(bob, id, { cursor: 'abc' })).error?.code, 'invalid_request');
 });
 
-test('[H01] a member sees from joining to leaving, without what has expired; each device its own envelope', async (t) => {
+test('[H01] a member sees history from joining to leaving, without expired messages, and only its own envelope', async (t) => {
   const [alice, bob, carol] = (await people(3)) as [LoggedIn, LoggedIn, LoggedIn];
   const made = await api.ask('conversations.create', {
     token: alice.access_token,

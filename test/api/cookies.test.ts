@@ -32,7 +32,7 @@ async function browser() {
 }
 const refresh = (headers: Record<string, string>) => api.ask('auth.refresh', { body: {}, headers });
 
-test('[A12] on request the refresh token is set as a cookie and stands in no reply', async (t) => {
+test('[A12] the refresh token is set as a cookie on request, and no reply contains it', async (t) => {
   const { status, data, attributes, csrf } = await browser();
   t.is(status, 201);
   t.false('refresh_token' in data);
@@ -54,7 +54,7 @@ test('[A12] on request the refresh token is set as a cookie and stands in no rep
   t.deepEqual(plain.headers.getSetCookie(), []);
 });
 
-test('[A12] refreshing takes the cookie and its CSRF token, and rotates the cookie', async (t) => {
+test('[A12] a refresh with the cookie and its CSRF token rotates the cookie', async (t) => {
   const { cookie, csrf } = await browser();
   const next = await refresh({ cookie, 'x-csrf-token': csrf, origin: 'https://app.example' });
   t.is(next.status, 200);
@@ -68,7 +68,7 @@ test('[A12] refreshing takes the cookie and its CSRF token, and rotates the cook
   t.is((await refresh({ cookie: jar(own.headers).cookie, 'x-csrf-token': csrf })).status, 200);
 });
 
-test('[A12] without the token, with another one, or from another site it is refused and the cookie stays good', async (t) => {
+test('[A12] a refresh without the CSRF token, with another one or from another site is refused and keeps the cookie valid', async (t) => {
   const { cookie, csrf } = await browser();
   const other = await browser();
   const forged: Record<string, string>[] = [
@@ -88,7 +88,7 @@ test('[A12] without the token, with another one, or from another site it is refu
   t.is((await refresh({})).error?.code, 'invalid_request');
 });
 
-test('[A12] logging out takes the cookies away', async (t) => {
+test('[A12] logging out removes the cookies', async (t) => {
   const { cookie, csrf, data } = await browser();
   const out = await api.ask('sessions.logout', { token: data.access_token as string, headers: { cookie } });
   for (const one of jar(out.headers).attributes) t.regex(one, /^sealwire_(refresh|csrf)=; Max-Age=0;/);

@@ -17,7 +17,7 @@ const login = (identifier: string, device: { id?: string; name?: string } = { na
 const count = async (user: string): Promise<number> =>
   (await env.db.query('select 1 from devices where user_id = $1 and deleted_at is null', [user])).length;
 
-test('[A03] log-ins at the same time never make more devices than an account may have', async (t) => {
+test('[A03] simultaneous log-ins never create more devices than an account may have', async (t) => {
   const { user } = await api.register();
   const all = await Promise.all(Array.from({ length: 5 }, () => login(user.number)));
   t.is(all.filter(({ status }) => status === 200).length, 2);
@@ -25,7 +25,7 @@ test('[A03] log-ins at the same time never make more devices than an account may
   t.is(await count(user.id), 3);
 });
 
-test('[A03] who has too many devices is told the longest unused one, and can log in as it or delete it', async (t) => {
+test('[A03] a log-in over the device limit names the device unused for longest, which may be reused or deleted', async (t) => {
   const first = await api.register();
   const { number, id } = first.user;
   const [second] = [(await login(number)).data, (await login(number)).data];
@@ -50,7 +50,7 @@ test('[A03] who has too many devices is told the longest unused one, and can log
   t.is(await count(id), 3);
 });
 
-test('[A04] a log-in by code is bound by it, too, and its code stays good for a device that is known', async (t) => {
+test('[A04] the device limit also applies to a log-in by code, and the code stays valid for a known device', async (t) => {
   const email = 'many@example.org';
   const verify = (device: { id?: string; name?: string }) =>
     api.ask('auth.otp.verify', { body: { email, code: '123456', device } });

@@ -16,7 +16,7 @@ test.after.always(() => env.stop());
 const password = 'correct horse';
 const device = { name: 'phone' };
 
-test('[A01] identifiers that look alike, hide something or mean something else are one, or refused', async (t) => {
+test('[A01] identifiers are stored in one normal form, and ambiguous or deceptive ones are refused', async (t) => {
   const one: [kind: IdentifierKind, text: string, is: string][] = [
     ['email', ' Anna.Ö+tag@EXAMPLE.org ', 'anna.ö+tag@example.org'],
     ['email', '\u212aate@ex\u00adample.org', 'kate@example.org'],

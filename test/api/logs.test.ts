@@ -3,8 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { Raw, until } from '../edge/devices.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 import { codeIn, type Mailbox, startMail, wrongFor } from './mailbox.ts';
 

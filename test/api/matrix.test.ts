@@ -85,7 +85,7 @@ const asks = async (name: RouteName, made: World) => {
 const blind = ({ body }: Route) => ({ id: uuid7(), ...(body && { body: {} }) });
 const callable = (Object.entries(ROUTES) as [RouteName, Route][]).filter(([, { auth }]) => auth !== 'none');
 
-test('[A06] [A07] every route has a row, and every row a route', (t) => {
+test('[A06] [A07] every route has a row in the matrix, and every row has a route', (t) => {
   t.deepEqual(Object.keys(ROWS).sort(), Object.keys(ROUTES).sort());
   for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
     const row = ROWS[name];
@@ -95,7 +95,7 @@ test('[A06] [A07] every route has a row, and every row a route', (t) => {
 });
 
 for (const [name, route] of callable) {
-  test(`[A06] ${route.method} ${route.path} refuses who has no good token`, async (t) => {
+  test(`[A06] ${route.method} ${route.path} refuses callers without a valid token`, async (t) => {
     for (const [who, { token, code }] of Object.entries(route.auth === 'service' ? refusedServices : refused)) {
       const got = await api.ask(name, { ...blind(route), ...(token && { token }) });
       t.is(got.error?.code, code as never, who);
@@ -133,7 +133,7 @@ for (const [name, route] of callable) {
   const row = ROWS[name];
   if ('open' in row || !row.service) continue;
 
-  test(`[A07] ${route.method} ${route.path} serves tokens of ${row.service} and no others`, async (t) => {
+  test(`[A07] ${route.method} ${route.path} serves tokens with the scope ${row.service} and no others`, async (t) => {
     const made = await world();
     for (const [scope, { token }] of Object.entries(scoped)) {
       const may = scope === row.service || scope === 'admin';

@@ -38,7 +38,7 @@ async function enterByPhone(phone: string) {
   return await enter({ phone }, codeIn(await phones.next(phone, seen)));
 }
 
-test('[A04] the first log-in by code makes the account, later ones find it', async (t) => {
+test('[A04] the first log-in by code creates the account, later ones find it', async (t) => {
   const phone = newPhone();
   const asked = await request({ phone });
   t.is(asked.status, 202);
@@ -58,14 +58,14 @@ test('[A04] the first log-in by code makes the account, later ones find it', asy
   t.is(error?.code, 'unauthenticated', 'there is no password to guess');
 });
 
-test('[A04] by email, in whatever case it is written', async (t) => {
+test('[A04] the email address of a log-in by code is case-insensitive', async (t) => {
   await request({ email: 'Eve@Example.ORG' });
   const { data, status } = await enter({ email: 'eve@example.org' }, codeIn(await mail.next('eve@example.org')));
   t.is(status, 201);
   t.is((await api.ask('accounts.get', { token: data.access_token })).status, 200);
 });
 
-test('[A04] wrong, used, replaced, expired and much-tried codes are refused', async (t) => {
+test('[A04] wrong, used, replaced and expired codes are refused, and so is the right one after five tries', async (t) => {
   const phone = newPhone();
   await request({ phone });
   const first = codeIn(await phones.next(phone));
@@ -91,7 +91,7 @@ test('[A04] wrong, used, replaced, expired and much-tried codes are refused', as
   t.is((await enter({ phone: newPhone() }, '000000')).error?.code, 'code_invalid');
 });
 
-test('[A04] a hundred who enter one code at once make one account and one session', async (t) => {
+test('[A04] a code entered a hundred times simultaneously creates one account and one session', async (t) => {
   const phone = newPhone();
   await request({ phone });
   const code = codeIn(await phones.next(phone));
@@ -100,7 +100,7 @@ test('[A04] a hundred who enter one code at once make one account and one sessio
   t.true(all.every(({ status, error }) => status === 201 || ['code_invalid', 'rate_limited'].includes(error!.code)));
 });
 
-test('[A04] a hundred people log in by code at once', async (t) => {
+test('[A04] a hundred people log in by code simultaneously', async (t) => {
   const all = await Promise.all(
     Array.from({ length: 100 }, async () => {
       const phone = newPhone();
@@ -110,7 +110,7 @@ test('[A04] a hundred people log in by code at once', async (t) => {
   t.deepEqual(new Set(all.flat()), new Set([201, 200]));
 });
 
-test('[A10] a flood of wrong codes locks the address, whatever new codes are asked for', async (t) => {
+test('[A10] a flood of wrong codes locks the address, even when new codes are requested', async (t) => {
   const phone = newPhone();
   const outcomes: (string | undefined)[] = [];
   for (let round = 0; round < 3; round++) {
@@ -125,7 +125,7 @@ test('[A10] a flood of wrong codes locks the address, whatever new codes are ask
   t.true(locked.error!.retry_after_ms! > 0);
 });
 
-test('[A04] an address that was registered without proof goes to who proves it: password and sessions of before end', async (t) => {
+test('[A04] proving an address that was registered without proof takes over its account and ends its password and sessions', async (t) => {
   const phone = newPhone();
   const squatter = await api.register({ phone, email: 'squatter@example.org', username: 'squatter' });
   const [token, theirs] = [squatter.access_token, squatter.device.id];
@@ -157,7 +157,7 @@ test('[A04] an address that was registered without proof goes to who proves it: 
   t.is((await enterByPhone(phone)).data.user.id, owner.data.user.id);
 });
 
-test('[A04] who proves the address on a device of the account keeps its devices', async (t) => {
+test('[A04] proving the address on a device of the account keeps its devices', async (t) => {
   const email = 'the.same@example.org';
   const me = await api.register({ email, keys: { identity_key: 'bWluZQ==' } });
   await request({ email });
@@ -168,7 +168,7 @@ test('[A04] who proves the address on a device of the account keeps its devices'
   t.is((await api.ask('accounts.get', { token: me.access_token })).status, 401);
 });
 
-test('[A04] where somebody has proved another address, the account is theirs and the unproved one leaves it', async (t) => {
+test('[A04] proving an address of an account that another person has proved creates a new account', async (t) => {
   const phone = newPhone();
   const mixed = await api.register({ phone, email: 'mixed@example.org' });
   await request({ email: 'mixed@example.org' });
@@ -181,7 +181,7 @@ test('[A04] where somebody has proved another address, the account is theirs and
   t.not(owner.data.user.id, mixed.user.id);
 });
 
-test('[A04] bad input is refused by name', async (t) => {
+test('[A04] invalid input is refused with the name of the field', async (t) => {
   const cases = [
     {},
     { phone: newPhone(), email: 'a@example.org' },
@@ -195,7 +195,7 @@ test('[A04] bad input is refused by name', async (t) => {
     t.is((await enter({ phone }, code)).error?.code, 'invalid_request');
 });
 
-test('[A03] a suspended account gets in by no way', async (t) => {
+test('[A03] a suspended account cannot log in by password, code or refresh token', async (t) => {
   const phone = newPhone();
   const { data } = await enterByPhone(phone);
   const person = await api.register();
@@ -210,7 +210,7 @@ test('[A03] a suspended account gets in by no way', async (t) => {
   t.is((await api.ask('auth.refresh', { body: { refresh_token: person.refresh_token } })).status, 401);
 });
 
-test('[A04] the fixed development code needs no provider; production refuses to start with it', async (t) => {
+test('[A04] the fixed development code needs no provider, and production refuses to start with it', async (t) => {
   t.throws(() => readConfig({ NODE_ENV: 'production', OTP_DEV_CODE: '123456' }), {
     message: /production refuses .*OTP_DEV_CODE/,
   });

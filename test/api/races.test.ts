@@ -2,8 +2,8 @@
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { Api, type Got, QUICK } from './http.ts';
 
 let env: Env;
@@ -55,7 +55,7 @@ const openSessions = (who: LoggedIn) =>
     [who.user.id],
   );
 
-test('[A11] who logs in with the old password while it is changed is out after the change', async (t) => {
+test('[A11] a log-in with the old password during the password change is logged out by the change', async (t) => {
   for (let i = 0; i < 3; i++) {
     const me = await api.register();
     const got = await during(me, () =>
@@ -74,7 +74,7 @@ test('[A11] who logs in with the old password while it is changed is out after t
   }
 });
 
-test('[A11] who logs in while the account is deleted gets no session and leaves no device', async (t) => {
+test('[A11] a log-in during the deletion of the account leaves no session and no device', async (t) => {
   for (let i = 0; i < 3; i++) {
     const me = await api.register();
     const got = await during(me, () => api.ask('accounts.delete', { token: me.access_token, body: { password } }));
@@ -88,7 +88,7 @@ test('[A11] who logs in while the account is deleted gets no session and leaves 
   }
 });
 
-test('[A03] [A06] who logs in while the account is suspended is out, too', async (t) => {
+test('[A03] [A06] a log-in during the suspension of the account is logged out', async (t) => {
   const me = await api.register();
   const got = await during(me, () => admin(['suspend', me.user.number], env.config));
   for (const { error } of got) t.true(error === undefined || error.code === 'forbidden', error?.message);
@@ -97,7 +97,7 @@ test('[A03] [A06] who logs in while the account is suspended is out, too', async
   await until(() => allOut(got));
 });
 
-test('[A03] a hundred right log-ins at once all get in, also while the password is hashed anew', async (t) => {
+test('[A03] a hundred simultaneous log-ins with the right password succeed, even while the password is hashed again', async (t) => {
   const me = await api.register();
   const { hash } = await import('@node-rs/argon2');
   const earlier = await hash(password, { memoryCost: 32, timeCost: 1, parallelism: 1 });
@@ -109,7 +109,7 @@ test('[A03] a hundred right log-ins at once all get in, also while the password 
   );
 });
 
-test('[A11] [K01] an account and its devices can be deleted at the same time', async (t) => {
+test('[A11] [K01] an account and its devices can be deleted simultaneously', async (t) => {
   const me = await api.register();
   const others = await Promise.all(Array.from({ length: 20 }, () => login(me)));
   const got = await Promise.all([

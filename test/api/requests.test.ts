@@ -20,7 +20,7 @@ test.after.always(() => env.stop());
 const names = Object.keys(ROUTES) as RouteName[];
 const withBody = names.filter((name) => (ROUTES[name] as Route).body);
 
-test('[A01] whatever JSON is sent to whichever route, the answer is of the closed set and never 500', async (t) => {
+test('[A01] any JSON sent to any route gets a documented error and never 500', async (t) => {
   const field = fc.constantFrom(
     ...['phone', 'email', 'username', 'password', 'device', 'identifier', 'refresh_token', 'identity_key', 'user_id'],
     ...['number', 'type', 'member_ids', 'client_message_id', 'payload', 'envelopes', 'seq', '__proto__', 'constructor'],
@@ -35,7 +35,7 @@ test('[A01] whatever JSON is sent to whichever route, the answer is of the close
   );
 });
 
-test('[A03] strange texts in every field of a valid body never make a 500', async (t) => {
+test('[A03] unusual texts in every field of a valid body never cause a 500', async (t) => {
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),
     fc.string({ unit: 'grapheme' }),
@@ -63,7 +63,7 @@ test('[A03] strange texts in every field of a valid body never make a 500', asyn
   );
 });
 
-test('[H01] whatever stands in path and query, the answer is typed', async (t) => {
+test('[H01] any path and query gets a documented error and never 500', async (t) => {
   const text = fc.oneof(
     fc.string(),
     fc.nat().map(String),
@@ -90,7 +90,7 @@ test('[H01] whatever stands in path and query, the answer is typed', async (t) =
   );
 });
 
-test('[A01] not JSON, not UTF-8, another type, another encoding and too much are refused as such', async (t) => {
+test('[A01] a body that is not JSON, not UTF-8, of another type or encoding, or too large is refused with its own code', async (t) => {
   const cases: [Parameters<Api['ask']>[1] & object, string][] = [
     [{ raw: '{' }, 'invalid_request'],
     [{ raw: Buffer.from([0x7b, 0xff, 0x7d]) }, 'invalid_request'],
@@ -123,7 +123,7 @@ test('[A01] a body without a length is cut off at the limit', async (t) => {
   t.is(status, 413);
 });
 
-test('[A01] unknown addresses, methods and query fields are told', async (t) => {
+test('[A01] unknown paths, methods and query fields are refused by name', async (t) => {
   for (const path of ['/', '/v1/nothing', '/v1/auth/login', '/v1/users/me/devices/x', '/v1/../health']) {
     const response = await fetch(`${api.url}${path}`);
     const { error } = (await response.json()) as { error?: { code: string } };
@@ -134,7 +134,7 @@ test('[A01] unknown addresses, methods and query fields are told', async (t) => 
   t.is((await api.ask('conversations.get', { id: 'abc', token: me.access_token })).error?.code, 'invalid_request');
 });
 
-test('[A01] browsers: only listed origins are let in, and every reply forbids sniffing and caching', async (t) => {
+test('[A01] only listed origins pass CORS, and every reply forbids sniffing and caching', async (t) => {
   const preflight = (origin: string) =>
     fetch(`${api.url}/v1/users/me`, { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'GET' } });
   const let_in = await preflight('https://app.example');
@@ -150,7 +150,7 @@ test('[A01] browsers: only listed origins are let in, and every reply forbids sn
   t.is(headers.get('cache-control'), 'no-store');
 });
 
-test('[A03] register, log-in and refresh share a limit per address', async (t) => {
+test('[A03] register, log-in and refresh share one limit per address', async (t) => {
   const strict = await startEnv({ ...QUICK, AUTH_RATE_LIMIT_MAX_REQUESTS: 3, AUTH_RATE_LIMIT_WINDOW_SEC: 3_600 });
   try {
     const one = new Api((await strict.start('api')).apiUrl);
@@ -168,7 +168,7 @@ test('[A03] register, log-in and refresh share a limit per address', async (t) =
 });
 
 test.serial(
-  '[A03] while Postgres is away requests are answered unavailable, and are right again after it is back',
+  '[A03] requests are answered unavailable while Postgres is down, and succeed once it is back',
   async (t) => {
     const { postgres } = env;
     await postgres.kill9();

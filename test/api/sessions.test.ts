@@ -3,8 +3,9 @@ import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
-import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;
@@ -26,7 +27,7 @@ const open = (who: LoggedIn, edge: Pick<Addresses, 'edgeUrl'> = at): Promise<Raw
 const works = async ({ access_token }: LoggedIn): Promise<number> =>
   (await api.ask('accounts.get', { token: access_token })).status;
 
-test('[A06] logging out refuses the tokens and closes the socket; other devices stay', async (t) => {
+test('[A06] logging out refuses the tokens and closes the socket of this device only', async (t) => {
   const phone = await api.register();
   const tablet = await again(phone);
   const [one, two] = [await open(phone), await open(tablet)];
@@ -45,7 +46,7 @@ test('[A06] logging out refuses the tokens and closes the socket; other devices 
   two.socket.terminate();
 });
 
-test('[A06] logging out everywhere ends every session, in every API process', async (t) => {
+test('[A06] logging out everywhere ends every session in every API process', async (t) => {
   const other = await env.spawn(['api', 'edge']);
   const phone = await api.register();
   const tablet = await again(phone);
@@ -59,7 +60,7 @@ test('[A06] logging out everywhere ends every session, in every API process', as
   await other.stop();
 });
 
-test('[A07] my sessions show device, address and when; one or all others can be ended', async (t) => {
+test('[A07] a person lists the sessions with device, address and time, and ends one or all others', async (t) => {
   const phone = await api.register();
   const tablet = await again(phone, { name: 'tablet', platform: 'android' });
   const laptop = await again(phone, { name: 'laptop' });
@@ -97,7 +98,7 @@ test('[A07] my sessions show device, address and when; one or all others can be 
   t.is(await works(phone), 200);
 });
 
-test('[A06] a stolen refresh token that is shown again closes the socket too', async (t) => {
+test('[A06] reusing a stolen refresh token closes the socket too', async (t) => {
   const phone = await api.register();
   const socket = await open(phone);
   await api.ask('auth.refresh', { body: { refresh_token: phone.refresh_token } });
@@ -110,7 +111,7 @@ test('[A06] a stolen refresh token that is shown again closes the socket too', a
   t.is(await socket.closed(), 4401);
 });
 
-test('[A06] a hundred log-outs at once end one session once', async (t) => {
+test('[A06] a hundred simultaneous log-outs end one session once', async (t) => {
   const phone = await api.register();
   const all = await Promise.all(
     Array.from({ length: 100 }, () => api.ask('sessions.logout', { token: phone.access_token })),
@@ -122,7 +123,7 @@ test('[A06] a hundred log-outs at once end one session once', async (t) => {
   t.true(all.every(({ status }) => status === 200 || status === 401));
 });
 
-test('[A06] a device that logs in anew ends its session of before, socket included', async (t) => {
+test('[A06] a device that logs in again ends its previous session and closes its socket', async (t) => {
   const phone = await api.register();
   const socket = await open(phone);
   const next = await again(phone, { id: phone.device.id });
@@ -132,7 +133,7 @@ test('[A06] a device that logs in anew ends its session of before, socket includ
 });
 
 test.serial(
-  '[A06] what ends while an edge is cut off from NATS is closed all the same, at the latest once it is back',
+  '[A06] sessions that end while an edge is cut off from NATS are closed, at the latest when it reconnects',
   async (t) => {
     const { REVOCATION_POLL_MS } = readConfig({});
     t.true(REVOCATION_POLL_MS < 1_000);

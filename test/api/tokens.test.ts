@@ -34,7 +34,7 @@ const later = (session_of: LoggedIn, seconds: number) =>
     [session_of.device.id, seconds],
   );
 
-test('[A05] refreshing rotates: a new pair, and the old token shown later ends the whole family', async (t) => {
+test('[A05] refreshing returns a new pair, and reusing the old token later ends the session', async (t) => {
   const person = await api.register();
   const second = await refresh(person.refresh_token);
   t.is(second.status, 200);
@@ -47,7 +47,7 @@ test('[A05] refreshing rotates: a new pair, and the old token shown later ends t
   t.is(session!.revoked_why, 'reuse');
 });
 
-test('[A05] a lost reply may be retried for a while and gets a fresh pair; only the last one goes on', async (t) => {
+test('[A05] a refresh whose reply was lost can be retried for a while, and only the last token continues', async (t) => {
   const person = await api.register();
   const lost = await refresh(person.refresh_token);
   await later(person, REFRESH_RETRY_SEC / 2);
@@ -59,7 +59,7 @@ test('[A05] a lost reply may be retried for a while and gets a fresh pair; only 
   t.is((await refresh(lost.data.refresh_token)).error?.code, 'unauthenticated');
 });
 
-test('[A05] a hundred refreshes with one token at once leave exactly one good token', async (t) => {
+test('[A05] a hundred simultaneous refreshes with one token leave exactly one valid token', async (t) => {
   const person = await api.register();
   const all = await Promise.all(Array.from({ length: 100 }, () => refresh(person.refresh_token)));
   t.true(all.every((one) => one.status === 200));
@@ -70,7 +70,7 @@ test('[A05] a hundred refreshes with one token at once leave exactly one good to
   t.is(rows.length, 1);
 });
 
-test('[A05] unknown, expired and revoked refresh tokens are refused; none is stored as it is', async (t) => {
+test('[A05] unknown, expired and revoked refresh tokens are refused, and no token is stored in plain text', async (t) => {
   t.is((await refresh('made-up')).error?.code, 'unauthenticated');
   const person = await api.register();
   await env.db.query(
@@ -85,7 +85,7 @@ test('[A05] unknown, expired and revoked refresh tokens are refused; none is sto
 });
 
 // These three one after the other, before all else: a rotation changes what is published.
-test.serial('[A08] tokens verify with the published JWKS and PEM', async (t) => {
+test.serial('[A08] access tokens verify with the published JWKS and PEM', async (t) => {
   const { access_token, user, device } = await api.register();
   const { keys } = (await api.ask('auth.jwks')).data;
   t.is(JSON.stringify(keys).includes('"d"'), false, 'a private key is published');
@@ -98,7 +98,7 @@ test.serial('[A08] tokens verify with the published JWKS and PEM', async (t) => 
   await t.notThrowsAsync(jwtVerify(access_token, await importSPKI(public_key, 'EdDSA'), options));
 });
 
-test.serial('[A08] after a key rotation old tokens go on, and other processes verify the new ones', async (t) => {
+test.serial('[A08] after a key rotation old tokens stay valid, and other processes verify the new ones', async (t) => {
   const person = await api.register();
   const verifier = openTokens(env.db, env.config);
   await verifier.verify(person.access_token);
@@ -115,7 +115,7 @@ test.serial('[A08] after a key rotation old tokens go on, and other processes ve
 });
 
 test.serial(
-  '[A08] the key that signs is sealed at rest, gone once retired, and opens with PERSONAL_KEYS alone',
+  '[A08] the signing key is encrypted at rest, deleted when retired, and decrypted with PERSONAL_KEYS alone',
   async (t) => {
     await api.register();
     const { kid, key } = await openTokens(env.db, env.config).keys.signing();
@@ -200,7 +200,7 @@ test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens a
   t.is(none.headers.get('www-authenticate'), 'Bearer');
 });
 
-test('[A08] a remembered verification ends with the token', async (t) => {
+test('[A08] a cached verification ends when the token expires', async (t) => {
   const { user, device } = await api.register();
   const tokens = openTokens(env.db, env.config);
   const { kid, key } = await tokens.keys.signing();
@@ -222,7 +222,7 @@ test('[A08] a remembered verification ends with the token', async (t) => {
   t.true(Date.now() >= expires_at);
 });
 
-test('[A13] a ticket is good once, for a short time, and not for an ended session', async (t) => {
+test('[A13] a ticket is valid once, for a short time, and only while its session lasts', async (t) => {
   const person = await api.register();
   const other = await api.register();
   const ask = async ({ access_token }: LoggedIn) =>
@@ -247,7 +247,7 @@ test('[A13] a ticket is good once, for a short time, and not for an ended sessio
   t.deepEqual(await tokens.takeTickets([revoked]), [undefined]);
 });
 
-test('[A13] a hundred takers of one ticket at once: one gets in', async (t) => {
+test('[A13] of a hundred simultaneous uses of one ticket one succeeds', async (t) => {
   const { access_token } = await api.register();
   const { ticket } = (await api.ask('auth.tickets.create', { token: access_token })).data;
   const tokens = openTokens(env.db, env.config);

@@ -22,7 +22,7 @@ async function empty(name: string): Promise<Env['config']> {
   return { ...env.config, DATABASE_URL: url.href };
 }
 
-test('[O01] processes that start at once migrate once; a migrated database is left alone', async (t) => {
+test('[O01] processes that start simultaneously migrate once, and a migrated database is not changed', async (t) => {
   const config = await empty('at_once');
   const applied = await Promise.all(Array.from({ length: 6 }, () => migrate(config)));
   t.deepEqual(applied.flat().sort(), applied.flat());
@@ -31,7 +31,7 @@ test('[O01] processes that start at once migrate once; a migrated database is le
   t.deepEqual(await migrate(config), []);
 });
 
-test('[O02] services refuse a database that lacks migrations, and say what to do', async (t) => {
+test('[O02] services refuse a database that lacks migrations and say what to do', async (t) => {
   const config = await empty('not_migrated');
   const db = await openDatabase(config);
   await t.throwsAsync(requireSchema(db), { message: /lacks 0001_start, .*: run node nats\/provision\.ts/ });
@@ -42,7 +42,7 @@ test('[O02] services refuse a database that lacks migrations, and say what to do
   await db.close();
 });
 
-test('[O01] the entities name no column that the migrations did not make', async (t) => {
+test('[O01] the entities name only columns that the migrations created', async (t) => {
   const rows = await env.db.query<{ at: string }>(
     `select table_name || '.' || column_name as at from information_schema.columns where table_schema = 'public'`,
   );
@@ -54,7 +54,7 @@ test('[O01] the entities name no column that the migrations did not make', async
   }
 });
 
-test('[A11] every table with rows of a device is in the list by which deletions go', async (t) => {
+test('[A11] the list of tables with rows of a device is complete', async (t) => {
   const rows = await env.db.query<{ name: string }>(
     `select distinct table_name as name from information_schema.columns where table_schema = 'public' and column_name = 'device_id'`,
   );
@@ -68,7 +68,7 @@ test('[A11] every table with rows of a device is in the list by which deletions 
   );
 });
 
-test('[O01] values come back as what they are', async (t) => {
+test('[O01] values are returned with their types', async (t) => {
   const [row] = await env.db.query(
     `select 9007199254740991::bigint as seq, '2026-01-02T03:04:05.678Z'::timestamptz as at, $1::uuid[] as ids,
        $2::json as literal, $3::bytea as hash, null::bigint as none, (select count(*) from unnest($4::text[])) as n`,
@@ -85,7 +85,7 @@ test('[O01] values come back as what they are', async (t) => {
   });
 });
 
-test('[O01] a transaction that throws leaves nothing behind, and its connection is good again', async (t) => {
+test('[O01] a transaction that throws is rolled back, and its connection can be used again', async (t) => {
   const add = (fail: boolean) =>
     env.db.transaction(async ({ query }) => {
       await query('insert into device_cursors (device_id, cursor) values ($1, 1)', [uuid7()]);
@@ -140,7 +140,7 @@ test('[O01] a statement that takes too long is given up as unavailable, also ins
   }
 });
 
-test('[O01] who stands still in a transaction loses its locks to the others, and knows', async (t) => {
+test('[O01] an idle transaction loses its locks to others and fails as unavailable', async (t) => {
   const db = await openDatabase({ ...env.config, DATABASE_IDLE_TRANSACTION_MS: 200, DATABASE_POOL: 1 });
   try {
     const lock = 'select pg_advisory_xact_lock(42)';
@@ -156,7 +156,7 @@ test('[O01] who stands still in a transaction loses its locks to the others, and
   }
 });
 
-test('[O01] a Postgres that is not there is unavailable, not a crash', async (t) => {
+test('[O01] an unreachable Postgres is reported as unavailable, without a crash', async (t) => {
   const db = await openDatabase({ ...env.config, DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' });
   const error = await t.throwsAsync<ApiError>(db.query('select 1') as Promise<never>);
   t.is(error?.code, 'unavailable');

@@ -5,8 +5,9 @@ import type { Session } from '../../client/index.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { account, another, Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -21,7 +22,7 @@ test.after.always(() => env?.stop());
 const token = (session: Session) => ({ token: session.access_token });
 const publish = (session: Session, body: object) => api.ask('keys.publish', { ...token(session), body });
 
-test('[K01] list, rename, platform and push target of my devices; nobody else’s', async (t) => {
+test('[K01] a person lists, renames and changes the own devices and nobody else’s', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
   const tablet = await another(alice);
   const list = async () => (await api.ask('devices.list', token(alice))).data.items;
@@ -56,7 +57,7 @@ test('[K01] list, rename, platform and push target of my devices; nobody else’
   );
 });
 
-test('[K01] deleting a device takes sessions, keys, push target, socket, queue and durable with it', async (t) => {
+test('[K01] deleting a device removes its sessions, keys, push target, socket, queue and durable', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
   const lost = await another(bob);
   await publish(bob, { identity_key: 'Ym9i' });
@@ -130,7 +131,7 @@ test('[K01] deleting a device takes sessions, keys, push target, socket, queue a
   await phone.device.close();
 });
 
-test('[K01] a message on its way while its device is deleted is never delivered after the answer', async (t) => {
+test('[K01] a message in flight during the deletion of its device is not delivered after the answer', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
   const lost = await another(bob);
   const [phone, target] = await Promise.all([new Phone(alice, at.edgeUrl).up(), Raw.open(at, lost)]);
@@ -150,13 +151,13 @@ test('[K01] a message on its way while its device is deleted is never delivered 
   await phone.device.close();
 });
 
-test('[K01] the device that asks may delete itself: that is logging out for good', async (t) => {
+test('[K01] a device may delete itself, which logs it out for good', async (t) => {
   const bob = await account(at);
   t.is((await api.ask('devices.delete', { ...token(bob), id: bob.device.id })).status, 200);
   t.is((await api.ask('accounts.get', token(bob))).error?.code, 'unauthenticated');
 });
 
-test('[K02] keys are published, replaced and read; one key a person works without any registration id', async (t) => {
+test('[K02] keys are published, replaced and read, with or without a registration id', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
   const read = async () => (await api.ask('devices.listOfUser', { ...token(alice), id: bob.user.id })).data.items[0]!;
   t.is((await read()).identity_key, undefined);

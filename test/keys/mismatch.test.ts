@@ -6,8 +6,9 @@ import { checkDevices } from '../../services/ingest/envelopes.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { account, another, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -36,7 +37,7 @@ const seal = (...to: (Session | [Session, number])[]) =>
 const send = (from: Session, id: string, envelopes: object[]) =>
   api.ask('messages.send', { ...token(from), id, body: { client_message_id: uuid7(), envelopes } });
 
-test('[K05] missing, extra and stale devices are named exactly, over HTTP and over the socket', async (t) => {
+test('[K05] missing, extra and stale devices are named exactly, over HTTP and on the socket', async (t) => {
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
   const tablet = await keyed(await another(bob));
   const mine = await keyed(await another(alice));
@@ -69,7 +70,7 @@ test('[K05] missing, extra and stale devices are named exactly, over HTTP and ov
   raw.socket.close();
 });
 
-test('[K05] a device that comes, goes or makes its keys anew counts from the answer on', async (t) => {
+test('[K05] an added, deleted or re-keyed device counts from the answer on', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
   const id = await direct(alice, bob);
   t.is((await send(alice, id, seal(bob))).status, 202);
@@ -86,7 +87,7 @@ test('[K05] a device that comes, goes or makes its keys anew counts from the ans
   t.is((await send(alice, id, seal(bob))).status, 202);
 });
 
-test('[K05] in a group every member’s devices count', async (t) => {
+test('[K05] in a group the devices of every member count', async (t) => {
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
   const members = { type: 'group', member_ids: [bob.user.id, carol.user.id] };
   const { id } = (await api.ask('conversations.create', { ...token(alice), body: members })).data;
@@ -135,7 +136,7 @@ const changes = (raw: Raw, { device }: Session): Record<string, unknown>[] => {
   return [...new Map(told.map(({ cursor: _, ...rest }) => [rest.n, rest])).values()];
 };
 
-test('[K06] conversation partners and my other devices hear of changes, also who was away; strangers don’t', async (t) => {
+test('[K06] conversation partners and own devices get changes, also after being away, and strangers do not', async (t) => {
   const [alice, bob, carol, stranger] = await Promise.all([person(), person(), person(), person()]);
   await direct(alice, bob);
   await api.ask('conversations.create', { ...token(carol), body: { type: 'group', member_ids: [bob.user.id] } });
@@ -166,7 +167,7 @@ test('[K06] conversation partners and my other devices hear of changes, also who
   for (const raw of [a, b, s, late]) raw.socket.close();
 });
 
-test('[K06] what could not be told when it happened is told later', async (t) => {
+test('[K06] a change that could not be announced at once is announced later', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
   await direct(alice, bob);
   const a = await Raw.open(at, alice);

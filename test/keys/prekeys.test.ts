@@ -4,8 +4,9 @@ import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -41,7 +42,7 @@ const claim = (by: LoggedIn, of: LoggedIn, body: object = {}) =>
   api.ask('keys.prekeys.claim', { token: by.access_token, id: of.user.id, body });
 const count = async (who: LoggedIn) => (await api.ask('keys.prekeys.count', { token: who.access_token })).data;
 
-test('[K03] a hundred and fifty claims at once each get another key, then the last resort; oldest first', async (t) => {
+test('[K03] a hundred and fifty simultaneous claims get different keys, oldest first, then the last resort', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const last_resort = { key_id: 'last', public_key: 'bGFzdA==' };
   const signed = { key_id: 's1', public_key: 'c2lnbmVk', signature: 'c2ln' };
@@ -69,7 +70,7 @@ test('[K03] a hundred and fifty claims at once each get another key, then the la
   t.like(await count(bob), { count: 0, last_resort: { x25519: 'last' }, signed: 's1' });
 });
 
-test('[K03] an upload that is repeated adds nothing, not even what was handed out meanwhile', async (t) => {
+test('[K03] a repeated upload adds nothing, not even keys claimed meanwhile', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   await upload(bob, { one_time: some(5) });
   t.is((await upload(bob, { one_time: some(5) })).data.count, 5);
@@ -80,7 +81,7 @@ test('[K03] an upload that is repeated adds nothing, not even what was handed ou
   t.is((await claim(alice, bob)).data.devices[0]!.one_time_prekey?.key_id, '50');
 });
 
-test('[K03] kinds are apart: curve, post-quantum and MLS key packages, each with its last resort', async (t) => {
+test('[K03] curve, post-quantum and MLS keys are kept apart, each with its own last resort', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const kinds = ['ml-kem-1024', 'mls-key-package'];
   await upload(bob, { one_time: [...some(2), ...kinds.flatMap((kind) => some(2, kind))] });
@@ -96,7 +97,7 @@ test('[K03] kinds are apart: curve, post-quantum and MLS key packages, each with
   t.is(none.one_time_prekey ?? none.last_resort, undefined);
 });
 
-test('[K03] of several devices, only those that were named, and never the one that asks', async (t) => {
+test('[K03] a claim returns keys of the named devices only, and never of the claiming device', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const tablet = await another(bob);
   t.is((await claim(alice, bob)).data.devices.length, 1, 'without an identity key there is nothing to claim');
@@ -110,7 +111,7 @@ test('[K03] of several devices, only those that were named, and never the one th
   t.like([(await count(bob)).count, (await count(tablet)).count], [2, 0]);
 });
 
-test('[K03] a device that runs low hears so once, also when it was away', async (t) => {
+test('[K03] a device that runs low is told once, also when it was away', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   await upload(bob, { one_time: some(5) });
   await claim(alice, bob);
@@ -133,27 +134,24 @@ test('[K03] a device that runs low hears so once, also when it was away', async 
   away.socket.close();
 });
 
-test.serial(
-  '[K03] a claim is answered while the broker is away, and the warning that could not be given is given later',
-  async (t) => {
-    const [alice, bob] = await Promise.all([keyed(), keyed()]);
-    await upload(bob, { one_time: some(4) });
-    await env.broker.kill9();
-    const { data } = await claim(alice, bob);
-    t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
-    await env.broker.restart();
-    const socket = await Raw.open(at, bob);
-    // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
-    await until(async () => {
-      await claim(alice, bob);
-      return socket.of('keys.low').length > 0;
-    });
-    t.is(socket.of('keys.low')[0]!.kind, 'x25519');
-    socket.socket.close();
-  },
-);
+test.serial('[K03] a claim is answered while the broker is down, and the warning follows later', async (t) => {
+  const [alice, bob] = await Promise.all([keyed(), keyed()]);
+  await upload(bob, { one_time: some(4) });
+  await env.broker.kill9();
+  const { data } = await claim(alice, bob);
+  t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
+  await env.broker.restart();
+  const socket = await Raw.open(at, bob);
+  // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
+  await until(async () => {
+    await claim(alice, bob);
+    return socket.of('keys.low').length > 0;
+  });
+  t.is(socket.of('keys.low')[0]!.kind, 'x25519');
+  socket.socket.close();
+});
 
-test('[K03] what is too much, wrong or nobody’s is refused', async (t) => {
+test('[K03] invalid, oversized and unknown uploads and claims are refused', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   t.is((await upload(bob, { one_time: some(301) })).error?.code, 'too_large');
   t.is((await count(bob)).count, 0);
@@ -172,7 +170,7 @@ test('[K03] what is too much, wrong or nobody’s is refused', async (t) => {
   t.deepEqual((await claim(alice, bob, { device_ids: [uuid7()] })).data.devices, []);
 });
 
-test.serial('[K03] one person can’t use up another’s keys: claims are limited over all processes', async (t) => {
+test.serial('[K03] claims are limited per claiming person over all processes', async (t) => {
   const [alice, bob, carol] = await Promise.all([keyed(), keyed(), keyed()]);
   const second = await env.spawn('api', { KEY_CLAIMS_MAX: 4 });
   const third = await env.spawn('api', { KEY_CLAIMS_MAX: 4 });
@@ -189,7 +187,7 @@ test.serial('[K03] one person can’t use up another’s keys: claims are limite
   t.is((await ask(two, alice)).status, 200);
 });
 
-test('[K04] a sealed backup is stored, read, replaced and removed; two writers notice each other', async (t) => {
+test('[K04] a sealed backup is stored, read, replaced and deleted, and concurrent writers get a conflict', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const tablet = await another(alice);
   const put = (who: LoggedIn, body: object) => api.ask('keys.backup.put', { token: who.access_token, body });
@@ -211,7 +209,7 @@ test('[K04] a sealed backup is stored, read, replaced and removed; two writers n
   t.is((await put(alice, { data: 'again', if_version: 0 })).data.version, 5);
 });
 
-test('[K08] every change of devices and keys is a link of the chain, whoever makes it, also at once', async (t) => {
+test('[K08] every change of devices and keys is a link of the chain, also when changes are simultaneous', async (t) => {
   const [alice, bob] = await Promise.all([keyed('b25l'), keyed()]);
   const tablets = await Promise.all(Array.from({ length: 5 }, () => another(alice)));
   const publish = (who: LoggedIn, identity_key: string) =>

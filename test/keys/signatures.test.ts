@@ -6,8 +6,9 @@ import { signedText } from '../../shared/contract/signed.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { listen, person } from '../client/people.ts';
-import { account, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -29,7 +30,7 @@ async function signing(): Promise<{ session: Session; signer: Ed25519Signer }> {
 const direct = async (from: Session, to: Session) =>
   (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
 
-test('[K07] a good signature is handed on over HTTP, socket and history; the reader checks it again', async (t) => {
+test('[K07] a valid signature is delivered over HTTP, socket and history, and the reader can verify it', async (t) => {
   const [{ session, signer }, bob] = [await signing(), await account(at)];
   const conversation_id = await direct(session, bob);
   const [a, b] = [await Raw.open(at, session), await Raw.open(at, bob)];
@@ -55,7 +56,7 @@ test('[K07] a good signature is handed on over HTTP, socket and history; the rea
   for (const raw of [a, b]) raw.socket.close();
 });
 
-test('[K07] one that is bad, another’s, of another place or without a published key is refused', async (t) => {
+test('[K07] a signature that is invalid, foreign, of another conversation or without a published key is refused', async (t) => {
   const [{ session, signer }, bob] = [await signing(), await account(at)];
   const id = await direct(session, bob);
   const body = { client_message_id: uuid7(), payload: 'c2VhbGVk' };
@@ -102,7 +103,7 @@ test('[K07] signed and unsigned messages of one socket keep their order', async 
   for (const raw of [a, b]) raw.socket.close();
 });
 
-test('[K07] the library signs what it seals, and publishes the key', async (t) => {
+test('[K07] the library signs what it seals and publishes the key', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const signer = await Ed25519Signer.import(await (await Ed25519Signer.generate()).export());
   const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate(), signer });
@@ -118,7 +119,7 @@ test('[K07] the library signs what it seals, and publishes the key', async (t) =
   await Promise.all([phone, laptop].map(({ device: one }) => one.close()));
 });
 
-test('[K07] no two messages have the same signed text', (t) => {
+test('[K07] two different messages never have the same signed text', (t) => {
   // Device ids are ids; the rest is whatever a client likes.
   const id = fc.constantFrom('d1', 'd2');
   const text = fc

@@ -6,10 +6,11 @@ import { type PaymentEvent, rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { encodePayments } from '../../shared/pipeline/payments.ts';
 import { Api, type Got, QUICK } from '../api/http.ts';
-import { another, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { couple, events, id, Payee } from './parties.ts';
-import { change, SECRET, send } from './sender.ts';
+import { another } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { change, SECRET, send } from './fake-service.ts';
+import { couple, events, id, Payee } from './people.ts';
 
 let env: Env;
 let at: Addresses;
@@ -22,7 +23,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[P03] it stands in a conversation, and both people hear of each step on every device, at once or later', async (t) => {
+test('[P03] both people get each step of a request in their conversation on every device, at once or later', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const tablet = await Payee.up(at, await another(ben.device.session));
   await tablet.device.close();
@@ -61,7 +62,7 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
   await Promise.all([anna, ben, back].map(({ device }) => device.close()));
 });
 
-test('[P03] late and backward events change nothing; the payments service may name the conversation', async (t) => {
+test('[P03] late and backward events change nothing, and the payments service may name the conversation', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   for (const [to, more] of [
@@ -92,7 +93,7 @@ test('[P03] late and backward events change nothing; the payments service may na
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test('[P03] a request that goes forward while it is put into conversations ends the same everywhere', async (t) => {
+test('[P03] a request that changes while it is attached to conversations ends in the same state everywhere', async (t) => {
   const couples = await Promise.all([couple(at), couple(at)]);
   const requests = Array.from({ length: 15 }, () => id('PR'));
   await Promise.all(
@@ -122,7 +123,7 @@ test('[P03] a request that goes forward while it is put into conversations ends 
   }
 });
 
-test('[P03] a transfer is told to the parties of its request, and to nobody else who knows the id', async (t) => {
+test('[P03] the transfer id is visible to the parties of the request and to nobody else who knows its id', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const { anna: eve, ben: bob, conversation_id: elsewhere } = await couple(at);
   const [early, late, named] = [id('PR'), id('PR'), id('PR')];
@@ -153,7 +154,7 @@ test('[P03] a transfer is told to the parties of its request, and to nobody else
   await Promise.all([anna, ben, eve, bob].map(({ device }) => device.close()));
 });
 
-test('[P03] only members put a request into a conversation, and only they see it', async (t) => {
+test('[P03] only members attach a request to a conversation, and only they see it', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const stranger = await api.register();
   const body = { request_id: id('PR') };
@@ -184,7 +185,7 @@ test('[P03] only members put a request into a conversation, and only they see it
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test('[P02] the same event 100 times at once, and again after everything was forgotten but Postgres, has one effect', async (t) => {
+test('[P02] an event sent 100 times simultaneously, and again after all caches are gone, has one effect', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   const event = change('accept', request, { transfer_id: 'T', conversation_id }, id('evt'));
@@ -214,14 +215,14 @@ test('[P02] the same event 100 times at once, and again after everything was for
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test('[P02] without an id the content stands for the event', async (t) => {
+test('[P02] an event without an id is identified by its content', async (t) => {
   const request = id('PR');
   t.false((await send(at.apiUrl, change('create', request))).data.duplicate);
   t.true((await send(at.apiUrl, change('create', request))).data.duplicate, 'sent again with another time');
   t.false((await send(at.apiUrl, change('create', request, { note: 'other' }))).data.duplicate);
 });
 
-test('[P03] operators list events and have one applied again', async (t) => {
+test('[P03] operators list events and replay one', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   const token = adminToken(env.config);

@@ -44,7 +44,7 @@ const attempted = async (id: string, n: number): Promise<void> =>
   });
 
 test.serial(
-  '[W04] ten attempts over three days, each when the schedule says, the same id and bytes; then a dead letter',
+  '[W04] a failing delivery is attempted ten times over three days with the same id and bytes, then becomes a dead letter',
   async (t) => {
     const receiver = await Receiver.start(answer(500));
     const endpoint = await system.endpoint({ url: receiver.url });
@@ -93,7 +93,7 @@ test.serial(
   },
 );
 
-test('[W04] jitter is at most a fifth either way; Retry-After counts within bounds, in both its forms', (t) => {
+test('[W04] jitter is at most 20 %, and Retry-After is honoured within bounds in both its forms', (t) => {
   const config = readConfig({});
   t.is(retryDelayMs(config, 1, undefined, 0.5), 5_000);
   t.is(retryDelayMs(config, 2, undefined, 0), 240_000);
@@ -109,7 +109,7 @@ test('[W04] jitter is at most a fifth either way; Retry-After counts within boun
   for (const odd of ['', '-1', '1.5', 'soon', '99999999999', undefined]) t.is(retryAfterMs(odd, now), undefined);
 });
 
-test.serial('[W04] an endpoint that asks for time gets it', async (t) => {
+test.serial('[W04] a Retry-After of the endpoint is honoured', async (t) => {
   const receiver = await Receiver.start(answer(429, { 'retry-after': '600' }));
   const endpoint = await system.endpoint({ url: receiver.url });
   await poke(endpoint);
@@ -124,58 +124,65 @@ test.serial('[W04] an endpoint that asks for time gets it', async (t) => {
   await receiver.stop();
 });
 
-test.serial('[W04] 410 disables at once and tells; what waits goes on when it is enabled again', async (t) => {
-  const watcher = await Receiver.start();
-  await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
-  const bothWait = Promise.withResolvers<void>();
-  const receiver = await Receiver.start(async (got, response) => {
-    await bothWait.promise;
-    await answer(410)(got, response);
-  });
-  const { conversation, say } = await system.pair();
-  const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
-  await say();
-  await say();
-  await system.until(async () => (await ask('webhooks.endpoints.stats', endpoint.id)).pending === 2);
-  bothWait.resolve();
-  const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
-  t.is(told!.event.data.reason, 'gone');
-  t.like(await ask('webhooks.endpoints.get', endpoint.id), { enabled: false, disabled_reason: 'gone' });
-  await say();
-  await system.env.settle();
-  t.is(receiver.got.length, 1, 'nothing more was sent');
-  receiver.behave(answer(200));
-  const since = new Date(Date.now() - HOUR).toISOString();
-  const recover = (): Promise<{ status: number }> =>
-    system.api.ask('webhooks.deliveries.recover', { token: system.admin, id: endpoint.id, body: { since } });
-  t.is((await recover()).status, 409);
-  await system.api.ask('webhooks.endpoints.update', { token: system.admin, id: endpoint.id, body: { enabled: true } });
-  await receiver.count(2);
-  t.is(receiver.got.at(-1)!.event.data.seq, 2, 'what waited');
-  t.is((await recover()).status, 202);
-  const got = await receiver.count(4 + 3);
-  t.deepEqual(
-    got
-      .slice(2)
-      .map(({ event }) => `${event.type} ${event.data.seq ?? ''}`)
-      .sort(),
-    [
-      // From before the endpoint was there.
-      'chat.conversation.created ',
-      'chat.member.added ',
-      'chat.member.added ',
-      'chat.message.created 1',
-      'chat.message.created 3',
-    ],
-    'the dead letter, and what it missed',
-  );
-  await system.until(async () => !(await ask('webhooks.endpoints.stats', endpoint.id)).recovering);
-  t.is(new Set(got.map(({ id }) => id)).size, got.length - 1, 'the first one twice, the others once');
-  await Promise.all([receiver.stop(), watcher.stop()]);
-});
+test.serial(
+  '[W04] a 410 disables the endpoint and announces it, and deliveries continue when it is enabled again',
+  async (t) => {
+    const watcher = await Receiver.start();
+    await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
+    const bothWait = Promise.withResolvers<void>();
+    const receiver = await Receiver.start(async (got, response) => {
+      await bothWait.promise;
+      await answer(410)(got, response);
+    });
+    const { conversation, say } = await system.pair();
+    const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
+    await say();
+    await say();
+    await system.until(async () => (await ask('webhooks.endpoints.stats', endpoint.id)).pending === 2);
+    bothWait.resolve();
+    const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
+    t.is(told!.event.data.reason, 'gone');
+    t.like(await ask('webhooks.endpoints.get', endpoint.id), { enabled: false, disabled_reason: 'gone' });
+    await say();
+    await system.env.settle();
+    t.is(receiver.got.length, 1, 'nothing more was sent');
+    receiver.behave(answer(200));
+    const since = new Date(Date.now() - HOUR).toISOString();
+    const recover = (): Promise<{ status: number }> =>
+      system.api.ask('webhooks.deliveries.recover', { token: system.admin, id: endpoint.id, body: { since } });
+    t.is((await recover()).status, 409);
+    await system.api.ask('webhooks.endpoints.update', {
+      token: system.admin,
+      id: endpoint.id,
+      body: { enabled: true },
+    });
+    await receiver.count(2);
+    t.is(receiver.got.at(-1)!.event.data.seq, 2, 'what waited');
+    t.is((await recover()).status, 202);
+    const got = await receiver.count(4 + 3);
+    t.deepEqual(
+      got
+        .slice(2)
+        .map(({ event }) => `${event.type} ${event.data.seq ?? ''}`)
+        .sort(),
+      [
+        // From before the endpoint was there.
+        'chat.conversation.created ',
+        'chat.member.added ',
+        'chat.member.added ',
+        'chat.message.created 1',
+        'chat.message.created 3',
+      ],
+      'the dead letter, and what it missed',
+    );
+    await system.until(async () => !(await ask('webhooks.endpoints.stats', endpoint.id)).recovering);
+    t.is(new Set(got.map(({ id }) => id)).size, got.length - 1, 'the first one twice, the others once');
+    await Promise.all([receiver.stop(), watcher.stop()]);
+  },
+);
 
 test.serial(
-  '[W04] five days of nothing but failures disable, and tell; one success begins the count anew',
+  '[W04] five days of failures disable an endpoint and announce it, and one success restarts the count',
   async (t) => {
     const watcher = await Receiver.start();
     await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
@@ -215,7 +222,7 @@ test.serial(
   },
 );
 
-test.serial('[W05] the log of attempts, resending one event, stats', async (t) => {
+test.serial('[W05] an operator reads the log of attempts and stats, and resends one event', async (t) => {
   let status = 500;
   const receiver = await Receiver.start((_, response) => void response.writeHead(status).end(`said ${status}\0`));
   const endpoint = await system.endpoint({ url: receiver.url });
@@ -248,27 +255,32 @@ test.serial('[W05] the log of attempts, resending one event, stats', async (t) =
   await receiver.stop();
 });
 
-test.serial('[W07] in order within each conversation: one that fails holds up its own and no other', async (t) => {
-  const stuck = new Set<string>();
-  const receiver = await Receiver.start((got, response) => {
-    response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
-  });
-  const endpoint = await system.endpoint({ url: receiver.url, ordered: true, event_types: ['chat.message.created'] });
-  const pairs = await Promise.all([system.pair(), system.pair(), system.pair()]);
-  stuck.add(pairs[0].conversation);
-  system.clock.stop();
-  for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
-  const seqs = (conversation: string): unknown[] =>
-    receiver.got.filter(({ event }) => event.data.conversation_id === conversation).map(({ event }) => event.data.seq);
-  const all = Array.from({ length: 10 }, (_, i) => i + 1);
-  await receiver.until(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
-  for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
-  t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
-  stuck.clear();
-  system.clock.go();
-  system.clock.jump(5_000);
-  await receiver.until(() => seqs(pairs[0].conversation).length === 11);
-  t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
-  await system.none(endpoint.id);
-  await receiver.stop();
-});
+test.serial(
+  '[W07] ordered deliveries keep their order per conversation, and a failing one delays no other conversation',
+  async (t) => {
+    const stuck = new Set<string>();
+    const receiver = await Receiver.start((got, response) => {
+      response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
+    });
+    const endpoint = await system.endpoint({ url: receiver.url, ordered: true, event_types: ['chat.message.created'] });
+    const pairs = await Promise.all([system.pair(), system.pair(), system.pair()]);
+    stuck.add(pairs[0].conversation);
+    system.clock.stop();
+    for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
+    const seqs = (conversation: string): unknown[] =>
+      receiver.got
+        .filter(({ event }) => event.data.conversation_id === conversation)
+        .map(({ event }) => event.data.seq);
+    const all = Array.from({ length: 10 }, (_, i) => i + 1);
+    await receiver.until(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
+    for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
+    t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
+    stuck.clear();
+    system.clock.go();
+    system.clock.jump(5_000);
+    await receiver.until(() => seqs(pairs[0].conversation).length === 11);
+    t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
+    await system.none(endpoint.id);
+    await receiver.stop();
+  },
+);

@@ -21,47 +21,50 @@ test.after.always(() => system?.stop());
 const ask: Api['ask'] = (name, more = {}) => system.api.ask(name, { token: system.admin, ...more });
 const URL = 'https://example.com/hook';
 
-test.serial('[W01] create, read, list, change, disable, enable, delete; the secret is shown once', async (t) => {
-  const made = await ask('webhooks.endpoints.create', {
-    body: {
-      url: URL,
-      description: 'crm',
-      event_types: ['chat.message.read'],
-      headers: { authorization: 'Bearer xyz' },
-    },
-  });
-  t.is(made.status, 201);
-  const { secret, ...endpoint } = made.data;
-  t.regex(secret!, /^whsec_[A-Za-z0-9+/]{43}=$/);
-  t.like(endpoint, { url: URL, description: 'crm', enabled: true, ordered: false, source: 'api', max_per_sec: null });
-  t.deepEqual(endpoint.header_names, ['authorization']);
-  const id = endpoint.id;
-  const read = await ask('webhooks.endpoints.get', { id });
-  t.deepEqual(read.data, endpoint);
-  t.false(JSON.stringify(read.data).includes('xyz'));
-  t.false('secret' in read.data);
-  const list = await ask('webhooks.endpoints.list');
-  t.true(list.data.items.some((one) => one.id === id));
-  const changed = await ask('webhooks.endpoints.update', {
-    id,
-    body: { event_types: null, headers: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false },
-  });
-  t.like(changed.data, { event_types: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false });
-  t.like(changed.data, { disabled_reason: 'by request', header_names: [] });
-  t.is((await ask('webhooks.endpoints.update', { id, body: { enabled: true } })).data.disabled_reason, undefined);
-  t.is((await ask('webhooks.endpoints.delete', { id })).status, 200);
-  for (const gone of [
-    'webhooks.endpoints.get',
-    'webhooks.endpoints.delete',
-    'webhooks.endpoints.stats',
-    'webhooks.deliveries.list',
-    'webhooks.attempts.list',
-  ] as const)
-    t.is((await ask(gone, { id })).status, 404);
-  t.is((await ask('webhooks.endpoints.update', { id, body: { enabled: true } })).status, 404);
-});
+test.serial(
+  '[W01] an endpoint is created, read, listed, changed, disabled, enabled and deleted, and its secret is shown once',
+  async (t) => {
+    const made = await ask('webhooks.endpoints.create', {
+      body: {
+        url: URL,
+        description: 'crm',
+        event_types: ['chat.message.read'],
+        headers: { authorization: 'Bearer xyz' },
+      },
+    });
+    t.is(made.status, 201);
+    const { secret, ...endpoint } = made.data;
+    t.regex(secret!, /^whsec_[A-Za-z0-9+/]{43}=$/);
+    t.like(endpoint, { url: URL, description: 'crm', enabled: true, ordered: false, source: 'api', max_per_sec: null });
+    t.deepEqual(endpoint.header_names, ['authorization']);
+    const id = endpoint.id;
+    const read = await ask('webhooks.endpoints.get', { id });
+    t.deepEqual(read.data, endpoint);
+    t.false(JSON.stringify(read.data).includes('xyz'));
+    t.false('secret' in read.data);
+    const list = await ask('webhooks.endpoints.list');
+    t.true(list.data.items.some((one) => one.id === id));
+    const changed = await ask('webhooks.endpoints.update', {
+      id,
+      body: { event_types: null, headers: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false },
+    });
+    t.like(changed.data, { event_types: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false });
+    t.like(changed.data, { disabled_reason: 'by request', header_names: [] });
+    t.is((await ask('webhooks.endpoints.update', { id, body: { enabled: true } })).data.disabled_reason, undefined);
+    t.is((await ask('webhooks.endpoints.delete', { id })).status, 200);
+    for (const gone of [
+      'webhooks.endpoints.get',
+      'webhooks.endpoints.delete',
+      'webhooks.endpoints.stats',
+      'webhooks.deliveries.list',
+      'webhooks.attempts.list',
+    ] as const)
+      t.is((await ask(gone, { id })).status, 404);
+    t.is((await ask('webhooks.endpoints.update', { id, body: { enabled: true } })).status, 404);
+  },
+);
 
-test.serial('[W01] a repeated call with an Idempotency-Key makes one endpoint', async (t) => {
+test.serial('[W01] a repeated call with an Idempotency-Key creates one endpoint', async (t) => {
   const call = () => ask('webhooks.endpoints.create', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
   const all = await Promise.all([call(), call(), call(), call()]);
   t.is(new Set(all.map(({ data }) => data.id)).size, 1);
@@ -69,7 +72,7 @@ test.serial('[W01] a repeated call with an Idempotency-Key makes one endpoint', 
   t.is(all.filter(({ data }) => data.secret !== undefined).length, 1);
 });
 
-test.serial('[W01] bad input is refused with the field', async (t) => {
+test.serial('[W01] invalid input is refused with the name of the field', async (t) => {
   const bad: [object, RegExp][] = [
     [{}, /url/],
     [{ url: 'http://10.0.0.1/' }, /not public/],
@@ -104,7 +107,7 @@ test.serial('[W01] bad input is refused with the field', async (t) => {
 });
 
 test.serial(
-  '[W01] only service tokens with the scope get in; people do not; a token is shown once and can be taken back',
+  '[W01] only service tokens with the scope are accepted, and a token is shown once and can be revoked',
   async (t) => {
     const person = await system.api.register();
     t.is((await ask('webhooks.endpoints.list', { token: person.access_token })).status, 401);
@@ -140,7 +143,7 @@ test.serial(
   },
 );
 
-test.serial('[W01] filters by type and conversation; custom headers arrive', async (t) => {
+test.serial('[W01] an endpoint gets only events that match its filters, with its custom headers', async (t) => {
   const receiver = await Receiver.start();
   const [mine, other] = [await system.pair(), await system.pair()];
   await system.endpoint({
@@ -168,7 +171,7 @@ test.serial('[W01] filters by type and conversation; custom headers arrive', asy
 
 const signatures = (got: Got): string[] => String(got.headers['webhook-signature']).split(' ');
 
-test.serial('[W03] a rotated secret: both sign for 24 hours, then the new one alone', async (t) => {
+test.serial('[W03] after a rotation both secrets sign for 24 hours, then the new one alone', async (t) => {
   const receiver = await Receiver.start();
   const given = `whsec_${Buffer.alloc(24, 7).toString('base64')}`;
   const endpoint = await system.endpoint({ url: receiver.url, event_types: ['webhook.test'], secret: given });
@@ -219,7 +222,7 @@ test.serial('[W03] a rotated secret: both sign for 24 hours, then the new one al
 });
 
 test.serial(
-  '[W03] secrets and header values are sealed at rest, bound to their row, and open with any of the keys',
+  '[W03] secrets and header values are encrypted at rest, bound to their row, and open with any of the keys',
   async (t) => {
     const endpoint = await system.endpoint({ url: URL, headers: { 'x-key': 'my header value' } });
     const [row] = await system.env.db.query<{ secret_sealed: Buffer; headers_sealed: Buffer }>(
@@ -248,7 +251,7 @@ test.serial(
   },
 );
 
-test.serial('[W01] endpoints from the environment come, change and go with the variable', async (t) => {
+test.serial('[W01] endpoints from the environment are created, changed and removed with the variable', async (t) => {
   const receiver = await Receiver.start();
   const secret = `whsec_${Buffer.alloc(24, 9).toString('base64')}`;
   const list = async () =>
@@ -296,7 +299,7 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
     );
 });
 
-test.serial('[W01] there are no more endpoints than allowed', async (t) => {
+test.serial('[W01] the number of endpoints is limited', async (t) => {
   const { items } = (await ask('webhooks.endpoints.list', { query: { limit: 100 } })).data;
   for (let n = items.length; n < 30; n++)
     t.is((await ask('webhooks.endpoints.create', { body: { url: URL } })).status, 201);
@@ -305,7 +308,7 @@ test.serial('[W01] there are no more endpoints than allowed', async (t) => {
   t.is(again.status, 200, 'one that is there already may be asked for again');
 });
 
-test('[W01] npm run admin -- token prints the token that a running system takes', (t) => {
+test('[W01] npm run admin -- token prints a token that a running system accepts', (t) => {
   const run = (words: string[], env: Record<string, string>): string =>
     execFileSync(process.execPath, ['services/admin.ts', ...words], {
       encoding: 'utf8',

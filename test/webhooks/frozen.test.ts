@@ -33,7 +33,7 @@ async function freeze(one: Spawned): Promise<void> {
 
 const numbers = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
-test.serial('[W02] a teller that was frozen and comes back tells nothing twice and nothing out of order', async (t) => {
+test.serial('[W02] an events worker that was frozen and resumes publishes nothing twice or out of order', async (t) => {
   const { conversation, say } = await system.pair();
   const manager = await jetstreamManager(await system.env.nats('admin'));
   const told = async (): Promise<Event[]> => {
@@ -69,7 +69,7 @@ test.serial('[W02] a teller that was frozen and comes back tells nothing twice a
 });
 
 test.serial(
-  '[W04] [W07] a sender that was frozen with a delivery under way undoes nothing when it is back',
+  '[W04] [W07] a webhook worker that was frozen during a delivery and resumes overwrites nothing of its successor',
   async (t) => {
     const { conversation, say } = await system.pair();
     const held = Promise.withResolvers<void>();

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import test from 'ava';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { change, now, SECRET, send, signature } from '../payments/sender.ts';
+import { until } from '../env/until.ts';
+import { change, now, SECRET, send, signature } from '../payments/fake-service.ts';
 import { Receiver } from './receiver.ts';
 
 const logDir = mkdtempSync(join(tmpdir(), 'sealwire-logs-'));
@@ -27,7 +27,7 @@ test.after.always(async () => {
   rmSync(logDir, { recursive: true, force: true });
 });
 
-test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and signatures are not logged, nor shown again', async (t) => {
+test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and signatures are neither logged nor shown again', async (t) => {
   const { apiUrl } = await env.spawn([
     ...(['webhook', 'push', 'payments-webhook', 'events'] as const),
     ...(['history', 'fanout', 'ingest', 'api'] as const),

@@ -8,10 +8,11 @@ import type { BodyOf } from '../../shared/contract/http/routes.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import type { Service, ServiceName } from '../../shared/service.ts';
+import type { Service } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { PATIENCE_MS } from '../env/settle.ts';
+import { PATIENCE_MS } from '../env/until.ts';
 import { Receiver } from './receiver.ts';
 
 const WHERE = {
