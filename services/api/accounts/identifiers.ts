@@ -50,7 +50,7 @@ const FORMS: Record<IdentifierKind, { tidy: (text: string) => string | undefined
 };
 
 /** @throws {ApiError} `invalid_request` naming the field. */
-export function normalise(kind: IdentifierKind, text: string): string {
+export function normaliseIdentifier(kind: IdentifierKind, text: string): string {
   const { tidy, wants } = FORMS[kind];
   const value = tidy(text);
   if (value === undefined)
@@ -59,7 +59,7 @@ export function normalise(kind: IdentifierKind, text: string): string {
 }
 
 /** What a log-in form's one field means; undefined for what nobody can be called. */
-export function recognise(text: string): Named | undefined {
+export function recogniseIdentifier(text: string): Named | undefined {
   const plain = text.trim();
   if (/^[0-9]{8}$/.test(plain)) return { kind: 'number', value: plain };
   const kind: IdentifierKind = plain.includes('@') ? 'email' : plain.startsWith('+') ? 'phone' : 'username';

@@ -21,8 +21,8 @@ import {
 } from '../../../shared/db/entities.ts';
 import { place } from '../../../shared/db/sealed-columns.ts';
 import { uuid7 } from '../../../shared/ids.ts';
-import { newRegistrationId } from '../keys/store.ts';
 import type { IdentifierKind, Named } from './identifiers.ts';
+import { newRegistrationId } from './registration-id.ts';
 
 export type Names = Partial<Record<IdentifierKind, string>>;
 type Shown<T extends object> = { [K in keyof T]: T[K] | null };

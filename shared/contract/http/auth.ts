@@ -2,12 +2,13 @@
 import Type, { type Static, type TSchema } from 'typebox';
 import { Device, User } from '../objects.ts';
 import { Id } from '../scalars.ts';
-import { Password } from './accounts.ts';
 import { DeviceName, Platform } from './devices.ts';
 import { Keys } from './keys.ts';
 import { PushTarget } from './push.ts';
 import { type Route, strict } from './route.ts';
+import { Revoked } from './sessions.ts';
 
+export const Password = Type.String({ minLength: 1, maxLength: 1024 });
 /** For browsers: the refresh token goes into an HttpOnly cookie, `csrf_token` stands in its place in the reply. */
 const Cookie = Type.Boolean();
 /** A known `id` is used again. */
@@ -87,6 +88,8 @@ const In = Type.Object({ ...who, ...tokens });
 export type LoggedIn = Static<typeof In>;
 export const LoggedIn = orCookie<LoggedIn>(In, Type.Object({ ...who, ...cookieTokens }, strict));
 export const Ticket = Type.Object({ ticket: Type.String(), expires_in_sec: Type.Integer() });
+/** The old one is asked where there is one. */
+export const PasswordBody = Type.Object({ old_password: Type.Optional(Password), new_password: Password }, strict);
 
 export const AUTH_ROUTES = {
   'auth.register': {
@@ -133,6 +136,15 @@ export const AUTH_ROUTES = {
     guarded: true,
     body: OtpVerifyBody,
     reply: { 200: LoggedIn, 201: LoggedIn },
+  },
+  'auth.changePassword': {
+    method: 'POST',
+    path: '/v1/auth/password',
+    about: 'A new password; ends all my other sessions.',
+    auth: 'device',
+    guarded: true,
+    body: PasswordBody,
+    reply: { 200: Revoked },
   },
   'auth.refresh': {
     method: 'POST',
