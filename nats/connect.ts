@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { connect, createInbox, type NatsConnection } from 'nats';
 import type { Config } from '../shared/config/index.ts';
-import type { ServiceName } from '../shared/service.ts';
+import type { ServiceName } from '../shared/service-names.ts';
 import { setTimeouts } from './jetstream-manager.ts';
 
 export type NatsUser = ServiceName | 'admin';

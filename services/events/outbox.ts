@@ -69,7 +69,7 @@ export class Outbox {
 
   /** @returns the number of events moved */
   #moveBatch(): Promise<number> {
-    return this.#db.transaction(async (query) => {
+    return this.#db.transaction(async ({ query }) => {
       const [lock] = await query<{ locked: boolean }>('select pg_try_advisory_xact_lock($1) as locked', [LOCK]);
       if (!lock!.locked) return 0;
       const rows = await query<Row>(

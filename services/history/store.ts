@@ -1,6 +1,7 @@
 /** What history writes: one transaction for everything that was waiting, guarded by the position it continues. */
 import { rankOf } from '../../shared/contract/payments.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
+import { LATE_MESSAGE_MS } from '../../shared/db/deletion.ts';
 import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
 import type {
   ConversationRecord,
@@ -56,7 +57,7 @@ export async function readPosition(query: Query, partition: number): Promise<Pos
 export class PositionMoved extends Error {}
 
 export function writeRows(db: Database, partition: number, from: Position, to: Position, rows: Rows): Promise<void> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     const [moved] = await query(
       `insert into log_positions as p (partition, entry_seq, stream) values ($1, $2, $3)
        on conflict (partition) do update set entry_seq = $2, stream = $3 where p.entry_seq = $4 and p.stream = $5
@@ -99,12 +100,9 @@ async function insertConversations(query: Query, partition: number, records: Con
   );
 }
 
-/** Less than the api waits after a deletion for what may still come in, see services/api/jobs/erase.ts. */
-const LATE_MS = 5 * 60_000;
-
 /** Who deleted the account long ago was erased before these came in: the api has to do it again. */
 async function reopenErased(query: Query, records: Rows['messages']): Promise<void> {
-  const late = records.filter(({ meta }) => meta.at < Date.now() - LATE_MS);
+  const late = records.filter(({ meta }) => meta.at < Date.now() - LATE_MESSAGE_MS);
   if (!late.length) return;
   await query('update users set erased_at = null where id = any($1::uuid[]) and erased_at is not null', [
     [...new Set(late.map(({ meta }) => meta.user_id))].sort(),

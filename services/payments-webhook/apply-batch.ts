@@ -55,7 +55,7 @@ export function createBatchHandler({ db, gateway, log, metrics }: BatchHandlerOp
 
 /** Applies and stores a batch in one transaction. Events stored before stay as they are, so a batch may come again. */
 function applyInTransaction(db: Database, events: ReceivedPayment[]): Promise<StoredBatch> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     const { newEvents, requests, keys, requestIds } = await loadBatch(query, events);
     const applied = applyEvents(newEvents, requests);
     if (applied.length) await storeApplied(query, applied, requests);

@@ -5,7 +5,7 @@ import { applyEvents } from '../../services/payments-webhook/handle.ts';
 import type { PaymentRequest } from '../../services/payments-webhook/store.ts';
 import { PAYMENT_EVENTS, type PaymentEventType, rankOf } from '../../shared/contract/payments.ts';
 
-test('[P03] a request goes only forward, whatever the order of its events', (t) => {
+test('[P03] a request only goes forward, whatever the order of its events', (t) => {
   const types = Object.keys(PAYMENT_EVENTS) as PaymentEventType[];
   fc.assert(
     fc.property(
