@@ -121,7 +121,7 @@ async function open(context: Context): Promise<Service> {
     ready: () =>
       !edge.connected
         ? 'not connected to NATS'
-        : !edge.revocations.known
+        : !edge.revocations.isKnown
           ? 'which sessions ended is not known yet'
           : edge.shards.ready || 'waits for fanout to say which cursors are valid',
     addresses: { edge: `ws://${hostInUrl(config.HOST)}:${server.port}/v1/ws` },

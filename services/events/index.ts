@@ -1,6 +1,6 @@
 /** events: LOG and the outbox → EVENTS. Opens and closes one worker per partition (partition-worker.ts) and the outbox. */
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { logConsumers } from '../../nats/log-consumers.ts';
+import { createLogConsumers } from '../../nats/log-consumers.ts';
 import { Publisher } from '../../nats/publisher.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { Outbox } from './outbox.ts';
@@ -17,19 +17,19 @@ async function open(context: Context): Promise<Service> {
   const publisher = new Publisher(nc);
   const outbox = new Outbox(db, publisher, log);
   const options = { nc, publisher, maxPerMessage: MAX_PER_MESSAGE, metrics };
-  const consumers = logConsumers(nc, context, 'events', (partition) => {
+  const consumers = createLogConsumers(nc, context, 'events', (partition) => {
     const worker = new EventWorker(partition, options);
     return {
       window: WINDOW,
       apartMs: config.BEHIND_MS,
-      takeOver: () => worker.takeOver(),
+      restore: () => worker.takeOver(),
       handle: (batch) => worker.handle(batch),
     };
   });
 
   return {
     ready: () => outbox.trouble ?? consumers.map((one) => one.ready()).find((state) => state !== true) ?? true,
-    brokerRefusesSince: () => earliest(publisher.refusesSince, ...consumers.map((one) => one.refusedSince)),
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...consumers.map((one) => one.refusesSince)),
     close: async () => {
       await Promise.all([...consumers.map((one) => one.close()), outbox.close()]);
       publisher.close();

@@ -24,7 +24,7 @@ async function open(context: Context): Promise<Service> {
     log,
     metrics,
     decode: decodePayments,
-    takeOver: async () => undefined,
+    restore: async () => undefined,
     handle: createBatchHandler({ db, gateway, log, metrics }),
   });
   return {
