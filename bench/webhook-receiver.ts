@@ -1,6 +1,7 @@
 /**
- * The integrators of W7, a process of its own: one server on many loopback addresses, told by the path how to behave.
- * `/ok` answers at once, `/slow` after SLOW_MS, `/hang` never. Counts what came to `/ok`, with its age by `x-at`.
+ * Receives the webhooks of the workload webhook-delivery, as a process of its own: one server on many loopback addresses.
+ * The path decides how it behaves: `/ok` answers at once, `/slow` after SLOW_MS, `/hang` never. It counts the deliveries at
+ * `/ok` and how old each was by its own timestamp.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -22,9 +23,9 @@ const server = createServer((request, response) => {
 });
 server.listen(0, '0.0.0.0', 4096, () => process.send!({ port: (server.address() as AddressInfo).port }));
 server.keepAliveTimeout = 60_000;
-process.on('message', (word) => {
-  if (word === 'count') process.send!({ count: ages.length });
-  if (word !== 'take') return;
+process.on('message', (request) => {
+  if (request === 'count') process.send!({ count: ages.length });
+  if (request !== 'take') return;
   process.send!({ ages });
   ages = [];
 });

@@ -1,15 +1,16 @@
-/** A WebSocket client without manners, byte by byte: what the client library would never send. */
+/** Speaks WebSocket byte by byte, so that scenarios can send what the client library would never send. */
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import type { Session } from '../../client/index.ts';
 
-const OPENING_MS = 20_000;
+const OPEN_TIMEOUT_MS = 20_000;
+/** Opcodes of WebSocket frames. */
 export const TEXT = 1;
 export const BINARY = 2;
 export const CONTINUATION = 0;
 
-/** One WebSocket frame (RFC 6455 §5.2). `length`: what the header claims. */
-export function frame(
+/** Encodes one WebSocket frame (RFC 6455 §5.2). @param length the length that the header claims, if it is not the true one */
+export function encodeFrame(
   payload: Buffer | string,
   {
     opcode = TEXT,
@@ -31,26 +32,26 @@ export function frame(
 }
 
 export class RawSocket {
-  /** What came, as latin1 text; enough to look for words in it. */
-  heard = '';
-  closed = false;
+  /** Everything received, as latin1 text, which is enough to search it for words. */
+  received = '';
+  isClosed = false;
   readonly #socket: Socket;
-  #waiting: (() => void)[] = [];
+  #waiters: (() => void)[] = [];
 
   private constructor(socket: Socket) {
     this.#socket = socket;
     socket.on('data', (data) => {
-      this.heard += data.toString('latin1');
-      this.#wake();
+      this.received += data.toString('latin1');
+      this.#wakeWaiters();
     });
     socket.on('error', () => {});
     socket.on('close', () => {
-      this.closed = true;
-      this.#wake();
+      this.isClosed = true;
+      this.#wakeWaiters();
     });
   }
 
-  /** Resolves once the upgrade was accepted. */
+  /** Opens a socket. Resolves after its welcome. */
   static async open(edge: string, session: Session): Promise<RawSocket> {
     const url = new URL(edge);
     const raw = new RawSocket(connect(Number(url.port), url.hostname));
@@ -62,7 +63,7 @@ export class RawSocket {
           `Sec-WebSocket-Key: ${key}\r\nAuthorization: Bearer ${token}\r\n\r\n`,
       ),
     );
-    await raw.until(() => raw.heard.includes('connection.welcome'), OPENING_MS);
+    await raw.waitUntil(() => raw.received.includes('connection.welcome'), OPEN_TIMEOUT_MS);
     return raw;
   }
 
@@ -70,7 +71,7 @@ export class RawSocket {
     this.#socket.write(bytes);
   }
 
-  /** Reads nothing from now on, so that what comes piles up at the other end. */
+  /** Reads nothing from now on, so that output piles up at the edge. */
   stopReading(): void {
     this.#socket.pause();
   }
@@ -78,14 +79,16 @@ export class RawSocket {
     this.#socket.resume();
   }
 
-  async until(what: () => boolean, timeoutMs: number): Promise<void> {
+  /** Waits for a condition, checking it whenever bytes arrive. @throws when the socket closes or the time is up */
+  async waitUntil(isTrue: () => boolean, timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
-    while (!what()) {
-      const left = deadline - performance.now();
-      if (left <= 0 || this.closed) throw new Error(`the socket ${this.closed ? 'closed' : 'stayed silent'} instead`);
+    while (!isTrue()) {
+      const remainingMs = deadline - performance.now();
+      if (remainingMs <= 0 || this.isClosed)
+        throw new Error(`the socket ${this.isClosed ? 'was closed' : 'received nothing of the kind'}`);
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, left);
-        this.#waiting.push(() => {
+        const timer = setTimeout(resolve, remainingMs);
+        this.#waiters.push(() => {
           clearTimeout(timer);
           resolve();
         });
@@ -97,7 +100,7 @@ export class RawSocket {
     this.#socket.destroy();
   }
 
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+  #wakeWaiters(): void {
+    for (const resolve of this.#waiters.splice(0)) resolve();
   }
 }

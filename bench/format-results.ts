@@ -1,44 +1,45 @@
-/** Results as people want to see them. */
+/** Formats the results of the workloads as tables. */
+
+import type { DirectThroughputResult } from './direct-throughput.ts';
 import type { IdleResult } from './idle.ts';
+import type { LatencyUnderLoadResult } from './latency-under-load.ts';
+import type { ReconnectDrainResult } from './reconnect-drain.ts';
 import { bar, cpuTable, median, table } from './report.ts';
 import type { TrafficResult } from './traffic.ts';
-import type { W1Result } from './w1.ts';
-import type { W2Result } from './w2.ts';
-import type { W3Result } from './w3.ts';
 
-const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+const formatPercent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
-export function showW1({ runs, ceilings, summary, drift }: W1Result): string {
-  const whole = median(ceilings.map(({ msgs_per_sec }) => msgs_per_sec));
-  const row = (name: string, one: TrafficResult, ratio: number, sustained: string): (string | number)[] => [
+export function formatDirectThroughput({ runs, ceilings, summary, drift }: DirectThroughputResult): string {
+  const ceiling = median(ceilings.map(({ msgs_per_sec }) => msgs_per_sec));
+  const rowOf = (name: string, run: TrafficResult, ratio: number, sustained: string): (string | number)[] => [
     name,
-    one.msgs_per_sec,
+    run.msgs_per_sec,
     ratio,
-    one.delivered.p50,
-    one.delivered.p99,
-    one.queued.p50,
-    one.queued.p99,
+    run.delivered.p50,
+    run.delivered.p99,
+    run.queued.p50,
+    run.queued.p99,
     sustained,
-    bar(one.msgs_per_sec, whole),
+    bar(run.msgs_per_sec, ceiling),
   ];
-  const out = [
+  const parts = [
     table(
       ['', 'msg/s', 'of ceiling', 'p50 ms', 'p99 ms', 'queued p50', 'queued p99', 'sustained', ''],
       [
-        ...ceilings.map((one) => row('bare relay', one, 1, '')),
-        ...runs.map((one) => row(one.durability, one, one.ratio, one.sustained ? 'yes' : 'no')),
+        ...ceilings.map((run) => rowOf('bare relay', run, 1, '')),
+        ...runs.map((run) => rowOf(run.durability, run, run.ratio, run.sustained ? 'yes' : 'no')),
       ],
     ),
   ];
   for (const [profile, { msgs_per_sec, range, ratio }] of Object.entries(summary)) {
-    out.push(`\n${profile}: median ${msgs_per_sec} msg/s (${range}), ${ratio} of the ceiling`);
-    out.push(cpuTable(runs.findLast((run) => run.profile === profile)!.cpu_us));
+    parts.push(`\n${profile}: median ${msgs_per_sec} msg/s (${range}), ${ratio} of the ceiling`);
+    parts.push(cpuTable(runs.findLast((run) => run.profile === profile)!.cpu_us));
   }
-  out.push(`\nbare relay; its runs differ by ${percent(drift)}`, cpuTable(ceilings.at(-1)!.cpu_us));
-  return out.join('\n');
+  parts.push(`\nbare relay; its runs drift by ${formatPercent(drift)}`, cpuTable(ceilings.at(-1)!.cpu_us));
+  return parts.join('\n');
 }
 
-export function showW2({ runs }: W2Result): string {
+export function formatLatencyUnderLoad({ runs }: LatencyUnderLoadResult): string {
   const rows = runs.flatMap(({ durability, steps, floors }) => [
     ...floors.map(({ publish, socket_queued, socket_delivered }) => [
       `${durability}, floor`,
@@ -66,7 +67,7 @@ export function showW2({ runs }: W2Result): string {
   return table(['ms', 'offered', 'queued p50', 'p99', 'p99.9', 'delivered p50', 'p99', 'p99.9', 'p50 by floor'], rows);
 }
 
-export function showW3({ runs }: W3Result): string {
+export function formatReconnectDrain({ runs }: ReconnectDrainResult): string {
   const rows = runs.flatMap(({ durability, one, many }) =>
     [one, many].map((drain) => [
       durability,
@@ -87,20 +88,20 @@ export function showW3({ runs }: W3Result): string {
   );
 }
 
-export function showIdle({ sockets, edge, bare, ratio }: IdleResult): string {
-  const whole = Math.max(edge.bytes_per_socket, bare.bytes_per_socket);
+export function formatIdleSockets({ sockets, edge, bare, ratio }: IdleResult): string {
+  const greater = Math.max(edge.bytes_per_socket, bare.bytes_per_socket);
   const rows = [
     ['edge', edge],
     ['bare', bare],
   ] as const;
-  return `${sockets} idle sockets, ${ratio} of a bare one\n${table(
+  return `${sockets} idle sockets; one takes ${ratio} times the memory of a bare one\n${table(
     ['', 'bytes/socket', 'RSS MB', 'CPU ms/s', ''],
-    rows.map(([name, one]) => [
+    rows.map(([name, side]) => [
       name,
-      one.bytes_per_socket,
-      one.rss_mb,
-      one.cpu_ms_per_sec,
-      bar(one.bytes_per_socket, whole),
+      side.bytes_per_socket,
+      side.rss_mb,
+      side.cpu_ms_per_sec,
+      bar(side.bytes_per_socket, greater),
     ]),
   )}`;
 }

@@ -1,23 +1,27 @@
-/** The ceiling of W7, a process of its own: signed POSTs to the same receivers and nothing else. `poster.ts <port> <seconds>` */
+/**
+ * The ceiling of webhook-delivery: a process of its own that sends signed POSTs to the same receiver and does nothing else.
+ * `signed-posts.ts <port> <seconds>`
+ */
 import { Agent, request } from 'undici';
 import { uuid7 } from '../../shared/ids.ts';
 import { newEndpointSecret, Signer } from '../../shared/webhooks/secrets.ts';
 
 const [port, seconds] = process.argv.slice(2).map(Number) as [number, number];
 const ENDPOINTS = 100;
-const LANES = 256;
+/** Requests at once. */
+const CONCURRENCY = 256;
 const dispatcher = new Agent();
 const signer = new Signer(newEndpointSecret().secret);
-const end = performance.now() + seconds * 1_000;
-let done = 0;
+const deadline = performance.now() + seconds * 1_000;
+let posted = 0;
 
-async function lane(n: number): Promise<void> {
-  while (performance.now() < end) {
+async function postUntilEnd(n: number): Promise<void> {
+  while (performance.now() < deadline) {
     const at = new Date();
     const data = {
       message_id: uuid7(),
       conversation_id: uuid7(),
-      seq: done,
+      seq: posted,
       sender_id: uuid7(),
       sent_at: at.toISOString(),
     };
@@ -32,11 +36,11 @@ async function lane(n: number): Promise<void> {
     const url = `http://127.0.1.${(n % ENDPOINTS) + 1}:${port}/ok`;
     const reply = await request(url, { method: 'POST', dispatcher, headers, body });
     await reply.body.dump();
-    done++;
+    posted++;
   }
 }
-const begun = performance.now();
-await Promise.all(Array.from({ length: LANES }, (_, n) => lane(n)));
-process.send!({ per_sec: Math.round(done / ((performance.now() - begun) / 1_000)) });
+const startedAt = performance.now();
+await Promise.all(Array.from({ length: CONCURRENCY }, (_, n) => postUntilEnd(n)));
+process.send!({ per_sec: Math.round(posted / ((performance.now() - startedAt) / 1_000)) });
 process.disconnect();
 await dispatcher.close();

@@ -1,18 +1,17 @@
-/** The floor of every acknowledged message: one publish into a stream of the same broker, one after the other. */
-
+/** Measures the floor of every acknowledged message: publishes into a stream of the same broker, one after the other. */
 import { createHistogram } from 'node:perf_hooks';
 import { jetstream } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
-import type { Backlog } from '../backlog.ts';
+import type { WorkerBacklog } from '../backlog.ts';
 import { type Percentiles, percentiles } from '../traffic.ts';
 
 const STREAM = 'BENCH_FLOOR';
 const SUBJECT = 'bench.floor';
 
-/** Latency of `count` publishes of `size` bytes; the stream is made for it and removed. */
-export async function publishFloor(
+/** Returns the latency of `count` publishes of `size` bytes. Creates the stream for it and removes it. */
+export async function measurePublish(
   nc: NatsConnection,
-  { manager }: Backlog,
+  { manager }: WorkerBacklog,
   size: number,
   count: number,
 ): Promise<Percentiles> {
@@ -21,10 +20,11 @@ export async function publishFloor(
     const js = jetstream(nc);
     const data = Buffer.alloc(size, 'x');
     const times = createHistogram();
+    // The first publishes are a warm-up.
     for (let i = -count / 10; i < count; i++) {
-      const begun = performance.now();
+      const startedAt = performance.now();
       await js.publish(SUBJECT, data);
-      if (i >= 0) times.record(Math.max(1, Math.round((performance.now() - begun) * 1_000)));
+      if (i >= 0) times.record(Math.max(1, Math.round((performance.now() - startedAt) * 1_000)));
     }
     return percentiles(times);
   } finally {

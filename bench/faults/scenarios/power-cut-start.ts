@@ -1,27 +1,29 @@
-/** `npm start` with its whole DATA_DIR (broker, database, secrets) on a disk that loses its power. */
+/** Scenario in which the disk below the whole DATA_DIR of `npm start` (broker, database, secrets) loses its power. */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { login, register } from '../../../client/index.ts';
 import { postgresUrl } from '../../../services/local/postgres.ts';
 import { readSecrets } from '../../../services/local/secrets.ts';
+import { sleep } from '../../../shared/async/sleep.ts';
 import { type Config, readConfig } from '../../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../../shared/db/database.ts';
 import { freePort } from '../../../shared/ports.ts';
 import { type Env, toEnv } from '../../../test/env/index.ts';
 import { settle } from '../../../test/env/settle.ts';
 import { descendants, Start } from '../../../test/env/start.ts';
-import { Disk, diskMissing } from '../disk.ts';
-import type { Place } from '../fleet.ts';
+import { Disk, diskUnavailableReason } from '../disk.ts';
+import { FaultSystem, SERVICES, SETTINGS } from '../fault-system.ts';
+import type { FleetAddresses } from '../fleet.ts';
 import type { Journal } from '../journal.ts';
-import { type Act, type Scenario, SERVICES, SETTINGS, Stage } from '../stage.ts';
+import type { Scenario, ScenarioContext } from '../scenario.ts';
 
-/** So long after the first `queued` of its life the machine loses its power. */
+/** Time from the first acknowledged message to the first power cut. */
 const FIRST_CUT_MS = 2_000;
+const QUEUED_TIMEOUT_MS = 60_000;
 
-/** A stage that is what `npm start` starts; the disk is the only thing that survives a cut. */
-class StartedStage extends Stage {
+/** A system that was started by `npm start`. Its disk is all that survives a power cut. */
+class StartedSystem extends FaultSystem {
   readonly disk: Disk;
   readonly #variables: Record<string, string>;
   #start: Start | undefined;
@@ -29,37 +31,37 @@ class StartedStage extends Stage {
   #pids = new Map<string, number>();
 
   private constructor(disk: Disk, variables: Record<string, string>) {
-    // What a stage itself asks of its environment; the rest belongs to systems that are put together from parts.
+    // FaultSystem uses only these members of its environment; the others belong to systems built from single processes.
     const env: Pick<Env, 'db' | 'settle' | 'stop'> = {
       get db() {
-        return stage().#db!;
+        return self().#db!;
       },
-      settle: (timeoutMs) => settle(stage().#config, timeoutMs!, new Set(SERVICES)),
+      settle: (timeoutMs) => settle(self().#config, timeoutMs!, new Set(SERVICES)),
       stop: async () => {
-        await stage().#db?.close();
-        await stage().#start?.end();
+        await self().#db?.close();
+        await self().#start?.end();
       },
     };
-    const stage = (): StartedStage => this;
+    const self = (): StartedSystem => this;
     super(env as Env, mkdtempSync(join(tmpdir(), 'sealwire-faults-')));
     this.disk = disk;
     this.#variables = variables;
   }
 
-  static async on(settings: Partial<Config>): Promise<StartedStage> {
+  static async openOnDisk(settings: Partial<Config>): Promise<StartedSystem> {
     const ports = { PORT: await freePort(), EDGE_PORT: await freePort() };
     const disk = new Disk();
-    const stage = new StartedStage(disk, toEnv({ ...SETTINGS, ...ports, ...settings }));
+    const system = new StartedSystem(disk, toEnv({ ...SETTINGS, ...ports, ...settings }));
     try {
-      await stage.boot();
+      await system.boot();
     } catch (error) {
-      await stage.close();
+      await system.close();
       throw error;
     }
-    return stage;
+    return system;
   }
 
-  override get place(): Place {
+  override get addresses(): FleetAddresses {
     const { api, edge } = this.#start!.addresses;
     return { api: api!, edge: `ws://${new URL(edge!).host}` };
   }
@@ -83,6 +85,7 @@ class StartedStage extends Stage {
     };
   }
 
+  /** Starts `npm start` on the disk and waits until it is ready. */
   async boot(): Promise<void> {
     this.#start = new Start(this.#dataDir, this.#variables);
     await this.#start.ready();
@@ -92,16 +95,16 @@ class StartedStage extends Stage {
       this.#pids.set(name, descendants(pid, part)[0]!);
   }
 
-  /** The disk first, so that nothing dies in order; then every process, as on a machine without power. */
+  /** Cuts the disk first, so that no process can shut down in order, and then kills every process. */
   async cutPower(): Promise<void> {
     const { pid } = this.#start!;
     this.disk.cutPower();
-    const all = [pid, ...descendants(pid)];
-    for (const one of all) {
+    const pids = [pid, ...descendants(pid)];
+    for (const target of pids) {
       try {
-        process.kill(one, 'SIGKILL');
+        process.kill(target, 'SIGKILL');
       } catch {
-        // It went with its parent.
+        // The process has ended with its parent.
       }
     }
     await this.#start!.exit();
@@ -116,42 +119,43 @@ class StartedStage extends Stage {
   }
 }
 
-async function reached(journal: Journal, kind: 'queued', after = 0): Promise<number> {
-  for (let deadline = performance.now() + 60_000; performance.now() < deadline; await pause(5)) {
-    const event = journal.events.find((one) => one.kind === kind && one.at >= after);
+/** Waits for the first acknowledged message since `sinceMs`. @returns its time in the journal, ms */
+async function waitForQueued(journal: Journal, sinceMs = 0): Promise<number> {
+  for (const deadline = performance.now() + QUEUED_TIMEOUT_MS; performance.now() < deadline; await sleep(5)) {
+    const event = journal.events.find(({ kind, at }) => kind === 'queued' && at >= sinceMs);
     if (event) return event.at;
   }
-  throw new Error(`nothing was ${kind} in 60 s`);
+  throw new Error(`no message was acknowledged within ${QUEUED_TIMEOUT_MS} ms`);
 }
 
-async function run(on: Stage, { journal, go }: Act): Promise<void> {
-  const stage = on as StartedStage;
-  const { api } = stage.place;
-  // Their fields are encrypted and found under keys that exist in DATA_DIR only.
+async function run(opened: FaultSystem, { journal, loadFor }: ScenarioContext): Promise<void> {
+  const system = opened as StartedSystem;
+  const { api } = system.addresses;
+  // Name and email are encrypted, and the email is looked up, with keys that exist only in DATA_DIR.
   const person = { email: `power_${Date.now()}@example.org`, password: 'correct horse battery', name: 'Ada Power' };
   await register({ api, ...person, device: { name: 'one' } });
-  const begun = await reached(journal, 'queued');
-  await pause(Math.max(0, begun + FIRST_CUT_MS - journal.now));
+  const firstQueuedMs = await waitForQueued(journal);
+  await sleep(Math.max(0, firstQueuedMs + FIRST_CUT_MS - journal.nowMs));
   for (let cut = 1; cut <= 2; cut++) {
     journal.mark('fault', `power cut ${cut} of the whole machine`);
-    await stage.cutPower();
-    await stage.boot();
+    await system.cutPower();
+    await system.boot();
     journal.mark('healed', 'power is back');
-    const healed = journal.now;
+    const healedMs = journal.nowMs;
     const { user } = await login({ api, identifier: person.email, password: person.password, device: { name: 'two' } });
-    if (user.name !== person.name) throw new Error('a name that was encrypted before the cut can not be read after it');
-    await reached(journal, 'queued', healed);
-    await go(0.3);
+    if (user.name !== person.name) throw new Error('a name that was encrypted before the cut cannot be read after it');
+    await waitForQueued(journal, healedMs);
+    await loadFor(0.3);
   }
 }
 
-export const START: Scenario[] = [
+export const POWER_CUT_START: Scenario[] = [
   {
     name: 'power-cut-start',
-    about: `the disk below the whole DATA_DIR of npm start loses its power ${FIRST_CUT_MS / 1_000} s after the first queued, and again in steady state`,
+    description: `the disk below the whole DATA_DIR of npm start loses its power ${FIRST_CUT_MS / 1_000} s after the first acknowledged message, and again under steady load`,
     settings: { DURABILITY: 'durable' },
-    leftOut: diskMissing,
-    open: (settings) => StartedStage.on({ ...settings, DURABILITY: 'durable' }),
+    skipReason: diskUnavailableReason,
+    openSystem: (settings) => StartedSystem.openOnDisk({ ...settings, DURABILITY: 'durable' }),
     run,
   },
 ];

@@ -1,4 +1,7 @@
-/** The ceiling of inbound payments, a process of its own: HTTP and one insert, nothing verified. `payments.ts <database url>` */
+/**
+ * The ceiling of inbound payments: an HTTP server, as a process of its own, that inserts each event and verifies nothing.
+ * `payment-inserts.ts <database url>`
+ */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import pg from 'pg';

@@ -1,4 +1,7 @@
-/** Accounts by the thousand: rows straight into Postgres and tokens signed with the system's own key, because hashing passwords takes seconds. */
+/**
+ * Creates accounts by the thousand: rows straight into Postgres and tokens signed with the system's own key, because
+ * registering them would spend seconds on hashing passwords.
+ */
 import type { SessionData } from '../client/session.ts';
 import { openTokens } from '../shared/auth/tokens.ts';
 import type { Config } from '../shared/config/index.ts';
@@ -7,28 +10,31 @@ import { uuid7 } from '../shared/ids.ts';
 
 export type Account = SessionData;
 
-const AT_ONCE = 1_000;
+/** Accounts that one transaction inserts. */
+const BATCH = 1_000;
 /** Account numbers have 8 digits. */
 const FIRST_NUMBER = 10_000_000;
 
-/** One person with one device and one session each. */
-export async function makeAccounts(db: Database, config: Config, api: string, count: number): Promise<Account[]> {
+/** Creates accounts with one device and one session each. */
+export async function createAccounts(db: Database, config: Config, api: string, count: number): Promise<Account[]> {
   const tokens = openTokens(db, config);
-  const [{ made }] = (await db.query<{ made: number }>('select count(*) as made from users')) as [{ made: number }];
-  const out: Account[] = [];
-  for (let from = 0; from < count; from += AT_ONCE) {
-    const some = Array.from({ length: Math.min(AT_ONCE, count - from) }, (_, i) => ({
-      number: String(FIRST_NUMBER + made + from + i),
+  const [{ existing }] = (await db.query<{ existing: number }>('select count(*) as existing from users')) as [
+    { existing: number },
+  ];
+  const accounts: Account[] = [];
+  for (let from = 0; from < count; from += BATCH) {
+    const batch = Array.from({ length: Math.min(BATCH, count - from) }, (_, i) => ({
+      number: String(FIRST_NUMBER + existing + from + i),
       user_id: uuid7(),
       device_id: uuid7(),
       session_id: uuid7(),
     }));
-    const users = some.map(({ user_id }) => user_id);
-    const devices = some.map(({ device_id }) => device_id);
+    const users = batch.map(({ user_id }) => user_id);
+    const devices = batch.map(({ device_id }) => device_id);
     await db.transaction(async ({ query }) => {
       await query('insert into users (id, number) select * from unnest($1::uuid[], $2::text[])', [
         users,
-        some.map(({ number }) => number),
+        batch.map(({ number }) => number),
       ]);
       await query(
         `insert into devices (id, user_id, name, platform)
@@ -38,19 +44,19 @@ export async function makeAccounts(db: Database, config: Config, api: string, co
       await query(
         `insert into sessions (id, user_id, device_id, last_used_at)
          select s, u, d, now() from unnest($1::uuid[], $2::uuid[], $3::uuid[]) as r(s, u, d)`,
-        [some.map(({ session_id }) => session_id), users, devices],
+        [batch.map(({ session_id }) => session_id), users, devices],
       );
     });
-    for (const { user_id, device_id, session_id } of some) {
+    for (const { user_id, device_id, session_id } of batch) {
       const { access_token } = await tokens.issue({ user_id, device_id, session_id });
-      out.push({ api, user: { id: user_id }, device: { id: device_id }, access_token });
+      accounts.push({ api, user: { id: user_id }, device: { id: device_id }, access_token });
     }
   }
-  return out;
+  return accounts;
 }
 
-/** People that only the bare relay knows: it takes any token, which says who it is. */
-export function inventAccounts(count: number): Account[] {
+/** Creates accounts for the bare relay only, which takes the ids of user and device from the token itself. */
+export function createRelayAccounts(count: number): Account[] {
   return Array.from({ length: count }, () => {
     const user = uuid7();
     const device = uuid7();
