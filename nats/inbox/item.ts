@@ -55,7 +55,7 @@ export function uuidBytes(id: string): Buffer {
   if (id) out.write(id.replaceAll('-', ''), 'hex');
   return out;
 }
-function uuidText(bytes: Buffer, at = 0): string {
+function uuidText(bytes: Buffer, at: number): string {
   const h = bytes.toString('hex', at, at + UUID_BYTES);
   return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`;
 }
