@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Config } from '../../shared/config/index.ts';
 import { freePort } from '../../shared/ports.ts';
 import type { ServiceName } from '../../shared/service.ts';
-import { type Env, type Places, type Spawned, startEnv } from '../../test/env/index.ts';
+import { type Env, type EnvOptions, type Spawned, startEnv } from '../../test/env/index.ts';
 import { check, outstanding, type Row, type Story, type Violation } from './checker.ts';
 import { Fleet, type Place, type Shape } from './fleet.ts';
 import { hashOf, Journal } from './journal.ts';
@@ -93,7 +93,7 @@ export class Stage {
   /** `workers`: processes of each of WORKERS, of which the second is called `ingest-b` and so on. */
   static async open(
     settings: Partial<Config> = {},
-    places: Places = {},
+    places: EnvOptions = {},
     groups: readonly Group[] = SERVICES,
     workers = 1,
   ) {

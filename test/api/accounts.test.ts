@@ -1,11 +1,11 @@
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());

@@ -2,12 +2,12 @@ import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { directConversationId, uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, GROUP_MAX_MEMBERS: 5, MESSAGE_MAX_BYTES: 1024 });
+  env = await startEnv({ ...QUICK_HASHING, GROUP_MAX_MEMBERS: 5, MESSAGE_MAX_BYTES: 1024 });
   api = new Api((await env.start('history', 'fanout', 'api')).apiUrl);
   await env.start('ingest');
 });

@@ -6,7 +6,7 @@ import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type BodyOf, type ReplyOf, ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';
 
-export interface Ask {
+export interface CallOptions {
   id?: string;
   body?: unknown;
   /** The body as it goes over the wire, instead of `body`. */
@@ -15,7 +15,7 @@ export interface Ask {
   token?: string;
   headers?: Record<string, string>;
 }
-export interface Got<T> {
+export interface Reply<T> {
   status: number;
   headers: Headers;
   /** Of a success; else it throws when read. */
@@ -34,7 +34,7 @@ export class Api {
     this.url = url;
   }
 
-  async ask<N extends RouteName>(name: N, ask: Ask = {}): Promise<Got<DataOf<N>>> {
+  async ask<N extends RouteName>(name: N, ask: CallOptions = {}): Promise<Reply<DataOf<N>>> {
     const route: Route = ROUTES[name];
     const url = new URL(this.url + route.path.replace('{id}', encodeURIComponent(ask.id ?? '')));
     for (const [key, value] of Object.entries(ask.query ?? {})) url.searchParams.set(key, String(value));
@@ -73,4 +73,4 @@ export class Api {
 }
 
 /** Settings that keep password hashing out of the measured time. */
-export const QUICK = { ARGON2_MEMORY_KIB: 64, ARGON2_PASSES: 1 };
+export const QUICK_HASHING = { ARGON2_MEMORY_KIB: 64, ARGON2_PASSES: 1 };

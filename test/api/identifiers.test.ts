@@ -3,12 +3,12 @@ import test from 'ava';
 import fc from 'fast-check';
 import { type IdentifierKind, normalise, recognise } from '../../services/api/accounts/identifiers.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());

@@ -4,13 +4,13 @@ import { admin } from '../../services/admin.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
-import { Api, type Got, QUICK } from './http.ts';
+import { Api, QUICK_HASHING, type Reply } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
   env = await startEnv({
-    ...QUICK,
+    ...QUICK_HASHING,
     OTP_DEV_CODE: '123456',
     DEVICES_MAX: 1_000,
     AUTH_LOCK_MAX_FAILURES: 100_000,
@@ -25,9 +25,9 @@ const login = (who: LoggedIn) =>
   api.ask('auth.login', { body: { identifier: who.user.number, password, device: { name: 'tablet' } } });
 
 /** A hundred log-ins, so that at any moment some are under way while `change` happens; what they were answered. */
-async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Got<LoggedIn>[]> {
+async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Reply<LoggedIn>[]> {
   let over = false;
-  const got: Got<LoggedIn>[] = [];
+  const got: Reply<LoggedIn>[] = [];
   const stream = async (): Promise<void> => {
     do got.push(await login(who));
     while (!over || got.length < 100);
@@ -41,7 +41,7 @@ async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Go
   await Promise.all(streams);
   return got;
 }
-async function allOut(got: Got<LoggedIn>[]): Promise<boolean> {
+async function allOut(got: Reply<LoggedIn>[]): Promise<boolean> {
   const good = got.filter(({ status }) => status === 200);
   const tokens = await Promise.all(good.map(({ data }) => api.ask('accounts.get', { token: data.access_token })));
   const refreshed = await Promise.all(

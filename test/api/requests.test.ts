@@ -5,13 +5,13 @@ import { ERROR_STATUS } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 let me: LoggedIn;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, CORS_ORIGINS: ['https://app.example'], COMMAND_TIMEOUT_MS: 300 });
+  env = await startEnv({ ...QUICK_HASHING, CORS_ORIGINS: ['https://app.example'], COMMAND_TIMEOUT_MS: 300 });
   api = new Api((await env.start('api')).apiUrl);
   me = await api.register();
 });
@@ -151,7 +151,11 @@ test('[A01] only listed origins pass CORS, and every reply forbids sniffing and 
 });
 
 test('[A03] register, log-in and refresh share one limit per address', async (t) => {
-  const strict = await startEnv({ ...QUICK, AUTH_RATE_LIMIT_MAX_REQUESTS: 3, AUTH_RATE_LIMIT_WINDOW_SEC: 3_600 });
+  const strict = await startEnv({
+    ...QUICK_HASHING,
+    AUTH_RATE_LIMIT_MAX_REQUESTS: 3,
+    AUTH_RATE_LIMIT_WINDOW_SEC: 3_600,
+  });
   try {
     const one = new Api((await strict.start('api')).apiUrl);
     const codes: (string | undefined)[] = [];

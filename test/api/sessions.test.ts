@@ -4,16 +4,16 @@ import { Session } from '../../client/index.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { Raw } from '../env/people.ts';
+import { TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
   // Polling is off: what is seen here came by the event, or by the look after a reconnection. How soon: bench/login.ts.
-  env = await startEnv({ ...QUICK, REVOCATION_POLL_MS: 3_600_000 });
+  env = await startEnv({ ...QUICK_HASHING, REVOCATION_POLL_MS: 3_600_000 });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
@@ -22,8 +22,8 @@ test.after.always(() => env.stop());
 const password = 'correct horse';
 const again = async (person: LoggedIn, device: object = { name: 'tablet' }): Promise<LoggedIn> =>
   (await api.ask('auth.login', { body: { identifier: person.user.number, password, device } })).data;
-const open = (who: LoggedIn, edge: Pick<Addresses, 'edgeUrl'> = at): Promise<Raw> =>
-  Raw.open(edge, new Session({ api: api.url, ...who }));
+const open = (who: LoggedIn, edge: Pick<Addresses, 'edgeUrl'> = at): Promise<TestSocket> =>
+  TestSocket.open(edge, new Session({ api: api.url, ...who }));
 const works = async ({ access_token }: LoggedIn): Promise<number> =>
   (await api.ask('accounts.get', { token: access_token })).status;
 
@@ -33,16 +33,16 @@ test('[A06] logging out refuses the tokens and closes the socket of this device 
   const [one, two] = [await open(phone), await open(tablet)];
   const { data } = await api.ask('sessions.logout', { token: phone.access_token });
   t.is(data.revoked, 1);
-  t.is(await one.closed(), 4401);
+  t.is(await one.waitForClose(), 4401);
   t.is(await works(phone), 401);
   t.is(
     (await api.ask('auth.refresh', { body: { refresh_token: phone.refresh_token } })).error?.code,
     'unauthenticated',
   );
-  t.is(two.code, undefined);
+  t.is(two.closeCode, undefined);
   t.is(await works(tablet), 200);
-  const back = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${phone.access_token}` });
-  t.is(await back.closed(), 1006);
+  const back = new TestSocket(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${phone.access_token}` });
+  t.is(await back.waitForClose(), 1006);
   two.socket.terminate();
 });
 
@@ -54,7 +54,7 @@ test('[A06] logging out everywhere ends every session in every API process', asy
   const elsewhere = new Api(other.apiUrl);
   t.is((await elsewhere.ask('accounts.get', { token: tablet.access_token })).status, 200);
   t.is((await api.ask('sessions.logoutAll', { token: phone.access_token })).data.revoked, 2);
-  for (const socket of sockets) t.is(await socket.closed(), 4401);
+  for (const socket of sockets) t.is(await socket.waitForClose(), 4401);
   t.is(await works(tablet), 401);
   t.is((await elsewhere.ask('accounts.get', { token: tablet.access_token })).error?.code, 'unauthenticated');
   await other.stop();
@@ -83,7 +83,7 @@ test('[A07] a person lists the sessions with device, address and time, and ends 
 
   const socket = await open(laptop);
   t.is((await api.ask('sessions.end', { id: list.data.items[0]!.id, token: phone.access_token })).data.revoked, 1);
-  t.is(await socket.closed(), 4401);
+  t.is(await socket.waitForClose(), 4401);
   t.is(await works(laptop), 401);
   const twice = await api.ask('sessions.end', { id: list.data.items[0]!.id, token: phone.access_token });
   t.is(twice.error?.code, 'not_found');
@@ -108,7 +108,7 @@ test('[A06] reusing a stolen refresh token closes the socket too', async (t) => 
     [phone.device.id],
   );
   await api.ask('auth.refresh', { body: { refresh_token: phone.refresh_token } });
-  t.is(await socket.closed(), 4401);
+  t.is(await socket.waitForClose(), 4401);
 });
 
 test('[A06] a hundred simultaneous log-outs end one session once', async (t) => {
@@ -127,7 +127,7 @@ test('[A06] a device that logs in again ends its previous session and closes its
   const phone = await api.register();
   const socket = await open(phone);
   const next = await again(phone, { id: phone.device.id });
-  t.is(await socket.closed(), 4401);
+  t.is(await socket.waitForClose(), 4401);
   t.is(await works(phone), 401);
   t.is(await works(next), 200);
 });
@@ -144,13 +144,13 @@ test.serial(
     await env.broker.kill9();
     // The event of this never comes: nobody can publish it.
     await env.db.query('update sessions set revoked_at = now() where user_id = $1', [phone.user.id]);
-    t.is(await asks.closed(), 4401, 'while the broker is still away');
+    t.is(await asks.waitForClose(), 4401, 'while the broker is still away');
     await until(
       async () => (await new Api(asking.apiUrl).ask('accounts.get', { token: tablet.access_token })).status === 401,
     );
-    t.is(deaf.code, undefined);
+    t.is(deaf.closeCode, undefined);
     await env.broker.restart();
-    t.is(await deaf.closed(), 4401);
+    t.is(await deaf.waitForClose(), 4401);
     await until(async () => (await works(phone)) === 401);
     await asking.stop();
   },

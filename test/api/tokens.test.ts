@@ -14,14 +14,14 @@ import { openTokens } from '../../shared/auth/tokens.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 const REFRESH_RETRY_SEC = 120;
 let env: Env;
 let api: Api;
 test.before(async () => {
   // Longer than any test takes, where ten seconds might not be.
-  env = await startEnv({ ...QUICK, REFRESH_RETRY_SEC, DATABASE_CONNECT_TIMEOUT_MS: 60_000 });
+  env = await startEnv({ ...QUICK_HASHING, REFRESH_RETRY_SEC, DATABASE_CONNECT_TIMEOUT_MS: 60_000 });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());

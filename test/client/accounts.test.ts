@@ -17,7 +17,7 @@ import {
   verify,
 } from '../../client/index.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
-import { codeIn, type Mailbox, startMail } from '../api/mailbox.ts';
+import { extractCode, type Mailbox, startMailServer } from '../api/mailbox.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { person } from './people.ts';
 
@@ -25,7 +25,7 @@ let env: Env;
 let at: Addresses;
 let mail: Mailbox;
 test.before(async () => {
-  mail = await startMail();
+  mail = await startMailServer();
   env = await startEnv({ SMTP_URL: mail.url, ARGON2_MEMORY_KIB: 64, ARGON2_PASSES: 1 });
   at = await env.start('api', 'ingest', 'fanout', 'history', 'edge');
 });
@@ -41,7 +41,7 @@ test('[A02] [O08] register asks for the code that was sent by mail', async (t) =
   const by = await env.spawn('api', { AUTH_VERIFICATION: 'email' });
   const api = by.apiUrl;
   const email = 'asked@example.org';
-  const code = async () => codeIn(await mail.next(email));
+  const code = async () => extractCode(await mail.waitForLetter(email));
   const session = await register({ api, email, password, device, code });
   t.is((await listSessions(session)).length, 1);
 
@@ -51,7 +51,7 @@ test('[A02] [O08] register asks for the code that was sent by mail', async (t) =
   const { user_id } = error!.details as { user_id: string };
   const wrong = verify({ api, user_id, code: 'abc' });
   t.is((await t.throwsAsync<SealwireError>(wrong))?.code, 'invalid_request');
-  const done = await verify({ api, user_id, code: codeIn(await mail.next('later@example.org')) });
+  const done = await verify({ api, user_id, code: extractCode(await mail.waitForLetter('later@example.org')) });
   t.is(done.user.id, user_id);
   await by.stop();
 });
@@ -62,7 +62,7 @@ test('[A04] [O08] loginByCode logs in with a requested code', async (t) => {
   const session = await loginByCode({
     api: at.apiUrl,
     email,
-    code: codeIn(await mail.next(email)),
+    code: extractCode(await mail.waitForLetter(email)),
     device,
     name: 'Cleo',
   });

@@ -1,7 +1,7 @@
 /** The client library while the system around it breaks. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
-import { listen, person, sealing } from './people.ts';
+import { person, sealing, startListener } from './people.ts';
 
 let env: Env;
 test.before(async () => {
@@ -14,8 +14,8 @@ test('[M05] [R01] two people who talk while edge and workers are killed get ever
   const at = { apiUrl: rest.apiUrl, edgeUrl: edge.edgeUrl };
   const [anna, ben] = [await person(at), await person(at)];
   const settings = { backoff_base_ms: 50, backoff_cap_ms: 500, silence_ms: 1_000 };
-  const phone = listen(anna.session, at, { crypto: await sealing(), settings });
-  const laptop = listen(ben.session, at, { crypto: await sealing(), settings });
+  const phone = startListener(anna.session, at, { crypto: await sealing(), settings });
+  const laptop = startListener(ben.session, at, { crypto: await sealing(), settings });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
   const { conversation_id } = await phone.device.send({ to: { user_id: ben.session.user.id }, plaintext: '0' });
 
@@ -25,13 +25,13 @@ test('[M05] [R01] two people who talk while edge and workers are killed get ever
     sends.push(phone.device.send({ conversation_id, plaintext }));
     if (i === 50) void edge.kill9().then(() => edge.restart());
     if (i === 120) void rest.kill9().then(() => rest.restart());
-    if (i % 10 === 0) await laptop.until(Math.floor(i / 4));
+    if (i % 10 === 0) await laptop.waitForTexts(Math.floor(i / 4));
   }
   const seqs = (await Promise.all(sends)).map(({ seq }) => seq);
   t.deepEqual(
     seqs,
     texts.map((_, i) => i + 2),
   );
-  t.deepEqual(await laptop.until(texts.length + 1), ['0', ...texts]);
+  t.deepEqual(await laptop.waitForTexts(texts.length + 1), ['0', ...texts]);
   await Promise.all([phone.device.close(), laptop.device.close()]);
 });

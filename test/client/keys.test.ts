@@ -16,7 +16,7 @@ import type { KeyLogLink, KeyStock } from '../../shared/contract/http/keys.ts';
 import type { Device } from '../../shared/contract/objects.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
-import { another, listen, person } from './people.ts';
+import { another, person, startListener } from './people.ts';
 
 let env: Env;
 let at: Addresses;
@@ -32,15 +32,15 @@ const devicesOf = async (by: Session, user_id: string) =>
 
 test('[K03] messages are sealed to claimed one-time keys, and one key serves many messages', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
-  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const phone = startListener(anna.session, at, { crypto: await HpkeCrypto.generate() });
+  const laptop = startListener(ben.session, at, { crypto: await HpkeCrypto.generate() });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
   t.like(await stockOf(ben.session), { count: 100 });
   const payloads: string[] = [];
   laptop.device.on('message', ({ message }) => void payloads.push(message.payload!));
   const to = { user_id: ben.session.user.id };
   for (const plaintext of ['one', 'two', 'three']) await phone.device.send({ to, plaintext });
-  t.deepEqual(await laptop.until(3), ['one', 'two', 'three']);
+  t.deepEqual(await laptop.waitForTexts(3), ['one', 'two', 'three']);
   t.is(new Set(payloads.map((payload) => payload.slice(0, payload.lastIndexOf('.')))).size, 1);
   t.true(payloads.every((payload) => payload.startsWith('2.')));
   t.is((await stockOf(ben.session)).count, 99);
@@ -49,21 +49,21 @@ test('[K03] messages are sealed to claimed one-time keys, and one key serves man
 
 test('[K05] [K06] messages are sealed for an added device from its first minute, and no longer for a deleted one', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
-  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const phone = startListener(anna.session, at, { crypto: await HpkeCrypto.generate() });
+  const laptop = startListener(ben.session, at, { crypto: await HpkeCrypto.generate() });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
   const to = { user_id: ben.session.user.id };
   await phone.device.send({ to, plaintext: 'one' });
-  const tablet = listen(await another(ben, at), at, { crypto: await HpkeCrypto.generate() });
+  const tablet = startListener(await another(ben, at), at, { crypto: await HpkeCrypto.generate() });
   const heard = phone.device.next('device.changed', ({ change }) => change === 'changed');
   await tablet.device.connect();
   await heard;
   await phone.device.send({ to, plaintext: 'two' });
-  t.deepEqual(await tablet.until(1), ['two']);
+  t.deepEqual(await tablet.waitForTexts(1), ['two']);
   await deleteDevice(ben.session, tablet.device.id);
   // At once, whether the news has come or not: a refusal is answered by sealing anew.
   await phone.device.send({ to, plaintext: 'three' });
-  t.deepEqual(await laptop.until(3), ['one', 'two', 'three']);
+  t.deepEqual(await laptop.waitForTexts(3), ['one', 'two', 'three']);
   await until(() => !tablet.device.connected);
   t.deepEqual(tablet.texts, ['two']);
   await Promise.all([phone, laptop, tablet].map(({ device }) => device.close()));
@@ -71,18 +71,18 @@ test('[K05] [K06] messages are sealed for an added device from its first minute,
 
 test('[K05] messages are sealed for a device restored from an old backup with keys that it has', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
+  const phone = startListener(anna.session, at, { crypto: await HpkeCrypto.generate() });
   const crypto = await HpkeCrypto.generate();
   const old = await crypto.export();
-  const laptop = listen(ben.session, at, { crypto });
+  const laptop = startListener(ben.session, at, { crypto });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
   const to = { user_id: ben.session.user.id };
   await phone.device.send({ to, plaintext: 'one' });
-  await laptop.until(1);
+  await laptop.waitForTexts(1);
   await laptop.device.close();
 
   const session = new Session(JSON.parse(JSON.stringify(ben.session)));
-  const restored = listen(session, at, { crypto: await HpkeCrypto.import(old) });
+  const restored = startListener(session, at, { crypto: await HpkeCrypto.import(old) });
   await restored.device.connect();
   await phone.device.send({ to, plaintext: 'two' });
   // The first one may come again, and can't be opened any more.
@@ -93,7 +93,7 @@ test('[K05] messages are sealed for a device restored from an old backup with ke
 
 test('[K03] a device that runs low on one-time keys uploads more', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
-  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const laptop = startListener(ben.session, at, { crypto: await HpkeCrypto.generate() });
   await laptop.device.connect();
   const low = laptop.device.next('keys.low');
   for (let i = 0; i < 91; i++) await anna.session.call('POST', `/v1/users/${ben.session.user.id}/keys/claim`, {});

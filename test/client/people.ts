@@ -34,10 +34,14 @@ export const another = ({ username }: Person, { apiUrl }: Addresses): Promise<Se
 export interface Listener {
   device: Device;
   texts: string[];
-  until(n: number): Promise<string[]>;
+  waitForTexts(n: number): Promise<string[]>;
 }
 
-export function listen(session: Session, { edgeUrl }: Addresses, options: Partial<DeviceOptions> = {}): Listener {
+export function startListener(
+  session: Session,
+  { edgeUrl }: Addresses,
+  options: Partial<DeviceOptions> = {},
+): Listener {
   const device = new Device({ session, edge: edgeUrl, transport: wsTransport(), ...options });
   const texts: string[] = [];
   device.on('message', ({ message, plaintext, error }) => {
@@ -46,7 +50,7 @@ export function listen(session: Session, { edgeUrl }: Addresses, options: Partia
   return {
     device,
     texts,
-    async until(n) {
+    async waitForTexts(n) {
       while (texts.length < n) await device.next('message');
       return texts;
     },

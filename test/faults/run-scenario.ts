@@ -20,7 +20,7 @@ const perform = (t: ExecutionContext, stage: Stage, one: Scenario): Promise<Outc
   stage.perform(one, SECONDS, (line) => t.log(line));
 
 /** Nothing is violated, and something was said. */
-export async function holds(t: ExecutionContext, stage: Stage, name: string): Promise<void> {
+export async function expectSound(t: ExecutionContext, stage: Stage, name: string): Promise<void> {
   const one = scenario(name);
   const run = async (on: Stage, act: Act): Promise<void> => {
     await one.run(on, act);
@@ -36,7 +36,11 @@ export async function holds(t: ExecutionContext, stage: Stage, name: string): Pr
 }
 
 /** In a system of its own; it says so where it can't run. */
-export async function alone(t: ExecutionContext, name: string, look: (stage: Stage) => Promise<void>): Promise<void> {
+export async function runAlone(
+  t: ExecutionContext,
+  name: string,
+  look: (stage: Stage) => Promise<void>,
+): Promise<void> {
   const { leftOut, open, settings } = scenario(name);
   const reason = leftOut?.();
   if (reason) {
@@ -54,8 +58,8 @@ export async function alone(t: ExecutionContext, name: string, look: (stage: Sta
 }
 
 /** The checker finds the violation that it has to. */
-export const found = (t: ExecutionContext, name: string): Promise<void> =>
-  alone(t, name, async (stage) => {
+export const expectViolation = (t: ExecutionContext, name: string): Promise<void> =>
+  runAlone(t, name, async (stage) => {
     const { good, violations } = await perform(t, stage, scenario(name));
     t.true(good, [...new Set(violations.map(({ invariant, text }) => `${invariant}: ${text}`))].slice(0, 5).join('\n'));
   });

@@ -6,7 +6,7 @@ import { consumer, INGRESS, LOG } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
-import { type Person, person, toPerson } from '../pipeline/inbox.ts';
+import { directMessage, insertPerson, type Person } from '../pipeline/inbox.ts';
 
 const BOUND = 10;
 let env: Env;
@@ -22,8 +22,8 @@ test.afterEach.always(async () => {
 
 const refusal = (error: unknown): string => (error instanceof ApiError ? `${error.code}: ${error.message}` : 'other');
 const send = (from: Person, to: Person): Promise<number | string> =>
-  gateway.call(toPerson(from, to), '"x"').then(({ seq }) => seq, refusal);
-const pair = async (): Promise<[Person, Person]> => [await person(env), await person(env)];
+  gateway.call(directMessage(from, to), '"x"').then(({ seq }) => seq, refusal);
+const pair = async (): Promise<[Person, Person]> => [await insertPerson(env), await insertPerson(env)];
 test.serial(
   '[M01] while Postgres is down, cached people can send and the others get unavailable at once',
   async (t) => {

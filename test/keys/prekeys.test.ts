@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { Api, QUICK } from '../api/http.ts';
+import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { Raw } from '../env/people.ts';
+import { TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -13,7 +13,7 @@ let at: Addresses;
 let api: Api;
 test.before(async () => {
   env = await startEnv({
-    ...QUICK,
+    ...QUICK_HASHING,
     PREKEYS_MAX: 300,
     PREKEYS_LOW: 3,
     KEY_CLAIMS_MAX: 1_000,
@@ -118,19 +118,19 @@ test('[K03] a device that runs low is told once, also when it was away', async (
   await Promise.all([claim(alice, bob), claim(alice, bob), claim(alice, bob)]);
   await env.settle();
   const open = () => {
-    const raw = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${bob.access_token}` });
+    const raw = new TestSocket(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${bob.access_token}` });
     return raw;
   };
   const away = open();
-  const low = await away.until('keys.low');
+  const low = await away.waitFor('keys.low');
   t.is(low.kind, 'x25519');
   t.true(Number(low.count) <= 3);
   await claim(alice, bob);
   await env.settle();
-  t.is(away.of('keys.low').length, 1);
+  t.is(away.framesOf('keys.low').length, 1);
   await upload(bob, { one_time: some(10, undefined, 100) });
   for (let i = 0; i < 8; i++) await claim(alice, bob);
-  await away.until('keys.low', 2);
+  await away.waitFor('keys.low', 2);
   away.socket.close();
 });
 
@@ -141,13 +141,13 @@ test.serial('[K03] a claim is answered while the broker is down, and the warning
   const { data } = await claim(alice, bob);
   t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
   await env.broker.restart();
-  const socket = await Raw.open(at, bob);
+  const socket = await TestSocket.open(at, bob);
   // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
   await until(async () => {
     await claim(alice, bob);
-    return socket.of('keys.low').length > 0;
+    return socket.framesOf('keys.low').length > 0;
   });
-  t.is(socket.of('keys.low')[0]!.kind, 'x25519');
+  t.is(socket.framesOf('keys.low')[0]!.kind, 'x25519');
   socket.socket.close();
 });
 

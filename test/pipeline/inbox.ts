@@ -17,7 +17,7 @@ export interface InboxItem {
   frame: { type: string; message?: { id: string; seq: number; payload: string } };
 }
 
-export async function person(env: Env): Promise<Person> {
+export async function insertPerson(env: Env): Promise<Person> {
   const [user, device] = [uuid7(), uuid7()];
   const number = String(10_000_000 + Math.floor(Math.random() * 89_999_999));
   await env.db.query('insert into users (id, number) values ($1, $2)', [user, number]);
@@ -28,7 +28,7 @@ export async function person(env: Env): Promise<Person> {
   return { user, device };
 }
 
-export const toPerson = (from: Person, to: Person, more: Partial<SendCommand> = {}): SendCommand => ({
+export const directMessage = (from: Person, to: Person, more: Partial<SendCommand> = {}): SendCommand => ({
   kind: 'send',
   user_id: from.user,
   device_id: from.device,
@@ -39,7 +39,7 @@ export const toPerson = (from: Person, to: Person, more: Partial<SendCommand> = 
 });
 
 /** Everything that waits for a user, or for one device where the sender sealed for each. */
-export async function items(nc: NatsConnection, env: Env, user: string, target = 'all'): Promise<InboxItem[]> {
+export async function readInbox(nc: NatsConnection, env: Env, user: string, target = 'all'): Promise<InboxItem[]> {
   const manager = await jetstreamManager(nc);
   const out: InboxItem[] = [];
   const shards = env.config.INBOX_SHARDS;

@@ -11,7 +11,7 @@ import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
-import { type Person, person, toPerson } from './inbox.ts';
+import { directMessage, insertPerson, type Person } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -24,7 +24,7 @@ test.beforeEach(async () => {
   trimmer = new Trimmer(await env.nats('history'), {
     ...{ partitions: 1, retentionMs: 0, everyMs: 3_600_000, log: createLog(env.config) },
   });
-  people = [await person(env), await person(env)];
+  people = [await insertPerson(env), await insertPerson(env)];
 });
 test.afterEach.always(async () => {
   gateway.close();
@@ -41,7 +41,7 @@ async function open(name: ServiceName): Promise<Service> {
   return await definition.open(context);
 }
 async function send(n: number): Promise<void> {
-  for (let i = 0; i < n; i++) await gateway.call(toPerson(people[0]!, people[1]!), '"x"');
+  for (let i = 0; i < n; i++) await gateway.call(directMessage(people[0]!, people[1]!), '"x"');
 }
 const entries = async (): Promise<number> =>
   (await (await jetstreamManager(await env.nats('admin'))).streams.info(LOG)).state.messages;

@@ -8,13 +8,13 @@ import { openGuard } from '../../shared/egress-guard.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
 import type { Api } from '../api/http.ts';
-import { type Got, Receiver } from './receiver.ts';
-import { System } from './system.ts';
+import { type ReceivedRequest, Receiver } from './receiver.ts';
+import { WebhookSystem } from './system.ts';
 
-let system: System;
+let system: WebhookSystem;
 test.before(async () => {
-  system = await System.start({ WEBHOOK_MAX_ENDPOINTS: 30 });
-  await system.send();
+  system = await WebhookSystem.start({ WEBHOOK_MAX_ENDPOINTS: 30 });
+  await system.startSender();
 });
 test.after.always(() => system?.stop());
 
@@ -145,8 +145,8 @@ test.serial(
 
 test.serial('[W01] an endpoint gets only events that match its filters, with its custom headers', async (t) => {
   const receiver = await Receiver.start();
-  const [mine, other] = [await system.pair(), await system.pair()];
-  await system.endpoint({
+  const [mine, other] = [await system.startConversation(), await system.startConversation()];
+  await system.createEndpoint({
     url: receiver.url,
     event_types: ['chat.message.created'],
     conversation_id: mine.conversation,
@@ -156,7 +156,7 @@ test.serial('[W01] an endpoint gets only events that match its filters, with its
   await mine.say();
   await system.api.ask('messages.markRead', { token: mine.b.access_token, id: mine.conversation, body: { seq: 1 } });
   await mine.say();
-  const got = await receiver.count(2);
+  const got = await receiver.waitForCount(2);
   await system.env.settle();
   t.deepEqual(
     got.map(({ event }) => [event.type, event.data.conversation_id]),
@@ -169,18 +169,18 @@ test.serial('[W01] an endpoint gets only events that match its filters, with its
   t.is(got[0]!.headers['content-type'], 'application/json');
 });
 
-const signatures = (got: Got): string[] => String(got.headers['webhook-signature']).split(' ');
+const signatures = (got: ReceivedRequest): string[] => String(got.headers['webhook-signature']).split(' ');
 
 test.serial('[W03] after a rotation both secrets sign for 24 hours, then the new one alone', async (t) => {
   const receiver = await Receiver.start();
   const given = `whsec_${Buffer.alloc(24, 7).toString('base64')}`;
-  const endpoint = await system.endpoint({ url: receiver.url, event_types: ['webhook.test'], secret: given });
+  const endpoint = await system.createEndpoint({ url: receiver.url, event_types: ['webhook.test'], secret: given });
   t.is(endpoint.secret, given);
-  const poke = async (n: number): Promise<Got> => {
+  const poke = async (n: number): Promise<ReceivedRequest> => {
     await ask('webhooks.endpoints.test', { id: endpoint.id, body: {} });
-    return (await receiver.count(n))[n - 1]!;
+    return (await receiver.waitForCount(n))[n - 1]!;
   };
-  const opens = (secret: string, got: Got): boolean => {
+  const opens = (secret: string, got: ReceivedRequest): boolean => {
     try {
       // The library has no clock of its own: the time is the sender's.
       const now = Date.now;
@@ -196,7 +196,7 @@ test.serial('[W03] after a rotation both secrets sign for 24 hours, then the new
       return false;
     }
   };
-  const opensByKey = (whpk: string, got: Got): boolean => {
+  const opensByKey = (whpk: string, got: ReceivedRequest): boolean => {
     const x = Buffer.from(whpk.slice(5), 'base64').toString('base64url');
     const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
     const content = Buffer.from(`${got.id}.${got.headers['webhook-timestamp']}.${got.body}`);
@@ -213,7 +213,7 @@ test.serial('[W03] after a rotation both secrets sign for 24 hours, then the new
   t.is(signatures(during).length, 4);
   for (const secret of [given, rotated.secret]) t.true(opens(secret, during));
   for (const key of [endpoint.public_key, rotated.public_key]) t.true(opensByKey(key, during));
-  system.clock.jump(24 * 3_600_000 + 1_000);
+  system.clock.advance(24 * 3_600_000 + 1_000);
   const after = await poke(3);
   t.is(signatures(after).length, 2);
   t.true(opens(rotated.secret, after) && opensByKey(rotated.public_key, after));
@@ -224,7 +224,7 @@ test.serial('[W03] after a rotation both secrets sign for 24 hours, then the new
 test.serial(
   '[W03] secrets and header values are encrypted at rest, bound to their row, and open with any of the keys',
   async (t) => {
-    const endpoint = await system.endpoint({ url: URL, headers: { 'x-key': 'my header value' } });
+    const endpoint = await system.createEndpoint({ url: URL, headers: { 'x-key': 'my header value' } });
     const [row] = await system.env.db.query<{ secret_sealed: Buffer; headers_sealed: Buffer }>(
       'select secret_sealed, headers_sealed from webhook_endpoints where id = $1',
       [endpoint.id],
@@ -262,7 +262,7 @@ test.serial('[W01] endpoints from the environment are created, changed and remov
   const [first] = await list();
   t.like(first, { url: receiver.url, event_types: ['webhook.test'] });
   await ask('webhooks.endpoints.test', { id: first!.id, body: {} });
-  const [got] = await receiver.count(1);
+  const [got] = await receiver.waitForCount(1);
   t.is(
     signatures(got!)[0],
     new Webhook(secret).sign(got!.id, new Date(Number(got!.headers['webhook-timestamp']) * 1_000), got!.body),

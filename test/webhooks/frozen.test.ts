@@ -7,12 +7,12 @@ import { EVENTS } from '../../nats/topology.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';
 import { Receiver } from './receiver.ts';
-import { System } from './system.ts';
+import { WebhookSystem } from './system.ts';
 
-let system: System;
+let system: WebhookSystem;
 let events: Spawned;
 test.before(async () => {
-  system = await System.start({ PIN_TIMEOUT_MS: 1_000 }, ['history', 'fanout', 'ingest', 'api']);
+  system = await WebhookSystem.start({ PIN_TIMEOUT_MS: 1_000 }, ['history', 'fanout', 'ingest', 'api']);
   events = await system.env.spawn('events');
 });
 test.after.always(() => system?.stop());
@@ -34,7 +34,7 @@ async function freeze(one: Spawned): Promise<void> {
 const numbers = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
 test.serial('[W02] an events worker that was frozen and resumes publishes nothing twice or out of order', async (t) => {
-  const { conversation, say } = await system.pair();
+  const { conversation, say } = await system.startConversation();
   const manager = await jetstreamManager(await system.env.nats('admin'));
   const told = async (): Promise<Event[]> => {
     const out: Event[] = [];
@@ -71,23 +71,23 @@ test.serial('[W02] an events worker that was frozen and resumes publishes nothin
 test.serial(
   '[W04] [W07] a webhook worker that was frozen during a delivery and resumes overwrites nothing of its successor',
   async (t) => {
-    const { conversation, say } = await system.pair();
+    const { conversation, say } = await system.startConversation();
     const held = Promise.withResolvers<void>();
     const receiver = await Receiver.start(async (_, response) => {
-      if (receiver.got.length === 1) await held.promise;
+      if (receiver.requests.length === 1) await held.promise;
       response.writeHead(200).end();
     });
     const where = { conversation_id: conversation, event_types: ['chat.message.created' as const], ordered: true };
-    const endpoint = await system.endpoint({ url: receiver.url, ...where });
+    const endpoint = await system.createEndpoint({ url: receiver.url, ...where });
     // Its attempt is over while it is frozen.
     const first = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SEC: 5 });
     for (let i = 0; i < 3; i++) await say();
-    await receiver.count(1);
+    await receiver.waitForCount(1);
     await freeze(first);
     const second = await system.env.spawn('webhook');
     // The claim ends; the second one makes the delivery again, and the rest.
-    await receiver.count(4);
-    await system.none(endpoint.id);
+    await receiver.waitForCount(4);
+    await system.waitUntilNone(endpoint.id);
     first.signal('SIGCONT');
     held.resolve();
     // What it held has ended for it, one way or the other.
@@ -97,10 +97,10 @@ test.serial(
     });
     await second.stop();
     for (let i = 0; i < 3; i++) await say();
-    await receiver.count(7);
-    await system.none(endpoint.id);
+    await receiver.waitForCount(7);
+    await system.waitUntilNone(endpoint.id);
     t.deepEqual(
-      receiver.got.map(({ event }) => event.data.seq),
+      receiver.requests.map(({ event }) => event.data.seq),
       [1, 1, 2, 3, 4, 5, 6],
     );
     const { data } = await system.api.ask('webhooks.deliveries.list', { token: system.admin, id: endpoint.id });

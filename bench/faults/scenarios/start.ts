@@ -11,7 +11,7 @@ import { type Database, openDatabase } from '../../../shared/db/database.ts';
 import { freePort } from '../../../shared/ports.ts';
 import { type Env, toEnv } from '../../../test/env/index.ts';
 import { settle } from '../../../test/env/settle.ts';
-import { descendants, Start } from '../../../test/env/start.ts';
+import { descendants, StartProcess } from '../../../test/env/start.ts';
 import { Disk, diskMissing } from '../disk.ts';
 import type { Place } from '../fleet.ts';
 import type { Journal } from '../journal.ts';
@@ -24,7 +24,7 @@ const FIRST_CUT_MS = 2_000;
 class StartedStage extends Stage {
   readonly disk: Disk;
   readonly #variables: Record<string, string>;
-  #start: Start | undefined;
+  #start: StartProcess | undefined;
   #db: Database | undefined;
   #pids = new Map<string, number>();
 
@@ -37,7 +37,7 @@ class StartedStage extends Stage {
       settle: (timeoutMs) => settle(stage().#config, timeoutMs!, new Set(SERVICES)),
       stop: async () => {
         await stage().#db?.close();
-        await stage().#start?.end();
+        await stage().#start?.stop();
       },
     };
     const stage = (): StartedStage => this;
@@ -84,8 +84,8 @@ class StartedStage extends Stage {
   }
 
   async boot(): Promise<void> {
-    this.#start = new Start(this.#dataDir, this.#variables);
-    await this.#start.ready();
+    this.#start = new StartProcess(this.#dataDir, this.#variables);
+    await this.#start.waitUntilReady();
     this.#db = await openDatabase(this.#config);
     const { pid } = this.#start;
     for (const [name, part] of Object.entries({ nats: 'nats-server', edge: 'main.ts edge', api: 'main.ts api' }))
@@ -104,7 +104,7 @@ class StartedStage extends Stage {
         // It went with its parent.
       }
     }
-    await this.#start!.exit();
+    await this.#start!.waitForExit();
     await this.#db?.close().catch(() => {});
     this.#db = undefined;
     await this.disk.powerUp();
