@@ -1,6 +1,7 @@
 /** Browsers: the refresh token in an HttpOnly cookie, with a CSRF token beside it. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
@@ -12,7 +13,7 @@ test.before(async () => {
 test.after.always(() => env.stop());
 
 const device = { name: 'browser' };
-const password = 'correct horse';
+const password = PASSWORD;
 let people = 0;
 
 interface Jar {

@@ -7,7 +7,7 @@ import { noRows, write } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { TestDevice, TestSocket } from '../env/people.ts';
+import { PASSWORD, TestDevice, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 
@@ -21,7 +21,7 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const login = (identifier: string, pw: string) =>
   api.ask('auth.login', { body: { identifier, password: pw, device: { name: 'tablet' } } });
 const session = (who: LoggedIn): Session => new Session({ api: api.url, ...who });

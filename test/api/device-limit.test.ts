@@ -1,6 +1,7 @@
 /** How many devices an account may have, and what who comes with one more is told. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
@@ -11,7 +12,7 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const login = (identifier: string, device: { id?: string; name?: string } = { name: 'another' }) =>
   api.ask('auth.login', { body: { identifier, password, device } });
 const count = async (user: string): Promise<number> =>

@@ -5,6 +5,7 @@ import { ERROR_STATUS } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type BodyOf, type ReplyOf, ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';
+import { createUsername, PASSWORD } from '../env/people.ts';
 
 export interface CallOptions {
   id?: string;
@@ -28,7 +29,6 @@ type DataOf<N extends RouteName> = N extends 'auth.register' ? LoggedIn : ReplyO
 
 export class Api {
   readonly url: string;
-  #names = 0;
 
   constructor(url: string) {
     this.url = url;
@@ -61,14 +61,18 @@ export class Api {
     return { status, headers, data: data as DataOf<N>, error: undefined };
   }
 
-  /** A new person with one device. */
+  /** Registers a person with one device. */
   async register(more: Partial<BodyOf<'auth.register'>> = {}): Promise<LoggedIn> {
-    const username = `person_${process.pid}_${++this.#names}`;
     const { status, data, error } = await this.ask('auth.register', {
-      body: { username, password: 'correct horse', device: { name: 'phone' }, ...more },
+      body: { username: createUsername(), password: PASSWORD, device: { name: 'phone' }, ...more },
     });
     assert.equal(status, 201, error?.message);
     return data;
+  }
+
+  /** Logs a registered person in: on a new device named `tablet`, or on the given one. */
+  logIn(person: LoggedIn, device: object = { name: 'tablet' }): Promise<Reply<LoggedIn>> {
+    return this.ask('auth.login', { body: { identifier: person.user.number, password: PASSWORD, device } });
   }
 }
 

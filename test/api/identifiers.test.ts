@@ -3,6 +3,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { type IdentifierKind, normalise, recognise } from '../../services/api/accounts/identifiers.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
@@ -13,7 +14,7 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const device = { name: 'phone' };
 
 test('[A01] identifiers are stored in one normal form, and ambiguous or deceptive ones are refused', async (t) => {

@@ -4,7 +4,7 @@ import test from 'ava';
 import { addressKey, openLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { registerPerson, TestSocket } from '../env/people.ts';
+import { PASSWORD, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 
@@ -18,7 +18,7 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const login = (identifier: string, pw: string, ip = '192.0.2.1', on = api) =>
   on.ask('auth.login', {
     body: { identifier, password: pw, device: { name: 'phone' } },

@@ -3,6 +3,7 @@ import test from 'ava';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 import { extractCode, type Mailbox, startMailServer, startSmsProvider, wrongCode } from './mailbox.ts';
 
@@ -26,7 +27,7 @@ test.after.always(async () => {
 });
 
 const device = { name: 'phone', platform: 'ios' };
-const password = 'correct horse';
+const password = PASSWORD;
 const request = (to: object) => api.ask('auth.otp.request', { body: to });
 const enter = (to: object, code: string, more: object = {}) =>
   api.ask('auth.otp.verify', { body: { ...to, code, device, ...more } });

@@ -10,6 +10,7 @@ import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { hasPlain } from '../../shared/db/sealed-columns.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { until } from '../env/until.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 
@@ -22,7 +23,7 @@ test.before(async () => {
 test.after.always(() => env.stop());
 
 const device = { name: 'phone' };
-const password = 'correct horse';
+const password = PASSWORD;
 const secret = {
   phone: '+15550100777',
   email: 'nobody.reads.this@example.org',

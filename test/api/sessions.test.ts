@@ -19,9 +19,8 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
-const again = async (person: LoggedIn, device: object = { name: 'tablet' }): Promise<LoggedIn> =>
-  (await api.ask('auth.login', { body: { identifier: person.user.number, password, device } })).data;
+const logInAgain = async (person: LoggedIn, device?: object): Promise<LoggedIn> =>
+  (await api.logIn(person, device)).data;
 const open = (who: LoggedIn, edge: Pick<Addresses, 'edgeUrl'> = at): Promise<TestSocket> =>
   TestSocket.open(edge, new Session({ api: api.url, ...who }));
 const works = async ({ access_token }: LoggedIn): Promise<number> =>
@@ -29,7 +28,7 @@ const works = async ({ access_token }: LoggedIn): Promise<number> =>
 
 test('[A06] logging out refuses the tokens and closes the socket of this device only', async (t) => {
   const phone = await api.register();
-  const tablet = await again(phone);
+  const tablet = await logInAgain(phone);
   const [one, two] = [await open(phone), await open(tablet)];
   const { data } = await api.ask('sessions.logout', { token: phone.access_token });
   t.is(data.revoked, 1);
@@ -49,7 +48,7 @@ test('[A06] logging out refuses the tokens and closes the socket of this device 
 test('[A06] logging out everywhere ends every session in every API process', async (t) => {
   const other = await env.spawn(['api', 'edge']);
   const phone = await api.register();
-  const tablet = await again(phone);
+  const tablet = await logInAgain(phone);
   const sockets = [await open(phone), await open(tablet, other)];
   const elsewhere = new Api(other.apiUrl);
   t.is((await elsewhere.ask('accounts.get', { token: tablet.access_token })).status, 200);
@@ -62,8 +61,8 @@ test('[A06] logging out everywhere ends every session in every API process', asy
 
 test('[A07] a person lists the sessions with device, address and time, and ends one or all others', async (t) => {
   const phone = await api.register();
-  const tablet = await again(phone, { name: 'tablet', platform: 'android' });
-  const laptop = await again(phone, { name: 'laptop' });
+  const tablet = await logInAgain(phone, { name: 'tablet', platform: 'android' });
+  const laptop = await logInAgain(phone, { name: 'laptop' });
   const list = await api.ask('sessions.list', { token: phone.access_token });
   t.deepEqual(
     list.data.items.map(({ device, current, ip }) => [device.name, device.platform, current, ip]),
@@ -126,7 +125,7 @@ test('[A06] a hundred simultaneous log-outs end one session once', async (t) => 
 test('[A06] a device that logs in again ends its previous session and closes its socket', async (t) => {
   const phone = await api.register();
   const socket = await open(phone);
-  const next = await again(phone, { id: phone.device.id });
+  const next = await logInAgain(phone, { id: phone.device.id });
   t.is(await socket.waitForClose(), 4401);
   t.is(await works(phone), 401);
   t.is(await works(next), 200);
@@ -139,7 +138,7 @@ test.serial(
     t.true(REVOCATION_POLL_MS < 1_000);
     const asking = await env.spawn(['api', 'edge'], { REVOCATION_POLL_MS });
     const phone = await api.register();
-    const tablet = await again(phone);
+    const tablet = await logInAgain(phone);
     const [deaf, asks] = [await open(phone), await open(tablet, asking)];
     await env.broker.kill9();
     // The event of this never comes: nobody can publish it.

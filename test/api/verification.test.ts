@@ -3,7 +3,7 @@ import test from 'ava';
 import { Session } from '../../client/index.ts';
 import type { BodyOf } from '../../shared/contract/http/routes.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { TestSocket } from '../env/people.ts';
+import { PASSWORD, TestSocket } from '../env/people.ts';
 import { Api, QUICK_HASHING, type Reply } from './http.ts';
 import { extractCode, type Mailbox, startMailServer, startSmsProvider, wrongCode } from './mailbox.ts';
 
@@ -30,7 +30,7 @@ test.after.always(async () => {
   await Promise.all([mail.close(), phones.close()]);
 });
 
-const password = 'correct horse';
+const password = PASSWORD;
 const device = { name: 'phone', platform: 'ios' };
 /** With verification on, what comes back is no log-in yet. */
 const register = async (

@@ -19,7 +19,7 @@ import {
 import { wsTransport } from '../../client/transports/ws.ts';
 import { extractCode, type Mailbox, startMailServer } from '../api/mailbox.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { person } from './people.ts';
+import { PASSWORD, registerPerson } from '../env/people.ts';
 
 let env: Env;
 let at: Addresses;
@@ -34,7 +34,7 @@ test.after.always(async () => {
   await mail.close();
 });
 
-const password = 'correct horse battery';
+const password = PASSWORD;
 const device = { name: 'phone' };
 
 test('[A02] [O08] register asks for the code that was sent by mail', async (t) => {
@@ -72,25 +72,26 @@ test('[A04] [O08] loginByCode logs in with a requested code', async (t) => {
 });
 
 test('[A06] [A07] [O08] a device whose session ends elsewhere is signed out and does not reconnect', async (t) => {
-  const anna = await person(at);
-  const tablet = await login({ api: at.apiUrl, identifier: anna.username, password, device: { name: 'tablet' } });
+  const anna = await registerPerson(at);
+  const tablet = await login({ api: at.apiUrl, identifier: anna.user.username!, password, device: { name: 'tablet' } });
   const connected = new Device({ session: tablet, edge: at.edgeUrl, transport: wsTransport() });
   await connected.connect();
-  const [newest, oldest] = await listSessions(anna.session);
+  const [newest, oldest] = await listSessions(anna);
   t.deepEqual([newest?.device.name, oldest?.device.name, oldest?.current], ['tablet', 'first', true]);
   const signedOut = connected.next('error');
-  await endSession(anna.session, newest!.id);
+  await endSession(anna, newest!.id);
   t.is((await signedOut).code, 'signed_out');
   await connected.close();
 
-  await login({ api: at.apiUrl, identifier: anna.username, password, device: { name: 'laptop' } });
-  t.is(await endOtherSessions(anna.session), 1);
-  await logout(anna.session);
-  t.is((await t.throwsAsync<SealwireError>(anna.session.call('GET', '/v1/users/me')))?.code, 'signed_out');
+  await login({ api: at.apiUrl, identifier: anna.user.username!, password, device: { name: 'laptop' } });
+  t.is(await endOtherSessions(anna), 1);
+  await logout(anna);
+  t.is((await t.throwsAsync<SealwireError>(anna.call('GET', '/v1/users/me')))?.code, 'signed_out');
 });
 
 test('[A11] [O08] the library changes the password, logs out everywhere and deletes the account', async (t) => {
-  const { username, session } = await person(at);
+  const session = await registerPerson(at);
+  const username = session.user.username!;
   await changePassword(session, 'battery staple', password);
   const other = await login({ api: at.apiUrl, identifier: username, password: 'battery staple', device });
   await logoutEverywhere(session);

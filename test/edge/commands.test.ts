@@ -24,7 +24,7 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-const raw = async (): Promise<TestSocket> => await TestSocket.open(at, await registerPerson(at));
+const openSocket = async (): Promise<TestSocket> => await TestSocket.open(at, await registerPerson(at));
 
 test('[M01] [M07] a message is queued, sent, delivered and read, and the ack echoes the id', async (t) => {
   const [mine, theirs] = [await registerPerson(at), await registerPerson(at)];
@@ -83,7 +83,7 @@ test('[M01] a message is addressed by number, by conversation or with one envelo
 });
 
 test('[H01] history.get pages history over the socket', async (t) => {
-  const alice = await raw();
+  const alice = await openSocket();
   const bob = await registerPerson(at);
   for (let i = 1; i <= 3; i++)
     alice.send({ type: 'message.send', to: { user_id: bob.user.id }, client_message_id: `h${i}`, payload: `p${i}` });
@@ -97,12 +97,12 @@ test('[H01] history.get pages history over the socket', async (t) => {
 });
 
 test('[A07] a stranger gets the same answer about an existing conversation as about a missing one', async (t) => {
-  const alice = await raw();
+  const alice = await openSocket();
   const bob = await registerPerson(at);
   alice.send({ type: 'message.send', to: { user_id: bob.user.id }, client_message_id: 'one', payload: 'x' });
   const { conversation_id } = await alice.waitFor('ack');
   await env.settle();
-  const stranger = await raw();
+  const stranger = await openSocket();
   let errors = 0;
   for (const frame of [
     { type: 'history.get' },
@@ -119,7 +119,7 @@ test('[A07] a stranger gets the same answer about an existing conversation as ab
 });
 
 test('[M07] [R02] a refused message gets an error and a rejected status with the reason', async (t) => {
-  const alice = await raw();
+  const alice = await openSocket();
   const to = { user_id: (await registerPerson(at)).user.id };
   const wrong: [object, string][] = [
     [{ to, payload: 'x'.repeat(1_001) }, 'too_large'],
@@ -149,7 +149,7 @@ test('[M07] [R02] a refused message gets an error and a rejected status with the
 });
 
 test('[R03] two malformed frames get errors, the third closes with 4400; unknown types and fields only get errors', async (t) => {
-  const one = await raw();
+  const one = await openSocket();
   for (const frame of ['{"type":"dance"}', '{"type":"ping","x":1}', '{"type":"inbox.ack"}']) one.send(frame);
   await one.waitFor('error', 3);
   t.true(one.framesOf('error').every(({ code }) => code === 'invalid_request'));
@@ -161,7 +161,7 @@ test('[R03] two malformed frames get errors, the third closes with 4400; unknown
 });
 
 test('[R03] an oversized frame or invalid UTF-8 closes that socket and no other', async (t) => {
-  const [large, bad, fine] = [await raw(), await raw(), await raw()];
+  const [large, bad, fine] = [await openSocket(), await openSocket(), await openSocket()];
   large.send('x'.repeat(5_000));
   t.true([1006, 1009].includes(await large.waitForClose()));
   bad.socket.send(Buffer.from([0x7b, 0xff, 0xfe]), { binary: false });
@@ -172,7 +172,7 @@ test('[R03] an oversized frame or invalid UTF-8 closes that socket and no other'
 });
 
 test('[R03] commands over the limit are refused with a wait, many more close the socket, and acks are free', async (t) => {
-  const one = await raw();
+  const one = await openSocket();
   for (let i = 0; i < 200; i++) one.send({ type: 'inbox.ack', cursor: i });
   for (let i = 0; i < 41; i++) one.send({ type: 'dance', id: String(i) });
   const error = await one.waitFor('error', 41);

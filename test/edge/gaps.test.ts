@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { inboxStream } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { addDevice, closeDevices, numberedPayloads, registerPerson, TestDevice, TestSocket } from '../env/people.ts';
+import { addDevice, closeDevices, numberedPayloads, TestDevice, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 /** A second in nanoseconds. */
@@ -22,7 +22,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-const phone = async (): Promise<TestDevice> => new TestDevice(await registerPerson(at), at.edgeUrl);
+const phone = (): Promise<TestDevice> => TestDevice.register(at);
 
 test.serial('[M04] an item that was stored but not heard live is fetched when the next one arrives', async (t) => {
   const [alice, bob] = [await phone(), await phone()];

@@ -27,7 +27,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-const raw = async (): Promise<TestSocket> => await TestSocket.open(at, await registerPerson(at));
+const openSocket = async (): Promise<TestSocket> => await TestSocket.open(at, await registerPerson(at));
 
 /** A ping of 110 KB with 10,000 unknown fields. */
 const BULKY = JSON.stringify({
@@ -36,7 +36,7 @@ const BULKY = JSON.stringify({
 });
 
 test('[R03] large malformed frames count with their bytes and close the socket, and others are served', async (t) => {
-  const [hostile, fine] = [await raw(), await raw()];
+  const [hostile, fine] = [await openSocket(), await openSocket()];
   for (let i = 0; i < 300; i++) hostile.send(BULKY);
   fine.send({ type: 'ping' });
   t.is(await hostile.waitForClose(), 4400);
@@ -48,7 +48,7 @@ test('[R03] large malformed frames count with their bytes and close the socket, 
 });
 
 test('[R03] the bytes of refused commands count, whatever their type', async (t) => {
-  const hostile = await raw();
+  const hostile = await openSocket();
   const dance = JSON.stringify({ type: 'dance', x: 'x'.repeat(100_000) });
   for (let i = 0; i < 20; i++) hostile.send(dance);
   t.is(await hostile.waitForClose(), 4400);
@@ -56,7 +56,7 @@ test('[R03] the bytes of refused commands count, whatever their type', async (t)
 });
 
 test('[R03] malformed or oversized free frames count as commands', async (t) => {
-  const one = await raw();
+  const one = await openSocket();
   for (let i = 0; i < 20; i++) one.send({ type: 'ping', x: 1 });
   for (let i = 0; i < 20; i++) one.send({ x: 1, type: 'ping', id: 'y'.repeat(600) });
   await one.waitFor('error', 40);
@@ -69,7 +69,7 @@ test('[R03] malformed or oversized free frames count as commands', async (t) => 
 });
 
 test('[R03] pings and empty acknowledgements over their limit count as commands, and real acknowledgements are free', async (t) => {
-  const [pings, acks] = [await raw(), await raw()];
+  const [pings, acks] = [await openSocket(), await openSocket()];
   for (let i = 0; i < 1_000; i++) pings.send({ type: 'ping' });
   t.is(await pings.waitForClose(), 4429);
   t.is(pings.framesOf('pong').length, 50 + 40);
@@ -159,9 +159,9 @@ test.serial(
         [4, 5, 6, 7, 8, 9].map((i) => `h${i} rate_limited`),
       );
       // Each of them would hold the one connection for pages, and eight at once those of everything else.
-      const others = await Promise.all(Array.from({ length: 9 }, raw));
+      const others = await Promise.all(Array.from({ length: 9 }, openSocket));
       for (const one of others) one.send({ type: 'history.get', conversation_id: uuid7() });
-      const late = await raw();
+      const late = await openSocket();
       late.send({ type: 'ping' });
       await late.waitFor('pong');
       const [{ waiting }] = (await env.db.query(

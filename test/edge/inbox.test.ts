@@ -4,7 +4,7 @@ import test from 'ava';
 import { consumer, inboxStream, MARKS } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { addDevice, closeDevices, registerPerson, TestDevice } from '../env/people.ts';
+import { addDevice, closeDevices, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -18,7 +18,7 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-const phone = async (): Promise<TestDevice> => new TestDevice(await registerPerson(at), at.edgeUrl);
+const phone = (): Promise<TestDevice> => TestDevice.register(at);
 /** What the broker says about a device's durable, if it has one. */
 async function durable({ device, userId }: TestDevice) {
   const jsm = await jetstreamManager(await env.nats('admin'));

@@ -6,7 +6,7 @@ import { CommandLimits } from '../../nats/command-limits.ts';
 import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { addDevice, registerPerson, TestSocket } from '../env/people.ts';
+import { addDevice, issueTicket, openConversation, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 const LIMIT = 80;
@@ -28,8 +28,7 @@ test.after.always(() => env?.stop());
 /** A conversation of somebody with somebody. */
 async function talk(): Promise<{ me: Session; id: string }> {
   const [me, to] = [await registerPerson(at), await registerPerson(at)];
-  const { id } = await me.call<{ id: string }>('POST', '/v1/conversations/direct', { user_id: to.user.id });
-  return { me, id };
+  return { me, id: await openConversation(me, to) };
 }
 /** Posts a message. @returns `queued`, or the code of the refusal */
 async function post({ me, id }: { me: Session; id: string }, api = me.api): Promise<string> {
@@ -138,7 +137,7 @@ test('[R03] the sockets of a person are limited over all edges, and a device rep
     refused.socket.on('unexpected-response', (_, reply) => resolve(reply.statusCode)),
   );
   t.is(await status, 429, 'known from the token: before the upgrade');
-  const { ticket } = await last.call<{ ticket: string }>('POST', '/v1/ws/tickets');
+  const ticket = await issueTicket(last);
   t.is(await new TestSocket(`${at.edgeUrl}/v1/ws?ticket=${ticket}`, {}).waitForClose(), 4429);
 
   const again = await TestSocket.open(at, first);

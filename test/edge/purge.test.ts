@@ -2,7 +2,7 @@
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { addDevice, closeDevices, numberedPayloads, registerPerson, TestDevice } from '../env/people.ts';
+import { addDevice, closeDevices, numberedPayloads, openConversation, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -19,7 +19,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-const phone = async (): Promise<TestDevice> => new TestDevice(await registerPerson(at), at.edgeUrl);
+const phone = (): Promise<TestDevice> => TestDevice.register(at);
 const purge = (...words: string[]): Promise<string> => admin(['purge-inbox', ...words], env.config);
 
 test('[M06] a device that was away during a purge of its queue gets a gap, and history fills it', async (t) => {
@@ -74,7 +74,7 @@ test('[M06] the purge of one device does not affect the others', async (t) => {
   await Promise.all([alice.connect(), bob.connect(), tablet.connect()]);
   await closeDevices(bob, tablet);
   const sealed = [bob, tablet].map(({ device }) => ({ device_id: device.id, payload: `for ${device.id}` }));
-  await alice.device.session.call('POST', '/v1/conversations/direct', { user_id: bob.userId });
+  await openConversation(alice.device.session, bob.device.session);
   await alice.device.send({ to: { user_id: bob.userId }, envelopes: sealed });
   await env.settle();
   t.regex(await purge(bob.userId, '--device', tablet.device.id), /^1 items/);

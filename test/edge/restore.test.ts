@@ -6,7 +6,7 @@ import { beginGeneration, type CursorMap } from '../../nats/inbox/cursor-map.ts'
 import { encodeItem } from '../../nats/inbox/item.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { closeDevices, registerPerson, TestDevice } from '../env/people.ts';
+import { closeDevices, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -17,7 +17,7 @@ async function start(INBOX_RESTORE_WAIT_MS: number) {
   env = await startEnv({ INBOX_SHARDS: 1, INBOX_RESTORE_WAIT_MS });
   await say(false);
   const at = await env.start('api', 'edge');
-  return new TestDevice(await registerPerson(at), at.edgeUrl);
+  return await TestDevice.register(at);
 }
 
 /** The test plays fanout: it says what it knows of the shard. */

@@ -5,7 +5,7 @@ import { SignJWT } from 'jose';
 import type { Session } from '../../client/index.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
-import { addDevice, registerPerson, TestSocket } from '../env/people.ts';
+import { addDevice, issueTicket, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -49,16 +49,14 @@ function knock(path: string, headers: Record<string, string> = {}, url = at.edge
   });
 }
 const bearer = ({ access_token }: Session): Record<string, string> => ({ authorization: `Bearer ${access_token}` });
-const ticket = async (session: Session): Promise<string> =>
-  (await session.call<{ ticket: string }>('POST', '/v1/ws/tickets')).ticket;
 
 test('[R01] a socket opens with a token in the header or a ticket in subprotocol or query, on both paths', async (t) => {
   const me = await registerPerson(at);
   t.is((await knock('/v1/ws', bearer(me))).status, 101);
   t.is((await knock('/ws', bearer(me))).status, 101);
-  const offered = { 'sec-websocket-protocol': `sealwire.v1.json, ticket.${await ticket(me)}` };
+  const offered = { 'sec-websocket-protocol': `sealwire.v1.json, ticket.${await issueTicket(me)}` };
   t.like(await knock('/v1/ws', offered), { status: 101, protocol: 'sealwire.v1.json' });
-  t.is((await knock(`/v1/ws?ticket=${await ticket(me)}`)).status, 101);
+  t.is((await knock(`/v1/ws?ticket=${await issueTicket(me)}`)).status, 101);
 });
 
 /** A token of the system's own key, or of another one. */
@@ -110,7 +108,7 @@ test('[R01] [A13] a refusal that needs no look-up comes before the upgrade, with
 
 test('[R01] [A13] a refusal that needs a look-up comes after the upgrade, with 4401 and a reason', async (t) => {
   const me = await registerPerson(at);
-  const used = await ticket(me);
+  const used = await issueTicket(me);
   t.is(await outcome(`/v1/ws?ticket=${used}`), 'connection.welcome');
   t.is(await outcome(`/v1/ws?ticket=${used}`), '4401 the ticket is unknown, used or expired');
   const offered = ['sealwire.v1.json', `ticket.${used}`];
@@ -123,7 +121,7 @@ test('[R01] [A13] a refusal that needs a look-up comes after the upgrade, with 4
 
 test('[R01] one ticket used simultaneously opens one socket', async (t) => {
   const me = await registerPerson(at);
-  const one = await ticket(me);
+  const one = await issueTicket(me);
   const answers = await Promise.all(Array.from({ length: 8 }, () => outcome(`/v1/ws?ticket=${one}`)));
   t.is(answers.filter((answer) => answer === 'connection.welcome').length, 1);
   t.is(answers.filter((answer) => answer.startsWith('4401 ')).length, 7);

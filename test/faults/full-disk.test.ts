@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { Disk, diskMissing } from '../../bench/faults/disk.ts';
 import { freeBytesOf } from '../../services/local/broker-monitor.ts';
-import { closeDevices, registerPerson, TestDevice } from '../env/people.ts';
+import { closeDevices, TestDevice } from '../env/people.ts';
 import { StartProcess } from '../env/start.ts';
 import { PATIENCE_MS, until } from '../env/until.ts';
 
@@ -28,10 +28,7 @@ test('[M01] [O01] after the broker’s disk was full, sends succeed again withou
   try {
     await start.waitUntilReady();
     const at = { apiUrl: start.addresses.api!, edgeUrl: `ws://${new URL(start.addresses.edge!).host}` };
-    const [alice, bob] = [
-      new TestDevice(await registerPerson(at), at.edgeUrl),
-      new TestDevice(await registerPerson(at), at.edgeUrl),
-    ];
+    const [alice, bob] = [await TestDevice.register(at), await TestDevice.register(at)];
     await Promise.all([alice.connect(), bob.connect()]);
     await alice.send(bob, 'before');
     await until(() => bob.payloads.includes('before'));

@@ -7,7 +7,8 @@ import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { directMessage, insertPerson, type Person } from '../pipeline/inbox.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
+import { directMessage } from '../pipeline/inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -23,7 +24,7 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-const people = (n: number): Promise<Person[]> => Promise.all(Array.from({ length: n }, () => insertPerson(env)));
+const people = (n: number): Promise<PersonRow[]> => Promise.all(Array.from({ length: n }, () => insertPerson(env)));
 
 /** Sends all of them within one turn, as one batch; the same commands again give the same answers. */
 async function sendTwice(
@@ -86,7 +87,7 @@ test.serial(
 test.serial(
   '[M03] a retry at the edge of the window, in a batch that moves the window, is the same message',
   async (t) => {
-    const [a, b] = (await people(2)) as [Person, Person];
+    const [a, b] = (await people(2)) as [PersonRow, PersonRow];
     const old = directMessage(a, b, { client_message_id: 'z-first' });
     const { message_id } = await gateway.call(old, '"x"');
     await env.settle();
@@ -139,7 +140,7 @@ test.serial('[M02] [M03] any order of sends and retries makes one message per id
 });
 
 test.serial('[P03] the rank of a payment survives its eviction in the same batch', async (t) => {
-  const [a, b] = (await people(2)) as [Person, Person];
+  const [a, b] = (await people(2)) as [PersonRow, PersonRow];
   const { conversation_id } = await gateway.call(directMessage(a, b), '"x"');
   const about = { kind: 'payment', conversation_id, user_id: '', device_id: '' } as const;
   const requests = Array.from({ length: 5 }, () => uuid7());

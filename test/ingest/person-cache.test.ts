@@ -4,7 +4,7 @@ import { PersonCache } from '../../services/ingest/person-cache.ts';
 import { openStore } from '../../services/ingest/store.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { insertPerson } from '../pipeline/inbox.ts';
+import { insertPerson } from '../env/people.ts';
 
 let env: Env;
 test.before(async () => {

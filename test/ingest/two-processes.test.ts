@@ -5,7 +5,8 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { directConversationId, partitionOf } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
-import { directMessage, insertPerson, type Person } from '../pipeline/inbox.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
+import { directMessage } from '../pipeline/inbox.ts';
 
 const PARTITIONS = 4;
 let env: Env;
@@ -37,7 +38,7 @@ async function send(gateway: Gateway, command: SendCommand): Promise<Answer> {
 }
 
 /** One person and partners of whose conversations every partition has some. */
-async function party(): Promise<[Person, Person[]]> {
+async function party(): Promise<[PersonRow, PersonRow[]]> {
   const one = await insertPerson(env);
   const partners = await Promise.all(Array.from({ length: 16 }, () => insertPerson(env)));
   const used = new Set(partners.map(({ user }) => partitionOf(directConversationId(one.user, user), PARTITIONS)));

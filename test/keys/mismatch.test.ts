@@ -7,7 +7,7 @@ import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { addDevice, registerPerson, TestSocket } from '../env/people.ts';
+import { addDevice, openConversation, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -27,8 +27,6 @@ const keyed = async (session: Session): Promise<Session> => {
   return session;
 };
 const person = async (): Promise<Session> => keyed(await registerPerson(at));
-const direct = async (from: Session, to: Session) =>
-  (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
 const seal = (...to: (Session | [Session, number])[]) =>
   to.map((one) => {
     const [{ device }, registration_id] = Array.isArray(one) ? one : [one, undefined];
@@ -41,7 +39,7 @@ test('[K05] missing, extra and stale devices are named exactly, over HTTP and on
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
   const tablet = await keyed(await addDevice(bob));
   const mine = await keyed(await addDevice(alice));
-  const id = await direct(alice, bob);
+  const id = await openConversation(alice, bob);
   const right = seal([bob, 7], tablet, mine);
   t.is((await send(alice, id, right)).status, 202);
   const refused = async (envelopes: object[], code: string, details: object) => {
@@ -72,7 +70,7 @@ test('[K05] missing, extra and stale devices are named exactly, over HTTP and on
 
 test('[K05] an added, deleted or re-keyed device counts from the answer on', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
-  const id = await direct(alice, bob);
+  const id = await openConversation(alice, bob);
   t.is((await send(alice, id, seal(bob))).status, 202);
   const unkeyed = await addDevice(bob);
   t.is((await send(alice, id, seal(bob))).status, 202, 'who has no key yet needs no envelope');
@@ -138,7 +136,7 @@ const changes = (raw: TestSocket, { device }: Session): Record<string, unknown>[
 
 test('[K06] conversation partners and own devices get changes, also after being away, and strangers do not', async (t) => {
   const [alice, bob, carol, stranger] = await Promise.all([person(), person(), person(), person()]);
-  await direct(alice, bob);
+  await openConversation(alice, bob);
   await api.ask('conversations.create', { ...token(carol), body: { type: 'group', member_ids: [bob.user.id] } });
   await env.settle();
   const [a, b, s] = await Promise.all([
@@ -173,7 +171,7 @@ test('[K06] conversation partners and own devices get changes, also after being 
 
 test('[K06] a change that could not be announced at once is announced later', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
-  await direct(alice, bob);
+  await openConversation(alice, bob);
   const a = await TestSocket.open(at, alice);
   // As a process leaves it that dies between its commit and the telling.
   await env.db.query('update devices set identity_key = $2 where id = $1', [bob.device.id, 'b3RoZXI=']);
@@ -185,7 +183,7 @@ test('[K06] a change that could not be announced at once is announced later', as
   const untold = async () =>
     (await env.db.query('select 1 from key_log where user_id = $1 and told_at is null', [bob.user.id])).length;
   await until(async () => (await untold()) === 0);
-  const { error } = await send(alice, await direct(alice, bob), seal(alice));
+  const { error } = await send(alice, await openConversation(alice, bob), seal(alice));
   t.is(error?.code, 'device_mismatch');
   a.socket.close();
 });

@@ -27,10 +27,7 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 const keyed = (identity_key = 'aWRlbnRpdHk='): Promise<LoggedIn> => api.register({ keys: { identity_key } });
-const another = async (who: LoggedIn): Promise<LoggedIn> => {
-  const body = { identifier: who.user.number, password: 'correct horse', device: { name: 'another' } };
-  return (await api.ask('auth.login', { body })).data;
-};
+const addDeviceOf = async (who: LoggedIn): Promise<LoggedIn> => (await api.logIn(who)).data;
 const upload = (who: LoggedIn, body: object) => api.ask('keys.prekeys.add', { token: who.access_token, body });
 const some = (count: number, kind?: string, from = 1) =>
   Array.from({ length: count }, (_, i) => ({
@@ -99,7 +96,7 @@ test('[K03] curve, post-quantum and MLS keys are kept apart, each with its own l
 
 test('[K03] a claim returns keys of the named devices only, and never of the claiming device', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
-  const tablet = await another(bob);
+  const tablet = await addDeviceOf(bob);
   t.is((await claim(alice, bob)).data.devices.length, 1, 'without an identity key there is nothing to claim');
   await api.ask('keys.publish', { token: tablet.access_token, body: { identity_key: 'dGFibGV0' } });
   await Promise.all([upload(bob, { one_time: some(3) }), upload(tablet, { one_time: some(3) })]);
@@ -189,7 +186,7 @@ test.serial('[K03] claims are limited per claiming person over all processes', a
 
 test('[K04] a sealed backup is stored, read, replaced and deleted, and concurrent writers get a conflict', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
-  const tablet = await another(alice);
+  const tablet = await addDeviceOf(alice);
   const put = (who: LoggedIn, body: object) => api.ask('keys.backup.put', { token: who.access_token, body });
   const get = (who: LoggedIn) => api.ask('keys.backup.get', { token: who.access_token });
   t.is((await get(alice)).error?.code, 'not_found');
@@ -211,7 +208,7 @@ test('[K04] a sealed backup is stored, read, replaced and deleted, and concurren
 
 test('[K08] every change of devices and keys is a link of the chain, also when changes are simultaneous', async (t) => {
   const [alice, bob] = await Promise.all([keyed('b25l'), keyed()]);
-  const tablets = await Promise.all(Array.from({ length: 5 }, () => another(alice)));
+  const tablets = await Promise.all(Array.from({ length: 5 }, () => addDeviceOf(alice)));
   const publish = (who: LoggedIn, identity_key: string) =>
     api.ask('keys.publish', { token: who.access_token, body: { identity_key } });
   await Promise.all(tablets.flatMap((one, i) => [publish(one, `a${i}`), publish(one, `b${i}`)]));

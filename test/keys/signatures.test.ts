@@ -5,9 +5,8 @@ import { Ed25519Signer, HpkeCrypto, type Session, verifySignature } from '../../
 import { signedText } from '../../shared/contract/signed.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK_HASHING } from '../api/http.ts';
-import { person, startListener } from '../client/people.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { registerPerson, TestSocket } from '../env/people.ts';
+import { createListener, openConversation, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -27,12 +26,10 @@ async function signing(): Promise<{ session: Session; signer: Ed25519Signer }> {
   await api.ask('keys.publish', { ...token(session), body });
   return { session, signer };
 }
-const direct = async (from: Session, to: Session) =>
-  (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
 
 test('[K07] a valid signature is delivered over HTTP, socket and history, and the reader can verify it', async (t) => {
   const [{ session, signer }, bob] = [await signing(), await registerPerson(at)];
-  const conversation_id = await direct(session, bob);
+  const conversation_id = await openConversation(session, bob);
   const [a, b] = [await TestSocket.open(at, session), await TestSocket.open(at, bob)];
   const message = (payload: string) => ({ client_message_id: uuid7(), payload });
   const one = message('c2VhbGVk');
@@ -58,7 +55,7 @@ test('[K07] a valid signature is delivered over HTTP, socket and history, and th
 
 test('[K07] a signature that is invalid, foreign, of another conversation or without a published key is refused', async (t) => {
   const [{ session, signer }, bob] = [await signing(), await registerPerson(at)];
-  const id = await direct(session, bob);
+  const id = await openConversation(session, bob);
   const body = { client_message_id: uuid7(), payload: 'c2VhbGVk' };
   const send = async (who: Session, more: object) =>
     (await api.ask('messages.send', { ...token(who), id, body: { ...body, ...more } })).error;
@@ -87,7 +84,7 @@ test('[K07] a signature that is invalid, foreign, of another conversation or wit
 
 test('[K07] signed and unsigned messages of one socket keep their order', async (t) => {
   const [{ session, signer }, bob] = [await signing(), await registerPerson(at)];
-  const conversation_id = await direct(session, bob);
+  const conversation_id = await openConversation(session, bob);
   const [a, b] = [await TestSocket.open(at, session), await TestSocket.open(at, bob)];
   const payloads = Array.from({ length: 60 }, (_, i) => `p${i}`);
   const frames = await Promise.all(
@@ -105,17 +102,16 @@ test('[K07] signed and unsigned messages of one socket keep their order', async 
 });
 
 test('[K07] the library signs what it seals and publishes the key', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
   const signer = await Ed25519Signer.import(await (await Ed25519Signer.generate()).export());
-  const phone = startListener(anna.session, at, { crypto: await HpkeCrypto.generate(), signer });
-  const laptop = startListener(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const phone = createListener(anna, at, { crypto: await HpkeCrypto.generate(), signer });
+  const laptop = createListener(ben, at, { crypto: await HpkeCrypto.generate() });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
   const seen = laptop.device.next('message');
-  await phone.device.send({ to: { user_id: ben.session.user.id }, plaintext: 'signed' });
+  await phone.device.send({ to: { user_id: ben.user.id }, plaintext: 'signed' });
   t.regex((await seen).message.signature ?? '', /^[A-Za-z0-9+/]{86}==$/);
   t.deepEqual(await laptop.waitForTexts(1), ['signed']);
-  const [device] = (await api.ask('devices.listOfUser', { ...token(ben.session), id: anna.session.user.id })).data
-    .items;
+  const [device] = (await api.ask('devices.listOfUser', { ...token(ben), id: anna.user.id })).data.items;
   t.is(device!.signing_key, await signer.publicKey());
   await Promise.all([phone, laptop].map(({ device: one }) => one.close()));
 });

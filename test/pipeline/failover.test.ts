@@ -7,7 +7,8 @@ import { Gateway } from '../../nats/gateway.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
-import { directMessage, insertPerson, readInbox } from './inbox.ts';
+import { insertPerson } from '../env/people.ts';
+import { directMessage, readInbox } from './inbox.ts';
 import { type LoadResult, loadOfMessages, runLoad } from './load.ts';
 
 let env: Env;

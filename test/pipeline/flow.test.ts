@@ -8,20 +8,15 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import {
-  directMessage,
-  type InboxItem,
-  readInbox as inboxOf,
-  insertPerson as newPerson,
-  type Person,
-} from './inbox.ts';
+import { insertPerson as newPerson, type PersonRow } from '../env/people.ts';
+import { directMessage, type InboxItem, readInbox as inboxOf } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
 
 let nc: NatsConnection;
 
-const person = (): Promise<Person> => newPerson(env);
+const person = (): Promise<PersonRow> => newPerson(env);
 const items = (user: string, target?: string): Promise<InboxItem[]> => inboxOf(nc, env, user, target);
 
 test.before(async () => {
@@ -111,7 +106,7 @@ test('[C02] [M04] each member of a group gets one item, and senders who are not 
     name: 'seals',
     member_ids: [b.user, c.user],
   });
-  const say = (from: Person): SendCommand => ({
+  const say = (from: PersonRow): SendCommand => ({
     kind: 'send',
     user_id: from.user,
     device_id: from.device,

@@ -4,7 +4,8 @@ import type { Gateway } from '../../nats/gateway.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import type { Env } from '../env/index.ts';
-import { directMessage, insertPerson } from './inbox.ts';
+import { insertPerson } from '../env/people.ts';
+import { directMessage } from './inbox.ts';
 
 const LANES = 20;
 

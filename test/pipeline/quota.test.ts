@@ -3,7 +3,8 @@ import { Gateway } from '../../nats/gateway.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { directMessage, insertPerson, type Person, readInbox } from './inbox.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
+import { directMessage, readInbox } from './inbox.ts';
 
 /** Room for what is under way between a look at an inbox and what follows from it. */
 const QUOTA = 80;
@@ -21,7 +22,7 @@ test.after.always(async () => {
 });
 
 const codeOf = (error: unknown): string => (error instanceof ApiError ? error.code : String(error));
-const send = (from: Person, to: Person): Promise<string> =>
+const send = (from: PersonRow, to: PersonRow): Promise<string> =>
   gateway.call(directMessage(from, to), '"x"').then(() => 'queued', codeOf);
 
 test('[M06] [M07] a full inbox refuses the sender, who may send again once the device has caught up', async (t) => {

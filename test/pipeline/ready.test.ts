@@ -8,8 +8,9 @@ import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { insertPerson } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { directMessage, insertPerson } from './inbox.ts';
+import { directMessage } from './inbox.ts';
 
 const WORKERS = ['ingest', 'fanout', 'history', 'events', 'webhook', 'payments-webhook'] as const;
 

@@ -10,9 +10,9 @@ import { InboxRecovery } from '../../services/fanout/inbox-recovery.ts';
 import { directConversationId, partitionOf, shardOf } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
-import { closeDevices, registerPerson, TestDevice } from '../env/people.ts';
+import { closeDevices, insertPerson, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { directMessage, insertPerson, readInbox } from './inbox.ts';
+import { directMessage, readInbox } from './inbox.ts';
 import { type LoadResult, loadForMs, runLoad } from './load.ts';
 
 let env: Env;
@@ -111,10 +111,7 @@ test.serial('[M04] deleting fanout’s durables while the broker runs repeats no
 test.serial(
   '[M05] [M06] after the inboxes are lost with the broker, inbox.empty follows the restored items',
   async (t) => {
-    const [a, b] = [
-      await new TestDevice(await registerPerson(at), at.edgeUrl).connect(),
-      new TestDevice(await registerPerson(at), at.edgeUrl),
-    ];
+    const [a, b] = [await (await TestDevice.register(at)).connect(), await TestDevice.register(at)];
     await b.connect();
     await b.device.close();
     const messages = 500;
@@ -140,14 +137,14 @@ test.serial(
 test.serial(
   '[M05] [M06] a shard deleted while nobody writes is restored by every partition before inbox.empty is sent to its devices',
   async (t) => {
-    const b = await new TestDevice(await registerPerson(at), at.edgeUrl).connect();
+    const b = await (await TestDevice.register(at)).connect();
     await b.device.close();
     const ids: string[] = [];
     for (
       const left = new Set(Array.from({ length: env.config.PARTITIONS }, (_, partition) => partition));
       left.size;
     ) {
-      const a = new TestDevice(await registerPerson(at), at.edgeUrl);
+      const a = await TestDevice.register(at);
       if (!left.delete(partitionOf(directConversationId(a.userId, b.userId), env.config.PARTITIONS))) continue;
       await a.connect();
       for (let i = 0; i < 3; i++) ids.push((await a.send(b, `${i}`)).message_id);

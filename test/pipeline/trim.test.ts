@@ -10,13 +10,14 @@ import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { directMessage, insertPerson, type Person } from './inbox.ts';
+import { directMessage } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
 let trimmer: Trimmer;
-let people: Person[];
+let people: PersonRow[];
 test.beforeEach(async () => {
   env = await startEnv({ PARTITIONS: 1, PIN_TIMEOUT_MS: 500, LOG_LEVEL: 'fatal' });
   await env.start('ingest');

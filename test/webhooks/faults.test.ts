@@ -125,7 +125,7 @@ test.serial('[W04] a worker killed before it writes the deliveries of an event d
   });
   const release = await hold('webhook_events');
   const id = await say();
-  await awaited('webhook_events');
+  awaited('webhook_events');
   await webhook.kill9();
   await release();
   await webhook.restart();
@@ -187,7 +187,7 @@ test.serial('[W04] a worker killed after 2xx and before recording it delivers ag
   });
   const release = await hold('webhook_attempts');
   await say();
-  await awaited('webhook_attempts');
+  awaited('webhook_attempts');
   t.is(receiver.requests.length, 1);
   await webhook.kill9();
   await release();
