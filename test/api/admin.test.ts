@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
-import { secretsOf } from '../../services/local/data-dir.ts';
 import { postgresUrl } from '../../services/local/postgres.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
 import { type Env, startEnv, toEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
 import { Api, QUICK_HASHING } from './http.ts';
@@ -59,7 +59,7 @@ test('[O01] the admin command exits when its work is done', async (t) => {
 });
 
 test('[O01] the admin command uses the system that runs in DATA_DIR, and fails with a reason where none runs', async (t) => {
-  t.is(postgresUrl(`${env.dir}/postgres`, secretsOf(env.dir)), env.config.DATABASE_URL!);
+  t.is(postgresUrl(`${env.dir}/postgres`, openSecrets(env.dir)), env.config.DATABASE_URL!);
   const { DATABASE_URL: _, ...rest } = env.config;
   t.regex(await admin(['reencrypt'], { ...rest, DATABASE_URL: undefined, PERSONAL_KEYS: [] }), /^0 fields/);
   await t.throwsAsync(admin(['reencrypt'], { ...rest, DATABASE_URL: undefined, DATA_DIR: `${env.dir}/none` }), {

@@ -3,7 +3,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { consumer, inboxStream } from '../../nats/topology.ts';
-import { noRows, write } from '../../services/history/store.ts';
+import { emptyRows, writeRows } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
@@ -234,8 +234,8 @@ test('[A11] messages that history writes long after the deletion are erased', as
     device_id: me.device.id,
   } as const;
   const meta = { ...about, id: uuid7(), client_message_id: 'late', at: Date.now() - 3_700_000, gateway: '', tag: 0 };
-  const rows = { ...noRows(), messages: [{ meta, body: Buffer.from('"c2VhbGVk"') }] };
-  await write(env.db, 99, { entry_seq: 0, stream: '' }, { entry_seq: 1, stream: '' }, rows);
+  const rows = { ...emptyRows(), messages: [{ meta, body: Buffer.from('"c2VhbGVk"') }] };
+  await writeRows(env.db, 99, { entry_seq: 0, stream: '' }, { entry_seq: 1, stream: '' }, rows);
   const other = await env.spawn('api');
   const left = () => env.db.query('select 1 from messages where sender_id = $1 and deleted_at is null', [me.user.id]);
   await until(async () => (await left()).length === 0);

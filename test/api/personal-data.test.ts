@@ -4,8 +4,8 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
-import { secretsOf } from '../../services/local/data-dir.ts';
-import { startAll } from '../../services/local/process-tree.ts';
+import { startLocalSystem } from '../../services/local/local-system.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { hasPlain } from '../../shared/db/sealed-columns.ts';
@@ -174,16 +174,16 @@ test.serial(
   '[A09] production refuses generated keys, and an older DATA_DIR gets new ones and keeps its passwords',
   async (t) => {
     const dir = mkdtempSync(join(env.dir, 'other-'));
-    const start = startAll({
+    const start = startLocalSystem({
       env: { NODE_ENV: 'production', DATA_DIR: dir, NATS_URL: undefined, DATABASE_URL: undefined },
     });
     await t.throwsAsync(start, { message: /production refuses a generated PERSONAL_KEYS/ });
     const old = { broker: 'b', nats: 'n', postgres: 'p' };
     writeFileSync(join(dir, 'secrets.json'), JSON.stringify(old));
-    const secrets = secretsOf(dir);
+    const secrets = openSecrets(dir);
     t.like(secrets, old);
     t.is(Buffer.from(secrets.personal, 'base64').length, 32);
-    t.deepEqual(secretsOf(dir), secrets);
+    t.deepEqual(openSecrets(dir), secrets);
   },
 );
 

@@ -1,7 +1,7 @@
 /** The client library against the whole system: real broker, real database, every service. */
 import test from 'ava';
 import { Device, HpkeCrypto, webTransport } from '../../client/index.ts';
-import { openLook } from '../../demo/broker-view.ts';
+import { openBrokerView } from '../../demo/broker-view.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { addDevice, createListener, registerPerson } from '../env/people.ts';
 import { until } from '../env/until.ts';
@@ -37,12 +37,14 @@ test('[O08] [M01] [M04] messages sealed between three devices arrive, and neithe
     await Promise.all(messages.map(async (m) => new TextDecoder().decode(await tablet.device.open(m)))),
     texts,
   );
-  const look = await openLook(env.config);
+  const look = await openBrokerView(env.config);
   t.true(
-    (await look.rows(messages[0]!.payload!)) > 0 && (await look.stored(messages[0]!.payload!)) > 0,
+    (await look.countRowsWith(messages[0]!.payload!)) > 0 &&
+      (await look.countStreamMessagesWith(messages[0]!.payload!)) > 0,
     'the search finds what is there',
   );
-  for (const text of texts) t.is((await look.rows(text)) + (await look.stored(text)), 0, text);
+  for (const text of texts)
+    t.is((await look.countRowsWith(text)) + (await look.countStreamMessagesWith(text)), 0, text);
   await look.close();
   await Promise.all(all.map(({ device }) => device.close()));
 });
@@ -62,8 +64,8 @@ test('[M05] a device that was away gets everything it missed from its durable in
     acks.map(({ seq }) => seq),
     missed.map((_, i) => i + 2),
   );
-  const look = await openLook(env.config);
-  const pending = async (): Promise<number> => (await look.waiting(to.user_id, first.device.id))?.pending ?? -1;
+  const look = await openBrokerView(env.config);
+  const pending = async (): Promise<number> => (await look.offlineQueueOf(to.user_id, first.device.id))?.pending ?? -1;
   while ((await pending()) < missed.length) await env.settle();
   // Those that fanout wrote twice are among them.
   t.true((await pending()) >= missed.length);

@@ -2,7 +2,8 @@ import type { EntitySchema } from '@mikro-orm/core';
 import test from 'ava';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { isDuplicate, openDatabase } from '../../shared/db/database.ts';
-import { entities } from '../../shared/db/entities.ts';
+import { DEVICE_TABLES } from '../../shared/db/device-tables.ts';
+import { Device, entities } from '../../shared/db/entities.ts';
 import { migrate, requireSchema } from '../../shared/db/migrate.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
@@ -53,6 +54,20 @@ test('[O01] the entities name only columns that the migrations created', async (
   }
 });
 
+test('[A11] the list of tables with rows of a device is complete', async (t) => {
+  const rows = await env.db.query<{ name: string }>(
+    `select distinct table_name as name from information_schema.columns where table_schema = 'public' and column_name = 'device_id'`,
+  );
+  const kept = ['sessions', 'key_log'];
+  t.deepEqual(
+    rows
+      .map(({ name }) => name)
+      .filter((name) => !kept.includes(name))
+      .sort(),
+    [...DEVICE_TABLES].sort(),
+  );
+});
+
 test('[O01] values are returned with their types', async (t) => {
   const [row] = await env.db.query(
     `select 9007199254740991::bigint as seq, '2026-01-02T03:04:05.678Z'::timestamptz as at, $1::uuid[] as ids,
@@ -82,6 +97,33 @@ test('[O01] a transaction that throws is rolled back, and its connection can be 
   const id = uuid7();
   const twice = env.db.query('insert into device_cursors (device_id, cursor) values ($1, 1), ($1, 2)', [id]);
   t.true(isDuplicate(await t.throwsAsync(twice), 'device_cursors_pkey'));
+});
+
+test('[O01] entities and SQL of a transaction see what the other wrote, and are rolled back together', async (t) => {
+  const db = await openDatabase({ ...env.config, DATABASE_POOL: 1 });
+  const [user_id, id] = [uuid7(), uuid7()];
+  const name = `O'Neill \\ ? ?? $1 "${'é😀'}"`;
+  try {
+    const change = (fail: boolean) =>
+      db.transaction(async ({ em, query }) => {
+        await query('insert into users (id, number) values ($1, $2)', [user_id, '12345678']);
+        await em.insert(Device, { id, user_id, name, platform: 'test' });
+        t.deepEqual(await query('select name from devices where id = $1', [id]), [{ name }]);
+        const device = await em.findOneOrFail(Device, { id });
+        t.is(device.name, name);
+        device.platform = 'changed';
+        await em.flush();
+        if (fail) throw new Error('no');
+      });
+    await t.throwsAsync(change(true), { message: 'no' });
+    t.is(await db.em().count(Device, { id }), 0);
+    await change(false);
+    t.is((await db.em().findOneOrFail(Device, { id })).platform, 'changed');
+    const twice = db.em().insert(Device, { id, user_id, name, platform: 'test' });
+    t.true(isDuplicate(await t.throwsAsync(twice), 'devices_pkey'));
+  } finally {
+    await db.close();
+  }
 });
 
 test('[O01] a statement that takes too long is given up as unavailable, also inside a transaction', async (t) => {

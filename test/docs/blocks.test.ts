@@ -4,10 +4,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import test from 'ava';
 import { Value } from 'typebox/value';
-import { SERVICE_NAMES } from '../../services/main.ts';
 import { SETTINGS } from '../../shared/config/index.ts';
 import { EVENT_NAMES } from '../../shared/contract/events.ts';
 import { PaymentWebhook } from '../../shared/contract/payments.ts';
+import { SERVICE_NAMES } from '../../shared/service-names.ts';
 import { type Block, blocks, blocksOf, FILES, ROOT, read } from './blocks.ts';
 import { findMistake } from './nats-cli.ts';
 

@@ -1,7 +1,8 @@
 /** What one person may do, over all sockets, HTTP and processes together. */
 import test from 'ava';
+import { requestApi } from '../../client/http.ts';
 import { SealwireError } from '../../client/index.ts';
-import { http, type Session } from '../../client/session.ts';
+import type { Session } from '../../client/session.ts';
 import { CommandLimits } from '../../nats/command-limits.ts';
 import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
@@ -35,7 +36,8 @@ async function post({ me, id }: { me: Session; id: string }, api = me.api): Prom
   const body = { client_message_id: uuid7(), payload: 'p' };
   const headers = { authorization: `Bearer ${me.access_token}` };
   try {
-    return (await http<{ status: string }>(api, 'POST', `/v1/conversations/${id}/messages`, body, headers)).status;
+    return (await requestApi<{ status: string }>(api, 'POST', `/v1/conversations/${id}/messages`, body, headers))
+      .status;
   } catch (error) {
     if (!(error instanceof SealwireError)) throw error;
     if (error.code === 'rate_limited' && !(error.retry_after_ms! > 0)) throw new Error('without retry_after_ms');
@@ -118,12 +120,12 @@ test('[R03] a process remembers a bounded number of people and evicts the one co
   const limits = new CommandLimits({ nc: await env.nats('api'), config, users: 2 });
   const [a, b, c] = [uuid7(), uuid7(), uuid7()];
   t.deepEqual(
-    [a, a, b, b, b, b].map((user) => limits.spend(user)),
+    [a, a, b, b, b, b].map((user) => limits.countCommand(user)),
     ['within', 'over', 'within', 'over', 'over', 'far over'],
   );
-  limits.spend(c);
-  t.is(limits.spend(b), 'far over');
-  t.is(limits.spend(a), 'within');
+  limits.countCommand(c);
+  t.is(limits.countCommand(b), 'far over');
+  t.is(limits.countCommand(a), 'within');
 });
 
 test('[R03] the sockets of a person are limited over all edges, and a device replaces its own socket', async (t) => {

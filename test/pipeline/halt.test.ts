@@ -7,7 +7,8 @@ import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { EntryWriter, type LogMeta, type LogRecord, type PaymentRecord } from '../../shared/pipeline/entry.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
 
@@ -128,8 +129,8 @@ test.serial('[C02] fanout knows the members of each group in a batch, however fe
   const message = (id: string): LogRecord => ({ meta: record(1, id, { pair: undefined }), head: empty, body: empty });
   const batch = [group(told), group(other), message(stored), message(told), message(other)];
   await members.load(batch);
-  for (const id of [told, other, stored]) t.deepEqual(members.of(id), [user]);
+  for (const id of [told, other, stored]) t.deepEqual(members.membersOf(id), [user]);
   // The next batch finds one of them, and asks for the others.
   await members.load([message(stored)]);
-  t.deepEqual(members.of(stored), [user]);
+  t.deepEqual(members.membersOf(stored), [user]);
 });

@@ -4,8 +4,8 @@ import test from 'ava';
 import type { NatsConnection } from 'nats';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, inboxStream, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
-import { reachedIn, readCheckpoint, upTo } from '../../services/fanout/checkpoints.ts';
-import { InboxRecovery, type Start } from '../../services/fanout/inbox-recovery.ts';
+import { progressHeader, readCheckpoint, readShardProgress } from '../../services/fanout/checkpoints.ts';
+import { InboxRecovery, type PartitionStart } from '../../services/fanout/inbox-recovery.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { type Env, startEnv } from '../env/index.ts';
@@ -26,15 +26,15 @@ async function worker() {
   const log = createLog(env.config);
   const lives = new InboxRecovery(nc, env.config, log);
   const got: number[] = [];
-  let start: Start | undefined;
+  let start: PartitionStart | undefined;
   const durable = consumer.fanout(0);
   const { consumers } = streams(env.config).find(({ config }) => config.name === LOG)!;
   const writer = new PartitionConsumer<string>(nc, {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => {
-      start = await lives.takeOver(0);
+    restore: async () => {
+      start = await lives.startPartition(0);
       return start.from;
     },
     handle: async (batch) => void got.push(...batch.map(({ seq }) => seq)),
@@ -50,7 +50,7 @@ test('[M06] fanout rewinds a partition without a checkpoint, except one that it 
   const { lives, got, writer, mark } = await worker();
   for (let i = 0; i < 3; i++) admin.publish(subject.log(0), `entry ${i}`);
   await until(async () => (await floor()) === 3);
-  await lives.repair();
+  await lives.repairInboxes();
   t.is(await floor(), 3);
   t.deepEqual(got, [1, 2, 3]);
   await mark(3);
@@ -59,13 +59,13 @@ test('[M06] fanout rewinds a partition without a checkpoint, except one that it 
 
   // Another process finds the mark, and so knows that nothing is missing.
   const next = await worker();
-  await next.lives.repair();
+  await next.lives.repairInboxes();
   t.is(await floor(), 3);
   await next.writer.close();
 
   await manager.streams.purge(MARKS);
   const last = await worker();
-  await last.lives.repair();
+  await last.lives.repairInboxes();
   await until(() => last.got.length === 3);
   t.deepEqual(last.got, [1, 2, 3], 'nobody can say whether they were written');
   await until(async () => (await floor()) === 3);
@@ -86,15 +86,19 @@ test('[M06] fanout resumes a truncated shard from its newest valid checkpoint an
   const before = (await manager.streams.info(inboxStream(1))).state.last_seq;
   // One item an entry: the shard has all up to entry 25.
   for (let entry = 1; entry <= 25; entry++)
-    await nc.request('inbox.01.somebody.all', '', { headers: upTo(0, entry), timeout: 5_000 });
+    await nc.request('inbox.01.somebody.all', '', { headers: progressHeader(0, entry), timeout: 5_000 });
   const [old, base] = [1_000, 1_000_000];
   const about = { server: 'a', log: 'l', seq: 1, at: Date.now() };
   const marks = [30, 20, 10].map((entry) => ({ ...about, entry, cursors: [0, old + before + entry] }));
-  const whole = { server: 'a', created: '', lives: [{ from: 1, base: old }] };
-  const cut = { ...whole, server: 'b', lives: [...whole.lives, { from: before + 26, base }] };
-  t.deepEqual(await reachedIn(nc, 1, 0, cut, marks), { entry: 25, seq: before + 25 });
-  t.deepEqual(await reachedIn(nc, 1, 0, cut, marks.slice(0, 1)), { entry: -1, seq: 0 }, 'it counts what was lost');
-  t.is((await reachedIn(nc, 1, 0, whole, marks)).entry, 30);
-  const anew = { server: 'b', created: 'later', lives: [{ from: 1, base }] };
-  t.deepEqual(await reachedIn(nc, 1, 0, anew, marks), { entry: -1, seq: 0 }, 'the stream is another one');
+  const whole = { server: 'a', created: '', generations: [{ from: 1, base: old }] };
+  const cut = { ...whole, server: 'b', generations: [...whole.generations, { from: before + 26, base }] };
+  t.deepEqual(await readShardProgress(nc, 1, 0, cut, marks), { entry: 25, seq: before + 25 });
+  t.deepEqual(
+    await readShardProgress(nc, 1, 0, cut, marks.slice(0, 1)),
+    { entry: -1, seq: 0 },
+    'it counts what was lost',
+  );
+  t.is((await readShardProgress(nc, 1, 0, whole, marks)).entry, 30);
+  const anew = { server: 'b', created: 'later', generations: [{ from: 1, base }] };
+  t.deepEqual(await readShardProgress(nc, 1, 0, anew, marks), { entry: -1, seq: 0 }, 'the stream is another one');
 });

@@ -165,7 +165,7 @@ test.serial('[M04] a checkpoint never goes back for the same broker, whoever wri
   const nc = await env.nats('fanout');
   const lives = new InboxRecovery(nc, env.config, createLog(env.config));
   const old = new InboxRecovery(nc, env.config, createLog(env.config));
-  const { cursors } = await lives.takeOver(1);
+  const { cursors } = await lives.startPartition(1);
   await lives.writeCheckpoint(1, 1_000_000, cursors);
   await old.writeCheckpoint(1, 999_999, cursors);
   t.is((await readCheckpoint(nc, 1))?.entry, 1_000_000);

@@ -2,13 +2,14 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
-import { logHead } from '../../nats/log-reader.ts';
-import { provision } from '../../nats/provision.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { LOG, subject } from '../../nats/topology.ts';
-import { Trimmer } from '../../services/history/trim.ts';
+import { LogTrimmer } from '../../services/history/trim.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { insertPerson, type PersonRow } from '../env/people.ts';
 import { until } from '../env/until.ts';
@@ -16,13 +17,13 @@ import { directMessage } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
-let trimmer: Trimmer;
+let trimmer: LogTrimmer;
 let people: PersonRow[];
 test.beforeEach(async () => {
   env = await startEnv({ PARTITIONS: 1, PIN_TIMEOUT_MS: 500, LOG_LEVEL: 'fatal' });
   await env.start('ingest');
   gateway = new Gateway(await env.nats('edge'), env.config);
-  trimmer = new Trimmer(await env.nats('history'), {
+  trimmer = new LogTrimmer(await env.nats('history'), {
     ...{ partitions: 1, retentionMs: 0, everyMs: 3_600_000, log: createLog(env.config) },
   });
   people = [await insertPerson(env), await insertPerson(env)];
@@ -53,11 +54,11 @@ test.serial('[M01] LOG keeps every entry that one of its readers has not read, t
   const [history, events] = [await open('history'), await open('events')];
   await send(5);
   await until(async () => (await written()) === 5);
-  await trimmer.round();
+  await trimmer.trimNow();
   t.is(await entries(), 5, 'fanout has not read them');
   const fanout = await open('fanout');
   await env.settle(30_000, 'history', 'events', 'fanout');
-  await trimmer.round();
+  await trimmer.trimNow();
   t.is(await entries(), 1);
   await send(2);
   await until(async () => (await written()) === 7);
@@ -74,7 +75,7 @@ test.serial('[M01] provisioning removes a maximum age from LOG', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const { config } = await manager.streams.info(LOG);
   await manager.streams.update(LOG, { ...config, max_age: 7 * 86_400_000_000_000 });
-  t.deepEqual(await provision(env.config), ['updated stream LOG: max_age']);
+  t.deepEqual(await provisionBroker(env.config), ['updated stream LOG: max_age']);
   t.is((await manager.streams.info(LOG)).config.max_age, 0);
 });
 
@@ -109,7 +110,7 @@ test.serial('[M01] a partition whose entries were all read and removed continues
   await env.settle(30_000, 'history', 'events');
   for (const service of opened) await service.close();
   await manager.streams.purge(LOG);
-  t.like(await logHead(await env.nats('admin'), 0), { head: 0, last: 2 });
+  t.like(await readLogHead(await env.nats('admin'), 0), { head: 0, last: 2 });
   const again = [await open('history'), await open('events')];
   const nc = await env.nats('admin');
   await nc.request(subject.log(0), '');

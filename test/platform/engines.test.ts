@@ -2,8 +2,10 @@ import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { lockDataDir, secretsOf } from '../../services/local/data-dir.ts';
-import { natsBinary, startNats } from '../../services/local/nats.ts';
+import { lockDataDir } from '../../services/local/data-dir-lock.ts';
+import { startNats } from '../../services/local/nats.ts';
+import { findNatsBinary } from '../../services/local/nats-binary.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;
@@ -72,17 +74,17 @@ test('[O01] a data directory has one owner, and the lock of a dead process is ta
 });
 
 test('[O01] an unusable nats-server is refused with what to do', (t) => {
-  t.throws(() => natsBinary('/nowhere/nats-server'), { message: /NATS_SERVER_BIN=.* does not run/ });
+  t.throws(() => findNatsBinary('/nowhere/nats-server'), { message: /NATS_SERVER_BIN=.* does not run/ });
   const old = join(env.dir, 'old-nats-server');
   writeFileSync(old, '#!/bin/sh\necho "nats-server: v2.10.4"\n', { mode: 0o755 });
-  t.throws(() => natsBinary(old), { message: /2\.14 or newer is needed/ });
+  t.throws(() => findNatsBinary(old), { message: /2\.14 or newer is needed/ });
 });
 
 test('[O01] a broker that cannot start says why', async (t) => {
   const dir = join(env.dir, 'broken');
   mkdirSync(dir);
   writeFileSync(join(dir, 'jetstream'), 'a file where a directory must be');
-  await t.throwsAsync(startNats({ config: env.config, dir, secrets: secretsOf(dir) }), {
+  await t.throwsAsync(startNats({ config: env.config, dir, secrets: openSecrets(dir) }), {
     message: /did not start: it ended.*storage directory is not a directory/s,
   });
 });

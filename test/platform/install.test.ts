@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { SERVICE_NAMES } from '../../services/main.ts';
+import { SERVICE_NAMES } from '../../shared/service-names.ts';
 
 const json = (path: string) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8'));
 

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { type NatsConnection, PermissionViolationError } from 'nats';
 import { permissions } from '../../nats/permissions.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;

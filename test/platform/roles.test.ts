@@ -4,12 +4,11 @@ import test from 'ava';
 import { connect } from 'nats';
 import { natsPassword } from '../../nats/connect.ts';
 import { composeEnv } from '../../services/compose-env.ts';
-import { SERVICE_NAMES } from '../../services/main.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
-import { type Config, readConfig, requireFor } from '../../shared/config/index.ts';
+import { type Config, checkSettingsOf, readConfig } from '../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { grantRoles, roleOf } from '../../shared/db/roles.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import { SERVICE_NAMES, type ServiceName } from '../../shared/service-names.ts';
 import { QUICK_HASHING } from '../api/http.ts';
 import { read } from '../docs/blocks.ts';
 import { type Env, inRole, startEnv } from '../env/index.ts';
@@ -116,12 +115,14 @@ test.serial('[O02] the broker refuses the password of another service', async (t
 
 test('[O02] NATS_PASSWORD serves one service only, and production derives nothing from NATS_SECRET', (t) => {
   const config = readConfig({ NATS_PASSWORD: 'p' });
-  t.notThrows(() => requireFor(['edge'], config));
-  t.throws(() => requireFor(['edge', 'api'], config), { message: /NATS_PASSWORD is of one service, and 2 shall run/ });
+  t.notThrows(() => checkSettingsOf(['edge'], config));
+  t.throws(() => checkSettingsOf(['edge', 'api'], config), {
+    message: /NATS_PASSWORD is the password of one service, and this process runs 2/,
+  });
   const production = readConfig({ NODE_ENV: 'production', NATS_URL: 'nats://nats', NATS_SECRET: 's' });
-  t.notThrows(() => requireFor(['edge', 'history'], production));
-  t.throws(() => requireFor(['api'], production), { message: /set ADMIN_TOKEN, WEBHOOK_SECRETS_KEYS$/ });
-  t.throws(() => requireFor(['webhook'], production), { message: /set WEBHOOK_SECRETS_KEYS$/ });
+  t.notThrows(() => checkSettingsOf(['edge', 'history'], production));
+  t.throws(() => checkSettingsOf(['api'], production), { message: /set ADMIN_TOKEN, WEBHOOK_SECRETS_KEYS$/ });
+  t.throws(() => checkSettingsOf(['webhook'], production), { message: /set WEBHOOK_SECRETS_KEYS$/ });
   t.throws(() => adminToken(production), { message: /production refuses a generated admin token/ });
   t.is(adminToken({ ...production, ADMIN_TOKEN: 'mine' }), 'mine');
 });

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { connectNats } from '../../nats/connect.ts';
-import { secretsOf } from '../../services/local/data-dir.ts';
-import { until } from '../../services/local/engine.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
+import { waitFor } from '../../shared/async/wait-for.ts';
 import { descendants, readyStatus, StartProcess } from '../env/start.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-start-'));
@@ -21,7 +21,7 @@ test.after.always(async () => {
   rmSync(root, { recursive: true, force: true, maxRetries: 5 });
 });
 const gone = (pids: number[]): Promise<true> =>
-  until(async () => {
+  waitFor(async () => {
     const left = pids.filter((pid) => existsSync(`/proc/${pid}`));
     if (left.length) throw new Error(`still there: ${left.join(', ')}`);
     return true as const;
@@ -29,14 +29,14 @@ const gone = (pids: number[]): Promise<true> =>
 
 /** Waits for it; the error says what was waited for, and what was printed. */
 const eventually = (is: () => boolean | Promise<boolean>, what: string, one: StartProcess): Promise<true> =>
-  until(async () => {
+  waitFor(async () => {
     if (await is()) return true as const;
     throw new Error(`not: ${what}\n${one.output}`);
   }, 90_000);
 
 /** How many dead letters there are, after one more where `text` is given. */
 async function deadLetters(one: StartProcess, text?: string): Promise<number> {
-  const config = { NATS_URL: one.addresses.nats, NATS_SECRET: secretsOf(one.dataDir).nats };
+  const config = { NATS_URL: one.addresses.nats, NATS_SECRET: openSecrets(one.dataDir).nats };
   const nc = await connectNats(config, 'admin');
   try {
     if (text) await jetstream(nc).publish('dead.test', text);
@@ -108,7 +108,7 @@ test.serial('[O01] a child that dies again and again stops the whole tree with t
   const one = start('d');
   await one.waitUntilReady();
   const pids = descendants(one.pid);
-  const last = until(async () => {
+  const last = waitFor(async () => {
     for (const pid of descendants(one.pid, 'main.ts edge')) process.kill(pid, 'SIGKILL');
     return one.ended ? true : undefined;
   }, 120_000);

@@ -19,7 +19,7 @@ test('[W05] finished deliveries are deleted after WEBHOOK_LOG_DAYS, waiting ones
   const day = 86_400_000;
   const [endpoint, gone, conversation] = [uuid7(), uuid7(), uuid7()];
   const checks = { config, guard: () => true };
-  await insertEndpoint(db.query, openSecretsSealing(config), checks, endpoint, { url: 'https://192.0.2.1/' }, 'api');
+  await insertEndpoint(db.em(), openSecretsSealing(config), checks, endpoint, { url: 'https://192.0.2.1/' }, 'api');
   /** Of an event of so many days ago; over since then unless it is pending. */
   const delivery = async (of: string, days: number, status: string, ordered = false): Promise<string> => {
     const at = Date.now() - days * day;

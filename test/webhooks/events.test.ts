@@ -3,7 +3,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { Webhook } from 'standardwebhooks';
 import { Session } from '../../client/index.ts';
-import { eventsOf, linesOf } from '../../services/events/handle.ts';
+import { eventLines, eventsOf } from '../../services/events/handle.ts';
 import { EVENT_TYPES, type EventName } from '../../shared/contract/events.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { appendEvents } from '../../shared/db/outbox.ts';
@@ -160,7 +160,7 @@ test('[W02] the text written for an event equals its object', (t) => {
         };
         const record = { meta, head: Buffer.alloc(0), body: Buffer.alloc(0) };
         t.deepEqual(
-          linesOf(record).map((line) => JSON.parse(line)),
+          eventLines(record).map((line) => JSON.parse(line)),
           eventsOf(record).map((one) => JSON.parse(JSON.stringify(one))),
         );
       },

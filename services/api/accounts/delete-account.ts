@@ -5,6 +5,7 @@ import { endSessions } from '../../../shared/auth/sessions.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Database, Query } from '../../../shared/db/database.ts';
+import { DELETE_ROWS_OF_DEVICES_OF_USER } from '../../../shared/db/device-tables.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { checkPassword } from '../auth/login.ts';
 import type { Passwords } from '../auth/passwords.ts';
@@ -29,16 +30,11 @@ const FAREWELL = [
   `update users set deleted_at = now(), password_hash = null, username = null, name_sealed = null, bio = null,
      birthdate_sealed = null, avatar_url = null where id = $1`,
   'delete from identifiers where user_id = $1',
-  ...['device_cursors', 'push_states'].map(
-    (table) => `delete from ${table} where device_id in (select id from devices where user_id = $1)`,
-  ),
   `update devices set deleted_at = coalesce(deleted_at, now()), name = '', push = null, identity_key = null,
      signing_key = null, registration_id = null where user_id = $1`,
-  'delete from prekeys where device_id in (select id from devices where user_id = $1)',
-  'delete from prekey_alarms where device_id in (select id from devices where user_id = $1)',
+  ...DELETE_ROWS_OF_DEVICES_OF_USER,
   'delete from key_backups where user_id = $1',
   'delete from refresh_tokens where session_id in (select id from sessions where user_id = $1)',
-  'delete from ws_tickets where user_id = $1',
   'update sessions set ip = null where user_id = $1',
   // The request stays with its conversation.
   'update payment_attachments set attached_by = null where attached_by = $1',

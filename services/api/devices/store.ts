@@ -4,6 +4,7 @@ import { endSessions } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/devices.ts';
 import type { Database, EntityManager, Query, Transaction } from '../../../shared/db/database.ts';
+import { DELETE_ROWS_OF_DEVICE } from '../../../shared/db/device-tables.ts';
 import { Device, type Device as DeviceRow, KeyBackup } from '../../../shared/db/entities.ts';
 import type { Ended, PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { toDevice } from '../accounts/store.ts';
@@ -92,8 +93,7 @@ export async function removeDevice(
   if (!removed) return undefined;
   const ended = await endSessions(query, user_id, 'device', { device: id });
   await query('delete from refresh_tokens r using sessions s where s.id = r.session_id and s.device_id = $1', [id]);
-  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors', 'push_states', 'device_presence'])
-    await query(`delete from ${table} where device_id = $1`, [id]);
+  for (const statement of DELETE_ROWS_OF_DEVICE) await query(statement, [id]);
   return ended;
 }
 

@@ -9,7 +9,7 @@ import { isTransient } from '../../../shared/transient.ts';
 import type { Accounts } from '../accounts/store.ts';
 import type { ChangeNotifier } from '../devices/change-notifier.ts';
 import type { HandlersOf } from '../http/router.ts';
-import { dropBackup, putBackup, readBackup } from './backup-store.ts';
+import { putBackup, readBackup, removeBackup } from './backup-store.ts';
 import { addPrekeys, calm, claim, putKeys, readKeyLog, runningLow, stockOf } from './store.ts';
 
 export interface KeyDeps {
@@ -84,13 +84,13 @@ export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps):
     },
 
     async 'keys.backup.get'({ me }) {
-      const found = await readBackup(db.query, me.user_id);
+      const found = await readBackup(db.em(), me.user_id);
       if (!found) throw noBackup();
       return { status: 200, data: { ...found, updated_at: found.updated_at.toISOString() } };
     },
 
     async 'keys.backup.delete'({ me }) {
-      const version = await dropBackup(db.query, me.user_id);
+      const version = await removeBackup(db, me.user_id);
       if (version === undefined) throw noBackup();
       return { status: 200, data: { version } };
     },

@@ -64,7 +64,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Hand
       if (made) return { status: 200, data: made };
       if ((await store.count()) >= config.WEBHOOK_MAX_ENDPOINTS)
         throw new ApiError('forbidden', `there may be ${config.WEBHOOK_MAX_ENDPOINTS} endpoints`);
-      const { created, secret } = await insertEndpoint(db.query, sealer, checks, id, body, 'api');
+      const { created, secret } = await insertEndpoint(db.em(), sealer, checks, id, body, 'api');
       const data = found(await store.endpoint(id));
       return created ? { status: 201, data: { ...data, secret: secret! } } : { status: 200, data };
     },
@@ -78,7 +78,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Hand
     },
 
     async 'webhooks.endpoints.update'({ id, body }) {
-      if (!(await updateEndpoint(db.query, sealer, checks, id, body))) throw gone();
+      if (!(await updateEndpoint(db.em(), sealer, checks, id, body))) throw gone();
       wake();
       return { status: 200, data: found(await store.endpoint(id)) };
     },
@@ -92,7 +92,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Hand
       if (found(await store.endpoint(id)).source === 'environment')
         throw new ApiError('conflict', 'the secret of this endpoint stands in CHAT_WEBHOOK_ENDPOINTS_JSON');
       const until = new Date(Date.now() + config.WEBHOOK_SECRET_OVERLAP_HOURS * 3_600_000);
-      const rotated = found(await rotateSecret(db.query, sealer, id, body.secret, until));
+      const rotated = found(await rotateSecret(db.em(), sealer, id, body.secret, until));
       return { status: 200, data: { ...rotated, old_until: until.toISOString() } };
     },
 
