@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
+import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK_HASHING } from './http.ts';
 
@@ -11,13 +12,20 @@ let env: Env;
 let api: Api;
 let me: LoggedIn;
 test.before(async () => {
-  env = await startEnv({ ...QUICK_HASHING, CORS_ORIGINS: ['https://app.example'], COMMAND_TIMEOUT_MS: 300 });
+  env = await startEnv({
+    ...QUICK_HASHING,
+    CORS_ORIGINS: ['https://app.example'],
+    COMMAND_TIMEOUT_MS: 300,
+    GROUP_MAX_MEMBERS: 5,
+  });
   api = new Api((await env.start('api')).apiUrl);
   me = await api.register();
 });
 test.after.always(() => env.stop());
 
 const names = Object.keys(ROUTES) as RouteName[];
+const direct = (from: LoggedIn, body: object) =>
+  api.ask('conversations.createDirect', { token: from.access_token, body });
 const withBody = names.filter((name) => (ROUTES[name] as Route).body);
 
 test('[A01] any JSON sent to any route gets a documented error and never 500', async (t) => {
@@ -183,3 +191,21 @@ test.serial(
     t.is((await api.ask('accounts.get', { token: me.access_token })).status, 200);
   },
 );
+
+test('[C01] a direct conversation with nobody, with oneself or with two identifiers is refused', async (t) => {
+  const [alice, bob] = [await api.register(), await api.register()];
+  t.is((await direct(alice, { user_id: uuid7() })).error?.code, 'not_found');
+  t.is((await direct(alice, { number: '00000000' })).error?.code, 'not_found');
+  t.is((await direct(alice, { user_id: alice.user.id })).error?.code, 'invalid_request');
+  t.is((await direct(alice, {})).error?.code, 'invalid_request');
+  t.is((await direct(alice, { user_id: bob.user.id, number: bob.user.number })).error?.code, 'invalid_request');
+});
+
+test('[C02] a group with unknown or too many members is refused', async (t) => {
+  const alice = await api.register();
+  const create = (member_ids: string[]) =>
+    api.ask('conversations.create', { token: alice.access_token, body: { type: 'group', member_ids } });
+  t.is((await create([uuid7()])).error?.code, 'not_found');
+  t.is((await create(Array.from({ length: 5 }, () => uuid7()))).error?.code, 'invalid_request');
+  t.is((await create(['abc'])).error?.code, 'invalid_request');
+});

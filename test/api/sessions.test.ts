@@ -1,6 +1,7 @@
 /** Sessions end everywhere at once: over HTTP, on sockets of every edge, also of one that was cut off. */
 import test from 'ava';
 import { Session } from '../../client/index.ts';
+import { openTokens } from '../../shared/auth/tokens.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
@@ -154,3 +155,36 @@ test.serial(
     await asking.stop();
   },
 );
+
+test('[A13] a ticket is valid once, for a short time, and only while its session lasts', async (t) => {
+  const person = await api.register();
+  const other = await api.register();
+  const ask = async ({ access_token }: LoggedIn) =>
+    (await api.ask('auth.tickets.create', { token: access_token })).data.ticket;
+  const tokens = openTokens(env.db, env.config);
+  const [a, b] = [await ask(person), await ask(other)];
+  const [one, none, two, twice] = await tokens.takeTickets([a, 'made-up', b, a]);
+  t.is(one?.device_id, person.device.id);
+  t.is(two?.user_id, other.user.id);
+  t.is(none, undefined);
+  t.is(twice, undefined);
+  t.deepEqual(await tokens.takeTickets([a, b]), [undefined, undefined]);
+
+  const late = await ask(person);
+  await env.db.query(`update ws_tickets set expires_at = now() - interval '1 second' where device_id = $1`, [
+    person.device.id,
+  ]);
+  t.deepEqual(await tokens.takeTickets([late]), [undefined]);
+
+  const revoked = await ask(person);
+  await env.db.query('update sessions set revoked_at = now() where device_id = $1', [person.device.id]);
+  t.deepEqual(await tokens.takeTickets([revoked]), [undefined]);
+});
+
+test('[A13] of a hundred simultaneous uses of one ticket one succeeds', async (t) => {
+  const { access_token } = await api.register();
+  const { ticket } = (await api.ask('auth.tickets.create', { token: access_token })).data;
+  const tokens = openTokens(env.db, env.config);
+  const all = await Promise.all(Array.from({ length: 100 }, () => tokens.takeTickets([ticket])));
+  t.is(all.filter(([identity]) => identity).length, 1);
+});

@@ -210,3 +210,18 @@ test('[R02] any frame gets a typed error or a clean close', async (t) => {
   for (const { code } of one.framesOf('error')) t.true(String(code) in ERROR_STATUS && code !== 'internal');
   one.socket.terminate();
 });
+
+test('[R02] the welcome names person, device, epoch and limits', async (t) => {
+  const me = await registerPerson(at);
+  const raw = await TestSocket.open(at, me);
+  const [welcome, empty] = raw.frames;
+  t.like(welcome, { type: 'connection.welcome', user_id: me.user.id, device_id: me.device.id, backlog: 0 });
+  t.like(welcome, { heartbeat_sec: 30, idle_timeout_sec: 120, durability: 'fast' });
+  t.is((welcome!.limits as { message_max_bytes: number }).message_max_bytes, env.config.MESSAGE_MAX_BYTES);
+  t.is(typeof welcome!.epoch, 'string');
+  t.like(empty, { type: 'inbox.empty' });
+  raw.send({ type: 'ping', id: 'p1' });
+  t.like(await raw.waitFor('pong'), { id: 'p1', server_version: welcome!.server_version });
+  raw.socket.close();
+  t.is(await raw.waitForClose(), 1005);
+});

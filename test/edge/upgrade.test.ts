@@ -222,21 +222,6 @@ test('[R01] the query token works where enabled, and without a list browsers may
   await edge.stop();
 });
 
-test('[R02] the welcome names person, device, epoch and limits', async (t) => {
-  const me = await registerPerson(at);
-  const raw = await TestSocket.open(at, me);
-  const [welcome, empty] = raw.frames;
-  t.like(welcome, { type: 'connection.welcome', user_id: me.user.id, device_id: me.device.id, backlog: 0 });
-  t.like(welcome, { heartbeat_sec: 30, idle_timeout_sec: 120, durability: 'fast' });
-  t.is((welcome!.limits as { message_max_bytes: number }).message_max_bytes, env.config.MESSAGE_MAX_BYTES);
-  t.is(typeof welcome!.epoch, 'string');
-  t.like(empty, { type: 'inbox.empty' });
-  raw.send({ type: 'ping', id: 'p1' });
-  t.like(await raw.waitFor('pong'), { id: 'p1', server_version: welcome!.server_version });
-  raw.socket.close();
-  t.is(await raw.waitForClose(), 1005);
-});
-
 test('[R03] an address may open only so many sockets', async (t) => {
   const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 2 });
   const people = await Promise.all([registerPerson(at), registerPerson(at), registerPerson(at)]);
@@ -249,13 +234,4 @@ test('[R03] an address may open only so many sockets', async (t) => {
   await until(async () => (await knock('/v1/ws', bearer(people[2]!), edge.edgeUrl)).status === 101);
   open[1]!.socket.terminate();
   await edge.stop();
-});
-
-test('[O03] the edge reports health, readiness and metrics', async (t) => {
-  const base = at.edgeUrl.replace('ws:', 'http:');
-  for (const path of ['/health', '/ready']) t.is((await fetch(base + path)).status, 200);
-  t.is((await fetch(`${base}/metrics`)).status, 404);
-  t.regex(await (await fetch(`${at.opsUrl}/metrics`)).text(), /sealwire_sockets \d/);
-  t.is((await fetch(`${base}/v1/ws`)).status, 400);
-  t.is((await fetch(`${base}/elsewhere`)).status, 404);
 });

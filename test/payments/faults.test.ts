@@ -2,6 +2,7 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { DEAD, subject } from '../../nats/topology.ts';
+import { encodePayments } from '../../shared/pipeline/payments.ts';
 import { QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
@@ -122,6 +123,40 @@ test.serial(
     await until(() => ben.statesOf(request).length > 0);
     await env.settle();
     t.deepEqual(ben.statesOf(request), ['accepted']);
+    await Promise.all([anna, ben].map(({ device }) => device.close()));
+  },
+);
+
+test.serial(
+  '[P02] an event sent 100 times simultaneously, and again after all caches are gone, has one effect',
+  async (t) => {
+    const { anna, ben, conversation_id } = await startConversation(at);
+    const request = createId('PR');
+    const event = paymentEvent('accept', request, { transfer_id: 'T', conversation_id }, createId('evt'));
+    const answers = await Promise.all(Array.from({ length: 100 }, () => sendEvent(at.apiUrl, event)));
+    t.true(answers.every(({ status }) => status === 202));
+    t.is(answers.filter(({ data }) => !data.duplicate).length, 1);
+    await env.settle();
+    t.true((await sendEvent(at.apiUrl, event)).data.duplicate, 'Postgres knows it for ever');
+    // A repeat that passed the broker's short memory and the early look.
+    const nc = await env.nats('api');
+    const again = {
+      key: `id:${event.id}`,
+      type: event.type as 'requests.accept',
+      request_id: request,
+      received_at: Date.now(),
+    };
+    for (let i = 0; i < 20; i++) await nc.request(subject.payments, encodePayments([again, again]));
+    await env.settle();
+    await anna.send(ben, 'last');
+    await until(() => ben.payloads.includes('last'));
+    t.deepEqual(ben.statesOf(request), ['accepted']);
+    t.is((await readPaymentEvents(env, request)).length, 1);
+    const [{ n }] = (await env.db.query<{ n: number }>(
+      'select count(*) as n from payment_events where request_id = $1',
+      [request],
+    )) as [{ n: number }];
+    t.is(n, 1);
     await Promise.all([anna, ben].map(({ device }) => device.close()));
   },
 );

@@ -8,6 +8,7 @@ import fc from 'fast-check';
 import { PAYMENTS } from '../../nats/topology.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
 import { paymentEvent, SECRET, sendEvent, signEvent, type Tampering, unixSeconds } from './fake-service.ts';
+import { createId } from './people.ts';
 
 let env: Env;
 let at: Started;
@@ -155,4 +156,11 @@ test.serial('[P01] the example in docs/payments.md works as written', async (t) 
   await env.settle();
   const [request] = await env.db.query("select state, transfer_id from payment_requests where request_id = 'PR_ID'");
   t.deepEqual(request, { state: 'accepted', transfer_id: 'TR_ID' });
+});
+
+test.serial('[P02] an event without an id is identified by its content', async (t) => {
+  const request = createId('PR');
+  t.false((await sendEvent(at.apiUrl, paymentEvent('create', request))).data.duplicate);
+  t.true((await sendEvent(at.apiUrl, paymentEvent('create', request))).data.duplicate, 'sent again with another time');
+  t.false((await sendEvent(at.apiUrl, paymentEvent('create', request, { note: 'other' }))).data.duplicate);
 });

@@ -1,10 +1,8 @@
 /** What payment events do: requests, conversations, devices, webhooks' events; whatever comes twice, late or dies. */
 import test from 'ava';
-import { subject } from '../../nats/topology.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { type PaymentEvent, rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { encodePayments } from '../../shared/pipeline/payments.ts';
 import { Api, QUICK_HASHING, type Reply } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { addDevice } from '../env/people.ts';
@@ -184,43 +182,6 @@ test('[P03] only members attach a request to a conversation, and only they see i
     );
   t.deepEqual(await env.db.query('select 1 from payment_attachments where request_id = $1', [body.request_id]), []);
   await Promise.all([anna, ben].map(({ device }) => device.close()));
-});
-
-test('[P02] an event sent 100 times simultaneously, and again after all caches are gone, has one effect', async (t) => {
-  const { anna, ben, conversation_id } = await startConversation(at);
-  const request = createId('PR');
-  const event = paymentEvent('accept', request, { transfer_id: 'T', conversation_id }, createId('evt'));
-  const answers = await Promise.all(Array.from({ length: 100 }, () => sendEvent(at.apiUrl, event)));
-  t.true(answers.every(({ status }) => status === 202));
-  t.is(answers.filter(({ data }) => !data.duplicate).length, 1);
-  await env.settle();
-  t.true((await sendEvent(at.apiUrl, event)).data.duplicate, 'Postgres knows it for ever');
-  // A repeat that passed the broker's short memory and the early look.
-  const nc = await env.nats('api');
-  const again = {
-    key: `id:${event.id}`,
-    type: event.type as 'requests.accept',
-    request_id: request,
-    received_at: Date.now(),
-  };
-  for (let i = 0; i < 20; i++) await nc.request(subject.payments, encodePayments([again, again]));
-  await env.settle();
-  await anna.send(ben, 'last');
-  await until(() => ben.payloads.includes('last'));
-  t.deepEqual(ben.statesOf(request), ['accepted']);
-  t.is((await readPaymentEvents(env, request)).length, 1);
-  const [{ n }] = (await env.db.query<{ n: number }>('select count(*) as n from payment_events where request_id = $1', [
-    request,
-  ])) as [{ n: number }];
-  t.is(n, 1);
-  await Promise.all([anna, ben].map(({ device }) => device.close()));
-});
-
-test('[P02] an event without an id is identified by its content', async (t) => {
-  const request = createId('PR');
-  t.false((await sendEvent(at.apiUrl, paymentEvent('create', request))).data.duplicate);
-  t.true((await sendEvent(at.apiUrl, paymentEvent('create', request))).data.duplicate, 'sent again with another time');
-  t.false((await sendEvent(at.apiUrl, paymentEvent('create', request, { note: 'other' }))).data.duplicate);
 });
 
 test('[P03] operators list events and replay one', async (t) => {

@@ -151,3 +151,43 @@ test.serial('[W07] endpoints that hang or fail use only their own concurrency, a
   await system.closeSender();
   await Promise.all([hangs, fails, good, slow].map((one) => one.close()));
 });
+
+test.serial(
+  '[W07] ordered deliveries keep their order per conversation, and a failing one delays no other conversation',
+  async (t) => {
+    await system.startSender();
+    const stuck = new Set<string>();
+    const receiver = await Receiver.start((got, response) => {
+      response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
+    });
+    const endpoint = await system.createEndpoint({
+      url: receiver.url,
+      ordered: true,
+      event_types: ['chat.message.created'],
+    });
+    const pairs = await Promise.all([
+      system.startConversation(),
+      system.startConversation(),
+      system.startConversation(),
+    ]);
+    stuck.add(pairs[0].conversation);
+    system.clock.freeze();
+    for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
+    const seqs = (conversation: string): unknown[] =>
+      receiver.requests
+        .filter(({ event }) => event.data.conversation_id === conversation)
+        .map(({ event }) => event.data.seq);
+    const all = Array.from({ length: 10 }, (_, i) => i + 1);
+    await receiver.waitUntil(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
+    for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
+    t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
+    stuck.clear();
+    system.clock.resume();
+    system.clock.advance(5_000);
+    await receiver.waitUntil(() => seqs(pairs[0].conversation).length === 11);
+    t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
+    await system.waitUntilNone(endpoint.id);
+    await receiver.close();
+    await system.closeSender();
+  },
+);

@@ -1,6 +1,5 @@
+/** Deliveries that fail: retries, disabled endpoints, the log of attempts. */
 import test from 'ava';
-import { pauseMs, retryAfterMs } from '../../services/webhook/retry-schedule.ts';
-import { readConfig } from '../../shared/config/index.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Behaviour, Receiver } from './receiver.ts';
 import { WebhookSystem } from './system.ts';
@@ -91,22 +90,6 @@ test.serial(
     await receiver.close();
   },
 );
-
-test('[W04] jitter is at most 20 %, and Retry-After is honoured within bounds in both its forms', (t) => {
-  const config = readConfig({});
-  t.is(pauseMs(config, 1, undefined, 0.5), 5_000);
-  t.is(pauseMs(config, 2, undefined, 0), 240_000);
-  t.is(pauseMs(config, 2, undefined, 1), 360_000);
-  t.is(pauseMs(config, 10, undefined), undefined);
-  t.is(pauseMs(config, 1, 120_000), 120_000);
-  t.is(pauseMs(config, 2, 1_000, 0.5), 300_000, 'never sooner than the schedule');
-  t.is(pauseMs(config, 1, 365 * DAY), DAY, 'nobody keeps us waiting for a year');
-  const now = Date.UTC(2026, 0, 1);
-  t.is(retryAfterMs('120', now), 120_000);
-  t.is(retryAfterMs(new Date(now + 90_000).toUTCString(), now), 90_000);
-  t.is(retryAfterMs(new Date(now - 90_000).toUTCString(), now), 0);
-  for (const odd of ['', '-1', '1.5', 'soon', '99999999999', undefined]) t.is(retryAfterMs(odd, now), undefined);
-});
 
 test.serial('[W04] a Retry-After of the endpoint is honoured', async (t) => {
   const receiver = await Receiver.start(answer(429, { 'retry-after': '600' }));
@@ -253,41 +236,3 @@ test.serial('[W05] an operator reads the log of attempts and stats, and resends 
   t.is(rest.next_cursor, null);
   await receiver.close();
 });
-
-test.serial(
-  '[W07] ordered deliveries keep their order per conversation, and a failing one delays no other conversation',
-  async (t) => {
-    const stuck = new Set<string>();
-    const receiver = await Receiver.start((got, response) => {
-      response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
-    });
-    const endpoint = await system.createEndpoint({
-      url: receiver.url,
-      ordered: true,
-      event_types: ['chat.message.created'],
-    });
-    const pairs = await Promise.all([
-      system.startConversation(),
-      system.startConversation(),
-      system.startConversation(),
-    ]);
-    stuck.add(pairs[0].conversation);
-    system.clock.freeze();
-    for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
-    const seqs = (conversation: string): unknown[] =>
-      receiver.requests
-        .filter(({ event }) => event.data.conversation_id === conversation)
-        .map(({ event }) => event.data.seq);
-    const all = Array.from({ length: 10 }, (_, i) => i + 1);
-    await receiver.waitUntil(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
-    for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
-    t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
-    stuck.clear();
-    system.clock.resume();
-    system.clock.advance(5_000);
-    await receiver.waitUntil(() => seqs(pairs[0].conversation).length === 11);
-    t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
-    await system.waitUntilNone(endpoint.id);
-    await receiver.close();
-  },
-);

@@ -1,45 +1,22 @@
-/** Workers killed at every step: nothing is lost, and what comes twice has the same id. */
+/** The webhook worker is killed at every step: nothing is lost, and a repeated request has the same id. */
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { readDirectBatch } from '../../nats/log-reader.ts';
-import { EVENTS } from '../../nats/topology.ts';
-import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';
 import { type Behaviour, Receiver } from './receiver.ts';
 import { WebhookSystem } from './system.ts';
 
 let system: WebhookSystem;
 let webhook: Spawned;
-let events: Spawned;
 test.before(async () => {
-  system = await WebhookSystem.start({ PIN_TIMEOUT_MS: 1_000 }, ['history', 'fanout', 'ingest', 'api']);
-  [events, webhook] = await Promise.all([system.env.spawn('events'), system.env.spawn('webhook')]);
+  system = await WebhookSystem.start({ PIN_TIMEOUT_MS: 1_000 }, ['events', 'history', 'fanout', 'ingest', 'api']);
+  webhook = await system.env.spawn('webhook');
 });
 test.after.always(() => system?.stop());
 
-const well: Behaviour = (_, response) => void response.writeHead(200).end();
+const answerOk: Behaviour = (_, response) => void response.writeHead(200).end();
 
-/** Everything in EVENTS, in its order. */
-async function told(): Promise<Event[]> {
-  const nc = await system.env.nats('admin');
-  const manager = await jetstreamManager(nc);
-  const out: Event[] = [];
-  for (let seq = 1; ; ) {
-    let got = 0;
-    for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 500 })) {
-      out.push(...decodeEvents(message.data));
-      seq = message.seq + 1;
-      got++;
-    }
-    if (!got) break;
-  }
-  await nc.close();
-  return out;
-}
-
-/** Holds a table, so that a worker stands still before its next write to it; returns what lets it go. */
-async function hold(table: string): Promise<() => Promise<void>> {
+/** Locks a table, so that a worker waits before its next write to it. @returns the function that unlocks it */
+async function lockTable(table: string): Promise<() => Promise<void>> {
   let release = (): void => {};
   const released = new Promise<void>((resolve) => {
     release = resolve;
@@ -59,8 +36,8 @@ async function hold(table: string): Promise<() => Promise<void>> {
     return done;
   };
 }
-/** Resolves once somebody waits for that lock. */
-const awaited = (table: string): Promise<void> =>
+/** Resolves once a worker waits for that lock. */
+const waitForBlocked = (table: string): Promise<void> =>
   system.until(async () => {
     const [row] = await system.env.db.query<{ n: number }>(
       'select count(*) as n from pg_locks where relation = $1::regclass and not granted',
@@ -69,63 +46,17 @@ const awaited = (table: string): Promise<void> =>
     return row!.n > 0;
   });
 
-test.serial(
-  '[W02] kill -9 of the events worker under load, again and again: each message is published once and in order',
-  async (t) => {
-    const pairs = await Promise.all(Array.from({ length: 4 }, () => system.startConversation()));
-    const sent = new Map<string, string[]>(pairs.map(({ conversation }) => [conversation, []]));
-    let going = true;
-    const load = pairs.map(async ({ conversation, say }) => {
-      while (going) sent.get(conversation)!.push(await say());
-    });
-    for (let i = 0; i < 3; i++) {
-      const before = [...sent.values()].flat().length;
-      await system.until(async () => [...sent.values()].flat().length > before + 40);
-      await events.kill9();
-      await events.restart();
-    }
-    going = false;
-    await Promise.all(load);
-    await system.env.settle();
-    const all = await told();
-    t.is(new Set(all.map(({ id }) => id)).size, all.length, 'no event twice');
-    for (const [conversation, ids] of sent) {
-      const created = all.filter((one) => one.type === 'chat.message.created' && one.conversation_id === conversation);
-      t.deepEqual(
-        created.map(({ data }) => (data as { message_id: string }).message_id),
-        ids,
-      );
-    }
-  },
-);
-
-test.serial('[W02] after kill -9 of the broker LOG and EVENTS agree', async (t) => {
-  const { conversation, say } = await system.startConversation();
-  const ids = [await say()];
-  await system.env.broker.kill9();
-  await system.env.broker.restart();
-  ids.push(await say(), await say());
-  await system.env.settle();
-  const created = (await told()).filter(
-    (one) => one.type === 'chat.message.created' && one.conversation_id === conversation,
-  );
-  t.deepEqual(
-    created.map(({ data }) => (data as { message_id: string }).message_id),
-    ids,
-  );
-});
-
 test.serial('[W04] a worker killed before it writes the deliveries of an event delivers the event once', async (t) => {
-  const receiver = await Receiver.start(well);
+  const receiver = await Receiver.start(answerOk);
   const { conversation, say } = await system.startConversation();
   await system.createEndpoint({
     url: receiver.url,
     conversation_id: conversation,
     event_types: ['chat.message.created'],
   });
-  const release = await hold('webhook_events');
+  const release = await lockTable('webhook_events');
   const id = await say();
-  awaited('webhook_events');
+  await waitForBlocked('webhook_events');
   await webhook.kill9();
   await release();
   await webhook.restart();
@@ -150,7 +81,7 @@ test.serial(
     await webhook.kill9();
     for (const socket of sockets) socket.destroy();
     await new Promise((resolve) => deaf.close(resolve));
-    const receiver = await Receiver.start(well, port);
+    const receiver = await Receiver.start(answerOk, port);
     await system.expireClaims();
     await webhook.restart();
     const [got] = await receiver.waitForCount(1);
@@ -169,7 +100,7 @@ test.serial('[W04] a worker killed between request and reply delivers again with
   await say();
   const [first] = await receiver.waitForCount(1);
   await webhook.kill9();
-  receiver.respondWith(well);
+  receiver.respondWith(answerOk);
   await system.expireClaims();
   await webhook.restart();
   const [, again] = await receiver.waitForCount(2);
@@ -179,15 +110,15 @@ test.serial('[W04] a worker killed between request and reply delivers again with
 
 test.serial('[W04] a worker killed after 2xx and before recording it delivers again with the same id', async (t) => {
   const { conversation, say } = await system.startConversation();
-  const receiver = await Receiver.start(well);
+  const receiver = await Receiver.start(answerOk);
   const endpoint = await system.createEndpoint({
     url: receiver.url,
     conversation_id: conversation,
     event_types: ['chat.message.created'],
   });
-  const release = await hold('webhook_attempts');
+  const release = await lockTable('webhook_attempts');
   await say();
-  awaited('webhook_attempts');
+  await waitForBlocked('webhook_attempts');
   t.is(receiver.requests.length, 1);
   await webhook.kill9();
   await release();
@@ -203,7 +134,7 @@ test.serial(
   '[W04] events that a killed worker did not acknowledge are recognised and not delivered again',
   async (t) => {
     const { conversation, say } = await system.startConversation();
-    const receiver = await Receiver.start(well);
+    const receiver = await Receiver.start(answerOk);
     const endpoint = await system.createEndpoint({
       url: receiver.url,
       conversation_id: conversation,
@@ -287,7 +218,7 @@ test.serial(
     const { data } = await system.api.ask('webhooks.deliveries.list', { token: system.admin, id: endpoint.id });
     t.like(data.items[0], { status: 'pending', attempts: 0 });
     t.is(data.items[0]!.next_at, undefined);
-    receiver.respondWith(well);
+    receiver.respondWith(answerOk);
     await webhook.restart();
     await receiver.waitForCount(2);
   },

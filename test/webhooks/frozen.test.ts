@@ -1,13 +1,10 @@
-/** Workers that are frozen until others have taken over, and then come back. */
+/** The events worker is killed, and workers are frozen until others have taken over and then resume. */
 import { readFileSync } from 'node:fs';
-import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { readDirectBatch } from '../../nats/log-reader.ts';
-import { EVENTS } from '../../nats/topology.ts';
-import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
+import type { Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';
 import { Receiver } from './receiver.ts';
-import { WebhookSystem } from './system.ts';
+import { readEvents, WebhookSystem } from './system.ts';
 
 let system: WebhookSystem;
 let events: Spawned;
@@ -17,7 +14,7 @@ test.before(async () => {
 });
 test.after.always(() => system?.stop());
 
-/** Frozen between two transactions: within one it would keep its locks, and all others waiting, as long as it sleeps. */
+/** Freezes a process between two transactions: within one it would keep its locks and block all others. */
 async function freeze(one: Spawned): Promise<void> {
   const state = (): string => readFileSync(`/proc/${one.pid}/stat`, 'utf8').replace(/^.*\) /, '')[0]!;
   await system.until(async () => {
@@ -33,21 +30,56 @@ async function freeze(one: Spawned): Promise<void> {
 
 const numbers = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
+test.serial(
+  '[W02] kill -9 of the events worker under load, again and again: each message is published once and in order',
+  async (t) => {
+    const pairs = await Promise.all(Array.from({ length: 4 }, () => system.startConversation()));
+    const sent = new Map<string, string[]>(pairs.map(({ conversation }) => [conversation, []]));
+    let going = true;
+    const load = pairs.map(async ({ conversation, say }) => {
+      while (going) sent.get(conversation)!.push(await say());
+    });
+    for (let i = 0; i < 3; i++) {
+      const before = [...sent.values()].flat().length;
+      await system.until(async () => [...sent.values()].flat().length > before + 40);
+      await events.kill9();
+      await events.restart();
+    }
+    going = false;
+    await Promise.all(load);
+    await system.env.settle();
+    const all = await readEvents(system.env);
+    t.is(new Set(all.map(({ id }) => id)).size, all.length, 'no event twice');
+    for (const [conversation, ids] of sent) {
+      const created = all.filter((one) => one.type === 'chat.message.created' && one.conversation_id === conversation);
+      t.deepEqual(
+        created.map(({ data }) => (data as { message_id: string }).message_id),
+        ids,
+      );
+    }
+  },
+);
+
+test.serial('[W02] after kill -9 of the broker LOG and EVENTS agree', async (t) => {
+  const { conversation, say } = await system.startConversation();
+  const ids = [await say()];
+  await system.env.broker.kill9();
+  await system.env.broker.restart();
+  ids.push(await say(), await say());
+  await system.env.settle();
+  const created = (await readEvents(system.env)).filter(
+    (one) => one.type === 'chat.message.created' && one.conversation_id === conversation,
+  );
+  t.deepEqual(
+    created.map(({ data }) => (data as { message_id: string }).message_id),
+    ids,
+  );
+});
+
 test.serial('[W02] an events worker that was frozen and resumes publishes nothing twice or out of order', async (t) => {
   const { conversation, say } = await system.startConversation();
-  const manager = await jetstreamManager(await system.env.nats('admin'));
-  const told = async (): Promise<Event[]> => {
-    const out: Event[] = [];
-    for (let seq = 1, got = 1; got > 0; ) {
-      got = 0;
-      for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 500 })) {
-        out.push(...decodeEvents(message.data).filter((one) => one.conversation_id === conversation));
-        seq = message.seq + 1;
-        got++;
-      }
-    }
-    return out;
-  };
+  const told = async (): Promise<Event[]> =>
+    (await readEvents(system.env)).filter((one) => one.conversation_id === conversation);
   const seqs = async (): Promise<unknown[]> =>
     (await told()).flatMap((one) => ('seq' in one.data && one.type === 'chat.message.created' ? [one.data.seq] : []));
   await say();

@@ -1,5 +1,8 @@
 /** A whole system with webhooks: the sender of deliveries in this process, on a clock that a test may move. */
+import { jetstreamManager } from '@nats-io/jetstream';
 import { connectNats } from '../../nats/connect.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
+import { EVENTS } from '../../nats/topology.ts';
 import { open, type World } from '../../services/webhook/index.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -8,6 +11,7 @@ import type { BodyOf } from '../../shared/contract/http/routes.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
+import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Service } from '../../shared/service.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
 import { Api, QUICK_HASHING } from '../api/http.ts';
@@ -22,7 +26,25 @@ const SETTINGS = {
   WEBHOOK_RETRY_JITTER_PERCENT: 0,
 };
 
-/** Time that goes on as usual, stands still and jumps ahead when told to. */
+/** Reads everything in EVENTS, in its order. */
+export async function readEvents(env: Env, check: (subject: string) => void = () => {}): Promise<Event[]> {
+  const nc = await env.nats('admin');
+  const manager = await jetstreamManager(nc);
+  const out: Event[] = [];
+  for (let seq = 1, got = 1; got > 0; ) {
+    got = 0;
+    for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 500 })) {
+      check(message.subject);
+      out.push(...decodeEvents(message.data));
+      seq = message.seq + 1;
+      got++;
+    }
+  }
+  await nc.close();
+  return out;
+}
+
+/** A clock that runs, stops and jumps ahead as a test says. */
 export class Clock {
   #ahead = 0;
   #stopped: number | undefined;
