@@ -110,7 +110,7 @@ test.serial(
     t.throws(() =>
       openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).decrypt(sealed, 'a'),
     );
-    t.throws(() => old.open(sealed, 'b'));
+    t.throws(() => old.decrypt(sealed, 'b'));
     t.throws(() => openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
       message: /WEBHOOK_SECRETS_KEYS/,
     });
