@@ -1,11 +1,12 @@
 /**
- * What the edge knows of the inbox shards: their lineage (which cursors mean what) and where their streams begin.
- * The lineage is polled, not watched: it matters most right after the broker came back, when a watcher would still be
+ * Keeps what the edge must know about the inbox shards: their cursor maps, and where their streams begin.
+ * The cursor maps are polled, not watched: they matter most right after the broker came back, when a watcher would still be
  * finding out that its consumer is gone.
  */
 import type { NatsConnection } from 'nats';
 import { type CursorMap, cursorOf } from '../../../nats/inbox/cursor-map.ts';
-import { inboxStream, LINEAGE_BUCKET } from '../../../nats/topology.ts';
+import { jsApi, requestDirect, requestJetStream } from '../../../nats/js-api.ts';
+import { bucketKey, bucketStream, inboxStream, LINEAGE_BUCKET } from '../../../nats/topology.ts';
 import { serializedByKey } from '../../../shared/async/single-flight.ts';
 import type { Config } from '../../../shared/config/index.ts';
 
@@ -15,177 +16,180 @@ export interface StreamFacts {
   /** When the newest message was stored, ms since 1970; long ago where there never was one. */
   last_at: number;
   /**
-   * No item that the stream has dropped from its beginning was stored later, ms since 1970: when the oldest message that is
-   * left was stored, or, in an empty stream, the newest that there ever was. Infinity where the broker does not know.
+   * Every item that the stream dropped from its beginning was stored before this time, ms since 1970: when the oldest message
+   * that is left was stored, or, in an empty stream, the newest that there ever was. Infinity where the broker does not know.
    */
   dropped_until: number;
   max_per_subject: number;
 }
-interface Waiting {
+interface Waiter {
   shard: number;
   until: number;
   resolve(): void;
 }
 const POLL_MS = 1_000;
-const EAGER_MS = 50;
-/** While devices wait for what is written again. */
+/** While an inbox waits for a cursor map. */
+const EAGER_POLL_MS = 50;
+/** While devices wait for items that fanout writes again. */
 const RESTORE_POLL_MS = 250;
-const PATIENCE_MS = 5_000;
-const FACTS_MS = 5_000;
+const CURSOR_MAP_WAIT_MS = 5_000;
+const CURSOR_MAP_TIMEOUT_MS = 2_000;
+const FACTS_MAX_AGE_MS = 5_000;
+/** Requests for facts queue behind one whose answer was lost, so its time-out is short. */
+const FACTS_TIMEOUT_MS = 2_000;
 /** The newest item of an empty stream may have been on its way to a device that left with everything else. */
-const ON_THE_WAY_MS = 5_000;
-/** Others wait behind one whose answer was lost. */
-const INFO_TIMEOUT_MS = 2_000;
+const IN_TRANSIT_MS = 5_000;
 
-/** An empty stream has no first item (the broker says 0001-01-01), and still knows when the last one was stored. */
+/** The broker says 0001-01-01 for the first item of an empty stream, and still knows when the last one was stored. */
 function droppedUntil(state: { messages: number; first_ts: string; last_ts: string }): number {
   if (state.messages > 0) return Date.parse(state.first_ts);
   const last_at = Date.parse(state.last_ts);
-  return last_at > 0 ? last_at + ON_THE_WAY_MS : Number.POSITIVE_INFINITY;
+  return last_at > 0 ? last_at + IN_TRANSIT_MS : Number.POSITIVE_INFINITY;
 }
 
-/** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
-export function cursorAt(lineage: CursorMap, seq: number): number {
-  const [first] = lineage.lives;
-  return seq < first!.from ? first!.base + seq : cursorOf(lineage, seq);
+/** The cursor of a stream sequence, also of one before the first generation; `cursorOf` knows only those of items. */
+export function cursorAt(cursorMap: CursorMap, seq: number): number {
+  const [first] = cursorMap.lives;
+  return seq < first!.from ? first!.base + seq : cursorOf(cursorMap, seq);
 }
 
 export class InboxShards {
   readonly #nc: NatsConnection;
-  readonly #changed: (shard: number) => void;
-  readonly #lineages: (CursorMap | undefined)[];
-  /** By shard: base of the newest life that was heard of. */
-  readonly #heard = new Map<number, number>();
+  readonly #onChanged: (shard: number) => void;
+  readonly #cursorMaps: (CursorMap | undefined)[];
+  /** By shard: base of the newest generation that an item was seen of. */
+  readonly #newestSeenBase = new Map<number, number>();
   readonly #facts = new Map<number, StreamFacts & { at: number }>();
-  /** By shard that is not whole: the broker it was seen with, and since when (ms since 1970). */
-  readonly #partly = new Map<number, { server: string; since: number }>();
-  readonly #restoreMs: number;
-  readonly #ask = serializedByKey((shard: number) => this.#info(shard));
-  #waiting: Waiting[] = [];
+  /** By shard that fanout has not completed: the broker that it was first seen with, and when (ms since 1970). */
+  readonly #incomplete = new Map<number, { server: string; since: number }>();
+  readonly #restoreWaitMs: number;
+  readonly #requestFacts = serializedByKey((shard: number) => this.#readFacts(shard));
+  #waiters: Waiter[] = [];
   #timer: NodeJS.Timeout | undefined;
-  #closed = false;
+  #isClosed = false;
 
-  /** `changed`: cursors of the shard have to be looked at again. */
-  constructor(nc: NatsConnection, config: Config, changed: (shard: number) => void) {
+  /** @param onChanged called when cursors of the shard have another meaning, so that inboxes must look at theirs again */
+  constructor(
+    nc: NatsConnection,
+    config: Pick<Config, 'INBOX_RESTORE_WAIT_MS' | 'INBOX_SHARDS'>,
+    onChanged: (shard: number) => void,
+  ) {
     this.#nc = nc;
-    this.#changed = changed;
-    this.#restoreMs = config.INBOX_RESTORE_WAIT_MS;
-    this.#lineages = new Array(config.INBOX_SHARDS).fill(undefined);
+    this.#onChanged = onChanged;
+    this.#restoreWaitMs = config.INBOX_RESTORE_WAIT_MS;
+    this.#cursorMaps = new Array(config.INBOX_SHARDS).fill(undefined);
     void this.#poll();
   }
 
-  get ready(): boolean {
-    return this.#lineages.every((lineage) => lineage !== undefined);
+  /** True once each shard's cursor map was read. */
+  get isReady(): boolean {
+    return this.#cursorMaps.every((cursorMap) => cursorMap !== undefined);
   }
   get(shard: number): CursorMap | undefined {
-    return this.#lineages[shard];
+    return this.#cursorMaps[shard];
   }
 
   /**
-   * The lineage that fanout wrote for the broker that is connected now; after a while the one there is.
-   * @throws when there is none yet.
+   * Waits for the cursor map that fanout writes for the broker that is connected now.
+   * @returns after CURSOR_MAP_WAIT_MS the one that there is
+   * @throws when there is none yet
    */
-  async current(shard: number): Promise<CursorMap> {
-    if (!this.#fits(shard)) {
+  async waitForCurrent(shard: number): Promise<CursorMap> {
+    if (!this.#isCurrent(shard)) {
       await new Promise<void>((resolve) => {
-        this.#waiting.push({ shard, until: Date.now() + PATIENCE_MS, resolve });
-        if (this.#waiting.length === 1) void this.#poll();
+        this.#waiters.push({ shard, until: Date.now() + CURSOR_MAP_WAIT_MS, resolve });
+        if (this.#waiters.length === 1) void this.#poll();
       });
     }
-    const lineage = this.#lineages[shard];
-    if (!lineage) throw new Error(`inbox shard ${shard} has no lineage yet: fanout has not begun`);
-    return lineage;
+    const cursorMap = this.#cursorMaps[shard];
+    if (!cursorMap) throw new Error(`inbox shard ${shard} has no cursor map yet: fanout has not started`);
+    return cursorMap;
   }
 
   /**
-   * True once fanout has written again what the running broker may have lost, so that an inbox can be called empty; and
-   * after INBOX_RESTORE_WAIT_MS without that word, lest clients wait for ever where fanout is missing.
+   * True once fanout has written again what the running broker may have lost, so that an inbox can be called empty. Also true
+   * after INBOX_RESTORE_WAIT_MS without that word; otherwise clients would wait for ever where fanout does not run.
    */
-  whole(shard: number): boolean {
-    if (this.#fits(shard) && this.#lineages[shard]!.whole) {
-      this.#partly.delete(shard);
+  isComplete(shard: number): boolean {
+    if (this.#isCurrent(shard) && this.#cursorMaps[shard]!.whole) {
+      this.#incomplete.delete(shard);
       return true;
     }
     const server = this.#nc.info?.server_id ?? '';
-    let known = this.#partly.get(shard);
+    let known = this.#incomplete.get(shard);
     if (known?.server !== server) {
       known = { server, since: Date.now() };
-      this.#partly.set(shard, known);
+      this.#incomplete.set(shard, known);
     }
-    return Date.now() - known.since > this.#restoreMs;
+    return Date.now() - known.since > this.#restoreWaitMs;
   }
 
   /**
-   * True for an item of a life that is not known here yet, so that nobody can say what was lost before it: from then on
-   * `current` waits for that life.
+   * True for an item whose generation is not in the cursor map that was read last: what was lost before it can't be known.
+   * From then on `waitForCurrent` waits for a map with that generation.
    */
   isUnknownGeneration(shard: number, base: number): boolean {
-    if (base <= this.#newest(shard)) return false;
-    this.#heard.set(shard, Math.max(base, this.#heard.get(shard) ?? 0));
+    if (base <= this.#newestBase(shard)) return false;
+    this.#newestSeenBase.set(shard, Math.max(base, this.#newestSeenBase.get(shard) ?? 0));
     return true;
   }
 
-  /** At most `FACTS_MS` old; when `fresh`, asked after the call. */
-  async facts(shard: number, fresh = false): Promise<StreamFacts> {
+  /** Facts of at most FACTS_MAX_AGE_MS ago; with `fresh`, read after the call. */
+  async streamFacts(shard: number, { fresh = false } = {}): Promise<StreamFacts> {
     const known = this.#facts.get(shard);
-    if (known && !fresh && Date.now() - known.at < FACTS_MS) return known;
-    return await this.#ask(shard);
+    if (known && !fresh && Date.now() - known.at < FACTS_MAX_AGE_MS) return known;
+    return await this.#requestFacts(shard);
   }
 
   close(): void {
-    this.#closed = true;
+    this.#isClosed = true;
     clearTimeout(this.#timer);
-    for (const { resolve } of this.#waiting.splice(0)) resolve();
+    for (const { resolve } of this.#waiters.splice(0)) resolve();
   }
 
-  #fits(shard: number): boolean {
-    const server = this.#lineages[shard]?.server;
-    const good = server !== undefined && (server === 'cluster' || server === this.#nc.info?.server_id);
-    return good && this.#newest(shard) >= (this.#heard.get(shard) ?? 0);
+  #isCurrent(shard: number): boolean {
+    const server = this.#cursorMaps[shard]?.server;
+    const isOfBroker = server !== undefined && (server === 'cluster' || server === this.#nc.info?.server_id);
+    return isOfBroker && this.#newestBase(shard) >= (this.#newestSeenBase.get(shard) ?? 0);
   }
 
-  #newest(shard: number): number {
-    return this.#lineages[shard]?.lives.at(-1)?.base ?? 0;
+  #newestBase(shard: number): number {
+    return this.#cursorMaps[shard]?.lives.at(-1)?.base ?? 0;
   }
 
   async #poll(): Promise<void> {
     clearTimeout(this.#timer);
-    await Promise.all(this.#lineages.map((_, shard) => this.#read(shard).catch(() => {})));
-    if (this.#closed) return;
+    await Promise.all(this.#cursorMaps.map((_, shard) => this.#readCursorMap(shard).catch(() => {})));
+    if (this.#isClosed) return;
     clearTimeout(this.#timer);
     const now = Date.now();
-    const still: Waiting[] = [];
-    for (const one of this.#waiting) {
-      if (this.#fits(one.shard) || one.until < now) one.resolve();
-      else still.push(one);
+    const stillWaiting: Waiter[] = [];
+    for (const waiter of this.#waiters) {
+      if (this.#isCurrent(waiter.shard) || waiter.until < now) waiter.resolve();
+      else stillWaiting.push(waiter);
     }
-    this.#waiting = still;
-    this.#timer = setTimeout(
-      () => void this.#poll(),
-      still.length || !this.ready ? EAGER_MS : this.#partly.size ? RESTORE_POLL_MS : POLL_MS,
-    ).unref();
+    this.#waiters = stillWaiting;
+    const isEager = stillWaiting.length > 0 || !this.isReady;
+    const delayMs = isEager ? EAGER_POLL_MS : this.#incomplete.size ? RESTORE_POLL_MS : POLL_MS;
+    this.#timer = setTimeout(() => void this.#poll(), delayMs).unref();
   }
 
-  async #read(shard: number): Promise<void> {
-    const subject = `$JS.API.DIRECT.GET.KV_${LINEAGE_BUCKET}.$KV.${LINEAGE_BUCKET}.${shard}`;
-    const reply = await this.#nc.request(subject, '', { timeout: 2_000 });
-    if (reply.headers?.code || reply.data.length === 0) return;
-    const lineage = reply.json<CursorMap>();
-    const old = this.#lineages[shard];
-    this.#lineages[shard] = lineage;
-    const same = old && old.server === lineage.server && old.lives.at(-1)!.base === lineage.lives.at(-1)!.base;
-    if (old && !same) this.#changed(shard);
+  async #readCursorMap(shard: number): Promise<void> {
+    const subject = jsApi.directGetLast(bucketStream(LINEAGE_BUCKET), bucketKey(LINEAGE_BUCKET, shard));
+    const reply = await requestDirect(this.#nc, subject, undefined, CURSOR_MAP_TIMEOUT_MS);
+    if (!reply || reply.data.length === 0) return;
+    const cursorMap = reply.json<CursorMap>();
+    const old = this.#cursorMaps[shard];
+    this.#cursorMaps[shard] = cursorMap;
+    const isSame = old && old.server === cursorMap.server && old.lives.at(-1)!.base === cursorMap.lives.at(-1)!.base;
+    if (old && !isSame) this.#onChanged(shard);
   }
 
-  async #info(shard: number): Promise<StreamFacts> {
-    const reply = await this.#nc.request(`$JS.API.STREAM.INFO.${inboxStream(shard)}`, '', { timeout: INFO_TIMEOUT_MS });
-    const info = reply.json<{
+  async #readFacts(shard: number): Promise<StreamFacts> {
+    const { config, state } = await requestJetStream<{
       config: { max_msgs_per_subject: number };
       state: { messages: number; first_seq: number; last_seq: number; first_ts: string; last_ts: string };
-      error?: { description: string };
-    }>();
-    if (info.error) throw new Error(info.error.description);
-    const { config, state } = info;
+    }>(this.#nc, jsApi.streamInfo(inboxStream(shard)), '', { timeoutMs: FACTS_TIMEOUT_MS });
     const facts = {
       first_seq: state.first_seq,
       last_seq: state.last_seq,

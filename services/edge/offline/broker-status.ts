@@ -1,0 +1,30 @@
+/** Follows whether the edge is connected to NATS, and brings the inboxes through a reconnection. */
+import type { NatsConnection } from 'nats';
+
+interface ConnectedInbox {
+  restart(): void;
+  progress: { updateCompleteUntil(): void };
+}
+
+export interface BrokerStatus {
+  readonly isConnected: boolean;
+}
+
+/** @param inboxes returns the inboxes of the connected devices */
+export function watchBroker(nc: NatsConnection, inboxes: () => Iterable<ConnectedInbox>): BrokerStatus {
+  const status = { isConnected: true };
+  void (async () => {
+    for await (const { type } of nc.status()) {
+      if (type === 'disconnect') {
+        // Before the flag changes: up to now everything was heard.
+        for (const { progress } of inboxes()) progress.updateCompleteUntil();
+        status.isConnected = false;
+      } else if (type === 'reconnect') {
+        // What was published meanwhile was not heard.
+        for (const inbox of inboxes()) inbox.restart();
+        status.isConnected = true;
+      }
+    }
+  })();
+  return status;
+}
