@@ -1,8 +1,11 @@
 /** Subjects of the JetStream API and the two forms of requesting it. Permissions are generated from the same builders. */
 import { JetStreamApiError } from '@nats-io/jetstream';
-import type { Msg, NatsConnection } from 'nats';
+import type { Msg, MsgHdrs, NatsConnection } from 'nats';
 import type { ApiErrorBody } from './errors.ts';
 import { timeoutsOf } from './jetstream-manager.ts';
+
+/** Header of a publish that the stream refuses when the subject's last message has another sequence; it stays in the message. */
+export const EXPECTED_LAST = 'Nats-Expected-Last-Subject-Sequence';
 
 /** A `stream` or `consumer` may be a wildcard: `*` for one token, `>` for the rest. */
 export const jsApi = {
@@ -31,17 +34,17 @@ export const jsApi = {
 } as const;
 
 /**
- * Sends a request to the JetStream API. `request` is sent as JSON, nothing when it is left out.
+ * Sends a request to the JetStream API, or publishes to a stream and waits for its acknowledgement. Plain objects are sent as JSON.
  * @throws {JetStreamApiError} when the answer is an error; see the predicates of errors.ts
  */
 export async function requestJetStream<T = unknown>(
   nc: NatsConnection,
   subject: string,
-  request?: object,
-  timeoutMs = timeoutsOf(nc).requestMs,
+  request: object | string | Uint8Array = '',
+  { timeoutMs = timeoutsOf(nc).requestMs, headers }: { timeoutMs?: number; headers?: MsgHdrs } = {},
 ): Promise<T> {
-  const body = request === undefined ? '' : JSON.stringify(request);
-  const reply = await nc.request(subject, body, { timeout: timeoutMs });
+  const body = typeof request === 'string' || request instanceof Uint8Array ? request : JSON.stringify(request);
+  const reply = await nc.request(subject, body, { timeout: timeoutMs, ...(headers ? { headers } : {}) });
   const answer = reply.json<T & { error?: ApiErrorBody }>();
   if (answer.error) throw new JetStreamApiError(answer.error);
   return answer;

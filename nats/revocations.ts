@@ -21,12 +21,12 @@ const RETRY_MS = 500;
 
 export interface Revocations {
   /** True once Postgres was asked; until then nobody can be let in. */
-  readonly known: boolean;
+  readonly isKnown: boolean;
   has(session_id: string): boolean;
   /** Known here already, before the event comes round. */
-  ended(sessions: readonly Ended[]): void;
+  add(sessions: readonly Ended[]): void;
   /** @throws {ApiError} `unauthenticated` for an ended session, `unavailable` while nothing is known. */
-  refuse(session_id: string): void;
+  assertActive(session_id: string): void;
   close(): Promise<void>;
 }
 interface Options {
@@ -107,12 +107,12 @@ export async function watchRevocations({ nc, db, log, config, onEnded }: Options
   await looking;
 
   return {
-    get known() {
+    get isKnown() {
       return lookedAt !== undefined;
     },
     has: (session_id) => ended.has(session_id),
-    ended: (sessions) => sessions.forEach(end),
-    refuse(session_id) {
+    add: (sessions) => sessions.forEach(end),
+    assertActive(session_id) {
       if (lookedAt === undefined)
         throw new ApiError('unavailable', 'which sessions ended is not known yet', { retry_after_ms: 1_000 });
       if (ended.has(session_id)) throw new ApiError('unauthenticated', 'this session has ended; log in again');

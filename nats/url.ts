@@ -6,7 +6,7 @@ import { natsPassword } from './connect.ts';
 
 /** Of NATS_URL and NATS_SECRET, or of what `npm start` runs in DATA_DIR. */
 export function natsUrl(config: Config, user: string): string {
-  const { NATS_URL, NATS_SECRET } = brokerOf(config);
+  const { NATS_URL, NATS_SECRET } = findBroker(config);
   const full = new URL(NATS_URL.split(',')[0]!);
   full.username = user;
   full.password = natsPassword(NATS_SECRET, user);
@@ -14,7 +14,7 @@ export function natsUrl(config: Config, user: string): string {
 }
 
 /** Where the broker is, and the secret of its passwords. @throws where neither NATS_URL nor DATA_DIR says */
-export function brokerOf(config: Config): { NATS_URL: string; NATS_SECRET: string } {
+export function findBroker(config: Config): { NATS_URL: string; NATS_SECRET: string } {
   const { NATS_URL, NATS_SECRET } = config.NATS_URL ? config : embedded(config.DATA_DIR);
   if (!NATS_URL || !NATS_SECRET) throw new Error('NATS_SECRET is not set');
   return { NATS_URL, NATS_SECRET };

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
 import { purgeInbox } from '../nats/inbox/purge.ts';
-import { brokerOf } from '../nats/url.ts';
+import { findBroker } from '../nats/url.ts';
 import { openBlindIndex } from '../shared/auth/blind-index.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
 import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.ts';
@@ -85,7 +85,7 @@ const isUuid = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f
 
 /** A connection as admin to NATS_URL, or to what runs in DATA_DIR. */
 async function connectBroker(config: Config): Promise<NatsConnection> {
-  const { NATS_URL, NATS_SECRET } = brokerOf(config);
+  const { NATS_URL, NATS_SECRET } = findBroker(config);
   return await connectNats({ NATS_URL, NATS_SECRET }, 'admin', false);
 }
 

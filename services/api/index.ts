@@ -58,7 +58,7 @@ async function open(context: Context): Promise<Service> {
     .then(async (plain) => plain && log.info({ unit: 'reencrypt', ...(await resealPeople(db, sealer)) }))
     .catch((error: unknown) => log.warn({ unit: 'reencrypt', err: error }));
   const publish = (user_id: string, event: PersonEvent): void => {
-    revocations.ended(event.ended ?? []);
+    revocations.add(event.ended ?? []);
     if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
   const announcer = openChangeNotifier({ db, gateway, log, publish });
@@ -115,7 +115,7 @@ async function open(context: Context): Promise<Service> {
     {
       async device(token) {
         const identity = await tokens.verify(token);
-        revocations.refuse(identity.session_id);
+        revocations.assertActive(identity.session_id);
         return identity;
       },
       service: serviceTokens.verify,
@@ -168,7 +168,7 @@ async function open(context: Context): Promise<Service> {
   const probing = setInterval(() => void probe(), 1_000).unref();
 
   return {
-    ready: () => (state === true && !revocations.known ? 'which sessions ended is not known yet' : state),
+    ready: () => (state === true && !revocations.isKnown ? 'which sessions ended is not known yet' : state),
     addresses: { api: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}` },
     async close() {
       clearInterval(probing);

@@ -115,7 +115,7 @@ async function open(context: Context): Promise<Service> {
 
   function readiness(): true | string {
     if (!broker.isConnected) return 'not connected to NATS';
-    if (!revocations.known) return 'the list of ended sessions is not loaded yet';
+    if (!revocations.isKnown) return 'the list of ended sessions is not loaded yet';
     return shards.isReady || 'waiting for fanout to write the cursor maps of the inboxes';
   }
 

@@ -4,8 +4,8 @@
  */
 
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { logConsumers } from '../../nats/log-consumers.ts';
-import { logHead } from '../../nats/log-reader.ts';
+import { createLogConsumers } from '../../nats/log-consumers.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
 import { RestoreRequired } from '../../nats/partition-consumer.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
@@ -21,13 +21,13 @@ async function open(context: Context): Promise<Service> {
   const publisher = new Publisher(nc);
   const outbox = new Outbox(db, publisher, log);
 
-  const writers = logConsumers(nc, context, 'events', (partition) => {
+  const writers = createLogConsumers(nc, context, 'events', (partition) => {
     let place: Place = { told: 0, entry: 0, log: '' };
     return {
       window: config.EVENTS_WINDOW,
       apartMs: config.BEHIND_MS,
-      async takeOver() {
-        const { head, last, created } = await logHead(nc, partition);
+      async restore() {
+        const { head, last, created } = await readLogHead(nc, partition);
         const found = await readPlace(nc, partition);
         // Beyond the partition's head, where its entries were removed for their age, it is still a place in this log.
         const goesOn = found.log === created && found.entry <= last;
@@ -66,7 +66,7 @@ async function open(context: Context): Promise<Service> {
 
   async function publish(partition: number, place: Place, lines: string[]): Promise<number> {
     try {
-      return await publisher.follow(subject.eventsOf(partition), place.told, encodeLines(lines), about(place));
+      return await publisher.publishAfter(subject.eventsOf(partition), place.told, encodeLines(lines), about(place));
     } catch (error) {
       if (error instanceof PublishError) throw new RestoreRequired(`EVENTS: ${error.message}`);
       throw error;
@@ -75,7 +75,7 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () => outbox.trouble ?? writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
-    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusedSince)),
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusesSince)),
     close: async () => {
       await Promise.all([...writers.map((writer) => writer.close()), outbox.close()]);
       publisher.close();

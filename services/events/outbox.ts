@@ -83,7 +83,7 @@ export class Outbox {
       await Promise.all(
         rows.map((row) => {
           const one = rowEvent(row);
-          return this.#publisher.once(subject.event(one.type), one.id, encodeEvents([one]));
+          return this.#publisher.publishOnce(subject.event(one.type), one.id, encodeEvents([one]));
         }),
       );
       return rows.length;

@@ -4,16 +4,15 @@
  * be.
  */
 import { JetStreamApiError } from '@nats-io/jetstream';
-import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { beginGeneration, type CursorMap } from '../../nats/inbox/cursor-map.ts';
+import { beginGeneration, type CursorMap, newestBase } from '../../nats/inbox/cursor-map.ts';
+import { readCursorMap, writeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { inboxStream, LINEAGE_BUCKET, MARKS, streams } from '../../nats/topology.ts';
+import { inboxStream, MARKS, streams } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
 const NO_STREAM = 10059;
-const WRONG_LAST_SEQUENCE = 10071;
 
 export class InboxShards {
   readonly #nc: NatsConnection;
@@ -21,7 +20,6 @@ export class InboxShards {
   readonly #log: Logger;
   readonly #numbers: number[];
   #current: { server: string; lineages: Promise<CursorMap[]> } | undefined;
-  #bucket: Promise<KV> | undefined;
   /** When the streams were made, as seen last. */
   #created: string | undefined;
   /** Lives that this process began. */
@@ -46,7 +44,7 @@ export class InboxShards {
 
   /** The cursor base of every shard, for the broker that is connected now. */
   async bases(): Promise<number[]> {
-    return (await this.lineages()).map(({ lives }) => lives.at(-1)!.base);
+    return (await this.lineages()).map(newestBase);
   }
 
   /**
@@ -76,26 +74,19 @@ export class InboxShards {
   }
 
   async #lineage(shard: number): Promise<CursorMap> {
-    this.#bucket ??= new Kvm(this.#nc).open(LINEAGE_BUCKET);
-    const bucket = await this.#bucket;
     for (;;) {
       const { created, last } = await this.#stream(inboxStream(shard));
-      const entry = await bucket.get(String(shard));
-      const old = entry && entry.operation === 'PUT' ? entry.json<CursorMap>() : undefined;
+      const { map: old, revision } = await readCursorMap(this.#nc, shard);
       if (old?.server === this.server && old.created === created) return old;
       const lineage = beginGeneration(old, this.server, created, last);
-      try {
-        await bucket.put(String(shard), JSON.stringify(lineage), { previousSeq: entry?.revision ?? 0 });
-        this.#log.info(
-          { stage: 'fanout', shard, from: last + 1, anew: old !== undefined && old.created !== created },
-          'a life of an inbox shard began',
-        );
-        this.begun++;
-        return lineage;
-      } catch (error) {
-        // Another fanout was first: take what it wrote.
-        if (!(error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE)) throw error;
-      }
+      // Where another fanout was first: take what it wrote.
+      if (!(await writeCursorMap(this.#nc, shard, lineage, revision))) continue;
+      this.#log.info(
+        { stage: 'fanout', shard, from: last + 1, anew: old !== undefined && old.created !== created },
+        'a life of an inbox shard began',
+      );
+      this.begun++;
+      return lineage;
     }
   }
 
@@ -116,15 +107,9 @@ export class InboxShards {
   }
 
   async #tellWhole(shard: number): Promise<void> {
-    const bucket = await this.#bucket!;
-    const entry = await bucket.get(String(shard));
-    const lineage = entry?.json<CursorMap>();
-    if (!entry || !lineage || lineage.whole || lineage.server !== this.server) return;
-    try {
-      await bucket.put(String(shard), JSON.stringify({ ...lineage, whole: true }), { previousSeq: entry.revision });
-    } catch (error) {
-      // Another fanout said it, or began another life.
-      if (!(error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE)) throw error;
-    }
+    const { map, revision } = await readCursorMap(this.#nc, shard);
+    if (!map || map.whole || map.server !== this.server) return;
+    // Where it is not written, another fanout said it, or began another life.
+    await writeCursorMap(this.#nc, shard, { ...map, whole: true }, revision);
   }
 }

@@ -3,7 +3,7 @@
  * given; nothing here waits, so the commands of a batch are decided in their order.
  */
 
-import type { FullFor } from '../../nats/inbox/full.ts';
+import type { FullFor } from '../../nats/inbox/full-inboxes.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';

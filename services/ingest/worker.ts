@@ -4,8 +4,8 @@
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import type { FullFor } from '../../nats/inbox/full.ts';
-import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
+import type { FullFor } from '../../nats/inbox/full-inboxes.ts';
+import { RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { PublishError, type Publisher } from '../../nats/publisher.ts';
 import { LOG } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -69,7 +69,7 @@ export class IngestWorker {
     await this.#restore();
   }
 
-  async handle(batch: Delivered<Batch>[]): Promise<void> {
+  async handle(batch: StreamMessage<Batch>[]): Promise<void> {
     const work: Work[] = [];
     for (const { value } of batch) for (const command of value.commands) work.push([command, value.reply]);
     if (!this.#restored || this.#isTooFarAhead) await this.check();
@@ -135,7 +135,7 @@ export class IngestWorker {
     if (entry.count) {
       try {
         const { number, head } = this.#state;
-        this.#state.commit(await this.#parts.publisher.append(number, head, entry.finish()), entry.count);
+        this.#state.commit(await this.#parts.publisher.appendToLog(number, head, entry.finish()), entry.count);
       } catch (error) {
         if (error instanceof PublishError) throw new RestoreRequired(`${LOG}: ${error.message}`, { cause: error });
         throw error;

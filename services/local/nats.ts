@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync, readdirSync, readFileSync, rmSync, w
 import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
-import { natsConf } from '../../nats/conf.ts';
+import { renderNatsConf } from '../../nats/conf.ts';
 import { connectNats } from '../../nats/connect.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { endStray, startChild, tail } from './child.ts';
@@ -35,13 +35,13 @@ export async function startNats({ config, dir, secrets, port = 0 }: NatsOptions)
   for (const file of readdirSync(dir)) if (file.endsWith('.ports')) rmSync(join(dir, file));
   if (config.DURABILITY === 'durable' && ranFast(confFile)) syncTree(join(dir, 'jetstream'));
   const name = `sealwire-${secrets.broker}`;
-  const conf = natsConf({
+  const conf = renderNatsConf({
     name,
     listen: `127.0.0.1:${port || -1}`,
     storeDir: dir,
     secret: secrets.nats,
     durability: config.DURABILITY,
-    cut: config,
+    sharding: config,
     ...(config.NATS_MAX_FILE_STORE ? { maxFileStore: config.NATS_MAX_FILE_STORE } : {}),
     portsDir: dir,
     pidFile,

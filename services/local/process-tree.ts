@@ -1,6 +1,6 @@
 /** The embedded default: broker, database and all services as one process tree that starts and ends together. */
 import { join } from 'node:path';
-import { provision } from '../../nats/provision.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import type { ServiceName } from '../../shared/service.ts';
@@ -82,7 +82,7 @@ export async function startAll({ env = {}, say = () => {}, log = 'inherit' }: Tr
   };
   /** Streams and consumers, in the durable profile on disk when it resolves. */
   const provide = async (config: Config): Promise<string[]> => {
-    const changes = await provision(config);
+    const changes = await provisionBroker(config);
     if (!asked.NATS_URL && asked.DURABILITY === 'durable') syncStreams(join(dir, 'nats'));
     return changes;
   };

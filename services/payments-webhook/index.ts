@@ -5,7 +5,7 @@
  */
 
 import { Gateway } from '../../nats/gateway.ts';
-import { type Delivered, PartitionConsumer } from '../../nats/partition-consumer.ts';
+import { PartitionConsumer, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { consumer, PAYMENTS, streams } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { PaymentState } from '../../shared/contract/payments.ts';
@@ -39,7 +39,7 @@ async function open(context: Context): Promise<Service> {
     }
   }
 
-  async function handle(batch: Delivered<ReceivedPayment[]>[]): Promise<void> {
+  async function handle(batch: StreamMessage<ReceivedPayment[]>[]): Promise<void> {
     const events = batch.flatMap(({ value }) => value);
     const { untold, requests, conversations } = await record(db, events);
     const replayed = new Set(events.flatMap(({ replay, request_id }) => (replay ? [request_id] : [])));
@@ -72,7 +72,7 @@ async function open(context: Context): Promise<Service> {
     log,
     metrics,
     decode: decodePayments,
-    takeOver: async () => undefined,
+    restore: async () => undefined,
     handle,
   });
   return {

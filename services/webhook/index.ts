@@ -50,7 +50,7 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
     metrics,
     // Where nobody wants events they are not even read.
     decode: (data) => () => decodeEvents(data),
-    takeOver: async () => undefined,
+    restore: async () => undefined,
     async handle(batch) {
       const orders = await matchEndpoints(db.query, () => batch.flatMap(({ value }) => value()));
       const made = orders.length;

@@ -118,12 +118,12 @@ test('[R03] what a process remembers of people is bounded, and the longest count
   const limits = new CommandLimits({ nc: await env.nats('api'), config, users: 2 });
   const [a, b, c] = [uuid7(), uuid7(), uuid7()];
   t.deepEqual(
-    [a, a, b, b, b, b].map((user) => limits.spend(user)),
+    [a, a, b, b, b, b].map((user) => limits.countCommand(user)),
     ['within', 'over', 'within', 'over', 'over', 'far over'],
   );
-  limits.spend(c);
-  t.is(limits.spend(b), 'far over');
-  t.is(limits.spend(a), 'within');
+  limits.countCommand(c);
+  t.is(limits.countCommand(b), 'far over');
+  t.is(limits.countCommand(a), 'within');
 });
 
 test('[R03] a person has so many sockets, here and elsewhere; a device takes the place of its own', async (t) => {

@@ -33,7 +33,7 @@ async function worker() {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => {
+    restore: async () => {
       start = await lives.takeOver(0);
       return start.from;
     },
@@ -90,11 +90,11 @@ test('[M06] a shard that lost its end goes on from the newest mark that it still
   const [old, base] = [1_000, 1_000_000];
   const about = { server: 'a', log: 'l', seq: 1, at: Date.now() };
   const marks = [30, 20, 10].map((entry) => ({ ...about, entry, cursors: [0, old + before + entry] }));
-  const whole = { server: 'a', created: '', lives: [{ from: 1, base: old }] };
-  const cut = { ...whole, server: 'b', lives: [...whole.lives, { from: before + 26, base }] };
+  const whole = { server: 'a', created: '', generations: [{ from: 1, base: old }] };
+  const cut = { ...whole, server: 'b', generations: [...whole.generations, { from: before + 26, base }] };
   t.deepEqual(await reachedIn(nc, 1, 0, cut, marks), { entry: 25, seq: before + 25 });
   t.deepEqual(await reachedIn(nc, 1, 0, cut, marks.slice(0, 1)), { entry: -1, seq: 0 }, 'it counts what was lost');
   t.is((await reachedIn(nc, 1, 0, whole, marks)).entry, 30);
-  const anew = { server: 'b', created: 'later', lives: [{ from: 1, base }] };
+  const anew = { server: 'b', created: 'later', generations: [{ from: 1, base }] };
   t.deepEqual(await reachedIn(nc, 1, 0, anew, marks), { entry: -1, seq: 0 }, 'the stream is another one');
 });

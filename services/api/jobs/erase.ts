@@ -5,7 +5,7 @@
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { forgetInbox } from '../../../nats/inbox/erase.ts';
+import { removeUserInbox } from '../../../nats/inbox/purge.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { isTransient } from '../../../shared/transient.ts';
@@ -63,7 +63,7 @@ export function startEraser(db: Database, nc: NatsConnection, config: Config, lo
        from users u where u.deleted_at is not null and u.erased_at is null order by u.deleted_at desc limit ${PEOPLE}`,
     );
     for (const { id, last, devices } of people) {
-      await forgetInbox(nc, config, id, devices);
+      await removeUserInbox(nc, config, id, devices);
       const messages = await tombstone(id);
       for (const statement of [...LATECOMERS, ...(last ? LAST : [])]) await db.query(statement, [id]);
       if (messages) log.info({ unit: 'erase', user_id: id, messages });

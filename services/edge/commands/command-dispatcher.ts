@@ -116,10 +116,10 @@ export class CommandDispatcher {
   }
 
   #countCommand({ output }: CommandClient): void {
-    const spent = this.#options.limits.spend(output.user_id);
+    const spent = this.#options.limits.countCommand(output.user_id);
     if (spent === 'within') return;
     if (spent === 'far over') output.close(CLOSE.too_many_commands, 'too many commands');
-    throw this.#options.limits.refusal();
+    throw this.#options.limits.limitError();
   }
 
   /** Counts a free frame that changed nothing; beyond a number that no use explains they count as commands. */
@@ -136,7 +136,7 @@ export class CommandDispatcher {
     const { limits, config } = this.#options;
     const { output } = client;
     this.#sendError(client, frame, error);
-    if (FREE.has(frame.type) && limits.spend(output.user_id) === 'far over')
+    if (FREE.has(frame.type) && limits.countCommand(output.user_id) === 'far over')
       output.close(CLOSE.too_many_commands, 'too many commands');
     if (client.countRefused(Buffer.byteLength(text)) <= config.WS_MAX_REFUSED_BYTES) return;
     const isLimited = error instanceof ApiError && error.code === 'rate_limited';

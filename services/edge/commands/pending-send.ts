@@ -1,11 +1,11 @@
 /** Tells the sender of a message what becomes of it: an `ack` when it is durable, then `sent` when it is in all inboxes. */
-import type { Waiter } from '../../../nats/gateway.ts';
+import type { CommandObserver } from '../../../nats/gateway.ts';
 import type { ApiError } from '../../../shared/contract/errors.ts';
 import type { Answer } from '../../../shared/pipeline/commands.ts';
 import type { CommandOutput } from './command-client.ts';
 
 /** One message that the gateway has taken. */
-export class PendingSend implements Waiter {
+export class PendingSend implements CommandObserver {
   readonly #output: CommandOutput;
   readonly #statuses: SentStatuses;
   readonly #echoedId: string;

@@ -59,7 +59,7 @@ export class Admission {
     this.#counts.checkAddress(request.ip);
     const credentials = this.#readCredentials(request);
     if ('identity' in credentials) {
-      this.#revocations.refuse(credentials.identity.session_id);
+      this.#revocations.assertActive(credentials.identity.session_id);
       this.#counts.addUser(credentials.identity);
     }
     this.#counts.addAddress(request.ip);

@@ -14,7 +14,6 @@ const WRITE_EVERY_MS = 500;
 /** As many changed cursors are written at once. */
 const WRITE_AT_DEVICES = 1_000;
 const EVENT_TYPE = 'chat.message.delivered';
-const HEAD_BYTES = 91;
 
 /** How far a device has got. */
 export interface DeviceCursor {
@@ -25,8 +24,8 @@ export interface DeviceCursor {
 interface Delivered {
   user_id: string;
   device_id: string;
-  /** Head of the newest item that the device has of that sender in that conversation. */
-  head: Buffer;
+  /** Prefix of the newest item that the device has of that sender in that conversation. */
+  prefix: Buffer;
 }
 const WRITE_CURSORS = `insert into device_cursors (device_id, cursor, updated_at)
   select k.device_id, k.cursor, to_timestamp(k.since / 1000.0)
@@ -74,12 +73,12 @@ export class CursorWriter {
     if (this.#changed.size === WRITE_AT_DEVICES) void this.flush();
   }
 
-  /** Adds to the device's next cursor that its user has the item of `head`, and all before it of the same sender. */
-  addDelivered(user_id: string, device_id: string, head: Buffer): void {
-    if (item.userId(head) === user_id) return;
-    const key = head.toString('latin1', 42, 58) + head.toString('latin1', 74, 90) + device_id;
+  /** Adds to the device's next cursor that its user has the item of `prefix`, and all before it of the same sender. */
+  addDelivered(user_id: string, device_id: string, prefix: Buffer): void {
+    if (item.userId(prefix) === user_id) return;
+    const key = item.senderKey(prefix) + device_id;
     // A copy: the item is a view into a large buffer of the NATS connection.
-    this.#delivered.set(key, { user_id, device_id, head: Buffer.from(head.subarray(0, HEAD_BYTES)) });
+    this.#delivered.set(key, { user_id, device_id, prefix: item.copyPrefix(prefix) });
   }
 
   /** A cursor that is not written yet, or was written a moment ago. It counts where it is higher than what Postgres said. */
@@ -133,11 +132,11 @@ export class CursorWriter {
 
 /** The id is derived, so that the same message to the same device is the same event however often it is acknowledged. */
 function eventColumns(delivered: Delivered[]): [ids: string[], conversations: string[], data: string[]] {
-  const events = delivered.map(({ user_id, device_id, head }) => ({
-    message_id: item.messageId(head),
-    conversation_id: item.conversationId(head),
-    seq: item.seq(head),
-    sender_id: item.userId(head),
+  const events = delivered.map(({ user_id, device_id, prefix }) => ({
+    message_id: item.messageId(prefix),
+    conversation_id: item.conversationId(prefix),
+    seq: item.seq(prefix),
+    sender_id: item.userId(prefix),
     user_id,
     device_id,
   }));

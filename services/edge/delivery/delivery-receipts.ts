@@ -18,7 +18,7 @@ export class DeliveryReceipts {
   readonly #config: Pick<Config, 'DELIVERED_EVENTS' | 'INBOX_SHARDS'>;
   readonly #cursors: CursorWriter;
   /** Of this turn, by conversation, sender and device. */
-  #receipts = new Map<string, { head: Buffer; user_id: string; device_id: string }>();
+  #receipts = new Map<string, { prefix: Buffer; user_id: string; device_id: string }>();
 
   constructor(nc: NatsConnection, config: Pick<Config, 'DELIVERED_EVENTS' | 'INBOX_SHARDS'>, cursors: CursorWriter) {
     this.#nc = nc;
@@ -26,26 +26,22 @@ export class DeliveryReceipts {
     this.#config = config;
   }
 
-  /** @param head of the newest acknowledged item of a sender in a conversation */
-  add(user_id: string, device_id: string, head: Buffer): void {
+  /** @param prefix that of the newest acknowledged item of a sender in a conversation */
+  add(user_id: string, device_id: string, prefix: Buffer): void {
     if (this.#receipts.size === 0) setImmediate(() => this.#publish());
-    this.#receipts.set(head.toString('latin1', 42, 58) + head.toString('latin1', 74, 90) + device_id, {
-      head,
-      user_id,
-      device_id,
-    });
-    if (this.#config.DELIVERED_EVENTS) this.#cursors.addDelivered(user_id, device_id, head);
+    this.#receipts.set(item.senderKey(prefix) + device_id, { prefix, user_id, device_id });
+    if (this.#config.DELIVERED_EVENTS) this.#cursors.addDelivered(user_id, device_id, prefix);
   }
 
   #publish(): void {
     const receipts = this.#receipts;
     this.#receipts = new Map();
     if (this.#nc.isClosed()) return;
-    for (const { head, user_id, device_id } of receipts.values()) {
-      const conversation = item.conversationId(head);
+    for (const { prefix, user_id, device_id } of receipts.values()) {
+      const conversation = item.conversationId(prefix);
       this.#nc.publish(
-        subject.signal(item.userId(head), this.#config.INBOX_SHARDS),
-        `{"t":"delivered","conversation_id":"${conversation}","seq":${item.seq(head)},"message_id":"${item.messageId(head)}","user_id":"${user_id}","device_id":"${device_id}"}`,
+        subject.signal(item.userId(prefix), this.#config.INBOX_SHARDS),
+        `{"t":"delivered","conversation_id":"${conversation}","seq":${item.seq(prefix)},"message_id":"${item.messageId(prefix)}","user_id":"${user_id}","device_id":"${device_id}"}`,
       );
     }
   }

@@ -104,9 +104,9 @@ export class DeviceProgress {
 
   /** @returns true when the device had not acknowledged as much before */
   acknowledge(cursor: number): boolean {
-    const { upTo, reply, heads } = this.#unacknowledged.acknowledge(Math.min(cursor, this.sentCursor));
+    const { upTo, reply, prefixes } = this.#unacknowledged.acknowledge(Math.min(cursor, this.sentCursor));
     const { user_id, device_id } = this.#output;
-    for (const head of heads) this.#options.receipts.add(user_id, device_id, head);
+    for (const prefix of prefixes) this.#options.receipts.add(user_id, device_id, prefix);
     if (upTo === undefined || upTo <= this.ackedCursor) return false;
     this.#advance(upTo, reply);
     return true;

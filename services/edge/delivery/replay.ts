@@ -2,8 +2,9 @@
  * Pulls what a device missed from its durable consumer. A pull asks for no more items than the device may have unacknowledged;
  * the inbox asks for the next ones when it has delivered these.
  */
+import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
 import type { ConsumerScheduler } from '../offline/consumer-scheduler.ts';
-import type { DeviceAddress, DeviceConsumers } from '../offline/device-consumers.ts';
+import type { DeviceConsumers } from '../offline/device-consumers.ts';
 import type { PullSubscription, ReplayedItem } from '../offline/pull-subscription.ts';
 
 const MAX_BATCH = 256;

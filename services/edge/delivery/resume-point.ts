@@ -1,8 +1,9 @@
 /** Finds where a device goes on in its inbox stream, and what it lost in between. */
+import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
 import { type CursorMap, sequenceOf } from '../../../nats/inbox/cursor-map.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { shardOf, uuid7Time } from '../../../shared/ids.ts';
-import type { DeviceAddress, DeviceConsumers } from '../offline/device-consumers.ts';
+import type { DeviceConsumers } from '../offline/device-consumers.ts';
 import { cursorAt, type InboxShards, type StreamFacts } from '../offline/inbox-shards.ts';
 import type { DeviceCursor } from './cursor-writer.ts';
 
@@ -60,7 +61,7 @@ async function findPointOfCursor(
   // Fresh: an item that was dropped for its age a moment ago must be announced too.
   const facts = await shards.streamFacts(shard, { fresh: true });
   if (lost) {
-    const next = Math.max(seq + 1, cursorMap.lives[0]!.from, facts.first_seq);
+    const next = Math.max(seq + 1, cursorMap.generations[0]!.from, facts.first_seq);
     return {
       cursor,
       seq: Math.max(seq, facts.first_seq - 1),

@@ -7,19 +7,18 @@ interface Entry {
   upTo: number;
   /** Where the durable is acknowledged, if the item came from it; otherwise empty. */
   reply: string;
-  /** The item's head, where its sender wants to hear `delivered`. */
-  head: Buffer | undefined;
+  /** The item's fixed prefix, where its sender wants to hear `delivered`. */
+  prefix: Buffer | undefined;
 }
 export interface Acknowledged {
   /** The device has everything up to this cursor; undefined when that is nothing new. */
   upTo: number | undefined;
   /** Acknowledges as much of the durable; empty when nothing of it came from there. */
   reply: string;
-  /** Head of the newest item of each run of items of one sender in one conversation. */
-  heads: Buffer[];
+  /** Prefix of the newest item of each run of items of one sender in one conversation. */
+  prefixes: Buffer[];
 }
 
-const HEAD_BYTES = 91;
 /** Acknowledged entries at the beginning of the array, beyond which they are cut off. */
 const COMPACT_AT = 256;
 
@@ -34,13 +33,13 @@ export class Unacknowledged {
 
   addItem(cursor: number, data: Buffer, reply: string): void {
     // A copy: the item is a view into a large buffer of the NATS connection, which would be kept for it.
-    const head = item.wantsDelivered(data) ? Buffer.from(data.subarray(0, HEAD_BYTES)) : undefined;
-    this.#entries.push({ cursor, upTo: cursor, reply, head });
+    const prefix = item.wantsDelivered(data) ? item.copyPrefix(data) : undefined;
+    this.#entries.push({ cursor, upTo: cursor, reply, prefix });
   }
 
   /** The device was sent `inbox.gap` for what comes before `cursor`. */
   addGap(cursor: number): void {
-    this.#entries.push({ cursor, upTo: cursor, reply: '', head: undefined });
+    this.#entries.push({ cursor, upTo: cursor, reply: '', prefix: undefined });
   }
 
   /**
@@ -57,18 +56,18 @@ export class Unacknowledged {
 
   /** Removes everything up to `cursor`. */
   acknowledge(cursor: number): Acknowledged {
-    const acknowledged: Acknowledged = { upTo: undefined, reply: '', heads: [] };
+    const acknowledged: Acknowledged = { upTo: undefined, reply: '', prefixes: [] };
     let newest: Buffer | undefined;
     for (; this.#first < this.#entries.length; this.#first++) {
       const entry = this.#entries[this.#first]!;
       if (entry.cursor > cursor) break;
       acknowledged.upTo = entry.upTo;
       if (entry.reply) acknowledged.reply = entry.reply;
-      if (!entry.head) continue;
-      if (newest && !isSameThread(newest, entry.head)) acknowledged.heads.push(newest);
-      newest = entry.head;
+      if (!entry.prefix) continue;
+      if (newest && !item.hasSameSender(newest, entry.prefix)) acknowledged.prefixes.push(newest);
+      newest = entry.prefix;
     }
-    if (newest) acknowledged.heads.push(newest);
+    if (newest) acknowledged.prefixes.push(newest);
     if (this.#first === this.#entries.length || this.#first > COMPACT_AT) {
       this.#entries = this.#first === this.#entries.length ? [] : this.#entries.slice(this.#first);
       this.#first = 0;
@@ -81,7 +80,3 @@ export class Unacknowledged {
     for (const entry of this.#entries) entry.reply = '';
   }
 }
-
-/** Of the same sender in the same conversation, so that the later one covers the earlier. */
-const isSameThread = (a: Buffer, b: Buffer): boolean =>
-  a.compare(b, 42, 58, 42, 58) === 0 && a.compare(b, 74, 90, 74, 90) === 0;

@@ -3,14 +3,16 @@
  * which devices are behind (`nats consumer report INBOX_00`). A durable is made a while after the connection closed. The
  * last task of a device counts. Tasks run at a bounded rate, since each durable makes publishing to its shard slower.
  */
+
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
+import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
 import { sequenceOf } from '../../../nats/inbox/cursor-map.ts';
 import { LruMap } from '../../../shared/async/lru-map.ts';
 import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { shardOf } from '../../../shared/ids.ts';
-import type { DeviceAddress, DeviceConsumers } from './device-consumers.ts';
+import type { DeviceConsumers } from './device-consumers.ts';
 import type { InboxShards } from './inbox-shards.ts';
 
 interface Task extends DeviceAddress {

@@ -3,9 +3,9 @@
  * deletes after AWAY_CONSUMER_IDLE_DAYS.
  */
 import type { NatsConnection } from 'nats';
+import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
 import { lastToken, subject } from '../../../nats/topology.ts';
 import { decodePersonEvent } from '../../../shared/pipeline/person-event.ts';
-import type { DeviceAddress } from './device-consumers.ts';
 
 export function watchDeletedDevices(nc: NatsConnection, onDeleted: (device: DeviceAddress) => void): void {
   nc.subscribe(subject.people('*'), {

@@ -5,9 +5,9 @@
  */
 import { type ConsumerConfig, JetStreamApiError } from '@nats-io/jetstream';
 import { type NatsConnection, nanos, TimeoutError } from 'nats';
-import { isConsumerExists, isNoMessage } from '../../../nats/errors.ts';
-import { timeoutsOf } from '../../../nats/jetstream-manager.ts';
-import { jsApi, requestDirect, requestJetStream, sequenceOfDirect } from '../../../nats/js-api.ts';
+import { isConsumerExists } from '../../../nats/errors.ts';
+import { type DeviceAddress, firstSeqAfter, lastSeqFor, SKEW_MS } from '../../../nats/inbox/backlog.ts';
+import { jsApi, requestJetStream } from '../../../nats/js-api.ts';
 import { consumer, inboxStream, inboxSubjects } from '../../../nats/topology.ts';
 import { Semaphore } from '../../../shared/async/semaphore.ts';
 import { sleep } from '../../../shared/async/sleep.ts';
@@ -16,10 +16,6 @@ import { shardOf } from '../../../shared/ids.ts';
 import type { InboxShards } from './inbox-shards.ts';
 import { PullSubscription } from './pull-subscription.ts';
 
-export interface DeviceAddress {
-  user_id: string;
-  device_id: string;
-}
 interface ConsumerInfo {
   num_pending: number;
   delivered: { consumer_seq: number; stream_seq: number };
@@ -31,8 +27,6 @@ const LAGGING_TRIES = 20;
 const LAGGING_MS = 100;
 /** Redelivery would only repeat what the edge has: it asks for each item that it wants. */
 const ACK_WAIT_MS = 3_600_000;
-/** The clock that a device id was made with and the broker's may differ by this. */
-const CLOCK_SKEW_MS = 5_000;
 
 /** The most bytes of one pull; an item always fits. */
 export const maxPullBytes = (config: Pick<Config, 'WS_MAX_BUFFERED_BYTES' | 'WS_MAX_COMMAND_BYTES'>): number =>
@@ -51,52 +45,19 @@ export class DeviceConsumers {
     this.#shards = shards;
   }
 
-  /** Sequence of the newest item for a device, 0 when the stream holds none. */
-  async findLastSequence({ user_id, device_id }: DeviceAddress): Promise<number> {
-    const stream = this.#streamOf(user_id);
-    const subjects = inboxSubjects(user_id, device_id, this.#config.INBOX_SHARDS);
-    const isCluster = this.#config.STREAM_REPLICAS > 1;
-    const seqs = await this.#reads.run(() =>
-      Promise.all(
-        subjects.map(async (subject) => {
-          if (isCluster) return await this.#readLastFromLeader(stream, subject);
-          const message = await requestDirect(this.#nc, jsApi.directGetLast(stream, subject));
-          return message ? sequenceOfDirect(message) : 0;
-        }),
-      ),
-    );
-    return Math.max(...seqs);
+  /** Returns the sequence of the newest item for a device, 0 when the stream holds none. */
+  async findLastSequence(device: DeviceAddress): Promise<number> {
+    return await this.#reads.run(() => lastSeqFor(this.#nc, this.#config, device));
   }
 
-  /** Asks the leader of the stream, since a replica that answers a direct get may lag. */
-  async #readLastFromLeader(stream: string, last_by_subj: string): Promise<number> {
-    try {
-      const request = { last_by_subj };
-      const { message } = await requestJetStream<{ message?: { seq: number } }>(
-        this.#nc,
-        jsApi.streamMessage(stream),
-        request,
-      );
-      return message?.seq ?? 0;
-    } catch (error) {
-      if (isNoMessage(error)) return 0;
-      throw error;
-    }
-  }
-
-  /** The last sequence that was stored before `at` (ms since 1970), or one a few seconds earlier. */
-  async findSequenceBefore(shard: number, at: number): Promise<number> {
-    const query = { start_time: new Date(at - CLOCK_SKEW_MS).toISOString() };
+  /** Returns the last sequence that was stored before `atMs` (ms since 1970), or one a few seconds earlier. */
+  async findSequenceBefore(shard: number, atMs: number): Promise<number> {
     for (let tries = this.#config.STREAM_REPLICAS > 1 ? LAGGING_TRIES : 1; ; tries--) {
-      const reply = await this.#reads.run(() =>
-        this.#nc.request(jsApi.directGet(inboxStream(shard)), JSON.stringify(query), {
-          timeout: timeoutsOf(this.#nc).requestMs,
-        }),
-      );
-      if (reply.headers?.code === 0) return sequenceOfDirect(reply) - 1;
+      const first = await this.#reads.run(() => firstSeqAfter(this.#nc, shard, atMs));
+      if (first !== undefined) return first - 1;
       const { last_seq, last_at } = await this.#shards.streamFacts(shard, { fresh: true });
       // In a cluster a replica that lags may have been asked; or what was stored since is gone.
-      if (tries === 1 || last_at < at - CLOCK_SKEW_MS) return last_seq;
+      if (tries === 1 || last_at < atMs - SKEW_MS) return last_seq;
       await sleep(LAGGING_MS);
     }
   }

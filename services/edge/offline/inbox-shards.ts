@@ -4,9 +4,10 @@
  * finding out that its consumer is gone.
  */
 import type { NatsConnection } from 'nats';
-import { type CursorMap, cursorOf } from '../../../nats/inbox/cursor-map.ts';
-import { jsApi, requestDirect, requestJetStream } from '../../../nats/js-api.ts';
-import { bucketKey, bucketStream, inboxStream, LINEAGE_BUCKET } from '../../../nats/topology.ts';
+import { type CursorMap, cursorOf, newestBase } from '../../../nats/inbox/cursor-map.ts';
+import { readCursorMap } from '../../../nats/inbox/cursor-map-store.ts';
+import { jsApi, requestJetStream } from '../../../nats/js-api.ts';
+import { inboxStream } from '../../../nats/topology.ts';
 import { serializedByKey } from '../../../shared/async/single-flight.ts';
 import type { Config } from '../../../shared/config/index.ts';
 
@@ -49,7 +50,7 @@ function droppedUntil(state: { messages: number; first_ts: string; last_ts: stri
 
 /** The cursor of a stream sequence, also of one before the first generation; `cursorOf` knows only those of items. */
 export function cursorAt(cursorMap: CursorMap, seq: number): number {
-  const [first] = cursorMap.lives;
+  const [first] = cursorMap.generations;
   return seq < first!.from ? first!.base + seq : cursorOf(cursorMap, seq);
 }
 
@@ -154,7 +155,8 @@ export class InboxShards {
   }
 
   #newestBase(shard: number): number {
-    return this.#cursorMaps[shard]?.lives.at(-1)?.base ?? 0;
+    const cursorMap = this.#cursorMaps[shard];
+    return cursorMap ? newestBase(cursorMap) : 0;
   }
 
   async #poll(): Promise<void> {
@@ -175,13 +177,11 @@ export class InboxShards {
   }
 
   async #readCursorMap(shard: number): Promise<void> {
-    const subject = jsApi.directGetLast(bucketStream(LINEAGE_BUCKET), bucketKey(LINEAGE_BUCKET, shard));
-    const reply = await requestDirect(this.#nc, subject, undefined, CURSOR_MAP_TIMEOUT_MS);
-    if (!reply || reply.data.length === 0) return;
-    const cursorMap = reply.json<CursorMap>();
+    const { map: cursorMap } = await readCursorMap(this.#nc, shard, CURSOR_MAP_TIMEOUT_MS);
+    if (!cursorMap) return;
     const old = this.#cursorMaps[shard];
     this.#cursorMaps[shard] = cursorMap;
-    const isSame = old && old.server === cursorMap.server && old.lives.at(-1)!.base === cursorMap.lives.at(-1)!.base;
+    const isSame = old && old.server === cursorMap.server && newestBase(old) === newestBase(cursorMap);
     if (old && !isSame) this.#onChanged(shard);
   }
 
