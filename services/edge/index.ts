@@ -23,10 +23,11 @@ import type { InboxOptions } from './delivery/inbox-options.ts';
 import { LiveSubscriptions } from './delivery/live-subscriptions.ts';
 import { watchBroker } from './offline/broker-status.ts';
 import { ConsumerScheduler } from './offline/consumer-scheduler.ts';
+import { CursorMaps } from './offline/cursor-maps.ts';
 import { watchDeletedDevices } from './offline/deleted-devices.ts';
 import { DeviceConsumers } from './offline/device-consumers.ts';
-import { InboxShards } from './offline/inbox-shards.ts';
 import { Presence } from './offline/presence.ts';
+import { StreamFactsReader } from './offline/stream-facts.ts';
 import { listen } from './websocket-server.ts';
 
 /** Opens what brings the inboxes to the devices, in the order in which the parts need each other. */
@@ -35,16 +36,17 @@ function openDelivery({ config, log, db }: Context, nc: NatsConnection, connecte
   const cursors = new CursorWriter(db, log);
   const receipts = new DeliveryReceipts(nc, config, cursors);
   const signals = new DeviceSignals(nc, config);
-  const shards = new InboxShards(nc, config, (shard) => {
+  const cursorMaps = new CursorMaps(nc, config, (shard) => {
     for (const inbox of inboxes()) if (inbox.shard === shard) inbox.restart();
   });
-  const consumers = new DeviceConsumers(nc, config, shards);
+  const streamFacts = new StreamFactsReader(nc);
+  const consumers = new DeviceConsumers(nc, config, streamFacts);
   const scheduler = new ConsumerScheduler({
     nc,
     log,
     config,
     consumers,
-    shards,
+    cursorMaps,
     connected,
     onDurableMade: ({ user_id, device_id }) => signals.publish(user_id, { t: 'away', device_id }),
   });
@@ -55,7 +57,7 @@ function openDelivery({ config, log, db }: Context, nc: NatsConnection, connecte
     scheduler.forgetDevice(device);
     cursors.forgetDevice(device.device_id);
   });
-  return { cursors, receipts, signals, shards, consumers, scheduler, subscriptions, presence, broker };
+  return { cursors, receipts, signals, cursorMaps, streamFacts, consumers, scheduler, subscriptions, presence, broker };
 }
 
 async function open(context: Context): Promise<Service> {
@@ -69,7 +71,7 @@ async function open(context: Context): Promise<Service> {
   const gateway = new Gateway(nc, config);
   const limits = new CommandLimits({ nc, config });
   const delivery = openDelivery(context, nc, connected);
-  const { cursors, shards, scheduler, presence, broker } = delivery;
+  const { cursors, cursorMaps, scheduler, presence, broker } = delivery;
   const revocations = await watchRevocations({
     nc,
     db,
@@ -103,7 +105,7 @@ async function open(context: Context): Promise<Service> {
     await connections.drain(() => gateway.inFlight);
     await housekeeping.close();
     await scheduler.close();
-    shards.close();
+    cursorMaps.close();
     await presence.close();
     server.close();
     gateway.close();
@@ -116,7 +118,7 @@ async function open(context: Context): Promise<Service> {
   function readiness(): true | string {
     if (!broker.isConnected) return 'not connected to NATS';
     if (!revocations.isKnown) return 'the list of ended sessions is not loaded yet';
-    return shards.isReady || 'waiting for fanout to write the cursor maps of the inboxes';
+    return cursorMaps.isReady || 'waiting for fanout to write the cursor maps of the inboxes';
   }
 
   const host = config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST;

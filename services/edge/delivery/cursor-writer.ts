@@ -8,12 +8,12 @@ import type { Logger } from 'pino';
 import { item } from '../../../nats/inbox/item.ts';
 import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { derivedId, uuid7Time } from '../../../shared/ids.ts';
+import { uuid7Time } from '../../../shared/ids.ts';
+import { type Delivered, deliveredColumns, INSERT_DELIVERED_EVENTS } from './delivered-events.ts';
 
 const WRITE_EVERY_MS = 500;
 /** As many changed cursors are written at once. */
 const WRITE_AT_DEVICES = 1_000;
-const EVENT_TYPE = 'chat.message.delivered';
 
 /** How far a device has got. */
 export interface DeviceCursor {
@@ -21,22 +21,13 @@ export interface DeviceCursor {
   /** The device had everything that was stored for it up to this time, ms since 1970. */
   completeUntilMs: number;
 }
-interface Delivered {
-  user_id: string;
-  device_id: string;
-  /** Prefix of the newest item that the device has of that sender in that conversation. */
-  prefix: Buffer;
-}
 const WRITE_CURSORS = `insert into device_cursors (device_id, cursor, updated_at)
   select k.device_id, k.cursor, to_timestamp(k.since / 1000.0)
   from unnest($1::uuid[], $2::bigint[], $3::bigint[]) as k(device_id, cursor, since)
   on conflict (device_id) do update
     set cursor = greatest(device_cursors.cursor, excluded.cursor),
       updated_at = greatest(device_cursors.updated_at, excluded.updated_at)`;
-const WRITE_CURSORS_AND_EVENTS = `with moved as (${WRITE_CURSORS})
-  insert into event_outbox (id, type, conversation_id, data)
-  select id, '${EVENT_TYPE}', conversation_id, data
-  from unnest($4::uuid[], $5::uuid[], $6::json[]) as e(id, conversation_id, data)`;
+const WRITE_CURSORS_AND_EVENTS = `with moved as (${WRITE_CURSORS}) ${INSERT_DELIVERED_EVENTS}`;
 
 export class CursorWriter {
   readonly #db: Database;
@@ -114,7 +105,7 @@ export class CursorWriter {
       const cursors = written.map(({ cursor }) => cursor);
       const values = [devices, cursors, written.map(({ completeUntilMs }) => completeUntilMs)];
       if (delivered.size)
-        await this.#db.query(WRITE_CURSORS_AND_EVENTS, [...values, ...eventColumns([...delivered.values()])]);
+        await this.#db.query(WRITE_CURSORS_AND_EVENTS, [...values, ...deliveredColumns([...delivered.values()])]);
       else await this.#db.query(WRITE_CURSORS, values);
       this.#written = this.#writing;
     } catch (error) {
@@ -128,23 +119,4 @@ export class CursorWriter {
     }
     this.#writing = new Map();
   }
-}
-
-/** The id is derived, so that the same message to the same device is the same event however often it is acknowledged. */
-function eventColumns(delivered: Delivered[]): [ids: string[], conversations: string[], data: string[]] {
-  const events = delivered.map(({ user_id, device_id, prefix }) => ({
-    message_id: item.messageId(prefix),
-    conversation_id: item.conversationId(prefix),
-    seq: item.seq(prefix),
-    sender_id: item.userId(prefix),
-    user_id,
-    device_id,
-  }));
-  return [
-    events.map(({ message_id, device_id }) =>
-      derivedId(uuid7Time(message_id), `${EVENT_TYPE} ${message_id} ${device_id}`),
-    ),
-    events.map(({ conversation_id }) => conversation_id),
-    events.map((event) => JSON.stringify(event)),
-  ];
 }

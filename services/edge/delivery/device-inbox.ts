@@ -12,9 +12,7 @@
  * are few, so that the replay has something to meet. Items are sent in the order of their cursors; what was sent is never sent
  * again on the same connection.
  */
-import { item } from '../../../nats/inbox/item.ts';
 import { shardOf } from '../../../shared/ids.ts';
-import type { ReplayedItem } from '../offline/pull-subscription.ts';
 import type { DeviceCursor } from './cursor-writer.ts';
 import type { DeviceOutput, OutputListener } from './device-output.ts';
 import { DeviceProgress } from './device-progress.ts';
@@ -91,7 +89,7 @@ export class DeviceInbox implements OutputListener {
   /** Takes an item that came by core subscription. @param isOwn it is addressed to this device alone */
   receiveLive(liveItem: LiveItem, isOwn: boolean): void {
     if (liveItem.cursor <= this.progress.sentCursor || this.phase === 'closed') return;
-    if (this.#options.shards.isUnknownGeneration(this.shard, liveItem.cursor - liveItem.seq)) {
+    if (this.#options.cursorMaps.isUnknownGeneration(this.shard, liveItem.cursor - liveItem.seq)) {
       this.restart();
       return;
     }
@@ -135,8 +133,8 @@ export class DeviceInbox implements OutputListener {
   }
 
   async #resume(phaseNumber: number): Promise<void> {
-    const { shards, consumers } = this.#options;
-    const cursorMap = await shards.waitForCurrent(this.shard);
+    const { cursorMaps, consumers } = this.#options;
+    const cursorMap = await cursorMaps.waitForCurrent(this.shard);
     if (phaseNumber !== this.#phaseNumber) return;
     const point = await findResumePoint(this.#options, this.output, cursorMap, this.progress.resumeFrom);
     if (phaseNumber !== this.#phaseNumber) return;
@@ -167,9 +165,6 @@ export class DeviceInbox implements OutputListener {
     const replay = await openReplay(this.#options, this.output, this.progress.sentSeq + 1, isCancelled);
     if (!replay) return;
     this.#replay = replay;
-    const { max_per_subject } = await this.#options.shards.streamFacts(this.shard);
-    if (isCancelled()) return;
-    let isOverQuota = replay.pending >= max_per_subject;
     this.#frames.sendWelcome(replay.pending);
     while (!isCancelled()) {
       this.#progressAt = Date.now();
@@ -178,32 +173,21 @@ export class DeviceInbox implements OutputListener {
         continue;
       }
       const { items, ended } = await replay.next(this.#room);
+      if (isCancelled()) return;
       for (const replayed of items) {
-        if (isCancelled()) return;
-        isOverQuota = this.#deliverReplayed(replayed, isOverQuota);
-        if (!isCancelled() && this.#live.areMetBy(this.progress, replayed.pending === 0)) this.#goLive();
+        const { cursor, seq, reply, pending } = replayed;
+        if (this.#options.cursorMaps.isUnknownGeneration(this.shard, cursor - seq)) return this.restart();
+        if (cursor <= this.progress.sentCursor) {
+          this.progress.skipTo(seq);
+        } else {
+          if (replay.takeIsOverQuota()) this.#frames.sendGap(cursor - 1, 'quota');
+          this.progress.deliver(replayed, reply);
+        }
+        if (this.#live.areMetBy(this.progress, pending === 0)) return this.#goLive();
       }
-      if (isCancelled() || !ended) continue;
-      if (ended !== 'gone' && this.#live.areMetBy(this.progress, replay.pending === 0)) this.#goLive();
-      else if (ended !== 'empty') this.restart();
+      if (ended && ended !== 'gone' && this.#live.areMetBy(this.progress, replay.pending === 0)) return this.#goLive();
+      if (ended && ended !== 'empty') return this.restart();
     }
-  }
-
-  /** @returns whether the loss of items over the quota is still to be announced */
-  #deliverReplayed({ data, seq, reply }: ReplayedItem, isOverQuota: boolean): boolean {
-    const { sentCursor } = this.progress;
-    const cursor = item.valid(data) ? item.base(data) + seq : sentCursor;
-    if (this.#options.shards.isUnknownGeneration(this.shard, cursor - seq)) {
-      this.restart();
-      return isOverQuota;
-    }
-    if (cursor <= sentCursor) {
-      this.progress.skipTo(seq);
-      return isOverQuota;
-    }
-    if (isOverQuota) this.#frames.sendGap(cursor - 1, 'quota');
-    this.progress.deliver({ data, cursor, seq, previousSeq: 0, frame: undefined }, reply);
-    return false;
   }
 
   #goLive(): void {

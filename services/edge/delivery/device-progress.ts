@@ -8,7 +8,6 @@ import { uuid7Time } from '../../../shared/ids.ts';
 import type { CursorWriter, DeviceCursor } from './cursor-writer.ts';
 import type { DeliveryReceipts } from './delivery-receipts.ts';
 import type { DeviceOutput } from './device-output.ts';
-import type { LiveItem } from './live-items.ts';
 import { Unacknowledged } from './unacknowledged.ts';
 
 export interface ProgressOptions {
@@ -17,6 +16,15 @@ export interface ProgressOptions {
   receipts: DeliveryReceipts;
   /** Whether the edge is connected to NATS, as far as it knows. */
   broker: { readonly isConnected: boolean };
+}
+
+/** An item to be sent, live or replayed. */
+interface DeliverableItem {
+  data: Buffer;
+  cursor: number;
+  seq: number;
+  /** Shared by all connections that send the item; made by the first. */
+  frame: Buffer | undefined;
 }
 
 export class DeviceProgress {
@@ -77,17 +85,17 @@ export class DeviceProgress {
    * Sends an item, or skips one that the device itself caused or that has expired.
    * @param reply where the durable is acknowledged; empty for a live item
    */
-  deliver(liveItem: LiveItem, reply: string): void {
-    const { data, cursor } = liveItem;
+  deliver(deliverable: DeliverableItem, reply: string): void {
+    const { data, cursor } = deliverable;
     this.sentCursor = cursor;
-    this.sentSeq = liveItem.seq;
+    this.sentSeq = deliverable.seq;
     const expiresAt = item.expiresAt(data);
     if (item.isFromDevice(data, this.#deviceBytes) || (expiresAt !== 0 && expiresAt <= Date.now())) {
       if (!this.#unacknowledged.extendLast(cursor, reply)) this.#advance(cursor, reply);
       return;
     }
-    liveItem.frame ??= item.frame(data, cursor);
-    this.#output.send(liveItem.frame);
+    deliverable.frame ??= item.frame(data, cursor);
+    this.#output.send(deliverable.frame);
     this.#unacknowledged.addItem(cursor, data, reply);
   }
 

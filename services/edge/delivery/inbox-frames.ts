@@ -1,13 +1,13 @@
 /** Sends the frames about an inbox as a whole: `connection.welcome`, `inbox.gap` and `inbox.empty`. */
 import type { InboxGap } from '../../../shared/contract/frames.ts';
-import type { InboxShards } from '../offline/inbox-shards.ts';
+import type { CursorMaps } from '../offline/cursor-maps.ts';
 import type { DeviceOutput } from './device-output.ts';
 import type { DeviceProgress } from './device-progress.ts';
 import { type WelcomeConfig, welcomeFrame } from './welcome-frame.ts';
 
 export interface InboxFramesOptions {
   config: WelcomeConfig;
-  shards: InboxShards;
+  cursorMaps: CursorMaps;
   /** Since housekeeping last added them to the metrics. */
   counts: { gap: number };
 }
@@ -38,9 +38,9 @@ export class InboxFrames {
   sendWelcome(backlog: number): void {
     if (this.#isWelcomed) return;
     this.#isWelcomed = true;
-    const { config, shards } = this.#options;
+    const { config, cursorMaps } = this.#options;
     const cursor = this.#progress.ackedCursor;
-    this.#output.send(welcomeFrame(config, this.#output, { cursor, backlog, cursorMap: shards.get(this.#shard)! }));
+    this.#output.send(welcomeFrame(config, this.#output, { cursor, backlog, cursorMap: cursorMaps.get(this.#shard)! }));
   }
 
   /** Tells the device that it lost everything up to the cursor `to`, and goes on behind that. */
@@ -64,7 +64,7 @@ export class InboxFrames {
    */
   sendEmptyIfDue(): boolean {
     if (!this.#expectsEmpty) return true;
-    this.#isEmptyDelayed = !this.#options.shards.isComplete(this.#shard);
+    this.#isEmptyDelayed = !this.#options.cursorMaps.isComplete(this.#shard);
     if (this.#isEmptyDelayed) return false;
     this.#output.send(`{"type":"inbox.empty","cursor":${this.#progress.sentCursor}}`);
     this.#expectsEmpty = false;

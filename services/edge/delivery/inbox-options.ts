@@ -4,6 +4,7 @@ import type { Revocations } from '../../../nats/revocations.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import type { ConsumerScheduler } from '../offline/consumer-scheduler.ts';
 import type { DeviceConsumers } from '../offline/device-consumers.ts';
+import type { StreamFactsReader } from '../offline/stream-facts.ts';
 import type { ProgressOptions } from './device-progress.ts';
 import type { InboxFramesOptions } from './inbox-frames.ts';
 
@@ -12,6 +13,7 @@ export interface InboxOptions extends ProgressOptions, InboxFramesOptions {
   log: Logger;
   consumers: DeviceConsumers;
   scheduler: ConsumerScheduler;
+  streamFacts: StreamFactsReader;
   revocations: Pick<Revocations, 'has'>;
   counts: { backfill: number; gap: number };
   /** Inboxes that housekeeping must look at, because they are not simply live. */

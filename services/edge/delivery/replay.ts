@@ -3,9 +3,12 @@
  * the inbox asks for the next ones when it has delivered these.
  */
 import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
+import type { Config } from '../../../shared/config/index.ts';
+import { shardOf } from '../../../shared/ids.ts';
 import type { ConsumerScheduler } from '../offline/consumer-scheduler.ts';
 import type { DeviceConsumers } from '../offline/device-consumers.ts';
 import type { PullSubscription, ReplayedItem } from '../offline/pull-subscription.ts';
+import type { StreamFactsReader } from '../offline/stream-facts.ts';
 
 const MAX_BATCH = 256;
 const WAIT_MS = 500;
@@ -21,12 +24,19 @@ export interface ReplayedItems {
   ended: 'empty' | 'stuck' | 'gone' | undefined;
 }
 
+interface ReplayParts {
+  config: Pick<Config, 'INBOX_SHARDS'>;
+  scheduler: ConsumerScheduler;
+  consumers: DeviceConsumers;
+  streamFacts: StreamFactsReader;
+}
+
 /**
  * Brings the device's durable to sequence `from` and opens a replay of it.
  * @param isCancelled asked after each step, so that an inbox that went on otherwise touches the durable no more
  */
 export async function openReplay(
-  { scheduler, consumers }: { scheduler: ConsumerScheduler; consumers: DeviceConsumers },
+  { scheduler, consumers, streamFacts, config }: ReplayParts,
   device: DeviceAddress,
   from: number,
   isCancelled: () => boolean,
@@ -34,7 +44,9 @@ export async function openReplay(
   await scheduler.cancelTasks(device);
   if (isCancelled()) return undefined;
   const pending = await consumers.ensureDurable(device, from);
-  return isCancelled() ? undefined : new Replay(consumers.subscribe(device), pending);
+  const { max_per_subject } = await streamFacts.read(shardOf(device.user_id, config.INBOX_SHARDS));
+  if (isCancelled()) return undefined;
+  return new Replay(consumers.subscribe(device), pending, pending >= max_per_subject);
 }
 
 export class Replay {
@@ -46,10 +58,19 @@ export class Replay {
   #emptyPulls = 0;
   #waitMs = 0;
   #resume: (() => void) | undefined;
+  #isOverQuota: boolean;
 
-  constructor(subscription: PullSubscription, pending: number) {
+  constructor(subscription: PullSubscription, pending: number, isOverQuota: boolean) {
     this.#subscription = subscription;
     this.#pending = pending;
+    this.#isOverQuota = isOverQuota;
+  }
+
+  /** True once, where the durable began with so many items that the stream may have dropped older ones. */
+  takeIsOverQuota(): boolean {
+    const isOverQuota = this.#isOverQuota;
+    this.#isOverQuota = false;
+    return isOverQuota;
   }
 
   /** Items that the durable still has. */

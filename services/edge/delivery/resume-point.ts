@@ -1,10 +1,10 @@
 /** Finds where a device goes on in its inbox stream, and what it lost in between. */
 import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
-import { type CursorMap, sequenceOf } from '../../../nats/inbox/cursor-map.ts';
+import { type CursorMap, cursorOf, sequenceOf } from '../../../nats/inbox/cursor-map.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { shardOf, uuid7Time } from '../../../shared/ids.ts';
 import type { DeviceConsumers } from '../offline/device-consumers.ts';
-import { cursorAt, type InboxShards, type StreamFacts } from '../offline/inbox-shards.ts';
+import type { StreamFacts, StreamFactsReader } from '../offline/stream-facts.ts';
 import type { DeviceCursor } from './cursor-writer.ts';
 
 export interface ResumePoint {
@@ -16,8 +16,14 @@ export interface ResumePoint {
 }
 interface Inboxes {
   config: Pick<Config, 'INBOX_SHARDS'>;
-  shards: InboxShards;
+  streamFacts: StreamFactsReader;
   consumers: DeviceConsumers;
+}
+
+/** The cursor of a stream sequence, also of one before the first generation; `cursorOf` knows only those of items. */
+function cursorAt(cursorMap: CursorMap, seq: number): number {
+  const [first] = cursorMap.generations;
+  return seq < first!.from ? first!.base + seq : cursorOf(cursorMap, seq);
 }
 
 /**
@@ -52,14 +58,14 @@ export async function findResumePoint(
 }
 
 async function findPointOfCursor(
-  { shards }: Inboxes,
+  { streamFacts }: Inboxes,
   shard: number,
   cursorMap: CursorMap,
   { cursor, completeUntilMs }: DeviceCursor,
 ): Promise<ResumePoint> {
   const { seq, lost } = sequenceOf(cursorMap, cursor);
   // Fresh: an item that was dropped for its age a moment ago must be announced too.
-  const facts = await shards.streamFacts(shard, { fresh: true });
+  const facts = await streamFacts.read(shard, { fresh: true });
   if (lost) {
     const next = Math.max(seq + 1, cursorMap.generations[0]!.from, facts.first_seq);
     return {
@@ -73,14 +79,14 @@ async function findPointOfCursor(
 
 /** A device that never had a cursor begins at the time when it was made. */
 async function findFirstPoint(
-  { shards, consumers }: Inboxes,
+  { streamFacts, consumers }: Inboxes,
   shard: number,
   cursorMap: CursorMap,
   device_id: string,
 ): Promise<ResumePoint> {
   const madeAt = uuid7Time(device_id);
   const seq = await consumers.findSequenceBefore(shard, madeAt);
-  const facts = await shards.streamFacts(shard, { fresh: true });
+  const facts = await streamFacts.read(shard, { fresh: true });
   // From sequence 0: which sequences were given when the device was made is not known any more.
   if (mayHaveLost(facts, 0, madeAt)) return afterRetentionGap(cursorMap, facts, cursorAt(cursorMap, 0));
   return { cursor: cursorAt(cursorMap, seq), seq };

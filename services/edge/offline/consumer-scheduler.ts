@@ -12,8 +12,8 @@ import { LruMap } from '../../../shared/async/lru-map.ts';
 import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { shardOf } from '../../../shared/ids.ts';
+import type { CursorMaps } from './cursor-maps.ts';
 import type { DeviceConsumers } from './device-consumers.ts';
-import type { InboxShards } from './inbox-shards.ts';
 
 interface Task extends DeviceAddress {
   dueAt: number;
@@ -29,7 +29,7 @@ export interface SchedulerOptions {
   log: Logger;
   config: Pick<Config, 'AWAY_GRACE_MS' | 'AWAY_MAX_WAITING' | 'INBOX_SHARDS' | 'MAX_REMOVED_DEVICES'>;
   consumers: DeviceConsumers;
-  shards: InboxShards;
+  cursorMaps: CursorMaps;
   /** Devices that are connected to this edge, by id. */
   connected: { has(device_id: string): boolean };
   /** The device got a durable here, though it may be connected to another edge by now, which then deletes it. */
@@ -117,9 +117,9 @@ export class ConsumerScheduler {
   }
 
   async #runTask(task: Task): Promise<void> {
-    const { consumers, shards, config, connected, onDurableMade } = this.#options;
+    const { consumers, cursorMaps, config, connected, onDurableMade } = this.#options;
     if (task.cursor === undefined) return await consumers.deleteDurable(task);
-    const cursorMap = shards.get(shardOf(task.user_id, config.INBOX_SHARDS));
+    const cursorMap = cursorMaps.get(shardOf(task.user_id, config.INBOX_SHARDS));
     if (!cursorMap || connected.has(task.device_id)) return;
     await consumers.ensureDurable(task, sequenceOf(cursorMap, task.cursor).seq + 1);
     onDurableMade(task);

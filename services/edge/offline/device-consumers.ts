@@ -13,8 +13,8 @@ import { Semaphore } from '../../../shared/async/semaphore.ts';
 import { sleep } from '../../../shared/async/sleep.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { shardOf } from '../../../shared/ids.ts';
-import type { InboxShards } from './inbox-shards.ts';
 import { PullSubscription } from './pull-subscription.ts';
+import type { StreamFactsReader } from './stream-facts.ts';
 
 interface ConsumerInfo {
   num_pending: number;
@@ -35,14 +35,14 @@ export const maxPullBytes = (config: Pick<Config, 'WS_MAX_BUFFERED_BYTES' | 'WS_
 export class DeviceConsumers {
   readonly #nc: NatsConnection;
   readonly #config: Config;
-  readonly #shards: InboxShards;
+  readonly #streamFacts: StreamFactsReader;
   readonly #reads = new Semaphore(MAX_READS);
   readonly #consumerCalls = new Semaphore(MAX_CONSUMER_CALLS);
 
-  constructor(nc: NatsConnection, config: Config, shards: InboxShards) {
+  constructor(nc: NatsConnection, config: Config, streamFacts: StreamFactsReader) {
     this.#nc = nc;
     this.#config = config;
-    this.#shards = shards;
+    this.#streamFacts = streamFacts;
   }
 
   /** Returns the sequence of the newest item for a device, 0 when the stream holds none. */
@@ -55,7 +55,7 @@ export class DeviceConsumers {
     for (let tries = this.#config.STREAM_REPLICAS > 1 ? LAGGING_TRIES : 1; ; tries--) {
       const first = await this.#reads.run(() => firstSeqAfter(this.#nc, shard, atMs));
       if (first !== undefined) return first - 1;
-      const { last_seq, last_at } = await this.#shards.streamFacts(shard, { fresh: true });
+      const { last_seq, last_at } = await this.#streamFacts.read(shard, { fresh: true });
       // In a cluster a replica that lags may have been asked; or what was stored since is gone.
       if (tries === 1 || last_at < atMs - SKEW_MS) return last_seq;
       await sleep(LAGGING_MS);

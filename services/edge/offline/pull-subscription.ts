@@ -5,10 +5,15 @@
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from 'nats';
 import { parseAckSubject } from '../../../nats/ack-subject.ts';
 import { inboxPrefix } from '../../../nats/connect.ts';
+import { item } from '../../../nats/inbox/item.ts';
 
 export interface ReplayedItem {
   data: Buffer;
+  /** 0 for an item that is not valid. */
+  cursor: number;
   seq: number;
+  /** Made when the item is sent. */
+  frame: Buffer | undefined;
   /** Publishing an acknowledgement here acknowledges the item and everything before it. */
   reply: string;
   /** Items after this one. */
@@ -72,7 +77,9 @@ export class PullSubscription {
     const { reply, data } = message;
     if (reply) {
       const { seq, pending } = parseAckSubject(reply);
-      this.#items.push({ data: Buffer.from(data.buffer, data.byteOffset, data.length), seq, reply, pending });
+      const bytes = Buffer.from(data.buffer, data.byteOffset, data.length);
+      const cursor = item.valid(bytes) ? item.base(bytes) + seq : 0;
+      this.#items.push({ data: bytes, cursor, seq, frame: undefined, reply, pending });
     } else {
       const code = message.headers?.code ?? 0;
       // A heartbeat.

@@ -1,28 +1,12 @@
 /**
- * Keeps what the edge must know about the inbox shards: their cursor maps, and where their streams begin.
- * The cursor maps are polled, not watched: they matter most right after the broker came back, when a watcher would still be
- * finding out that its consumer is gone.
+ * Polls the cursor maps of the inbox shards, which say what the cursors of devices mean. They are polled, not watched: they
+ * matter most right after the broker came back, when a watcher would still be finding out that its consumer is gone.
  */
 import type { NatsConnection } from 'nats';
-import { type CursorMap, cursorOf, newestBase } from '../../../nats/inbox/cursor-map.ts';
+import { type CursorMap, newestBase } from '../../../nats/inbox/cursor-map.ts';
 import { readCursorMap } from '../../../nats/inbox/cursor-map-store.ts';
-import { jsApi, requestJetStream } from '../../../nats/js-api.ts';
-import { inboxStream } from '../../../nats/topology.ts';
-import { serializedByKey } from '../../../shared/async/single-flight.ts';
 import type { Config } from '../../../shared/config/index.ts';
 
-export interface StreamFacts {
-  first_seq: number;
-  last_seq: number;
-  /** When the newest message was stored, ms since 1970; long ago where there never was one. */
-  last_at: number;
-  /**
-   * Every item that the stream dropped from its beginning was stored before this time, ms since 1970: when the oldest message
-   * that is left was stored, or, in an empty stream, the newest that there ever was. Infinity where the broker does not know.
-   */
-  dropped_until: number;
-  max_per_subject: number;
-}
 interface Waiter {
   shard: number;
   until: number;
@@ -35,36 +19,15 @@ const EAGER_POLL_MS = 50;
 const RESTORE_POLL_MS = 250;
 const CURSOR_MAP_WAIT_MS = 5_000;
 const CURSOR_MAP_TIMEOUT_MS = 2_000;
-const FACTS_MAX_AGE_MS = 5_000;
-/** Requests for facts queue behind one whose answer was lost, so its time-out is short. */
-const FACTS_TIMEOUT_MS = 2_000;
-/** The newest item of an empty stream may have been on its way to a device that left with everything else. */
-const IN_TRANSIT_MS = 5_000;
-
-/** The broker says 0001-01-01 for the first item of an empty stream, and still knows when the last one was stored. */
-function droppedUntil(state: { messages: number; first_ts: string; last_ts: string }): number {
-  if (state.messages > 0) return Date.parse(state.first_ts);
-  const last_at = Date.parse(state.last_ts);
-  return last_at > 0 ? last_at + IN_TRANSIT_MS : Number.POSITIVE_INFINITY;
-}
-
-/** The cursor of a stream sequence, also of one before the first generation; `cursorOf` knows only those of items. */
-export function cursorAt(cursorMap: CursorMap, seq: number): number {
-  const [first] = cursorMap.generations;
-  return seq < first!.from ? first!.base + seq : cursorOf(cursorMap, seq);
-}
-
-export class InboxShards {
+export class CursorMaps {
   readonly #nc: NatsConnection;
   readonly #onChanged: (shard: number) => void;
   readonly #cursorMaps: (CursorMap | undefined)[];
   /** By shard: base of the newest generation that an item was seen of. */
   readonly #newestSeenBase = new Map<number, number>();
-  readonly #facts = new Map<number, StreamFacts & { at: number }>();
   /** By shard that fanout has not completed: the broker that it was first seen with, and when (ms since 1970). */
   readonly #incomplete = new Map<number, { server: string; since: number }>();
   readonly #restoreWaitMs: number;
-  readonly #requestFacts = serializedByKey((shard: number) => this.#readFacts(shard));
   #waiters: Waiter[] = [];
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -135,13 +98,6 @@ export class InboxShards {
     return true;
   }
 
-  /** Facts of at most FACTS_MAX_AGE_MS ago; with `fresh`, read after the call. */
-  async streamFacts(shard: number, { fresh = false } = {}): Promise<StreamFacts> {
-    const known = this.#facts.get(shard);
-    if (known && !fresh && Date.now() - known.at < FACTS_MAX_AGE_MS) return known;
-    return await this.#requestFacts(shard);
-  }
-
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#timer);
@@ -183,22 +139,5 @@ export class InboxShards {
     this.#cursorMaps[shard] = cursorMap;
     const isSame = old && old.server === cursorMap.server && newestBase(old) === newestBase(cursorMap);
     if (old && !isSame) this.#onChanged(shard);
-  }
-
-  async #readFacts(shard: number): Promise<StreamFacts> {
-    const { config, state } = await requestJetStream<{
-      config: { max_msgs_per_subject: number };
-      state: { messages: number; first_seq: number; last_seq: number; first_ts: string; last_ts: string };
-    }>(this.#nc, jsApi.streamInfo(inboxStream(shard)), '', { timeoutMs: FACTS_TIMEOUT_MS });
-    const facts = {
-      first_seq: state.first_seq,
-      last_seq: state.last_seq,
-      last_at: Date.parse(state.last_ts),
-      dropped_until: droppedUntil(state),
-      max_per_subject: config.max_msgs_per_subject > 0 ? config.max_msgs_per_subject : Number.POSITIVE_INFINITY,
-      at: Date.now(),
-    };
-    this.#facts.set(shard, facts);
-    return facts;
   }
 }
