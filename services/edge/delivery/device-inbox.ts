@@ -22,9 +22,9 @@ import { type LiveItem, LiveItems } from './live-items.ts';
 import { openReplay, type Replay } from './replay.ts';
 import { findResumePoint } from './resume-point.ts';
 
-/** An inbox that waited for room longer than this starts anew: items may have grown too old meanwhile. */
+/** An inbox that waited for room longer than this is restarted: items may have become too old meanwhile. */
 const STALE_MS = 60_000;
-/** If a phase makes no progress for this long (the broker did not answer), housekeeping starts the inbox anew. */
+/** If a phase makes no progress for this long (the broker did not answer), housekeeping restarts the inbox. */
 const NO_PROGRESS_MS = 8_000;
 
 export class DeviceInbox implements OutputListener {
@@ -40,6 +40,7 @@ export class DeviceInbox implements OutputListener {
   /** When the phase began or last made progress. */
   #progressAt = Date.now();
   #replay: Replay | undefined;
+  /** The device may have a durable, which is deleted once the inbox is live. */
   #mayHaveDurable = false;
 
   constructor(options: InboxOptions, output: DeviceOutput) {
@@ -64,7 +65,7 @@ export class DeviceInbox implements OutputListener {
     this.restart();
   }
 
-  /** Finds the device's resume point anew and goes on from there. */
+  /** Finds the device's resume point again and goes on from there. */
   restart(): void {
     if (this.phase === 'closed') return;
     this.#enter('starting');
@@ -124,7 +125,7 @@ export class DeviceInbox implements OutputListener {
     else this.#replay?.resume();
   }
 
-  /** Called by housekeeping: sends a delayed `inbox.empty`, and starts anew where nothing goes on. */
+  /** Called by housekeeping: sends a delayed `inbox.empty`, and restarts an inbox without progress. */
   checkProgress(now: number): void {
     const isEmptyDue = this.phase === 'live' && this.#frames.isEmptyDelayed;
     if (isEmptyDue && this.#frames.sendEmptyIfDue()) this.#options.needsAttention.delete(this);
@@ -155,7 +156,7 @@ export class DeviceInbox implements OutputListener {
     counts.backfill++;
     this.#runReplay(this.#phaseNumber).catch((error: unknown) => {
       const { device_id } = this.output;
-      log.warn({ unit: 'replay', device_id, reason: String(error) }, 'the replay failed; housekeeping starts it anew');
+      log.warn({ unit: 'replay', device_id, reason: String(error) }, 'the replay failed; housekeeping restarts it');
     });
   }
 

@@ -1,4 +1,4 @@
-/** The output side of a connection, as the delivery to a device needs it. */
+/** Declares the output side of a connection, as the delivery to a device needs it. */
 
 export type Frame = string | Uint8Array;
 
@@ -10,7 +10,7 @@ export interface DeviceOutput {
   readonly session_id: string;
   /** More frames are buffered than the device may leave unread. */
   readonly isFull: boolean;
-  /** Is told about room and about the end. */
+  /** Receives the events of this output. */
   listener: OutputListener | undefined;
   /** Sends a frame at the end of this event-loop turn, together with the others of the turn. */
   send(frame: Frame): void;
@@ -19,8 +19,8 @@ export interface DeviceOutput {
 }
 
 export interface OutputListener {
-  /** The output is not full, or not full any more. */
+  /** Called after each flush that leaves room, and when the output is no longer full. */
   onRoom(): void;
-  /** Nothing can be sent any more. May be called more than once. */
+  /** Called when nothing can be sent any more, perhaps more than once. */
   onClosed(): void;
 }

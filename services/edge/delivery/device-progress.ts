@@ -51,7 +51,7 @@ export class DeviceProgress {
   get unacknowledged(): number {
     return this.#unacknowledged.size;
   }
-  /** What the device has for sure, and was told of; undefined for a device that has no cursor yet. */
+  /** Where a restarted inbox goes on: behind the last item that was sent. Undefined for a device that has no cursor yet. */
   get resumeFrom(): DeviceCursor | undefined {
     if (this.sentCursor < 0) return undefined;
     return { cursor: this.sentCursor, completeUntilMs: this.#completeUntilMs };
@@ -63,19 +63,20 @@ export class DeviceProgress {
     this.#completeUntilMs = completeUntilMs;
   }
 
-  /** Goes on from `seq`. A device that had no cursor has its first one now. */
+  /** Moves to a resume point. A device that had no cursor gets its first one. */
   resumeAt({ cursor, seq }: { cursor: number; seq: number }): void {
     if (this.sentCursor < 0) this.#advance(cursor, '');
     this.sentCursor = Math.max(this.sentCursor, cursor);
     this.sentSeq = seq;
   }
 
+  /** Called on every phase change. */
   setLive(isLive: boolean): void {
     this.updateCompleteUntil();
     this.#isLive = isLive;
   }
 
-  /** A device that is live and has acknowledged everything has what was stored up to now, as far as the broker is heard. */
+  /** Notes that a live device which has acknowledged everything has what was stored up to now, while the broker is connected. */
   updateCompleteUntil(): void {
     if (this.#isLive && this.#unacknowledged.size === 0 && this.#options.broker.isConnected)
       this.#completeUntilMs = Date.now();
@@ -104,7 +105,7 @@ export class DeviceProgress {
     this.sentSeq = Math.max(this.sentSeq, seq);
   }
 
-  /** The device was told that it lost everything up to `cursor`. */
+  /** Goes on behind items that the device lost; it has been sent `inbox.gap` for everything up to `cursor`. */
   skipGap(cursor: number): void {
     this.sentCursor = Math.max(this.sentCursor, cursor);
     this.#unacknowledged.addGap(this.sentCursor);

@@ -28,8 +28,8 @@ function cursorAt(cursorMap: CursorMap, seq: number): number {
 
 /**
  * True when the stream may have dropped an item for a device that has everything up to `seq`, and everything that was stored
- * up to `completeUntilMs`. A dropped item can't be read, so nobody knows whose it was: where the two bounds do not exclude a
- * loss, it is announced.
+ * up to `completeUntilMs`. A dropped item can't be read, so the edge can't know whose it was: where the two bounds do not exclude
+ * a loss, it announces one.
  */
 const mayHaveLost = ({ first_seq, dropped_until }: StreamFacts, seq: number, completeUntilMs: number): boolean =>
   first_seq > seq + 1 && completeUntilMs < dropped_until;

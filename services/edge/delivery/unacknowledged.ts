@@ -7,7 +7,7 @@ interface Entry {
   upTo: number;
   /** Where the durable is acknowledged, if the item came from it; otherwise empty. */
   reply: string;
-  /** The item's fixed prefix, where its sender wants to hear `delivered`. */
+  /** The item's fixed prefix, where its sender asked for `delivered`. */
   prefix: Buffer | undefined;
 }
 export interface Acknowledged {

@@ -16,11 +16,11 @@ export function watchBroker(nc: NatsConnection, inboxes: () => Iterable<Connecte
   void (async () => {
     for await (const { type } of nc.status()) {
       if (type === 'disconnect') {
-        // Before the flag changes: up to now everything was heard.
+        // Before the flag changes: up to now the inboxes received everything that was published.
         for (const { progress } of inboxes()) progress.updateCompleteUntil();
         status.isConnected = false;
       } else if (type === 'reconnect') {
-        // What was published meanwhile was not heard.
+        // What was published meanwhile did not reach the inboxes.
         for (const inbox of inboxes()) inbox.restart();
         status.isConnected = true;
       }

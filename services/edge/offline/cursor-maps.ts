@@ -19,6 +19,7 @@ const EAGER_POLL_MS = 50;
 const RESTORE_POLL_MS = 250;
 const CURSOR_MAP_WAIT_MS = 5_000;
 const CURSOR_MAP_TIMEOUT_MS = 2_000;
+
 export class CursorMaps {
   readonly #nc: NatsConnection;
   readonly #onChanged: (shard: number) => void;

@@ -68,7 +68,7 @@ export class DeviceConsumers {
       try {
         return await this.#createOrReset(device, from);
       } catch (error) {
-        // In a cluster: a durable has one replica. Where its node is down nobody answers for it, and another one is made.
+        // In a cluster: a durable has one replica. While the node of that is down the request times out; make another durable.
         if (this.#config.STREAM_REPLICAS === 1 || !(error instanceof TimeoutError)) throw error;
         await this.#delete(device).catch(() => {});
         return await this.#createOrReset(device, from);
