@@ -25,7 +25,7 @@ export async function makeAccounts(db: Database, config: Config, api: string, co
     }));
     const users = some.map(({ user_id }) => user_id);
     const devices = some.map(({ device_id }) => device_id);
-    await db.transaction(async (query) => {
+    await db.transaction(async ({ query }) => {
       await query('insert into users (id, number) select * from unnest($1::uuid[], $2::text[])', [
         users,
         some.map(({ number }) => number),

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
-import { startAll, type Tree } from '../services/local/process-tree.ts';
-import { guardTrash } from '../services/local/watchdog.ts';
+import { type LocalSystem, startLocalSystem } from '../services/local/local-system.ts';
+import { guardTemporaryDir } from '../services/local/watchdog.ts';
 import type { Config } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { Backlog } from './backlog.ts';
@@ -19,7 +19,7 @@ export interface System {
   edge: string;
   api: string;
   profile: Profile;
-  tree: Tree;
+  tree: LocalSystem;
   db: Database;
   /** As `admin`. */
   nc: NatsConnection;
@@ -45,9 +45,9 @@ export async function startSystem({ profile, say, env = {}, cpuProf, execArgv = 
   const dir = mkdtempSync(join(tmpdir(), 'sealwire-bench-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
-  guardTrash(dir);
+  guardTemporaryDir(dir);
   const clean = (): void => {
-    guardTrash(undefined);
+    guardTemporaryDir(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
   // Service processes are started with this process's own flags.
@@ -55,7 +55,7 @@ export async function startSystem({ profile, say, env = {}, cpuProf, execArgv = 
   process.execArgv.push(...execArgv);
   if (cpuProf) process.execArgv.push('--cpu-prof', `--cpu-prof-dir=${cpuProf}`);
   try {
-    const tree = await startAll({
+    const tree = await startLocalSystem({
       env: {
         DATA_DIR: dir,
         HOST: '127.0.0.1',
@@ -89,7 +89,7 @@ export async function startSystem({ profile, say, env = {}, cpuProf, execArgv = 
       async stop() {
         await nc.close();
         await db.close();
-        await tree.stop();
+        await tree.close();
         clean();
       },
     };

@@ -1,28 +1,32 @@
 /**
- * One socket after the other, until told to stop: `idle → connecting → open → waiting → connecting …`, `stopped` at the
- * end. What travels over the socket is not its business.
+ * Keeps a socket to the edge open, one after the other, until it is closed:
+ * `idle → connecting → open → waiting → connecting …`, and `stopped` at the end. It does not interpret the frames.
  */
-import type { ServerFrame, Welcome } from '../shared/contract/frames.ts';
-import { FORBIDDEN, LEFT, REPLACED, TOO_MANY_COMMANDS, UNAUTHENTICATED } from './close-codes.ts';
+import type { ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
+import { CLOSE } from '../shared/contract/protocol.ts';
+import { Backoff } from './backoff.ts';
 import { isAuthError, SealwireError } from './errors.ts';
-import { findRefusal } from './refusal.ts';
+import { Heartbeat } from './heartbeat.ts';
 import type { Session } from './session.ts';
 import type { DeviceSettings } from './settings.ts';
-import type { Transport, Wire } from './transports/types.ts';
+import { SocketCredentials } from './socket-credentials.ts';
+import type { Transport, TransportSocket } from './transports/types.ts';
 
-const SUBPROTOCOL = 'sealwire.v1.json';
 const PING = '{"type":"ping"}';
-/** A connection that held so long is a good one. */
-const STABLE_MS = 5_000;
+/** How long `close` waits for the closing handshake. */
+const CLOSE_TIMEOUT_MS = 2_000;
+/** The connection was lost without a close frame (RFC 6455). */
+const ABNORMAL = 1006;
 
 export interface ConnectionEvents {
-  welcome(welcome: Welcome): void;
-  frame(frame: ServerFrame): void;
-  /** Silence checked and found none: a chance to look after what waits long. */
-  tick(): void;
-  down(code: number, reason: string, retry_in_ms: number): void;
-  /** For good. */
-  stopped(error: SealwireError): void;
+  onWelcome(welcome: Welcome): void;
+  onFrame(frame: ServerFrame): void;
+  /** Called at each heartbeat of a live connection. */
+  onTick(): void;
+  /** The socket is gone; the next one follows after `retryInMs`. */
+  onLost(code: number, reason: string, retryInMs: number): void;
+  /** No further socket follows. */
+  onEnded(error: SealwireError): void;
 }
 
 export class Connection {
@@ -32,20 +36,14 @@ export class Connection {
   #transport: Transport;
   #settings: DeviceSettings;
   #events: ConnectionEvents;
-  #wire: Wire | undefined;
-  /** Counts sockets: what an earlier one still says is not heard. */
-  #life = 0;
-  #attempt = 0;
-  /** When the last welcome came, ms. */
-  #opened = Number.POSITIVE_INFINITY;
-  /** The last socket was refused before its welcome: asking for a ticket will say why. */
-  #refused = false;
-  /** The last attempt failed so that a page of a refused origin would see nothing else. */
-  #blocked = false;
+  #socket: TransportSocket | undefined;
+  /** Number of the current socket. Events of an earlier socket are ignored. */
+  #socketNumber = 0;
+  #backoff: Backoff;
+  #heartbeat: Heartbeat;
+  #credentials: SocketCredentials;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #watch: ReturnType<typeof setInterval> | undefined;
-  #heard = true;
-  #pinged = false;
+  #onSocketClosed: (() => void) | undefined;
 
   constructor(
     edge: string,
@@ -61,194 +59,179 @@ export class Connection {
     this.#transport = transport;
     this.#settings = settings;
     this.#events = events;
+    this.#credentials = new SocketCredentials(session, transport);
+    this.#backoff = new Backoff(settings);
+    this.#heartbeat = new Heartbeat({
+      onAlive: () => events.onTick(),
+      sendPing: () => this.#socket?.send(PING),
+      onDead: () => this.#handleLoss(this.#socketNumber, ABNORMAL, 'silence'),
+    });
   }
 
   start(): void {
     if (this.state === 'idle' || this.state === 'stopped') void this.#connect();
   }
 
-  /** @returns false when there is no open socket. */
+  /** @returns false when there is no open socket */
   send(text: string): boolean {
     if (this.state !== 'open') return false;
-    this.#wire!.send(text);
+    this.#socket!.send(text);
     return true;
   }
 
-  /** Gives up this socket for a new one, e.g. so that the server delivers again what could not be handled. */
-  reset(reason: string): void {
-    if (this.state === 'open' || this.state === 'connecting') this.#down(this.#life, LEFT, reason);
+  /** Replaces the socket by a new one, e.g. so that the server delivers items again that could not be handled. */
+  reconnect(reason: string): void {
+    if (this.state === 'open' || this.state === 'connecting')
+      this.#handleLoss(this.#socketNumber, CLOSE.normal, reason);
   }
 
-  /** @returns when the server has closed the socket, or 2 s later. */
-  stop(): Promise<void> {
-    const wire = this.#wire;
-    const open = this.state === 'open';
+  /** Resolves when the server has closed the socket, or after 2 s. */
+  close(): Promise<void> {
+    const socket = this.#socket;
+    const wasOpen = this.state === 'open';
     this.state = 'stopped';
-    this.#clear();
-    if (!wire) return Promise.resolve();
-    this.#wire = undefined;
-    if (!open) {
-      this.#life++;
-      wire.terminate();
+    this.#clearTimers();
+    if (!socket) return Promise.resolve();
+    this.#socket = undefined;
+    if (!wasOpen) {
+      this.#socketNumber++;
+      socket.terminate();
       return Promise.resolve();
     }
     return new Promise((resolve) => {
-      const give_up = setTimeout(() => {
-        wire.terminate();
+      const timer = setTimeout(() => {
+        socket.terminate();
         resolve();
-      }, 2_000);
-      this.#closed = () => {
-        clearTimeout(give_up);
+      }, CLOSE_TIMEOUT_MS);
+      this.#onSocketClosed = () => {
+        clearTimeout(timer);
         resolve();
       };
-      wire.close(1000);
+      socket.close(CLOSE.normal);
     });
   }
-  #closed: (() => void) | undefined;
 
   async #connect(): Promise<void> {
     this.state = 'connecting';
-    const life = ++this.#life;
-    const mine = (): boolean => life === this.#life;
-    this.#timer = setTimeout(() => this.#down(life, 1006, 'no welcome'), this.#settings.handshake_ms);
-    if (this.#blocked && (await this.#isRefused(life))) return;
+    const number = ++this.#socketNumber;
+    const isCurrent = (): boolean => number === this.#socketNumber;
+    this.#timer = setTimeout(() => this.#handleLoss(number, ABNORMAL, 'no welcome'), this.#settings.handshake_ms);
+    if (this.#credentials.mayBeRefusedOrigin && (await this.#endIfOriginRefused(number))) return;
     try {
-      const protocols: string[] = [SUBPROTOCOL];
-      const headers: Record<string, string> = {};
-      if (this.#transport.headers && !this.#refused) {
-        headers.authorization = `Bearer ${await this.#session.token()}`;
-      } else {
-        const { ticket } = await this.#session.call<{ ticket: string }>('POST', '/v1/ws/tickets');
-        protocols.push(`ticket.${ticket}`);
-      }
-      if (!mine() || this.state !== 'connecting') return;
-      this.#wire = this.#transport.open(this.#url, protocols, headers, {
+      const { protocols, headers } = await this.#credentials.obtain();
+      if (!isCurrent() || this.state !== 'connecting') return;
+      this.#socket = this.#transport.open(this.#url, protocols, headers, {
         open: () => {},
-        message: (text) => mine() && this.#message(text),
-        alive: () => {
-          this.#heard = true;
-        },
+        message: (text) => isCurrent() && this.#handleMessage(text),
+        alive: () => this.#heartbeat.noteActivity(),
         close: (code, reason, status) => {
-          this.#closed?.();
-          // Where the transport can't see why, a ticket is asked for, which tells.
-          const early = this.state === 'connecting';
-          if (mine()) this.#refused = early && (status === undefined || status === 401);
-          if (mine()) this.#blocked = early && (status === 403 || (status === undefined && !this.#transport.headers));
-          this.#down(life, code, reason);
+          this.#onSocketClosed?.();
+          if (isCurrent()) this.#credentials.noteClose(this.state === 'connecting', status);
+          this.#handleLoss(number, code, reason);
         },
       });
     } catch (error) {
-      if (!mine()) return;
+      if (!isCurrent()) return;
       const known = error instanceof SealwireError ? error : new SealwireError('unavailable', String(error));
-      if (known.code === 'signed_out' || isAuthError(known)) this.#stopped(known);
-      this.#blocked = known.code === 'unavailable' && !this.#transport.headers;
-      this.#down(life, 1006, known.code);
+      if (known.code === 'signed_out' || isAuthError(known)) this.#end(known);
+      this.#credentials.noteFailure(known);
+      this.#handleLoss(number, ABNORMAL, known.code);
     }
   }
 
-  /** @returns true when this attempt is over: the origin is refused, which no further attempt changes, or it took too long. */
-  async #isRefused(life: number): Promise<boolean> {
-    this.#blocked = false;
-    const refusal = await findRefusal({ edge: this.#url, api: this.#session.api });
-    if (life !== this.#life || this.state !== 'connecting') return true;
-    if (refusal) this.#stopped(refusal);
+  /** @returns true when this attempt is over: the origin is refused, which no retry changes, or the query took too long */
+  async #endIfOriginRefused(number: number): Promise<boolean> {
+    const refusal = await this.#credentials.findRefusal(this.#url);
+    if (number !== this.#socketNumber || this.state !== 'connecting') return true;
+    if (refusal) this.#end(refusal);
     return refusal !== undefined;
   }
 
-  #message(text: string): void {
-    this.#heard = true;
+  #handleMessage(text: string): void {
+    this.#heartbeat.noteActivity();
     let frame: ServerFrame;
     try {
       frame = JSON.parse(text);
     } catch {
-      this.#down(this.#life, 1006, 'not JSON');
+      this.#handleLoss(this.#socketNumber, ABNORMAL, 'not JSON');
       return;
     }
     if (frame.type === 'pong') return;
-    if (frame.type === 'connection.welcome') this.#welcome(frame);
-    else if (frame.type === 'connection.draining') this.#drain(frame.reconnect_in_ms);
-    if (this.state !== 'stopped') this.#events.frame(frame);
+    if (frame.type === 'connection.welcome') this.#handleWelcome(frame);
+    else if (frame.type === 'connection.draining') this.#scheduleReconnect(frame.reconnect_in_ms);
+    if (this.state !== 'stopped') this.#events.onFrame(frame);
   }
 
-  #welcome(welcome: Welcome): void {
-    this.#clear();
+  #handleWelcome(welcome: Welcome): void {
+    this.#clearTimers();
     this.state = 'open';
-    this.#opened = Date.now();
-    this.#refused = false;
-    this.#heard = true;
-    this.#pinged = false;
-    this.#watch = setInterval(() => this.#check(), this.#settings.silence_ms || welcome.heartbeat_sec * 1000);
-    this.#events.welcome(welcome);
+    this.#backoff.noteWelcome();
+    this.#credentials.noteWelcome();
+    this.#heartbeat.start(this.#settings.silence_ms || welcome.heartbeat_sec * 1000);
+    this.#events.onWelcome(welcome);
   }
 
-  /** Half-open sockets say nothing and take everything. */
-  #check(): void {
-    if (this.#heard) {
-      this.#heard = false;
-      this.#pinged = false;
-      this.#events.tick();
-    } else if (this.#pinged) {
-      this.#down(this.#life, 1006, 'silence');
-    } else {
-      this.#pinged = true;
-      this.#wire?.send(PING);
-    }
+  /** The edge drains its connections before it ends, so the next socket will reach another edge. */
+  #scheduleReconnect(delayMs: number): void {
+    const number = this.#socketNumber;
+    this.#timer = setTimeout(() => this.#handleLoss(number, CLOSE.normal, 'draining', 0), delayMs);
   }
 
-  #drain(reconnect_in_ms: number): void {
-    const life = this.#life;
-    this.#timer = setTimeout(() => this.#down(life, LEFT, 'draining', 0), reconnect_in_ms);
-  }
-
-  #down(life: number, code: number, reason: string, wait?: number): void {
-    if (life !== this.#life || this.state === 'stopped' || this.state === 'waiting') return;
-    const wire = this.#wire;
-    this.#wire = undefined;
-    this.#clear();
-    this.#life++;
-    // By own choice: what was said last still leaves. Else there is nobody to say it to.
-    if (code === LEFT) wire?.close(LEFT);
-    else wire?.terminate();
-    if (code === REPLACED || code === FORBIDDEN) {
-      const why = code === REPLACED ? 'this device has connected elsewhere' : reason || 'the edge refuses this device';
-      this.#stopped(new SealwireError(code === REPLACED ? 'replaced' : 'forbidden', why));
+  /** Gives up the socket `number` and schedules the next one, unless the close code says to stay away. */
+  #handleLoss(number: number, code: number, reason: string, fixedDelayMs?: number): void {
+    if (number !== this.#socketNumber || this.state === 'stopped' || this.state === 'waiting') return;
+    const socket = this.#socket;
+    this.#socket = undefined;
+    this.#clearTimers();
+    this.#socketNumber++;
+    // A socket that this side leaves still flushes what was sent last. Any other has no peer that could read it.
+    if (code === CLOSE.normal) socket?.close(CLOSE.normal);
+    else socket?.terminate();
+    const finalError = finalErrorOf(code, reason);
+    if (finalError) {
+      this.#end(finalError);
       return;
     }
-    if (code === UNAUTHENTICATED) this.#refused = true;
-    // Before the welcome it refuses as a 401 does: asking for a ticket tells whether the token or only the ticket was at fault.
-    const spent = code === UNAUTHENTICATED && this.#opened !== Number.POSITIVE_INFINITY;
-    const { backoff_base_ms, backoff_cap_ms } = this.#settings;
-    // A socket that was welcomed and soon lost again is one more attempt, or a failing listener would go round and round.
-    if (Date.now() - this.#opened >= Math.min(backoff_cap_ms, STABLE_MS)) this.#attempt = 0;
-    this.#opened = Number.POSITIVE_INFINITY;
-    if (code === TOO_MANY_COMMANDS) this.#attempt = Math.max(this.#attempt, 4);
-    const delay = wait ?? Math.random() * Math.min(backoff_cap_ms, backoff_base_ms * 2 ** this.#attempt++);
+    if (code === CLOSE.unauthenticated) this.#credentials.noteUnauthenticated();
+    // After the welcome the close code says that the token is no longer valid. Before it, the code is a refusal like a 401:
+    // the request for a ticket shows whether the token was at fault.
+    const isTokenSpent = code === CLOSE.unauthenticated && this.#backoff.wasWelcomed;
+    const isRateLimited = code === CLOSE.too_many_commands;
+    const delayMs = this.#backoff.nextDelayMs({ isRateLimited, fixedMs: fixedDelayMs });
     this.state = 'waiting';
-    this.#timer = setTimeout(() => void this.#again(spent, life + 1), delay);
-    this.#events.down(code, reason, Math.round(delay));
+    this.#timer = setTimeout(() => void this.#retry(isTokenSpent, number + 1), delayMs);
+    this.#events.onLost(code, reason, Math.round(delayMs));
   }
 
-  /** A token refused while the socket was open is spent, whatever its date says. */
-  async #again(spent: boolean, life: number): Promise<void> {
-    if (spent) {
+  /** Connects again; first refreshes a token that the server refused while the socket was open, whatever its expiry. */
+  async #retry(isTokenSpent: boolean, number: number): Promise<void> {
+    const isCurrent = (): boolean => number === this.#socketNumber && this.state === 'waiting';
+    if (isTokenSpent) {
       try {
         await this.#session.refresh();
       } catch (error) {
-        if (life !== this.#life || this.state !== 'waiting') return;
-        if (error instanceof SealwireError && error.code === 'signed_out') this.#stopped(error);
+        if (!isCurrent()) return;
+        if (error instanceof SealwireError && error.code === 'signed_out') this.#end(error);
       }
     }
-    if (life === this.#life && this.state === 'waiting') await this.#connect();
+    if (isCurrent()) await this.#connect();
   }
 
-  #stopped(error: SealwireError): void {
+  #end(error: SealwireError): void {
     this.state = 'stopped';
-    this.#clear();
-    this.#events.stopped(error);
+    this.#clearTimers();
+    this.#events.onEnded(error);
   }
 
-  #clear(): void {
+  #clearTimers(): void {
     clearTimeout(this.#timer);
-    clearInterval(this.#watch);
+    this.#heartbeat.close();
   }
+}
+
+/** Returns the error of a close code after which this device must not connect again. */
+function finalErrorOf(code: number, reason: string): SealwireError | undefined {
+  if (code === CLOSE.replaced) return new SealwireError('replaced', 'this device has connected elsewhere');
+  if (code === CLOSE.forbidden) return new SealwireError('forbidden', reason || 'the edge refuses this device');
+  return undefined;
 }

@@ -1,43 +1,42 @@
-/** One device of a person: sends what must arrive, hands over what has arrived, through any number of sockets. */
-import type { ErrorFrame, ReceiptRead, SendAck, ServerFrame, Welcome } from '../shared/contract/frames.ts';
-import type { Message } from '../shared/contract/scalars.ts';
+/** One device of a person: sends messages, hands received items to the application, and stays connected across reconnects. */
+import type { ReceiptRead } from '../shared/contract/frames/client.ts';
+import type { ErrorFrame, SendAck, ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
+import type { Message } from '../shared/contract/objects.ts';
 import { Connection } from './connection.ts';
 import { Emitter } from './emitter.ts';
 import { SealwireError } from './errors.ts';
 import type { DeviceEvents } from './events.ts';
+import { HandledMessages } from './handled-messages.ts';
 import { Inbox, type Item } from './inbox.ts';
-import { itemHandler } from './items.ts';
+import { createItemHandler } from './item-handler.ts';
+import { MessageSealer } from './message-sealer.ts';
 import type { DeviceOptions, HistoryOptions, SendOptions } from './options.ts';
-import { type Entry, Outbox, type Sent, sendFrame, WAITING } from './outbox.ts';
-import { type Asked, Requests } from './requests.ts';
-import { Sealing } from './sealing.ts';
-import { Seen } from './seen.ts';
+import type { Sent } from './outbox.ts';
+import { PendingRequests, type RequestCommand } from './pending-requests.ts';
+import { Sender } from './sender.ts';
 import { Session } from './session.ts';
 import { DEVICE_SETTINGS } from './settings.ts';
 import type { Store } from './store.ts';
 import { webTransport } from './transports/web.ts';
-import { uuid7 } from './uuid.ts';
 
 export class Device extends Emitter<DeviceEvents> {
   readonly session: Session;
   readonly id: string;
   readonly user_id: string;
-  /** The last welcome: limits, epoch, durability. */
+  /** The server's last welcome: its limits, epoch and durability. */
   welcome: Welcome | undefined;
   #connection: Connection;
-  #outbox: Outbox;
+  #sender: Sender;
   #inbox: Inbox;
-  #requests: Requests;
-  #seen = new Seen();
-  #sealing: Sealing | undefined;
+  #requests: PendingRequests;
+  #handledMessages = new HandledMessages();
+  #sealer: MessageSealer | undefined;
   #store: Store | undefined;
-  #loaded: Promise<void> | undefined;
-  #saved: Promise<void> = Promise.resolve();
+  #restored: Promise<void> | undefined;
+  #lastInboxSave: Promise<void> = Promise.resolve();
   #epoch: string | undefined;
-  /** Why nothing can be sent any more, until `connect()` is called again. */
-  #ended: SealwireError | undefined;
-  /** Commands so far; their ids on the wire. */
-  #commands = 0;
+  /** Commands sent so far; makes their ids on the wire. */
+  #commandCount = 0;
 
   constructor({ session, edge, crypto, signer, store, transport = webTransport(), settings }: DeviceOptions) {
     super();
@@ -45,216 +44,203 @@ export class Device extends Emitter<DeviceEvents> {
     this.id = this.session.device.id;
     this.user_id = this.session.user.id;
     this.#store = store;
-    this.#sealing = crypto && new Sealing(this.session, { crypto, signer }, (error) => this.emit('error', error));
-    const set = { ...DEVICE_SETTINGS, ...settings };
+    this.#sealer = crypto && new MessageSealer(this.session, { crypto, signer }, (error) => this.emit('error', error));
+    const allSettings = { ...DEVICE_SETTINGS, ...settings };
     const transmit = (frame: string): boolean => this.#connection.send(frame);
-    this.#outbox = new Outbox({ outbox_max: set.outbox_max, in_flight: set.in_flight, transmit });
-    this.#requests = new Requests(transmit);
-    const [emit, leaving] = [this.emit.bind(this), (): boolean => this.#inbox.leaving];
-    this.#inbox = new Inbox({
-      handle: itemHandler({ session: this.session, seen: this.#seen, sealing: this.#sealing, leaving, emit }),
-      ack: (cursor) => this.#ack(cursor),
-      failed: (cause) => {
-        this.emit('error', new SealwireError('handler_failed', 'an item was not handled; it comes again', { cause }));
-        this.#connection.reset('handler failed');
-      },
-      ack_every: set.ack_every,
+    this.#sender = new Sender({
+      outbox_max: allSettings.outbox_max,
+      in_flight: allSettings.in_flight,
+      transmit,
+      sealer: this.#sealer,
+      store,
+      onStoreFailed: (cause) => this.#handleStoreFailure(cause),
     });
-    this.#connection = new Connection(edge, this.session, transport, set, {
-      welcome: (welcome) => this.#welcome(welcome),
-      frame: (frame) => this.#frame(frame),
-      tick: () => this.#outbox.tick(),
-      down: (code, reason, retry_in_ms) => {
-        this.#outbox.disconnected();
-        this.#inbox.disconnected();
+    this.#requests = new PendingRequests(transmit);
+    this.#inbox = new Inbox({
+      handle: createItemHandler({
+        session: this.session,
+        handledMessages: this.#handledMessages,
+        sealer: this.#sealer,
+        isClosing: () => this.#inbox.isClosing,
+        emit: this.emit.bind(this),
+      }),
+      ack: (cursor) => this.#acknowledge(cursor),
+      onHandlerFailed: (cause) => {
+        const message = 'a listener failed; the server delivers its item again';
+        this.emit('error', new SealwireError('handler_failed', message, { cause }));
+        this.#connection.reconnect('handler failed');
+      },
+      ack_every: allSettings.ack_every,
+    });
+    this.#connection = new Connection(edge, this.session, transport, allSettings, {
+      onWelcome: (welcome) => this.#handleWelcome(welcome),
+      onFrame: (frame) => this.#handleFrame(frame),
+      onTick: () => this.#sender.tick(),
+      onLost: (code, reason, retry_in_ms) => {
+        this.#sender.handleDisconnect();
+        this.#inbox.handleDisconnect();
         this.emit('close', { code, reason, retry_in_ms });
       },
-      stopped: (error) => this.#stopped(error),
+      onEnded: (error) => this.#end(error),
     });
   }
 
   get connected(): boolean {
     return this.#connection.state === 'open';
   }
+  /** Messages that the server has not answered yet. */
   get pending(): number {
-    return this.#outbox.size;
+    return this.#sender.pending;
   }
 
   /**
-   * Connects and stays connected until `close()`. Resolves at the first welcome.
-   * @throws SealwireError `signed_out`, `replaced`, `forbidden`, `closed`; an unreachable server is tried again instead,
-   * unless this device has a new key to publish first (`unavailable`).
+   * Connects and stays connected until `close()`. Resolves at the first welcome. An unreachable server is tried again,
+   * unless this device has a new key to publish first.
+   * @throws SealwireError `signed_out`, `replaced`, `forbidden`, `closed`; `unavailable` when a new key can't be published
    */
   async connect(): Promise<void> {
     if (this.connected) return;
-    this.#ended = undefined;
-    this.#loaded ??= this.#load();
-    await this.#loaded;
-    await this.#sealing?.publish();
-    const opened = this.#requests.untilOpen();
+    this.#sender.resume();
+    this.#restored ??= this.#restore();
+    await this.#restored;
+    await this.#sealer?.publishKeys();
+    const opened = this.#requests.waitForOpen();
     this.#connection.start();
     await opened;
   }
 
   /**
-   * @returns what the server says once the message is durable; until then it waits here, across reconnects.
-   * @throws SealwireError `outbox_full`, `cannot_seal`, `closed`, or what the server refuses it with
+   * Sends a message. Until the server has it, the message waits here, across reconnects.
+   * @returns the server's answer once the message is durable
+   * @throws SealwireError `outbox_full`, `cannot_seal`, `closed`, or the server's refusal
    */
-  send({ plaintext, client_message_id = uuid7(), ...body }: SendOptions): Promise<Sent> {
-    const key = (++this.#commands).toString(36);
-    if (plaintext !== undefined) return this.#seal(key, client_message_id, body, plaintext);
-    return this.#post(key, sendFrame(key, client_message_id, body));
+  send(options: SendOptions): Promise<Sent> {
+    return this.#sender.send((++this.#commandCount).toString(36), options);
   }
 
-  /** Everything up to `seq` was read; the sender and my other devices hear of it. */
+  /** Marks everything up to `seq` as read. The server tells the senders and this person's other devices. */
   async read(conversation_id: string, seq: number): Promise<void> {
-    await this.#ask({ type: 'receipt.read', conversation_id, seq } satisfies ReceiptRead);
+    await this.#request({ type: 'receipt.read', conversation_id, seq } satisfies ReceiptRead);
   }
 
-  /** A page by seq: ascending after `after_seq`, or descending before `before_seq`. `more`: there is another page. */
+  /**
+   * Fetches a page of messages: ascending after `after_seq`, or descending before `before_seq`.
+   * @returns the messages, and in `more` whether there is another page
+   */
   async history(
     conversation_id: string,
     options: HistoryOptions = {},
   ): Promise<{ messages: Message[]; more: boolean }> {
-    const answer = await this.#ask({ type: 'history.get', conversation_id, ...options });
+    const answer = await this.#request({ type: 'history.get', conversation_id, ...options });
     return answer as Extract<ServerFrame, { type: 'history' }>;
   }
 
-  /** What a message of history said. @throws SealwireError `cannot_open` */
+  /** Opens a message of history. @returns its plaintext. @throws SealwireError `cannot_open` */
   async open(message: Message): Promise<Uint8Array> {
-    if (!this.#sealing) throw new SealwireError('cannot_open', 'this Device was made without crypto');
-    return this.#sealing.open(message);
+    if (!this.#sealer) throw new SealwireError('cannot_open', 'this Device was created without crypto');
+    return this.#sealer.open(message);
   }
 
-  /** Acknowledges what was handled and leaves. Sends without an ack fail with `closed`; a Store keeps them for next time. */
+  /**
+   * Acknowledges what was handled and disconnects. Unanswered sends are rejected with `closed`; a Store keeps them for
+   * the next start.
+   */
   async close(): Promise<void> {
-    await this.#inbox.leave();
-    await this.#saved;
-    // What could not be acknowledged was handled all the same.
-    if (this.#epoch !== undefined) await this.#save(this.#inbox.cursor);
-    const stopped = this.#connection.stop();
-    this.#stopped(new SealwireError('closed', 'the device was closed'));
-    await stopped;
+    await this.#inbox.close();
+    await this.#lastInboxSave;
+    // Items whose ack could not be sent were handled all the same, and must not be handled again after a restart.
+    if (this.#epoch !== undefined) await this.#saveInbox(this.#inbox.cursor);
+    const closed = this.#connection.close();
+    this.#end(new SealwireError('closed', 'the device was closed'));
+    await closed;
   }
 
-  async #load(): Promise<void> {
+  async #restore(): Promise<void> {
     const saved = await this.#store?.load();
     if (!saved) return;
     if (saved.inbox) {
       this.#inbox.cursor = saved.inbox.cursor;
       this.#epoch = saved.inbox.epoch;
-      this.#seen.load(saved.inbox.seen);
+      this.#handledMessages.restore(saved.inbox.seen);
     }
-    const reject = (error: SealwireError) => error.code !== 'closed' && this.emit('error', error);
-    for (const { key, frame } of saved.outbox) {
-      this.#commands = Math.max(this.#commands, Number.parseInt(key, 36));
-      this.#outbox.add({ key, frame, age: WAITING, resolve: () => {}, reject });
+    for (const send of saved.outbox) {
+      this.#commandCount = Math.max(this.#commandCount, Number.parseInt(send.key, 36));
+      this.#sender.restore(send, (error) => error.code !== 'closed' && this.emit('error', error));
     }
   }
 
-  async #seal(key: string, id: string, body: SendOptions, plaintext: Uint8Array | string): Promise<Sent> {
-    if (!this.#sealing) throw new SealwireError('cannot_seal', 'this Device was made without crypto');
-    this.#outbox.room();
-    const bytes = typeof plaintext === 'string' ? new TextEncoder().encode(plaintext) : plaintext;
-    const seal = this.#sealing.prepare(body, bytes, id);
-    const { to: _, ...rest } = body;
-    const frame = async (refused?: SealwireError): Promise<string> =>
-      sendFrame(key, id, { ...rest, ...(await seal(refused)) });
-    return this.#post(key, await frame(), frame);
+  async #request(command: RequestCommand): Promise<ServerFrame> {
+    this.#sender.assertNotEnded();
+    return this.#requests.send(`r${(++this.#commandCount).toString(36)}`, command);
   }
 
-  async #post(key: string, frame: string, reseal?: Entry['reseal']): Promise<Sent> {
-    const queued = (): Promise<Sent> =>
-      new Promise((resolve, reject) => {
-        if (this.#ended) throw this.#ended;
-        this.#outbox.add({ key, frame, age: WAITING, resolve, reject, reseal });
-      });
-    if (!this.#store) return queued();
-    this.#outbox.room();
-    return this.#store.addSend({ key, frame }).then(queued);
-  }
-
-  async #ask(command: Asked): Promise<ServerFrame> {
-    if (this.#ended) throw this.#ended;
-    return this.#requests.ask(`r${(++this.#commands).toString(36)}`, command);
-  }
-
-  #welcome(welcome: Welcome): void {
-    const anew = this.#epoch !== undefined && this.#epoch !== welcome.epoch;
+  #handleWelcome(welcome: Welcome): void {
+    const isNewEpoch = this.#epoch !== undefined && this.#epoch !== welcome.epoch;
     this.welcome = welcome;
     this.#epoch = welcome.epoch;
-    this.#inbox.connected(welcome.cursor, anew);
+    this.#inbox.handleOpen(welcome.cursor, isNewEpoch);
     this.emit('open', welcome);
-    this.#requests.opened();
-    this.#outbox.pump();
+    this.#requests.handleOpen();
+    this.#sender.handleOpen();
   }
 
-  #frame(frame: ServerFrame): void {
+  #handleFrame(frame: ServerFrame): void {
     if (this.has('frame')) this.emit('frame', frame);
     switch (frame.type) {
       case 'ack':
-        this.#acked(frame as SendAck);
+        this.#handleAck(frame as SendAck);
         break;
       case 'error':
-        this.#refused(frame);
+        this.#handleError(frame);
         break;
       case 'history':
-        this.#requests.answer(frame);
+        this.#requests.handleAnswer(frame);
         break;
       default:
         if (frame.type === 'connection.welcome') return;
-        if ('cursor' in frame || frame.type === 'inbox.gap') this.#inbox.accept(frame as Item);
+        if ('cursor' in frame || frame.type === 'inbox.gap') this.#inbox.receive(frame as Item);
         else if (frame.type === 'message.status') this.emit('status', frame);
     }
   }
 
-  #acked(frame: SendAck): void {
-    const entry = this.#outbox.acknowledged(frame);
-    if (entry === undefined) this.#requests.answer(frame);
-    else {
-      this.#seen.add(frame.conversation_id, frame.seq, true);
-      this.#forget(entry.key);
-    }
+  #handleAck(frame: SendAck): void {
+    if (this.#sender.handleAck(frame)) this.#handledMessages.add(frame.conversation_id, frame.seq, true);
+    else this.#requests.handleAnswer(frame);
   }
 
-  #refused(frame: ErrorFrame): void {
-    const entry = this.#outbox.refused(frame);
-    if (entry) this.#forget(entry.key);
-    else if (frame.id === undefined) this.emit('error', SealwireError.from(frame));
-    else this.#requests.answer(frame);
+  #handleError(frame: ErrorFrame): void {
+    if (this.#sender.handleError(frame)) return;
+    if (frame.id === undefined) this.emit('error', SealwireError.from(frame));
+    else this.#requests.handleAnswer(frame);
   }
 
-  #forget(key: string): void {
-    this.#store?.dropSend(key).catch((cause) => this.#storeFailed(cause));
-  }
-
-  #ack(cursor: number): boolean {
+  /** @returns false when there is no open socket */
+  #acknowledge(cursor: number): boolean {
     if (!this.connected) return false;
     const frame = `{"type":"inbox.ack","cursor":${cursor}}`;
     if (!this.#store) return this.#connection.send(frame);
-    this.#saved = this.#save(cursor).then((saved) => void (saved && this.#connection.send(frame)));
+    this.#lastInboxSave = this.#saveInbox(cursor).then((isSaved) => void (isSaved && this.#connection.send(frame)));
     return true;
   }
 
-  /** @returns whether it is safe. */
-  async #save(cursor: number): Promise<boolean> {
+  /** @returns whether the Store has saved it */
+  async #saveInbox(cursor: number): Promise<boolean> {
     try {
-      await this.#store?.saveInbox({ cursor, epoch: this.#epoch!, seen: this.#seen.save() });
+      await this.#store?.saveInbox({ cursor, epoch: this.#epoch!, seen: this.#handledMessages.serialize() });
       return true;
     } catch (cause) {
-      return this.#storeFailed(cause);
+      this.#handleStoreFailure(cause);
+      return false;
     }
   }
 
-  #storeFailed(cause: unknown): false {
+  #handleStoreFailure(cause: unknown): void {
     this.emit('error', new SealwireError('internal', 'the store failed', { cause }));
-    return false;
   }
 
-  #stopped(error: SealwireError): void {
-    this.#ended = error;
-    this.#outbox.fail(error);
-    this.#requests.fail(error);
+  #end(error: SealwireError): void {
+    this.#sender.end(error);
+    this.#requests.rejectAll(error);
     if (error.code === 'replaced') this.emit('replaced', error);
     else if (error.code !== 'closed') this.emit('error', error);
   }

@@ -1,30 +1,25 @@
-/** Managing one's devices and the sealed backup of one's keys. Everything here throws SealwireError. */
-import type { MyDevice, PatchDeviceBody } from '../shared/contract/http/keys.ts';
+/** Manages a person's devices and the sealed backup of their keys. Every function here throws SealwireError. */
+import type { MyDevice, PatchDeviceBody } from '../shared/contract/http/devices.ts';
+import { fetchAll } from './pagination.ts';
 import type { Session } from './session.ts';
 
-export async function listDevices(session: Session): Promise<MyDevice[]> {
-  const out: MyDevice[] = [];
-  for (let cursor: string | null = ''; cursor !== null; ) {
-    const query: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
-    const page: { items: MyDevice[]; next_cursor: string | null } = await session.call(
-      'GET',
-      `/v1/devices?limit=100${query}`,
-    );
-    out.push(...page.items);
-    cursor = page.next_cursor;
-  }
-  return out;
-}
+/** Lists the devices of this person. */
+export const listDevices = (session: Session): Promise<MyDevice[]> => fetchAll(session, '/v1/devices');
 
+/** Changes the name or other properties of one device. */
 export const updateDevice = (session: Session, id: string, change: PatchDeviceBody): Promise<MyDevice> =>
   session.call('PATCH', `/v1/devices/${id}`, change);
 
-/** With its sessions, keys and queue. Of the device that asks it is logging out for good. */
+/** Deletes a device with its sessions, keys and inbox. Deleting the requesting device logs it out for good. */
 export async function deleteDevice(session: Session, id: string): Promise<void> {
   await session.call('DELETE', `/v1/devices/${id}`);
 }
 
-/** `data` is sealed by the caller. With `if_version`, `conflict` when another device was faster; 0: there is none yet. */
+/**
+ * Stores `data`, which the caller has sealed, as the only backup of this person.
+ * @param if_version the version that is replaced, 0 for none; without it any version is replaced
+ * @throws SealwireError `conflict` when another device has stored a newer version
+ */
 export const putBackup = (
   session: Session,
   data: string,
@@ -32,10 +27,11 @@ export const putBackup = (
 ): Promise<{ version: number; updated_at: string }> =>
   session.call('PUT', '/v1/keys/backup', { data, ...(if_version !== undefined && { if_version }) });
 
-/** @throws SealwireError `not_found` when there is none */
+/** Fetches the backup. @throws SealwireError `not_found` when there is none */
 export const getBackup = (session: Session): Promise<{ data: string; version: number; updated_at: string }> =>
   session.call('GET', '/v1/keys/backup');
 
+/** Deletes the backup. */
 export async function deleteBackup(session: Session): Promise<void> {
   await session.call('DELETE', '/v1/keys/backup');
 }

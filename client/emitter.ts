@@ -1,14 +1,17 @@
-/** Typed events. Unlike EventTarget it hands back what listeners promise, because an item is acknowledged only after them. */
+/**
+ * Emits typed events. Unlike EventTarget it returns the promises of its listeners, because an item of the inbox is
+ * acknowledged only after they have resolved.
+ */
 export class Emitter<Events extends { [name: string]: unknown }> {
   #listeners = new Map<keyof Events, ((value: never) => unknown)[]>();
 
-  /** @returns a function that takes the listener away again. */
+  /** Adds a listener. @returns a function that removes it */
   on<K extends keyof Events>(name: K, listener: (value: Events[K]) => unknown): () => void {
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
     return () => {
       this.#listeners.set(
         name,
-        (this.#listeners.get(name) ?? []).filter((l) => l !== listener),
+        (this.#listeners.get(name) ?? []).filter((other) => other !== listener),
       );
     };
   }
@@ -16,27 +19,31 @@ export class Emitter<Events extends { [name: string]: unknown }> {
   /** Resolves with the next event of that name that `match` accepts. */
   next<K extends keyof Events>(name: K, match: (value: Events[K]) => boolean = () => true): Promise<Events[K]> {
     return new Promise((resolve) => {
-      const off = this.on(name, (value) => {
+      const remove = this.on(name, (value) => {
         if (!match(value)) return;
-        off();
+        remove();
         resolve(value);
       });
     });
   }
 
+  /** Whether anybody listens to this event. */
   has(name: keyof Events): boolean {
     return (this.#listeners.get(name)?.length ?? 0) > 0;
   }
 
-  /** Calls listeners in order; a promise only if one of them gave a promise, so that plain listeners cost no turn. */
+  /**
+   * Calls the listeners in order.
+   * @returns a promise only if a listener returned one, so that synchronous listeners cost no turn of the event loop
+   */
   protected emit<K extends keyof Events>(name: K, value: Events[K]): undefined | Promise<unknown> {
     const listeners = this.#listeners.get(name);
     if (listeners === undefined) return undefined;
-    let waits: unknown[] | undefined;
+    let promises: unknown[] | undefined;
     for (const listener of listeners) {
       const result = (listener as (value: Events[K]) => unknown)(value);
-      if (result instanceof Promise) waits = waits ? [...waits, result] : [result];
+      if (result instanceof Promise) promises = promises ? [...promises, result] : [result];
     }
-    return waits && Promise.all(waits);
+    return promises && Promise.all(promises);
   }
 }

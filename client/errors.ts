@@ -1,6 +1,7 @@
+/** The error that every function of the client library throws. */
 import type { ErrorBody, ErrorCode } from '../shared/contract/errors.ts';
 
-/** What can go wrong on this side of the wire, beside the server's closed set. */
+/** Codes of errors that arise in the client itself, beside those of the server. */
 export type ClientErrorCode =
   | 'outbox_full'
   | 'closed'
@@ -20,15 +21,16 @@ export class SealwireError extends Error {
   constructor(
     code: ErrorCode | ClientErrorCode,
     message: string,
-    more: { details?: unknown; retry_after_ms?: number | undefined; cause?: unknown } = {},
+    options: { details?: unknown; retry_after_ms?: number | undefined; cause?: unknown } = {},
   ) {
-    super(message, more.cause === undefined ? undefined : { cause: more.cause });
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'SealwireError';
     this.code = code;
-    this.details = more.details;
-    this.retry_after_ms = more.retry_after_ms;
+    this.details = options.details;
+    this.retry_after_ms = options.retry_after_ms;
   }
 
+  /** Makes an error from the body of the server's refusal. */
   static from(body: Partial<ErrorBody>): SealwireError {
     return new SealwireError(body.code ?? 'internal', body.message ?? 'the server gave no reason', {
       details: body.details,
@@ -37,5 +39,6 @@ export class SealwireError extends Error {
   }
 }
 
+/** Whether the server refused the access token. */
 export const isAuthError = (error: unknown): boolean =>
   error instanceof SealwireError && (error.code === 'unauthenticated' || error.code === 'token_expired');

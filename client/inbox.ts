@@ -1,42 +1,43 @@
 /**
- * Items of a device, one at a time in cursor order: handled, then acknowledged. An item that was handled before is
- * passed over. When a handler fails nothing further is handled until the server delivers again from the last ack.
+ * Handles the items of a device one at a time, in cursor order, and then acknowledges them. An item that was handled
+ * before is skipped. After a failed handler nothing is handled until the server delivers again from the last ack.
  */
-import type { ServerFrame } from '../shared/contract/frames.ts';
+import type { ServerFrame } from '../shared/contract/frames/server.ts';
 
 export type Item = Extract<ServerFrame, { type: 'inbox.empty' | 'inbox.gap' }> | (ServerFrame & { cursor: number });
 
 interface Options {
-  /** Does what the item asks for; the item counts as handled once this has returned or resolved. */
+  /** Handles one item. The item counts as handled once this has returned or resolved. */
   handle(item: Item): undefined | Promise<unknown>;
-  /** Tells the server; false when it could not be told. */
+  /** Acknowledges to the server. Returns false when there is no open socket. */
   ack(cursor: number): boolean;
-  failed(error: unknown): void;
-  /** Items after which to acknowledge at once. */
+  onHandlerFailed(error: unknown): void;
+  /** Items after which the cursor is acknowledged at once. */
   ack_every: number;
 }
 
-/** Acks of all devices of this process leave in rounds: one timer, whatever their number and rate. */
+/** The acks of all inboxes of this process are sent together, so that any number of devices needs one timer. */
 const ACK_WITHIN_MS = 50;
-const LEAVE_MS = 2_000;
-const dirty = new Set<Inbox>();
-function flushAll(): void {
-  const round = [...dirty];
-  dirty.clear();
-  for (const inbox of round) inbox.flush();
+/** How long `close` waits for a handler that is running. */
+const CLOSE_TIMEOUT_MS = 2_000;
+const inboxesToAck = new Set<Inbox>();
+function flushAllAcks(): void {
+  const inboxes = [...inboxesToAck];
+  inboxesToAck.clear();
+  for (const inbox of inboxes) inbox.flushAck();
 }
 
 export class Inbox {
-  /** Everything up to here was handled. */
+  /** Everything up to this cursor was handled. */
   cursor = 0;
-  #acked = 0;
-  #unacked = 0;
-  #busy = false;
-  /** Counts the lives of the inbox; what was begun in an earlier one says nothing about the cursor. */
-  #life = 0;
-  #failed = false;
-  leaving = false;
-  #idle: (() => void) | undefined;
+  isClosing = false;
+  #ackedCursor = 0;
+  #unackedCount = 0;
+  #isHandling = false;
+  #hasFailed = false;
+  /** Incremented when cursors start anew: a handler that began before says nothing about the new cursors. */
+  #cursorSeries = 0;
+  #onIdle: (() => void) | undefined;
   #queue: Item[] = [];
   #options: Options;
 
@@ -44,110 +45,119 @@ export class Inbox {
     this.#options = options;
   }
 
-  /** @param cursor what the server holds for acknowledged. @param anew cursors of before mean nothing now. */
-  connected(cursor: number, anew: boolean): void {
-    this.#failed = false;
-    this.leaving = false;
+  /**
+   * Starts handling the items of a new socket.
+   * @param cursor the last cursor that the server has as acknowledged
+   * @param isNewEpoch true when earlier cursors have lost their meaning
+   */
+  handleOpen(cursor: number, isNewEpoch: boolean): void {
+    this.#hasFailed = false;
+    this.isClosing = false;
     this.#queue.length = 0;
-    this.#acked = cursor;
-    if (anew) this.#life++;
-    if (anew || cursor > this.cursor) this.cursor = cursor;
+    this.#ackedCursor = cursor;
+    if (isNewEpoch) this.#cursorSeries++;
+    if (isNewEpoch || cursor > this.cursor) this.cursor = cursor;
   }
 
-  /** The server will deliver what waits here again. */
-  disconnected(): void {
+  /** Drops the queue: the server delivers these items again on the next socket. */
+  handleDisconnect(): void {
     this.#queue.length = 0;
   }
 
-  /** Handles nothing more until `connected`; waits a while for what is being handled, and acknowledges. */
-  async leave(): Promise<void> {
-    this.leaving = true;
+  /** Stops handling items until `handleOpen`. Waits up to 2 s for a running handler, then acknowledges. */
+  async close(): Promise<void> {
+    this.isClosing = true;
     this.#queue.length = 0;
-    if (this.#busy) {
+    if (this.#isHandling) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, LEAVE_MS);
-        this.#idle = () => {
+        const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+        this.#onIdle = () => {
           clearTimeout(timer);
           resolve();
         };
       });
     }
-    this.flush();
+    this.flushAck();
   }
 
-  accept(item: Item): void {
-    if (this.#failed || this.leaving) return;
-    if (this.#busy) this.#queue.push(item);
-    else this.#run(item);
+  /** Handles an item, after those before it. */
+  receive(item: Item): void {
+    if (this.#hasFailed || this.isClosing) return;
+    if (this.#isHandling) this.#queue.push(item);
+    else this.#handleFrom(item);
   }
 
-  flush(): void {
-    this.#unacked = 0;
-    if (this.cursor > this.#acked && this.#options.ack(this.cursor)) this.#acked = this.cursor;
+  flushAck(): void {
+    this.#unackedCount = 0;
+    if (this.cursor > this.#ackedCursor && this.#options.ack(this.cursor)) this.#ackedCursor = this.cursor;
   }
 
-  /** Runs on through everything that needs no waiting. */
-  #run(item: Item | undefined): void {
-    for (let next = item; next !== undefined; next = this.#queue.shift()) {
-      const at = reach(next);
-      if (at !== 0 && at <= this.cursor) {
-        // The server does not know yet, and heeds an ack only for what it has sent on this socket.
-        this.#acked = Math.min(this.#acked, at - 1);
-        this.#owe();
+  /** Handles this item and the queue behind it, until a handler returns a promise. */
+  #handleFrom(first: Item | undefined): void {
+    for (let item = first; item !== undefined; item = this.#queue.shift()) {
+      const cursor = cursorAfter(item);
+      if (cursor !== 0 && cursor <= this.cursor) {
+        // Handled before, but the ack was lost. The server accepts an ack only for what it has sent on this socket.
+        this.#ackedCursor = Math.min(this.#ackedCursor, cursor - 1);
+        this.#scheduleAck();
         continue;
       }
       let result: undefined | Promise<unknown>;
       try {
-        result = this.#options.handle(next);
+        result = this.#options.handle(item);
       } catch (error) {
         this.#fail(error);
         return;
       }
       if (result !== undefined) {
-        this.#busy = true;
-        const life = this.#life;
-        result.then(
-          () => {
-            this.#busy = false;
-            if (life === this.#life) this.#done(at);
-            this.#idle?.();
-            this.#run(this.#queue.shift());
-          },
-          (error) => {
-            this.#busy = false;
-            if (this.leaving) this.#idle?.();
-            else this.#fail(error);
-          },
-        );
+        this.#continueAfter(result, cursor);
         return;
       }
-      this.#done(at);
+      this.#advanceTo(cursor);
     }
   }
 
-  #done(cursor: number): void {
-    if (cursor <= this.cursor) return;
-    this.cursor = cursor;
-    this.#owe();
+  #continueAfter(result: Promise<unknown>, cursor: number): void {
+    this.#isHandling = true;
+    const series = this.#cursorSeries;
+    result.then(
+      () => {
+        this.#isHandling = false;
+        if (series === this.#cursorSeries) this.#advanceTo(cursor);
+        this.#onIdle?.();
+        this.#handleFrom(this.#queue.shift());
+      },
+      (error) => {
+        this.#isHandling = false;
+        if (this.isClosing) this.#onIdle?.();
+        else this.#fail(error);
+      },
+    );
   }
 
-  #owe(): void {
-    if (++this.#unacked >= this.#options.ack_every) this.flush();
+  #advanceTo(cursor: number): void {
+    if (cursor <= this.cursor) return;
+    this.cursor = cursor;
+    this.#scheduleAck();
+  }
+
+  #scheduleAck(): void {
+    if (++this.#unackedCount >= this.#options.ack_every) this.flushAck();
     else {
-      if (dirty.size === 0) setTimeout(flushAll, ACK_WITHIN_MS);
-      dirty.add(this);
+      if (inboxesToAck.size === 0) setTimeout(flushAllAcks, ACK_WITHIN_MS);
+      inboxesToAck.add(this);
     }
   }
 
   #fail(error: unknown): void {
-    this.#failed = true;
+    this.#hasFailed = true;
     this.#queue.length = 0;
-    this.#options.failed(error);
+    this.#options.onHandlerFailed(error);
   }
 }
 
-/** How far handling the item brings the cursor; 0 for a mere mark. */
-function reach(item: Item): number {
+/** Returns the cursor that is reached once the item is handled; 0 for an item without one. */
+function cursorAfter(item: Item): number {
   if (item.type === 'inbox.empty') return 0;
   return item.type === 'inbox.gap' ? (item.cursor ?? item.to) : item.cursor;
 }

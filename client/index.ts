@@ -1,4 +1,4 @@
-/** The device as a library, for browsers and Node ≥ 22. See docs/client.md. */
+/** Exports the client library: one device of a person, for browsers and Node ≥ 22. See docs/client.md. */
 export {
   type AccountSession,
   changePassword,

@@ -1,4 +1,5 @@
-import type { MessageSend } from '../shared/contract/frames.ts';
+/** The options of a Device and of its methods. */
+import type { MessageSend } from '../shared/contract/frames/client.ts';
 import type { Signer } from './crypto/ed25519.ts';
 import type { Crypto } from './crypto/types.ts';
 import type { Session, SessionData } from './session.ts';
@@ -10,9 +11,9 @@ export interface DeviceOptions {
   session: Session | SessionData;
   /** Base URL of the edge, e.g. `ws://127.0.0.1:8081`. */
   edge: string;
-  /** Without it only opaque payloads are sent and received. */
+  /** Seals and opens messages. Without it the device sends and receives opaque payloads only. */
   crypto?: Crypto;
-  /** With `crypto`: signs what it seals. */
+  /** Signs what `crypto` has sealed. */
   signer?: Signer;
   store?: Store;
   transport?: Transport;
@@ -23,9 +24,9 @@ export interface SendOptions
   extends Pick<MessageSend, 'attachments' | 'reply_to' | 'expires_in_sec' | 'payload' | 'envelopes' | 'signature'> {
   conversation_id?: string;
   to?: { user_id?: string; number?: string };
-  /** Sealed by the Device's crypto for every device of the conversation; instead of `payload` or `envelopes`. */
+  /** Sealed by the Device's crypto for every device of the conversation. Replaces `payload` and `envelopes`. */
   plaintext?: Uint8Array | string;
-  /** Unique per sender for ever; made by `send` unless given. */
+  /** Unique among all messages of the sender, for ever. `send` makes one if it is not given. */
   client_message_id?: string;
 }
 

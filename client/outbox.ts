@@ -1,62 +1,61 @@
 /**
- * Sends until they are answered. Pipelined in order; after a reconnect everything unanswered goes again, in order, under
- * the same `client_message_id`, which makes it harmless.
+ * Holds messages until the server answers them. Messages are pipelined in order. After a reconnect every unanswered message
+ * is sent again, in order and under the same `client_message_id`, by which the server recognises the repetition.
  */
-import type { ErrorFrame, SendAck } from '../shared/contract/frames.ts';
+import type { ErrorFrame, SendAck } from '../shared/contract/frames/server.ts';
 import { SealwireError } from './errors.ts';
-import type { SendOptions } from './options.ts';
 
+/** The server's answer to a message that it has stored durably. */
 export interface Sent {
   message_id: string;
   conversation_id: string;
   seq: number;
 }
 
-/** What a Store keeps of a send: its key and the frame as it goes over the wire. */
+/** The part of a message that a Store keeps: its key and its frame as text. */
 export interface StoredSend {
   key: string;
   frame: string;
 }
 
-export interface Entry extends StoredSend {
-  /** Ticks of the connection since it went out; or WAITING, HELD (being sealed anew), ENDED. */
-  age: number;
+/** `resealing`: the message is being encrypted again for other devices. `ended`: it was answered or given up. */
+type EntryState = 'waiting' | 'in_flight' | 'resealing' | 'ended';
+
+export interface OutboxEntry extends StoredSend {
+  state: EntryState;
+  /** Ticks of the connection since the message was sent. */
+  ticks: number;
   resolve(sent: Sent): void;
   reject(error: SealwireError): void;
-  /** Makes the frame again after the server named other devices; only for what this Device sealed itself. */
+  /** Makes the frame again after the server named other devices. Only messages that this Device has sealed have it. */
   reseal?: ((error: SealwireError) => Promise<string>) | undefined;
 }
 
-export const WAITING = -1;
-const HELD = -2;
-const ENDED = -3;
-
-export function sendFrame(key: string, client_message_id: string, body: SendOptions): string {
-  return JSON.stringify({ type: 'message.send', id: key, client_message_id, ...body });
-}
-
-interface Options {
+export interface OutboxOptions {
   outbox_max: number;
   in_flight: number;
-  /** False when there is no open socket. */
+  /** Sends a frame. Returns false when there is no open socket. */
   transmit(frame: string): boolean;
 }
 
-/** Wait when the server asks for patience without saying how long, milliseconds. */
-const PATIENCE_MS = 1_000;
-/** An answer is overdue after so many ticks of a connection that is otherwise alive. */
+/** Pause after `rate_limited` or `unavailable` without `retry_after_ms`. */
+const DEFAULT_PAUSE_MS = 1_000;
+/** An answer is overdue after this many ticks of a connection that is otherwise alive. */
 const OVERDUE_TICKS = 2;
+/** Sent entries at the head of the queue after which the array is shortened. */
+const COMPACT_AFTER = 1_024;
 
 export class Outbox {
-  #entries = new Map<string, Entry>();
-  /** Entries not on their way, in order, from `#head`. */
-  #waiting: Entry[] = [];
+  /** Every unanswered message, in the order of the calls. */
+  #entries = new Map<string, OutboxEntry>();
+  /** Entries that have to be sent, in order. Those before `#head` were sent already. */
+  #queue: OutboxEntry[] = [];
   #head = 0;
-  #flying = 0;
-  #pause: ReturnType<typeof setTimeout> | undefined;
-  #options: Options;
+  #inFlight = 0;
+  #pauseTimer: ReturnType<typeof setTimeout> | undefined;
+  #options: OutboxOptions;
 
-  constructor(options: Options) {
+  constructor(options: OutboxOptions) {
     this.#options = options;
   }
 
@@ -64,129 +63,141 @@ export class Outbox {
     return this.#entries.size;
   }
 
-  /** @throws SealwireError `outbox_full` */
-  add(entry: Entry): void {
-    this.room();
+  /** Adds a message and sends it as soon as possible. @throws SealwireError `outbox_full` */
+  add(entry: OutboxEntry): void {
+    this.assertNotFull();
     this.#entries.set(entry.key, entry);
-    this.#waiting.push(entry);
-    this.pump();
+    this.#queue.push(entry);
+    this.sendQueued();
   }
 
-  room(): void {
+  /** @throws SealwireError `outbox_full` */
+  assertNotFull(): void {
     if (this.#entries.size < this.#options.outbox_max) return;
-    throw new SealwireError('outbox_full', `${this.#entries.size} messages wait to be sent already`);
+    throw new SealwireError('outbox_full', `${this.#entries.size} messages are waiting to be sent; try again later`);
   }
 
-  pump(): void {
-    if (this.#pause !== undefined) return;
-    while (this.#head < this.#waiting.length && this.#flying < this.#options.in_flight) {
-      const entry = this.#waiting[this.#head]!;
-      if (entry.age === WAITING) {
+  /** Sends queued messages until the socket is closed or `in_flight` messages are unanswered. */
+  sendQueued(): void {
+    if (this.#pauseTimer !== undefined) return;
+    while (this.#head < this.#queue.length && this.#inFlight < this.#options.in_flight) {
+      const entry = this.#queue[this.#head]!;
+      if (entry.state === 'waiting') {
         if (!this.#options.transmit(entry.frame)) return;
-        entry.age = 0;
-        this.#flying++;
+        entry.state = 'in_flight';
+        entry.ticks = 0;
+        this.#inFlight++;
       }
       this.#head++;
     }
-    if (this.#head === this.#waiting.length) {
-      this.#waiting.length = 0;
+    if (this.#head === this.#queue.length) {
+      this.#queue.length = 0;
       this.#head = 0;
-    } else if (this.#head > 1_024) {
-      this.#waiting.splice(0, this.#head);
+    } else if (this.#head > COMPACT_AFTER) {
+      this.#queue.splice(0, this.#head);
       this.#head = 0;
     }
   }
 
-  acknowledged(ack: SendAck): Entry | undefined {
-    const entry = this.#take(ack.id);
+  /** Resolves the message that the server has acknowledged. @returns its entry, undefined for an unknown id */
+  handleAck(ack: SendAck): OutboxEntry | undefined {
+    const entry = this.#remove(ack.id);
     entry?.resolve({ message_id: ack.message_id, conversation_id: ack.conversation_id, seq: ack.seq });
     return entry;
   }
 
-  /** @returns the entry when this error ended it; it stays here when patience or another seal may help. */
-  refused(frame: ErrorFrame): Entry | undefined {
+  /**
+   * Handles an error that the server sent for a message. `rate_limited` and `unavailable` pause the outbox; for
+   * `device_mismatch` and `device_stale` the message is sealed again, once. Any other error rejects the message.
+   * @returns the entry if this error has ended it; undefined if it will be sent again, or the id is unknown
+   */
+  handleError(frame: ErrorFrame): OutboxEntry | undefined {
     const entry = frame.id === undefined ? undefined : this.#entries.get(frame.id);
     if (entry === undefined) return undefined;
     const error = SealwireError.from(frame);
     if (error.code === 'rate_limited' || error.code === 'unavailable') {
-      this.#land(entry, WAITING);
-      this.#rest(error.retry_after_ms ?? PATIENCE_MS);
+      this.#setState(entry, 'waiting');
+      this.#pause(error.retry_after_ms ?? DEFAULT_PAUSE_MS);
       return undefined;
     }
-    const { reseal } = entry;
-    if (reseal && (error.code === 'device_mismatch' || error.code === 'device_stale')) {
-      entry.reseal = undefined;
-      this.#land(entry, HELD);
-      reseal(error).then(
-        (frame) => {
-          entry.frame = frame;
-          if (entry.age === HELD) entry.age = WAITING;
-          this.#again();
-        },
-        (cause) => this.#take(entry.key)?.reject(cause),
-      );
+    if (entry.reseal && (error.code === 'device_mismatch' || error.code === 'device_stale')) {
+      this.#reseal(entry, entry.reseal, error);
       return undefined;
     }
-    this.#take(entry.key);
+    this.#remove(entry.key);
     entry.reject(error);
     return entry;
   }
 
-  disconnected(): void {
-    for (const entry of this.#entries.values()) if (entry.age !== HELD) entry.age = WAITING;
-    this.#flying = 0;
-    this.#waiting = [...this.#entries.values()];
+  /** Queues every unanswered message again, because the socket that carried it is gone. */
+  handleDisconnect(): void {
+    for (const entry of this.#entries.values()) if (entry.state !== 'resealing') entry.state = 'waiting';
+    this.#inFlight = 0;
+    this.#queue = [...this.#entries.values()];
     this.#head = 0;
   }
 
-  /** An answer that got lost on a living connection (a worker that died with it) is asked for again. */
+  /** Sends everything again if an answer is overdue on a live connection, e.g. because a worker died with it. */
   tick(): void {
-    let overdue = false;
+    let isOverdue = false;
     for (const entry of this.#entries.values()) {
-      if (entry.age >= 0 && ++entry.age > OVERDUE_TICKS) overdue = true;
+      if (entry.state === 'in_flight' && ++entry.ticks > OVERDUE_TICKS) isOverdue = true;
     }
-    if (!overdue) return;
-    this.disconnected();
-    this.pump();
+    if (!isOverdue) return;
+    this.handleDisconnect();
+    this.sendQueued();
   }
 
-  /** Ends every send that waits; what a Store holds of them stays there. */
-  fail(error: SealwireError): void {
-    clearTimeout(this.#pause);
-    this.#pause = undefined;
+  /** Rejects every unanswered message. A Store keeps its copies of them. */
+  rejectAll(error: SealwireError): void {
+    clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = undefined;
     const all = [...this.#entries.values()];
     this.#entries.clear();
-    this.disconnected();
+    this.handleDisconnect();
     for (const entry of all) {
-      entry.age = ENDED;
+      entry.state = 'ended';
       entry.reject(error);
     }
   }
 
-  #take(key: string | undefined): Entry | undefined {
+  #reseal(entry: OutboxEntry, reseal: NonNullable<OutboxEntry['reseal']>, error: SealwireError): void {
+    entry.reseal = undefined;
+    this.#setState(entry, 'resealing');
+    reseal(error).then(
+      (frame) => {
+        entry.frame = frame;
+        if (entry.state === 'resealing') entry.state = 'waiting';
+        this.#sendWaiting();
+      },
+      (cause) => this.#remove(entry.key)?.reject(cause),
+    );
+  }
+
+  #remove(key: string | undefined): OutboxEntry | undefined {
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (entry === undefined) return undefined;
     this.#entries.delete(entry.key);
-    this.#land(entry, ENDED);
-    this.pump();
+    this.#setState(entry, 'ended');
+    this.sendQueued();
     return entry;
   }
 
-  #land(entry: Entry, as: number): void {
-    if (entry.age >= 0) this.#flying--;
-    entry.age = as;
+  #setState(entry: OutboxEntry, state: EntryState): void {
+    if (entry.state === 'in_flight') this.#inFlight--;
+    entry.state = state;
   }
 
-  #rest(ms: number): void {
-    this.#pause ??= setTimeout(() => {
-      this.#pause = undefined;
-      this.#again();
+  #pause(ms: number): void {
+    this.#pauseTimer ??= setTimeout(() => {
+      this.#pauseTimer = undefined;
+      this.#sendWaiting();
     }, ms);
   }
 
-  #again(): void {
-    this.#waiting = [...this.#entries.values()].filter((entry) => entry.age === WAITING);
+  #sendWaiting(): void {
+    this.#queue = [...this.#entries.values()].filter((entry) => entry.state === 'waiting');
     this.#head = 0;
-    this.pump();
+    this.sendQueued();
   }
 }

@@ -1,10 +1,10 @@
-/** Who is signed in on which device, and HTTP calls in that name. */
-import type { ErrorBody } from '../shared/contract/errors.ts';
-import type { Device, User } from '../shared/contract/scalars.ts';
+/** Holds the tokens of a signed-in device, refreshes them, and makes HTTP calls with them. */
+import { singleFlight } from '../shared/async/single-flight.ts';
+import type { Device, User } from '../shared/contract/objects.ts';
 import { isAuthError, SealwireError } from './errors.ts';
-import { pageOrigin } from './refusal.ts';
+import { requestApi } from './http.ts';
 
-/** What an application keeps to be still signed in tomorrow. Holds secrets. */
+/** The state that an application saves so that the device stays signed in after a restart. It contains secrets. */
 export interface SessionData {
   /** Base URL of the HTTP API, e.g. `http://127.0.0.1:8080`. */
   api: string;
@@ -12,12 +12,12 @@ export interface SessionData {
   device: Pick<Device, 'id'> & Partial<Device>;
   access_token: string;
   refresh_token?: string;
-  /** Epoch milliseconds; unknown means: use the token until it is refused. */
+  /** End of the access token, ms since 1970. Without it the token is used until the server refuses it. */
   expires_at?: number;
 }
 
-/** What a way in is answered with. */
-export interface Granted {
+/** The reply of the API to a successful registration, log-in or verification. */
+export interface TokenResponse {
   user: User;
   device: Device;
   access_token: string;
@@ -25,10 +25,11 @@ export interface Granted {
   expires_in_sec: number;
 }
 
-/** Refreshed this long before its end, so that a token does not die on its way. */
-const EARLY_MS = 30_000;
+/** A token is refreshed this long before its end, so that it does not expire while a request is on its way. */
+const REFRESH_EARLY_MS = 30_000;
 
-export function granted(api: string, { expires_in_sec, ...rest }: Granted): Session {
+/** Makes a Session from the API's reply to a log-in. */
+export function createSession(api: string, { expires_in_sec, ...rest }: TokenResponse): Session {
   return new Session({ api, ...rest, expires_at: Date.now() + expires_in_sec * 1000 });
 }
 
@@ -39,9 +40,9 @@ export class Session implements SessionData {
   access_token: string;
   refresh_token?: string;
   expires_at?: number;
-  /** Called with the new tokens after each refresh, before they are used: the place to save them. */
+  /** Called with the new tokens after each refresh, before they are used. An application saves them here. */
   onchange?: (data: SessionData) => unknown;
-  #refreshing: Promise<void> | undefined;
+  readonly #rotateOnce = singleFlight(() => this.#rotate());
 
   constructor(data: SessionData) {
     this.api = data.api.replace(/\/+$/, '');
@@ -52,18 +53,25 @@ export class Session implements SessionData {
     if (data.expires_at !== undefined) this.expires_at = data.expires_at;
   }
 
-  /** An access token that is good for some time yet. @throws SealwireError `signed_out` when it can't be had any more. */
+  /**
+   * Returns an access token that is still valid, refreshing it first if it is about to expire.
+   * @throws SealwireError `signed_out` when the session has ended
+   */
   async token(): Promise<string> {
-    if (this.expires_at !== undefined && this.refresh_token && Date.now() > this.expires_at - EARLY_MS)
+    if (this.expires_at !== undefined && this.refresh_token && Date.now() > this.expires_at - REFRESH_EARLY_MS)
       await this.refresh();
     return this.access_token;
   }
 
-  /** One HTTP call; `data` of the reply. A refused token is refreshed once. @throws SealwireError */
+  /**
+   * Makes one HTTP call with the access token. If the server refuses the token, it is refreshed once and the call repeated.
+   * @returns `data` of the reply
+   * @throws SealwireError
+   */
   async call<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
     const token = await this.token();
     const send = (bearer: string): Promise<T> =>
-      http<T>(this.api, method, path, body, { ...headers, authorization: `Bearer ${bearer}` });
+      requestApi<T>(this.api, method, path, body, { ...headers, authorization: `Bearer ${bearer}` });
     try {
       return await send(token);
     } catch (error) {
@@ -73,19 +81,19 @@ export class Session implements SessionData {
     }
   }
 
-  /** Rotates the tokens. Calls at the same time share one rotation, for a second use of a token revokes its family. */
+  /** Rotates the tokens. Simultaneous calls share one rotation, because a refresh token used twice revokes the session. */
   refresh(): Promise<void> {
-    this.#refreshing ??= this.#rotate().finally(() => {
-      this.#refreshing = undefined;
-    });
-    return this.#refreshing;
+    return this.#rotateOnce();
   }
 
   async #rotate(): Promise<void> {
     if (!this.refresh_token)
-      throw new SealwireError('signed_out', 'the access token is refused and there is no refresh token');
+      throw new SealwireError(
+        'signed_out',
+        'the server refused the access token and there is no refresh token; log in again',
+      );
     try {
-      const granted = await http<Omit<Granted, 'user' | 'device'>>(this.api, 'POST', '/v1/auth/refresh', {
+      const granted = await requestApi<Omit<TokenResponse, 'user' | 'device'>>(this.api, 'POST', '/v1/auth/refresh', {
         refresh_token: this.refresh_token,
       });
       this.access_token = granted.access_token;
@@ -109,33 +117,4 @@ export class Session implements SessionData {
       ...(expires_at === undefined ? {} : { expires_at }),
     };
   }
-}
-
-/** @throws SealwireError; `unavailable` when the server can't be reached or answers with something else than JSON. */
-export async function http<T>(
-  api: string,
-  method: string,
-  path: string,
-  body?: unknown,
-  headers: Record<string, string> = {},
-): Promise<T> {
-  let reply: { data?: T; error?: ErrorBody };
-  let ok: boolean;
-  try {
-    const response = await fetch(api.replace(/\/+$/, '') + path, {
-      method,
-      headers: body === undefined ? headers : { 'content-type': 'application/json', ...headers },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    });
-    ok = response.ok;
-    const text = await response.text();
-    reply = text === '' ? {} : JSON.parse(text);
-  } catch (cause) {
-    const origin = pageOrigin();
-    // To a page a refused origin looks like a server that is away.
-    const hint = origin === undefined ? '' : `; if it is up, its setting ALLOWED_ORIGINS may lack ${origin}`;
-    throw new SealwireError('unavailable', `${method} ${path} got no proper reply${hint}`, { cause });
-  }
-  if (!ok || reply.error) throw SealwireError.from(reply.error ?? {});
-  return reply.data as T;
 }

@@ -1,24 +1,24 @@
-/** Where a device keeps what must outlive its process. Without one, a restarted device relies on the server's cursor alone. */
+/** The storage of a device that outlives its process. Without one, a restarted device relies on the server's cursor alone. */
+import type { HandledMessagesData } from './handled-messages.ts';
 import type { StoredSend } from './outbox.ts';
-import type { SeenData } from './seen.ts';
 
 export interface InboxData {
   cursor: number;
   epoch: string;
-  seen: SeenData;
+  seen: HandledMessagesData;
 }
 
 export interface Store {
   load(): Promise<{ inbox?: InboxData; outbox: StoredSend[] }>;
-  /** Before a message goes out. */
+  /** Called before a message is sent. */
   addSend(send: StoredSend): Promise<void>;
-  /** After its ack or its final refusal. */
+  /** Called after the acknowledgement or the final refusal of a message. */
   dropSend(key: string): Promise<void>;
-  /** Before the cursor is acknowledged to the server. */
+  /** Called before the cursor is acknowledged to the server. */
   saveInbox(data: InboxData): Promise<void>;
 }
 
-/** Keeps everything in this object: a Device made with it goes on where the last one ended. */
+/** Keeps everything in memory: a second Device made with the same object continues where the first one ended. */
 export class MemoryStore implements Store {
   #outbox = new Map<string, StoredSend>();
   #inbox: InboxData | undefined;

@@ -1,4 +1,4 @@
-/** The operator's view in the demo: what the broker and the database hold. */
+/** Shows what the broker and the database hold, as an operator can see it: for the demo and for tests. */
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connectNats } from '../nats/connect.ts';
 import { consumer, inboxStream } from '../nats/topology.ts';
@@ -6,19 +6,21 @@ import type { Config } from '../shared/config/index.ts';
 import { openDatabase } from '../shared/db/database.ts';
 import { shardOf } from '../shared/ids.ts';
 
-export interface Waiting {
+/** The durable consumer of a device that is offline. */
+export interface OfflineQueue {
   stream: string;
   consumer: string;
+  /** Items that the device has not received. */
   pending: number;
 }
 
-export async function openLook(config: Config) {
+export async function openBrokerView(config: Config) {
   const nc = await connectNats(config, 'admin');
   const db = await openDatabase(config);
   const jsm = await jetstreamManager(nc);
   return {
-    /** What waits for a device that is away; undefined while it has no durable consumer. */
-    async waiting(user_id: string, device_id: string): Promise<Waiting | undefined> {
+    /** Returns the durable consumer of an offline device, undefined if it has none. */
+    async offlineQueueOf(user_id: string, device_id: string): Promise<OfflineQueue | undefined> {
       const stream = inboxStream(shardOf(user_id, config.INBOX_SHARDS));
       const name = consumer.device(device_id);
       try {
@@ -29,8 +31,8 @@ export async function openLook(config: Config) {
       }
     },
 
-    /** Rows of all tables that contain the text anywhere. */
-    async rows(text: string): Promise<number> {
+    /** Counts the rows of all tables that contain the text in any column. */
+    async countRowsWith(text: string): Promise<number> {
       const tables = await db.query<{ name: string }>(
         `SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) AS name FROM pg_tables
           WHERE schemaname NOT IN ('pg_catalog', 'information_schema')`,
@@ -46,8 +48,8 @@ export async function openLook(config: Config) {
       return found;
     },
 
-    /** Stored messages of all streams that contain the text anywhere. */
-    async stored(text: string): Promise<number> {
+    /** Counts the stored messages of all streams that contain the text. Work queues are left out: reading empties them. */
+    async countStreamMessagesWith(text: string): Promise<number> {
       const wanted = Buffer.from(text);
       let found = 0;
       for await (const { config: stream, state } of jsm.streams.list()) {
@@ -69,3 +71,5 @@ export async function openLook(config: Config) {
     },
   };
 }
+
+export type BrokerView = Awaited<ReturnType<typeof openBrokerView>>;

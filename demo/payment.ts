@@ -1,28 +1,28 @@
+/** Shows a payment request in a conversation, and plays the payments service that accepts it. */
 import { createHmac } from 'node:crypto';
 import type { Device } from '../client/index.ts';
 import { paymentsSecret } from '../shared/auth/derived.ts';
 import type { Config } from '../shared/config/index.ts';
-import { aside, check, line } from './terminal.ts';
+import { check, printAside, printLine } from './terminal.ts';
 
-interface Scene {
+interface PaymentScene {
   config: Config;
-  asks: Device;
-  pays: Device;
+  requester: Device;
+  payer: Device;
   conversation_id: string;
+  /** Makes the ids of this run unique. */
   tag: string;
 }
 
-/** A payments service, played here, says that a request was accepted. */
-export async function tellPayment({ config, asks, pays, conversation_id, tag }: Scene): Promise<void> {
-  const { api } = asks.session;
+export async function showPayment({ config, requester, payer, conversation_id, tag }: PaymentScene): Promise<void> {
+  const { api } = requester.session;
   const request_id = `PR_${tag}`;
-  const onRequest = pays.next('payment');
-  await asks.session.call('POST', `/v1/conversations/${conversation_id}/payments`, { request_id });
-  line(
-    `Anna puts the request ${request_id} into the conversation; Ben's laptop shows it ${(await onRequest).payment.state}`,
-  );
+  const received = payer.next('payment');
+  await requester.session.call('POST', `/v1/conversations/${conversation_id}/payments`, { request_id });
+  const { payment } = await received;
+  printLine(`Anna adds payment request ${request_id} to the conversation; Ben's laptop shows it as ${payment.state}`);
 
-  const heard = Promise.all([asks.next('payment'), pays.next('payment')]);
+  const updates = Promise.all([requester.next('payment'), payer.next('payment')]);
   const event = 'requests.accept';
   const body = JSON.stringify({ type: event, data: { id: request_id, transfer_id: `TR_${tag}` } });
   const ts = String(Math.floor(Date.now() / 1_000));
@@ -31,7 +31,7 @@ export async function tellPayment({ config, asks, pays, conversation_id, tag }: 
     .digest('hex');
   const headers = { 'x-webhook-event': event, 'x-webhook-ts': ts, 'x-webhook-sign': sign };
   const { status } = await fetch(`${api}/payments/webhooks`, { method: 'POST', headers, body });
-  aside(`the payments service: POST /payments/webhooks, signed → ${status}, durable`);
-  const states = (await heard).map(({ payment }) => payment.state);
-  check(states.join() === 'accepted,accepted', 'both devices show it accepted');
+  printAside(`the payments service sends a signed POST /payments/webhooks → ${status}: the event is durable`);
+  const states = (await updates).map(({ payment }) => payment.state);
+  check(states.join() === 'accepted,accepted', 'both devices show the request as accepted');
 }

@@ -51,18 +51,18 @@ export class EntriesMissing extends HaltRequired {
 }
 
 /**
- * Confirms that the partition has to stop. False when entries seem to be missing although the stream has them, or when the
- * stream does not answer: the next restore reads them again.
+ * Confirms that an error has to stop the partition. False when entries seem to be missing although the stream has them, or
+ * when the stream does not answer: the next restore reads them again.
  */
 export async function isHaltConfirmed(
-  halt: HaltRequired,
+  error: unknown,
   nc: NatsConnection,
   stream: string,
   log: Logger,
 ): Promise<boolean> {
-  if (!(halt instanceof EntriesMissing)) return true;
-  const removed = await halt.areRemoved(nc, stream).catch(() => false);
-  if (!removed) log.warn({ after: halt.after, upTo: halt.last }, 'entries were not delivered: reading them again');
+  if (!(error instanceof EntriesMissing)) return error instanceof HaltRequired;
+  const removed = await error.areRemoved(nc, stream).catch(() => false);
+  if (!removed) log.warn({ after: error.after, upTo: error.last }, 'entries were not delivered: reading them again');
   return removed;
 }
 

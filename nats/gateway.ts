@@ -9,6 +9,7 @@ import type { Config } from '../shared/config/index.ts';
 import { ApiError } from '../shared/contract/errors.ts';
 import { partitionOf, uuid7 } from '../shared/ids.ts';
 import { type Answer, type Command, CommandBatch, type Reply } from '../shared/pipeline/commands.ts';
+import { watchConnection } from './connect.ts';
 import { subject } from './topology.ts';
 
 /** Hears what becomes of one command: exactly one of `answered` and `failed` is called, once; `sent` possibly later. */
@@ -71,7 +72,12 @@ export class Gateway {
       callback: (error, message) => void (error || this.#handleReply(message.json() as Reply)),
     });
     this.#timer = setInterval(() => this.#expire(), 250).unref();
-    void this.#watchConnection();
+    watchConnection(nc, {
+      onDisconnect: () => {
+        this.#isDisconnected = true;
+      },
+      onReconnect: () => this.#handleReconnect(),
+    });
   }
 
   /** Commands that ingest has not answered yet. */
@@ -183,15 +189,11 @@ export class Gateway {
     }
   }
 
-  async #watchConnection(): Promise<void> {
-    for await (const status of this.#nc.status()) {
-      if (status.type === 'disconnect') this.#isDisconnected = true;
-      if (status.type !== 'reconnect') continue;
-      this.#isDisconnected = false;
-      this.#batches.clear();
-      this.#resend(Date.now());
-      this.#resendAt = RESEND_MS.map((ms) => Date.now() + ms);
-    }
+  #handleReconnect(): void {
+    this.#isDisconnected = false;
+    this.#batches.clear();
+    this.#resend(Date.now());
+    this.#resendAt = RESEND_MS.map((ms) => Date.now() + ms);
   }
 
   /** Sends unanswered commands queued before `until` again, in their order. ingest recognises messages that it has accepted. */

@@ -1,8 +1,10 @@
 /** Creates the consumers of LOG that fanout, history and events share in all but their handlers. */
 import type { NatsConnection } from 'nats';
-import { decodeEntry, type LogRecord, unknownKind } from '../shared/pipeline/entry.ts';
+import { decodeEntry, type LogRecord } from '../shared/pipeline/entry.ts';
+import { unknownKind } from '../shared/pipeline/kinds.ts';
 import type { Context } from '../shared/service.ts';
-import { HaltRequired, PartitionConsumer, type PartitionConsumerOptions } from './partition-consumer.ts';
+import { HaltRequired, PartitionConsumer } from './partition-consumer.ts';
+import type { PartitionConsumerOptions } from './partition-consumer-options.ts';
 import { consumer, durableSpec, LOG } from './topology.ts';
 
 type StageOptions = Pick<PartitionConsumerOptions<LogRecord[]>, 'window' | 'apartMs' | 'restore' | 'handle'>;

@@ -14,16 +14,16 @@ import type { Logger } from 'pino';
 import { sleep } from '../shared/async/sleep.ts';
 import { parseAckSubject } from './ack-subject.ts';
 import { acknowledge, type BatchMessage, BatchRunner, decodeMessage, HaltRequired, PinLost } from './batch-runner.ts';
-import { privateInbox } from './connect.ts';
+import { privateInbox, watchConnection } from './connect.ts';
 import { ConsumerMonitor } from './consumer-monitor.ts';
 import { DeliverySequence, isHaltConfirmed } from './delivery-sequence.ts';
 import { DurableRecovery } from './durable.ts';
 import type { PartitionConsumerOptions } from './partition-consumer-options.ts';
-import { HEARTBEAT_MS, PullRequests } from './pull-requests.ts';
+import { PullRequests, statusOf } from './pull-requests.ts';
 import { TakeOver } from './take-over.ts';
+import { Watchdog } from './watchdog.ts';
 
 export { HaltRequired, RestoreRequired, type StreamMessage } from './batch-runner.ts';
-export type { PartitionConsumerOptions } from './partition-consumer-options.ts';
 
 export class PartitionConsumer<T> {
   readonly #nc: NatsConnection;
@@ -36,6 +36,8 @@ export class PartitionConsumer<T> {
   readonly #recovery: DurableRecovery;
   readonly #sequence: DeliverySequence;
   readonly #takeOver: TakeOver;
+  /** Restarts the pulls; `/ready` reads another clock, ConsumerMonitor.lastHeardAt. */
+  readonly #watchdog = new Watchdog();
   readonly #timer: NodeJS.Timeout;
   /** A halted consumer keeps its pin: another process would meet the same message. */
   #mode: 'waiting' | 'taking' | 'active' | 'halted' | 'closed' = 'waiting';
@@ -43,9 +45,6 @@ export class PartitionConsumer<T> {
   /** Incremented on every restart; async work begun in an older term discards its result. */
   #term = 0;
   #pin = '';
-  /** When a pull was answered last, or the watchdog restarted. `/ready` reads another clock: ConsumerMonitor.lastHeardAt. */
-  #lastHeardAt = Date.now();
-  #lastTickAt = Date.now();
   /** Everything up to this stream sequence was handled and acknowledged, or lies before the take-over. */
   #ackedSeq = 0;
   #queue: BatchMessage<T>[] = [];
@@ -62,10 +61,13 @@ export class PartitionConsumer<T> {
     this.#monitor = new ConsumerMonitor(nc, options, () => this.ready() === true);
     const inbox = privateInbox(nc);
     this.#pulls = new PullRequests(nc, options, inbox);
-    const callback = (error: Error | null, message: Msg): void => void (error || this.#receive(message));
-    this.#subscription = nc.subscribe(inbox, { callback });
+    this.#subscription = nc.subscribe(inbox, {
+      callback: (error, message) =>
+        void (error || (message.reply ? this.#receive(message) : this.#handleStatus(message))),
+    });
     this.#timer = setInterval(() => this.#tick(), Math.min(250, this.#pulls.renewMs / 2)).unref();
-    void this.#watchConnection();
+    // On a lost connection too: batches in hand must not reach the broker that answers next, which may have lost more.
+    watchConnection(nc, { onDisconnect: () => this.#restart(), onReconnect: () => this.#restart() });
     this.#pull();
   }
 
@@ -80,9 +82,12 @@ export class PartitionConsumer<T> {
     return this.#monitor.refusesSince;
   }
 
-  /** Restores the worker without giving the partition away: the caller knows that its memory is out of date. */
+  /** Takes the partition over again without giving it away: the worker's memory is out of date. */
   requestRestore(): void {
-    if (this.#mode === 'active' || this.#mode === 'taking') this.#restore();
+    if (this.#mode !== 'active' && this.#mode !== 'taking') return;
+    this.#restart();
+    this.#mode = 'taking';
+    void this.#take(this.#term);
   }
 
   async close(): Promise<void> {
@@ -102,14 +107,6 @@ export class PartitionConsumer<T> {
     this.#pull();
   }
 
-  /** Takes the partition over again while this process still owns it. */
-  #restore(): void {
-    this.#restart();
-    if (this.#mode !== 'waiting') return;
-    this.#mode = 'taking';
-    void this.#take(this.#term);
-  }
-
   #halt(reason: string): void {
     if (this.#mode === 'closed') return;
     this.#mode = 'halted';
@@ -127,25 +124,19 @@ export class PartitionConsumer<T> {
 
   #tick(): void {
     const now = Date.now();
-    const wasFrozen = now - this.#lastTickAt > HEARTBEAT_MS;
-    this.#lastTickAt = now;
+    const wasFrozen = this.#watchdog.tick(now);
     // Nothing waits any more: another process has handled what failed here.
     if (this.#monitor.isIdle && !this.#working) this.#runner.resetFailures();
     if (this.#mode !== 'waiting') this.#pulls.renew(this.#pin);
-    // The silence was this process's own: what came meanwhile is read before the next tick.
     if (wasFrozen) return;
-    if (this.#sequence.isStuck(now) || now - this.#lastHeardAt > 4 * HEARTBEAT_MS) {
-      this.#lastHeardAt = now - HEARTBEAT_MS;
+    if (this.#sequence.isStuck(now) || this.#watchdog.isSilent(now)) {
+      this.#watchdog.restart(now);
       this.#restart();
     } else this.#pull();
   }
 
   #receive(message: Msg): void {
-    this.#lastHeardAt = Date.now();
-    if (!message.reply) {
-      this.#handleStatus(message);
-      return;
-    }
+    this.#watchdog.recordHeard();
     this.#recordServed();
     this.#pulls.countArrival();
     if (this.#mode === 'waiting') {
@@ -183,20 +174,18 @@ export class PartitionConsumer<T> {
   }
 
   #handleStatus(message: Msg): void {
-    const code = message.headers?.code;
-    if (code !== 503) this.#recordServed();
-    // A heartbeat.
-    if (code === 100) return;
+    this.#watchdog.recordHeard();
+    const status = statusOf(message);
+    if (status !== 'not served') this.#recordServed();
+    if (status === 'heartbeat') return;
     this.#pulls.handleEnd(message);
-    if (code === 423) {
-      // Another client has the pin.
+    if (status === 'pin lost') {
       this.#pin = '';
       this.#runner.resetFailures();
       this.#takeOver.resetFailures();
       this.#restart();
-    } else if (code === 503 || code === 404 || (code === 409 && /deleted/i.test(message.headers?.description ?? '')))
-      void this.#recoverDurable();
-    else if (code === 408 || code === 409) this.#pull();
+    } else if (status === 'not served' || status === 'durable gone') void this.#recoverDurable();
+    else if (status === 'request ended') this.#pull();
   }
 
   async #recoverDurable(): Promise<void> {
@@ -242,12 +231,11 @@ export class PartitionConsumer<T> {
       try {
         if (!(await this.#runner.run(batch, isCurrent, confirmPin)) || !isCurrent()) continue;
       } catch (error) {
-        const halts = error instanceof HaltRequired;
-        if (halts && (await isHaltConfirmed(error, this.#nc, this.#options.stream, this.#log)) && isCurrent())
-          return this.#halt(error.message);
+        if ((await isHaltConfirmed(error, this.#nc, this.#options.stream, this.#log)) && isCurrent())
+          return this.#halt((error as HaltRequired).message);
         // Otherwise a restore is required; batch-runner.ts has logged why.
         await sleep(this.#runner.restoreWaitMs);
-        if (isCurrent()) this.#restore();
+        if (isCurrent()) this.requestRestore();
         return;
       }
       this.#ackedSeq = batch.at(-1)!.seq;
@@ -258,13 +246,5 @@ export class PartitionConsumer<T> {
       const remainingMs = (this.#options.apartMs ?? 0) - tookMs;
       if (remainingMs > 1) await sleep(remainingMs);
     }
-  }
-
-  /**
-   * Restarts on a lost connection too, not only on a new one: batches in hand must not be written to the broker that
-   * answers next, which may have lost more than this process knows.
-   */
-  async #watchConnection(): Promise<void> {
-    for await (const { type } of this.#nc.status()) if (type === 'disconnect' || type === 'reconnect') this.#restart();
   }
 }

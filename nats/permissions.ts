@@ -1,6 +1,6 @@
 /** Grants each service the subjects that it may publish and subscribe to. The users of the broker's configuration come from here. */
 import type { Config } from '../shared/config/index.ts';
-import type { ServiceName } from '../shared/service.ts';
+import type { ServiceName } from '../shared/service-names.ts';
 import { inboxPrefix } from './connect.ts';
 import { jsApi } from './js-api.ts';
 import {

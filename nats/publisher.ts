@@ -5,7 +5,7 @@
  * subscription and several promises a batch; batches here are many and small, so one subscription serves all of them.
  */
 import { headers, type Msg, type MsgHdrs, type NatsConnection } from 'nats';
-import { privateInbox } from './connect.ts';
+import { privateInbox, watchConnection } from './connect.ts';
 import { isWrongLastSequence } from './errors.ts';
 import { timeoutsOf } from './jetstream-manager.ts';
 import { EXPECTED_LAST } from './js-api.ts';
@@ -80,7 +80,8 @@ export class Publisher {
     this.#timeoutMs = timeoutsOf(nc).publishMs;
     nc.subscribe(`${this.#inbox}.>`, { callback: (error, message) => void (error || this.#handleAck(message)) });
     this.#timer = setInterval(() => this.#expire(), Math.min(1_000, this.#timeoutMs / 4)).unref();
-    void this.#watchConnection();
+    // Acknowledgements that were on their way when the connection broke never come.
+    watchConnection(nc, { onDisconnect: () => this.#abandon('the connection to the broker broke') });
   }
 
   /** Rejects everything that is not acknowledged. */
@@ -201,12 +202,6 @@ export class Publisher {
       () => false,
     );
     if ((await Promise.race([answered, late])) && acknowledged === this.#acknowledged) this.refusesSince ??= Date.now();
-  }
-
-  /** Acknowledgements that were on their way when the connection broke never come. */
-  async #watchConnection(): Promise<void> {
-    for await (const status of this.#nc.status())
-      if (status.type === 'disconnect') this.#abandon('the connection to the broker broke');
   }
 
   #abandon(reason: string): void {

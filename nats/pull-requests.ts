@@ -14,6 +14,19 @@ const EXPIRES_MS = 10_000;
  */
 const RENEWALS = 16;
 
+/** `not served`: the durable has no leader, or is gone with its stream. `request ended`: expired, or met a limit. */
+type PullStatus = 'heartbeat' | 'pin lost' | 'not served' | 'durable gone' | 'request ended' | 'unknown';
+
+/** Returns what a message without a reply subject says about the request that it answers. */
+export function statusOf({ headers }: Msg): PullStatus {
+  const { code, description = '' } = headers ?? {};
+  if (code === 100) return 'heartbeat';
+  if (code === 423) return 'pin lost';
+  if (code === 503) return 'not served';
+  if (code === 404 || (code === 409 && /deleted/i.test(description))) return 'durable gone';
+  return code === 408 || code === 409 ? 'request ended' : 'unknown';
+}
+
 /** Counts the messages that are still to come for the requests of one durable. */
 export class PullRequests {
   readonly #nc: NatsConnection;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../shared/config/index.ts';
 import { freePort } from '../../shared/ports.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, type Places, type Spawned, startEnv } from '../../test/env/index.ts';
 import { check, outstanding, type Row, type Story, type Violation } from './checker.ts';
 import { Fleet, type Place, type Shape } from './fleet.ts';

@@ -1,13 +1,13 @@
-/** Signatures of messages by Ed25519 on WebCrypto, which the server and whoever has the device's signing key can check. */
+/** Signs messages with Ed25519 on WebCrypto. The server and everybody who has the device's signing key can check them. */
 import { type Signable, signedText } from '../../shared/contract/signed.ts';
 import { fromBase64, toBase64 } from './base64.ts';
 
-const NAME = 'Ed25519';
+const ALGORITHM = 'Ed25519';
 const { subtle } = globalThis.crypto;
-const bytes = (message: Signable): Uint8Array<ArrayBuffer> => new TextEncoder().encode(signedText(message));
+const signedBytes = (message: Signable): Uint8Array<ArrayBuffer> => new TextEncoder().encode(signedText(message));
 
 export interface Signer {
-  /** To be published as `signing_key`: 32 bytes as base64. */
+  /** Returns the key to publish as `signing_key`: 32 bytes as Base64. */
   publicKey(): Promise<string>;
   sign(message: Signable): Promise<string>;
 }
@@ -20,10 +20,10 @@ export class Ed25519Signer implements Signer {
   }
 
   static async generate(): Promise<Ed25519Signer> {
-    return new Ed25519Signer((await subtle.generateKey(NAME, true, ['sign', 'verify'])) as CryptoKeyPair);
+    return new Ed25519Signer((await subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair);
   }
 
-  /** Keys as `export()` gave them. */
+  /** @param keys the result of `export()` */
   static async import({
     privateKey,
     publicKey,
@@ -32,8 +32,8 @@ export class Ed25519Signer implements Signer {
     publicKey: JsonWebKey;
   }): Promise<Ed25519Signer> {
     return new Ed25519Signer({
-      privateKey: await subtle.importKey('jwk', privateKey, NAME, true, ['sign']),
-      publicKey: await subtle.importKey('jwk', publicKey, NAME, true, ['verify']),
+      privateKey: await subtle.importKey('jwk', privateKey, ALGORITHM, true, ['sign']),
+      publicKey: await subtle.importKey('jwk', publicKey, ALGORITHM, true, ['verify']),
     });
   }
 
@@ -50,16 +50,19 @@ export class Ed25519Signer implements Signer {
   }
 
   async sign(message: Signable): Promise<string> {
-    return toBase64(new Uint8Array(await subtle.sign(NAME, this.#keys.privateKey, bytes(message))));
+    return toBase64(new Uint8Array(await subtle.sign(ALGORITHM, this.#keys.privateKey, signedBytes(message))));
   }
 }
 
-/** Whether a message with one payload for all was signed by the device with that signing key. Of envelopes a device has but its own. */
+/**
+ * Checks whether the device with that signing key has signed a message. Works for messages with one payload for all: of a
+ * message with envelopes each device only has its own.
+ */
 export async function verifySignature(
   message: Signable & { signature?: string },
   signing_key: string,
 ): Promise<boolean> {
   if (message.signature === undefined || message.payload === undefined) return false;
-  const key = await subtle.importKey('raw', fromBase64(signing_key), NAME, false, ['verify']);
-  return subtle.verify(NAME, key, fromBase64(message.signature), bytes(message));
+  const key = await subtle.importKey('raw', fromBase64(signing_key), ALGORITHM, false, ['verify']);
+  return subtle.verify(ALGORITHM, key, fromBase64(message.signature), signedBytes(message));
 }

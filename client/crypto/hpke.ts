@@ -1,34 +1,35 @@
 /**
- * The default: HPKE (RFC 9180), one shot per message and recipient device, from `@hpke/core` on WebCrypto:
- * DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. With a prekey of the recipient in AuthPSK mode to the prekey, the
- * PSK being exported from an encapsulation to the identity key: only who has both private keys can open it. Without one
- * in Auth mode to the identity key. What it gives and what not: docs/client.md.
+ * Seals messages with HPKE (RFC 9180), the default crypto: one shot per message and recipient device, by `@hpke/core` on
+ * WebCrypto, with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. If the recipient has a prekey, the message is sealed
+ * to the prekey in AuthPSK mode, with a PSK exported from an encapsulation to the identity key, so that opening needs both
+ * private keys. Otherwise it is sealed to the identity key in Auth mode. docs/client.md lists what this protects from.
  */
 import { Aes256Gcm, CipherSuite, DhkemX25519HkdfSha256, HkdfSha256 } from '@hpke/core';
 import { fromBase64, toBase64 } from './base64.ts';
-import { PrekeyRing, type StoredPrekey } from './prekeys.ts';
+import { PrekeyStore, type StoredPrekey } from './prekey-store.ts';
 import type { Crypto, OpenRequest, Recipient, Sealed, SealRequest } from './types.ts';
 
 const suite = new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
-const text = (value: string): ArrayBuffer => new TextEncoder().encode(value).buffer;
-const info = text('sealwire hpke 1');
-const pskInfo = text('sealwire hpke 2 identity');
-const prekeyInfo = text('sealwire hpke 2 prekey');
-const pskContext = text('psk');
+const encodeText = (value: string): ArrayBuffer => new TextEncoder().encode(value).buffer;
+const info = encodeText('sealwire hpke 1');
+const pskInfo = encodeText('sealwire hpke 2 identity');
+const prekeyInfo = encodeText('sealwire hpke 2 prekey');
+const pskContext = encodeText('psk');
 const PSK_BYTES = 32;
 /** Length of an encapsulated key, bytes. */
 const ENC_BYTES = 32;
-/** Plaintexts are padded to a multiple of this (ISO/IEC 7816-4), so that lengths say less. */
+/** Plaintexts are padded to a multiple of this (ISO/IEC 7816-4), so that lengths reveal less. */
 const PAD_BYTES = 64;
-/** How long a one-time key is kept after its first use: so long history can be opened again. */
+/** How long a one-time key is kept after its first use. Until then history can be opened again. */
 const KEEP_MS = 30 * 86_400_000;
-/** Imported keys that are kept; one-time keys come and go. */
-const IMPORTED = 10_000;
-/** Says which construction a payload is of: to the identity key alone, or to a prekey and it. */
+/** Most imported public keys that are cached. The limit is needed because one-time keys are ever new. */
+const MAX_IMPORTED = 10_000;
+/** Prefix of a payload that was sealed to the identity key alone. */
 const IDENTITY = '1.';
+/** Prefix of a payload that was sealed to a prekey and the identity key. */
 const PREKEY = '2.';
 
-/** Keys as JWK (OKP, X25519). The private ones never leave the device unless the application takes them. */
+/** Keys as JWK (OKP, X25519). Private keys leave the device only if the application sends them away. */
 export interface HpkeKeys {
   privateKey: JsonWebKey;
   publicKey: JsonWebKey;
@@ -36,35 +37,35 @@ export interface HpkeKeys {
   prekeys?: StoredPrekey[];
 }
 export interface HpkeOptions {
-  /** How long one-time keys are kept after their first use, ms; after it what was sealed for them opens nowhere. */
+  /** How long one-time keys are kept after their first use, ms. Afterwards messages sealed for them can't be opened. */
   keep_ms?: number;
 }
 
 const newRegistrationId = (): number => globalThis.crypto.getRandomValues(new Uint32Array(1))[0]! >>> 1;
 
 export class HpkeCrypto implements Crypto {
-  readonly prekeys: PrekeyRing;
-  /** Called with the keys whenever prekeys were made or thrown away: the place to save them. Awaited before new ones are published. */
+  readonly prekeys: PrekeyStore;
+  /** Called with the keys whenever prekeys were made or deleted, to save them. Awaited before new ones are published. */
   onchange?: (keys: HpkeKeys) => unknown;
   #keys: CryptoKeyPair;
   #identityKey: Promise<string>;
   #registrationId: number;
-  /** Imported keys of other devices, by their text. */
+  /** Imported public keys of other devices, by their text. */
   #imported = new Map<string, Promise<CryptoKey>>();
 
   private constructor(keys: CryptoKeyPair, registration_id: number, { keep_ms = KEEP_MS }: HpkeOptions) {
     this.#keys = keys;
     this.#registrationId = registration_id;
     this.#identityKey = suite.kem.serializePublicKey(keys.publicKey).then((bytes) => toBase64(new Uint8Array(bytes)));
-    this.prekeys = new PrekeyRing(suite.kem, keep_ms, () => this.#save());
+    this.prekeys = new PrekeyStore(suite.kem, keep_ms, () => this.#save());
   }
 
-  /** A new device's keys. */
+  /** Makes the keys of a new device. */
   static async generate(options: HpkeOptions = {}): Promise<HpkeCrypto> {
     return new HpkeCrypto(await suite.kem.generateKeyPair(), newRegistrationId(), options);
   }
 
-  /** A device that has its keys from `export()`, or from the last `onchange`. */
+  /** Restores the keys from `export()` or the last `onchange`. */
   static async import(
     { privateKey, publicKey, registration_id, prekeys = [] }: HpkeKeys,
     options: HpkeOptions = {},
@@ -74,7 +75,7 @@ export class HpkeCrypto implements Crypto {
       publicKey: await suite.kem.importKey('jwk', publicKey, true),
     };
     const crypto = new HpkeCrypto(pair, registration_id ?? newRegistrationId(), options);
-    await crypto.prekeys.load(prekeys);
+    await crypto.prekeys.restore(prekeys);
     return crypto;
   }
 
@@ -84,7 +85,7 @@ export class HpkeCrypto implements Crypto {
       privateKey: await subtle.exportKey('jwk', this.#keys.privateKey),
       publicKey: await subtle.exportKey('jwk', this.#keys.publicKey),
       registration_id: this.#registrationId,
-      prekeys: await this.prekeys.save(),
+      prekeys: await this.prekeys.export(),
     };
   }
 
@@ -104,7 +105,7 @@ export class HpkeCrypto implements Crypto {
     const padded = pad(request.plaintext);
     const envelopes = recipients.map(async (recipient) => {
       const { device_id, prekey } = recipient;
-      const aad = context(conversation_id, client_message_id, sender_device_id, device_id);
+      const aad = associatedData(conversation_id, client_message_id, sender_device_id, device_id);
       const payload = prekey
         ? await this.#sealToPrekey(recipient, prekey, padded, aad)
         : await this.#sealToIdentity(recipient, padded, aad);
@@ -115,10 +116,10 @@ export class HpkeCrypto implements Crypto {
 
   async open({ message, device_id, sender_identity_key }: OpenRequest): Promise<Uint8Array> {
     const { payload, conversation_id, client_message_id, sender_device_id } = message;
-    const aad = context(conversation_id, client_message_id, sender_device_id, device_id);
+    const aad = associatedData(conversation_id, client_message_id, sender_device_id, device_id);
     const senderPublicKey = await this.#import(sender_identity_key);
     if (payload.startsWith(PREKEY)) return unpad(await this.#openByPrekey(payload, senderPublicKey, aad));
-    if (!payload.startsWith(IDENTITY)) throw new Error('not a payload of this construction');
+    if (!payload.startsWith(IDENTITY)) throw new Error('the payload was not sealed by HpkeCrypto');
     const sealed = fromBase64(payload.slice(IDENTITY.length));
     const enc = sealed.slice(0, ENC_BYTES).buffer;
     const sender = { recipientKey: this.#keys, senderPublicKey, enc, info };
@@ -128,7 +129,7 @@ export class HpkeCrypto implements Crypto {
   async #sealToIdentity({ identity_key }: Recipient, padded: ArrayBuffer, aad: ArrayBuffer): Promise<string> {
     const recipientPublicKey = await this.#import(identity_key);
     const { ct, enc } = await suite.seal({ recipientPublicKey, senderKey: this.#keys, info }, padded, aad);
-    return IDENTITY + joined(enc, ct);
+    return IDENTITY + concatBase64(enc, ct);
   }
 
   async #sealToPrekey(
@@ -142,13 +143,13 @@ export class HpkeCrypto implements Crypto {
       senderKey: this.#keys,
       info: pskInfo,
     });
-    const psk = { id: text(key_id), key: await outer.export(pskContext, PSK_BYTES) };
+    const psk = { id: encodeText(key_id), key: await outer.export(pskContext, PSK_BYTES) };
     const { ct, enc } = await suite.seal(
       { recipientPublicKey: await this.#import(public_key), senderKey: this.#keys, info: prekeyInfo, psk },
       padded,
       aad,
     );
-    return `${PREKEY}${key_id}.${joined(outer.enc, enc, ct)}`;
+    return `${PREKEY}${key_id}.${concatBase64(outer.enc, enc, ct)}`;
   }
 
   async #openByPrekey(payload: string, senderPublicKey: CryptoKey, aad: ArrayBuffer): Promise<ArrayBuffer> {
@@ -162,11 +163,11 @@ export class HpkeCrypto implements Crypto {
       enc: sealed.slice(0, ENC_BYTES).buffer,
       info: pskInfo,
     });
-    const psk = { id: text(key_id), key: await outer.export(pskContext, PSK_BYTES) };
+    const psk = { id: encodeText(key_id), key: await outer.export(pskContext, PSK_BYTES) };
     const enc = sealed.slice(ENC_BYTES, 2 * ENC_BYTES).buffer;
     const sender = { recipientKey, senderPublicKey, enc, info: prekeyInfo, psk };
     const plaintext = await suite.open(sender, sealed.slice(2 * ENC_BYTES).buffer, aad);
-    await this.prekeys.used(key_id);
+    await this.prekeys.markUsed(key_id);
     return plaintext;
   }
 
@@ -179,24 +180,24 @@ export class HpkeCrypto implements Crypto {
     if (key === undefined) {
       key = Promise.resolve().then(() => suite.kem.deserializePublicKey(fromBase64(public_key).buffer));
       key.catch(() => this.#imported.delete(public_key));
-      if (this.#imported.size >= IMPORTED) this.#imported.clear();
+      if (this.#imported.size >= MAX_IMPORTED) this.#imported.clear();
       this.#imported.set(public_key, key);
     }
     return key;
   }
 }
 
-/** What a ciphertext belongs to: in another place, from another device or a second time under a new id it does not open. */
-function context(...parts: string[]): ArrayBuffer {
-  return text(JSON.stringify(parts));
+/** Binds a ciphertext to its conversation, devices and id: copied elsewhere or sent under a new id, it can't be opened. */
+function associatedData(...parts: string[]): ArrayBuffer {
+  return encodeText(JSON.stringify(parts));
 }
 
-function joined(...parts: ArrayBuffer[]): string {
+function concatBase64(...parts: ArrayBuffer[]): string {
   const out = new Uint8Array(parts.reduce((sum, { byteLength }) => sum + byteLength, 0));
-  let at = 0;
+  let offset = 0;
   for (const part of parts) {
-    out.set(new Uint8Array(part), at);
-    at += part.byteLength;
+    out.set(new Uint8Array(part), offset);
+    offset += part.byteLength;
   }
   return toBase64(out);
 }
@@ -211,6 +212,6 @@ function pad(plaintext: Uint8Array): ArrayBuffer {
 function unpad(plaintext: ArrayBuffer): Uint8Array {
   const padded = new Uint8Array(plaintext);
   const end = padded.lastIndexOf(0x80);
-  if (end < 0) throw new Error('no padding');
+  if (end < 0) throw new Error('the plaintext has no padding');
   return padded.slice(0, end);
 }

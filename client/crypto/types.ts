@@ -1,11 +1,11 @@
-/** End-to-end crypto as a Device uses it. The default is `HpkeCrypto`; a ratchet or MLS can take its place. */
-import type { Message } from '../../shared/contract/scalars.ts';
+/** The interface of the end-to-end crypto of a Device. `HpkeCrypto` is the default; a ratchet or MLS can replace it. */
+import type { Message } from '../../shared/contract/objects.ts';
 
 export interface Recipient {
   device_id: string;
-  /** As that device published it. */
+  /** The identity key that the device has published. */
   identity_key: string;
-  /** Claimed from the server for this device; absent when it has none to give, or the Crypto has no `prekeys`. */
+  /** A prekey claimed for this device; absent when the server has none, or the Crypto has no `prekeys`. */
   prekey?: { key_id: string; public_key: string };
 }
 
@@ -21,7 +21,7 @@ export type Sealed = { envelopes: { device_id: string; payload: string }[] } | {
 
 export interface OpenRequest {
   message: Message & { payload: string };
-  /** This device. */
+  /** The device that opens the message. */
   device_id: string;
   sender_identity_key: string;
 }
@@ -31,24 +31,24 @@ export interface PublicPrekey {
   public_key: string;
   kind: string;
 }
-/** The private halves of keys that are handed out one by one. */
+/** Holds the private halves of prekeys, which the server hands out one by one. */
 export interface Prekeys {
   readonly kind: string;
-  /** Whether the private half is here. */
+  /** Whether the private half of this key is here. */
   has(key_id: string): boolean;
-  /** New keys, the private halves safe (`onchange`) before it resolves. */
+  /** Makes new keys. It resolves after the application has saved the private halves (`onchange`). */
   make(count: number): Promise<{ one_time: PublicPrekey[]; last_resort: PublicPrekey }>;
 }
 
 export interface Crypto {
-  /** The public key to publish for this device, as text. */
+  /** Returns the public key to publish for this device, as text. */
   identityKey(): Promise<string>;
-  /** Names this making of the keys; senders who know another one are told so. */
+  /** Returns the id of this set of keys. The server refuses messages that were sealed for another set. */
   registrationId?(): number;
-  /** After private halves were lost: the next `registrationId()` is another one. */
+  /** Changes the registration id, after private halves were lost. */
   renew?(): Promise<void>;
   prekeys?: Prekeys;
   seal(request: SealRequest): Promise<Sealed>;
-  /** @throws when the payload was changed, is for another device, place or message, or came from another key. */
+  /** @throws when the payload was changed, came from another key, or is for another device, conversation or message */
   open(request: OpenRequest): Promise<Uint8Array>;
 }

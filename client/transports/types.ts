@@ -1,23 +1,26 @@
-/** What a Device needs of a socket; an adapter each for the global WebSocket and for the `ws` package. */
-export interface Wire {
+/** The interface between a Device and its socket, implemented for the global WebSocket and for the `ws` package. */
+export interface TransportSocket {
   send(text: string): void;
-  /** Asks for the closing handshake; `close` of the events follows. */
+  /** Starts the closing handshake. The event `close` follows. */
   close(code: number): void;
-  /** Gives the socket up at once, for a peer that does not answer any more. */
+  /** Drops the socket at once, for a peer that no longer answers. */
   terminate(): void;
 }
 
-export interface WireEvents {
+export interface TransportEvents {
   open(): void;
   message(text: string): void;
-  /** A sign of life that is no message (a ping frame). */
+  /** A ping frame was received: a sign of life that is no message. */
   alive(): void;
-  /** Once, also when the socket never opened. `status`: HTTP status of a refused upgrade, 0 for none; undefined where it can't be seen. */
+  /**
+   * Called once, also when the socket never opened.
+   * @param status HTTP status of a refused upgrade, 0 for none; undefined where the transport can't see it
+   */
   close(code: number, reason: string, status?: number): void;
 }
 
 export interface Transport {
-  /** Whether it can send an Authorization header; else the Device takes a ticket. */
+  /** Whether the transport can send an Authorization header. If not, the Device uses a ticket. */
   readonly headers: boolean;
-  open(url: string, protocols: string[], headers: Record<string, string>, events: WireEvents): Wire;
+  open(url: string, protocols: string[], headers: Record<string, string>, events: TransportEvents): TransportSocket;
 }

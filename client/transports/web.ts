@@ -1,12 +1,13 @@
+/** The transport over the global WebSocket of browsers, Node ≥ 22, Deno and Bun. */
 import type { Transport } from './types.ts';
 
-/** Node's WebSocket takes headers beside the protocols; browsers' does not. */
+/** Node's WebSocket accepts headers beside the protocols; that of browsers does not. */
 type WithHeaders = new (
   url: string,
   options: string[] | { protocols: string[]; headers: Record<string, string> },
 ) => WebSocket;
 
-/** The global WebSocket of browsers, Node ≥ 22, Deno and Bun. */
+/** @param headers whether this WebSocket can send headers; by default, whether this is Node */
 export function webTransport(headers = 'process' in globalThis): Transport {
   return {
     headers,
@@ -15,25 +16,25 @@ export function webTransport(headers = 'process' in globalThis): Transport {
         url,
         headers ? { protocols, headers: values } : protocols,
       );
-      let closed = false;
-      const close = (code: number, reason: string): void => {
-        if (closed) return;
-        closed = true;
+      let isClosed = false;
+      const reportClose = (code: number, reason: string): void => {
+        if (isClosed) return;
+        isClosed = true;
         events.close(code, reason);
       };
       socket.onopen = () => events.open();
       socket.onmessage = (event) => {
         if (typeof event.data === 'string') events.message(event.data);
       };
-      // `close` follows an error, in every implementation.
+      // Nothing to do: in every implementation `close` follows an error.
       socket.onerror = () => {};
-      socket.onclose = (event) => close(event.code, event.reason);
+      socket.onclose = (event) => reportClose(event.code, event.reason);
       return {
         send: (text) => socket.send(text),
         close: (code) => socket.close(code),
         terminate() {
           socket.close();
-          close(1006, 'given up');
+          reportClose(1006, 'given up');
         },
       };
     },

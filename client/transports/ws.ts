@@ -1,25 +1,26 @@
 /**
- * The `ws` package: for Node, where thousands of Devices share a process, and where ping frames are to be seen.
- * What is sent in one turn of the event loop leaves in one write.
+ * The transport over the `ws` package, for Node. It is cheaper where thousands of Devices share a process, and it sees
+ * ping frames. Frames that are sent in one turn of the event loop go out in one write.
  */
 import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { Transport } from './types.ts';
 
+/** Makes the transport. A Device gets it as `transport`. */
 export function wsTransport(): Transport {
   return {
     headers: true,
     open(url, protocols, headers, events) {
       const socket = new WebSocket(url, protocols, { headers, perMessageDeflate: false });
       let status: number | undefined;
-      let raw: Socket | undefined;
-      let corked = false;
+      let tcpSocket: Socket | undefined;
+      let isCorked = false;
       const uncork = (): void => {
-        corked = false;
-        raw?.uncork();
+        isCorked = false;
+        tcpSocket?.uncork();
       };
       socket.on('upgrade', (response) => {
-        raw = response.socket;
+        tcpSocket = response.socket;
       });
       socket.on('open', () => events.open());
       socket.on('message', (data, binary) => {
@@ -38,9 +39,9 @@ export function wsTransport(): Transport {
       });
       return {
         send(text) {
-          if (!corked && raw) {
-            corked = true;
-            raw.cork();
+          if (!isCorked && tcpSocket) {
+            isCorked = true;
+            tcpSocket.cork();
             process.nextTick(uncork);
           }
           socket.send(text);

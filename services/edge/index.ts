@@ -6,9 +6,10 @@ import type { NatsConnection } from 'nats';
 import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { watchRevocations } from '../../nats/revocations.ts';
-import { CLOSE } from '../../shared/contract/frames.ts';
+import { CLOSE } from '../../shared/contract/protocol.ts';
 import { openDatabase } from '../../shared/db/database.ts';
-import { openOrigins } from '../../shared/origins.ts';
+import { hostInUrl } from '../../shared/host-in-url.ts';
+import { createOrigins } from '../../shared/origins.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { CommandDispatcher } from './commands/command-dispatcher.ts';
 import { Admission } from './connections/admission.ts';
@@ -96,7 +97,7 @@ async function open(context: Context): Promise<Service> {
   const dispatcher = new CommandDispatcher({ config, log, db, historyDb, gateway, limits, counts });
   const toCheck = { connected, connectionsToCheck, inboxesToCheck };
   const housekeeping = startHousekeeping({ config, log, metrics, counts, ...toCheck });
-  const origins = openOrigins(config, 'WS_ALLOWED_ORIGINS', log);
+  const origins = createOrigins(config, 'WS_ALLOWED_ORIGINS', log);
   const opening = { config, log, metrics, admission, connectionCounts, connections, dispatcher };
   const server = await listen({ context, admission, origins, opening });
 
@@ -121,9 +122,8 @@ async function open(context: Context): Promise<Service> {
     return cursorMaps.isReady || 'waiting for fanout to write the cursor maps of the inboxes';
   }
 
-  const host = config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST;
-  return { ready: readiness, addresses: { edge: `ws://${host}:${server.port}/v1/ws` }, close };
+  return { ready: readiness, addresses: { edge: `ws://${hostInUrl(config.HOST)}:${server.port}/v1/ws` }, close };
 }
 
-const definition: ServiceDefinition = { name: 'edge', about: 'sockets of devices: commands in, inboxes out', open };
+const definition: ServiceDefinition = { open };
 export default definition;

@@ -2,11 +2,11 @@
 import * as uws from 'uWebSockets.js';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
-import { SUBPROTOCOL } from '../../shared/contract/frames.ts';
-import { publicReply } from '../../shared/ops.ts';
+import { SUBPROTOCOL } from '../../shared/contract/protocol.ts';
+import { replyToClient } from '../../shared/ops.ts';
 import type { Origins } from '../../shared/origins.ts';
 import { freePort } from '../../shared/ports.ts';
-import { openProxies } from '../../shared/proxies.ts';
+import { createClientAddressFinder } from '../../shared/proxies.ts';
 import type { Context } from '../../shared/service.ts';
 import type { Admission, Credentials } from './connections/admission.ts';
 import { ConnectionOpening, type OpeningOptions } from './connections/connection-opening.ts';
@@ -71,7 +71,7 @@ export async function listen(options: ServerOptions): Promise<Server> {
 
 function serveSockets(app: App, options: ServerOptions): void {
   const { config } = options.context;
-  const clientAddress = openProxies(config);
+  const clientAddress = createClientAddressFinder(config);
   app.ws<SocketData>('/*', {
     compression: 0,
     maxPayloadLength: config.WS_MAX_COMMAND_BYTES,
@@ -135,7 +135,7 @@ function serveHttp(app: App, options: ServerOptions): void {
   const { context, origins } = options;
   app.any('/*', (res, req) => {
     const path = req.getMethod() === 'get' ? req.getUrl() : '';
-    const reply = publicReply(path, context);
+    const reply = replyToClient(path, context);
     if (reply) answer(res, reply.status, reply.type, reply.body);
     else if (isSocketPath(path))
       // A browser does not tell its page why an upgrade was refused, so the page asks here.

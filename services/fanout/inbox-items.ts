@@ -14,7 +14,7 @@ import type {
   ReadRecord,
 } from '../../shared/pipeline/entry.ts';
 
-export interface Shape {
+export interface ItemLimits {
   INBOX_SHARDS: number;
   STATUS_MAX_MEMBERS: number;
 }
@@ -33,14 +33,14 @@ export class InboxItemBuilder {
   readonly shards: OutgoingMessage[][];
   /** Items by user, for the quota. */
   readonly counts = new Map<string, number>();
-  readonly #shape: Shape;
+  readonly #shape: ItemLimits;
   readonly #bases: number[];
   readonly #recipients: Recipients;
   /** By shard: the entry whose records are added now stands there already. */
   #has: boolean[] | undefined;
 
   /** `bases`: the cursor base of each shard. */
-  constructor(shape: Shape, bases: number[], recipients: Recipients) {
+  constructor(shape: ItemLimits, bases: number[], recipients: Recipients) {
     this.#shape = shape;
     this.#bases = bases;
     this.#recipients = recipients;

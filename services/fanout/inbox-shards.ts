@@ -23,7 +23,7 @@ export class InboxShards {
   /** When the streams were made, as seen last. */
   #created: string | undefined;
   /** Lives that this process began. */
-  begun = 0;
+  generationsBegun = 0;
 
   constructor(nc: NatsConnection, config: Config, log: Logger) {
     this.#nc = nc;
@@ -38,30 +38,30 @@ export class InboxShards {
   }
 
   /** The lineages are read anew when they are wanted next. */
-  forget(): void {
+  forgetCursorMaps(): void {
     this.#current = undefined;
   }
 
   /** The cursor base of every shard, for the broker that is connected now. */
-  async bases(): Promise<number[]> {
-    return (await this.lineages()).map(newestBase);
+  async cursorBases(): Promise<number[]> {
+    return (await this.cursorMaps()).map(newestBase);
   }
 
   /**
    * Whether the stream of a shard was made anew, here or by another process, since this was asked last: the broker lost it,
    * or somebody deleted it. Every partition has to be taken over again then, and to write what the shard lacks.
    */
-  async wereReplaced(): Promise<boolean> {
+  async detectReplacedStreams(): Promise<boolean> {
     const streams = await Promise.all(this.#numbers.map((shard) => this.#stream(inboxStream(shard))));
     const created = streams.map((one) => one.created).join(' ');
     const replaced = this.#created !== undefined && this.#created !== created;
     this.#created = created;
-    if (replaced) this.forget();
+    if (replaced) this.forgetCursorMaps();
     return replaced;
   }
 
   /** Of every shard, for the broker that is connected now. */
-  lineages(): Promise<CursorMap[]> {
+  cursorMaps(): Promise<CursorMap[]> {
     if (this.#current?.server !== this.server) {
       const lineages = this.#stream(MARKS).then(() => Promise.all(this.#numbers.map((shard) => this.#lineage(shard))));
       const current = { server: this.server, lineages };
@@ -85,7 +85,7 @@ export class InboxShards {
         { stage: 'fanout', shard, from: last + 1, anew: old !== undefined && old.created !== created },
         'a life of an inbox shard began',
       );
-      this.begun++;
+      this.generationsBegun++;
       return lineage;
     }
   }
@@ -102,7 +102,7 @@ export class InboxShards {
   }
 
   /** Edges need not hold back `inbox.empty` any more: every shard has what the log held when its life began. */
-  async tellWhole(): Promise<void> {
+  async markComplete(): Promise<void> {
     for (const shard of this.#numbers) await this.#tellWhole(shard);
   }
 

@@ -5,7 +5,6 @@
  */
 
 import { Backoff } from '../../nats/backoff.ts';
-
 import { earliest } from '../../nats/consumer-monitor.ts';
 import { createLogConsumers } from '../../nats/log-consumers.ts';
 import { RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
@@ -15,7 +14,7 @@ import { sleep } from '../../shared/async/sleep.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
-import { upTo } from './checkpoints.ts';
+import { progressHeader } from './checkpoints.ts';
 import { InboxItemBuilder } from './inbox-items.ts';
 import { InboxRecovery } from './inbox-recovery.ts';
 import { Members } from './members.ts';
@@ -36,7 +35,7 @@ async function open(context: Context): Promise<Service> {
   await quota.open();
   // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
   await lives.cursorBases();
-  await lives.wereReplaced();
+  await lives.detectReplacedStreams();
 
   /** By partition, since its last mark: the last entry that was written, where each shard has it, and the broker that took it. */
   const unmarked = new Map<number, { entry: number; cursors: readonly number[]; server: string }>();
@@ -66,8 +65,8 @@ async function open(context: Context): Promise<Service> {
     if (nc.isClosed()) return;
     await mark();
     try {
-      if (await lives.wereReplaced()) for (const writer of writers) writer.requestRestore();
-      whole = await lives.repair();
+      if (await lives.detectReplacedStreams()) for (const writer of writers) writer.requestRestore();
+      whole = await lives.repairInboxes();
       repairs.reset();
     } catch (error) {
       const { waitMs, shouldLog } = repairs.recordFailure();
@@ -88,9 +87,9 @@ async function open(context: Context): Promise<Service> {
       async restore() {
         unmarked.delete(partition);
         unknown.add(partition);
-        members.forget();
+        members.clear();
         const mine = ++turn;
-        const start = await lives.takeOver(partition);
+        const start = await lives.startPartition(partition);
         // One that was overtaken (the broker went while it looked) knows what the broker before had.
         if (mine === turn) ({ reached, cursors } = start);
         return start.from;
@@ -101,7 +100,7 @@ async function open(context: Context): Promise<Service> {
         const records = batch.flatMap(({ value }) => value);
         await members.load(records);
         const items = new InboxItemBuilder(config, bases, {
-          membersOf: (conversation) => members.of(conversation),
+          membersOf: (conversation) => members.membersOf(conversation),
           partnersOf: (user) => members.partnersOf(user),
           isGone: (device) => removed.has(device),
         });
@@ -110,7 +109,7 @@ async function open(context: Context): Promise<Service> {
           for (const record of value) items.add(record);
         }
         const { seq: entry } = batch.at(-1)!;
-        for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = upTo(partition, entry);
+        for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = progressHeader(partition, entry);
         await fence();
         try {
           const seqs = await Promise.all(items.shards.map((shard) => writes.publishAll(shard)));

@@ -21,7 +21,7 @@ export interface TrimOptions {
 }
 const READERS = [consumer.history, consumer.fanout, consumer.events];
 
-export class Trimmer {
+export class LogTrimmer {
   readonly #nc: NatsConnection;
   readonly #o: TrimOptions;
   readonly #timer: NodeJS.Timeout;
@@ -31,7 +31,7 @@ export class Trimmer {
   constructor(nc: NatsConnection, options: TrimOptions) {
     this.#nc = nc;
     this.#o = options;
-    this.#timer = setInterval(() => void this.round(), options.everyMs ?? 60_000).unref();
+    this.#timer = setInterval(() => void this.trimNow(), options.everyMs ?? 60_000).unref();
   }
 
   async close(): Promise<void> {
@@ -40,7 +40,7 @@ export class Trimmer {
   }
 
   /** Looks at each partition once; resolves when the look that is under way has ended. */
-  round(): Promise<void> {
+  trimNow(): Promise<void> {
     this.#running ??= this.#round()
       .then(() => this.#failures.reset())
       .catch((error: unknown) => {

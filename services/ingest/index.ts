@@ -44,7 +44,7 @@ async function open(context: Context): Promise<Service> {
   })();
 
   const checking = setInterval(() => {
-    for (const worker of workers) if (worker.trouble !== undefined) worker.check().catch(() => {});
+    for (const worker of workers) if (worker.unavailableReason !== undefined) worker.tryToResume().catch(() => {});
   }, CHECK_MS).unref();
 
   const writers = ingress.consumers.map((spec, number) => {
@@ -67,7 +67,7 @@ async function open(context: Context): Promise<Service> {
   return {
     ready: () =>
       writers.map((writer) => writer.ready()).find((state) => state !== true) ??
-      workers.map(({ trouble }) => trouble).find((trouble) => trouble !== undefined) ??
+      workers.map(({ unavailableReason }) => unavailableReason).find((reason) => reason !== undefined) ??
       true,
     brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusesSince)),
     close: async () => {

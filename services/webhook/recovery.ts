@@ -26,7 +26,7 @@ const SKEW_MS = 60_000;
 /** One step of the oldest recovery that nobody else works on. @returns whether there was one. */
 export async function recoverStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
   const manager = await jetstreamManager(nc);
-  return await db.transaction(async (query) => {
+  return await db.transaction(async ({ query }) => {
     const [recovery] = await query<Recovery>(
       `select id, endpoint_id, since, until, position from webhook_recoveries where done_at is null
        order by id limit 1 for update skip locked`,

@@ -1,3 +1,4 @@
+/** Values that many frames and routes share: ids, times, keys, envelopes. */
 import Type, { type Static } from 'typebox';
 
 /** UUIDv7 in lower case (RFC 9562), e.g. `01936f2a-7c1e-7b3a-9f00-0123456789ab`. */
@@ -7,20 +8,21 @@ export const Id = Type.String({
 });
 /** RFC 3339, UTC, milliseconds. */
 export const Time = Type.String({ description: 'RFC 3339 UTC, milliseconds' });
-/** The eight digits that people share. */
+/** The eight digits by which people find each other. */
 export const AccountNumber = Type.String({ pattern: '^[0-9]{8}$' });
-/** Chosen by the sending device, unique per sender for ever: the key that makes a retry harmless. */
+/** Chosen by the sending device, unique per sender for ever. It makes a retried command harmless: the same id is the same message. */
 export const ClientMessageId = Type.String({ minLength: 1, maxLength: 64, pattern: '^[!-~]+$' });
-/** Sealed bytes as text; never parsed, logged or indexed. Its limit in bytes is `MESSAGE_MAX_BYTES`. */
+/** Sealed bytes as text. The server never parses, logs or indexes it. Its limit in bytes is `MESSAGE_MAX_BYTES`. */
 export const Payload = Type.String({ minLength: 1 });
-/** Ed25519 by the sending device's signing key, 64 bytes as base64, over the text of `signed.ts`. */
+/** Ed25519 signature by the sending device's signing key over the text of `signed.ts`; 64 bytes as base64. */
 export const Signature = Type.String({ pattern: '^[A-Za-z0-9+/]{86}==$' });
 export const Seq = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
-/** A place in a device's inbox: strictly increasing, opaque, fits a double exactly. */
+/** The position of an item in a device's inbox: strictly increasing, opaque, at most 2^53 - 1 so that a double holds it exactly. */
 export const Cursor = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 
 const strict = { additionalProperties: false } as const;
 
+/** An attachment: names a blob that was uploaded sealed. */
 export const MediaRef = Type.Object(
   {
     media_id: Id,
@@ -33,89 +35,15 @@ export const MediaRef = Type.Object(
 
 export type MediaRef = Static<typeof MediaRef>;
 
+/** A payload sealed for one device. The server compares `registration_id` with the device's own and refuses a stale one. */
 export const Envelope = Type.Object(
   { device_id: Id, registration_id: Type.Optional(Type.Integer({ minimum: 0 })), payload: Payload },
   strict,
 );
 
-export const User = Type.Object({
-  id: Id,
-  number: AccountNumber,
-  username: Type.Optional(Type.String()),
-  name: Type.Optional(Type.String()),
-  bio: Type.Optional(Type.String()),
-  birthdate: Type.Optional(Type.String()),
-  avatar_url: Type.Optional(Type.String()),
-  last_seen: Type.Optional(Time),
-});
-export type User = Static<typeof User>;
-
-export const Device = Type.Object({
-  id: Id,
-  user_id: Id,
-  name: Type.String(),
-  platform: Type.String(),
-  created_at: Time,
-  last_seen: Type.Union([Time, Type.Null()]),
-  identity_key: Type.Optional(Type.String()),
-  signing_key: Type.Optional(Type.String()),
-  registration_id: Type.Optional(Type.Integer()),
-});
-export type Device = Static<typeof Device>;
-/** What others than its owner see of a device: what they need to seal for it and to check what it signs. */
-export const PublicDevice = Type.Object({
-  id: Id,
-  user_id: Id,
-  identity_key: Type.Optional(Type.String()),
-  signing_key: Type.Optional(Type.String()),
-  registration_id: Type.Optional(Type.Integer()),
-});
-export type PublicDevice = Static<typeof PublicDevice>;
-
+/** `channel` is reserved for channels: no route creates one yet. */
 export const ConversationType = Type.Union([Type.Literal('direct'), Type.Literal('group'), Type.Literal('channel')]);
 export type ConversationType = Static<typeof ConversationType>;
+/** `admin` is reserved for roles in groups: no command gives it yet. */
 export const Role = Type.Union([Type.Literal('owner'), Type.Literal('admin'), Type.Literal('member')]);
 export type Role = Static<typeof Role>;
-
-/** A message as a device reads it; with envelopes, `payload` is the reading device's own. `payload` stands last. */
-export const Message = Type.Object({
-  id: Id,
-  conversation_id: Id,
-  seq: Seq,
-  sender_id: Id,
-  sender_device_id: Id,
-  client_message_id: ClientMessageId,
-  attachments: Type.Optional(Type.Array(MediaRef)),
-  reply_to: Type.Optional(Id),
-  edited_at: Type.Optional(Time),
-  deleted_at: Type.Optional(Time),
-  expires_at: Type.Optional(Time),
-  sent_at: Time,
-  /** Checked by the server. With envelopes it covers all of them, so that a reader, who has one, can't check it again. */
-  signature: Type.Optional(Signature),
-  payload: Type.Optional(Payload),
-});
-export type Message = Static<typeof Message>;
-
-export const Conversation = Type.Object({
-  id: Id,
-  type: ConversationType,
-  name: Type.Optional(Type.String()),
-  description: Type.Optional(Type.String()),
-  avatar_url: Type.Optional(Type.String()),
-  visibility: Type.Union([Type.Literal('private'), Type.Literal('public')]),
-  slow_mode_sec: Type.Integer(),
-  role: Role,
-  last_seq: Seq,
-  read_seq: Seq,
-  unread_count: Type.Integer(),
-  muted: Type.Boolean(),
-  archived: Type.Boolean(),
-  members_count: Type.Integer(),
-  last_message: Type.Optional(Message),
-  updated_at: Time,
-});
-export type Conversation = Static<typeof Conversation>;
-
-export const Member = Type.Object({ user_id: Id, role: Role, joined_seq: Seq });
-export type Member = Static<typeof Member>;

@@ -1,6 +1,7 @@
 /** Reading a conversation: one query for the API and the socket. A member sees from after joining to leaving. */
 import { ApiError } from '../contract/errors.ts';
-import type { MediaRef, Message } from '../contract/scalars.ts';
+import type { Message } from '../contract/objects.ts';
+import type { MediaRef } from '../contract/scalars.ts';
 import type { Database } from './database.ts';
 
 interface Row {

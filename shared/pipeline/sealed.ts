@@ -1,6 +1,6 @@
 /** A command's sealed text as it travels: the payload's JSON literal, or one for each envelope. */
 import { ApiError } from '../contract/errors.ts';
-import type { MessageSend } from '../contract/frames.ts';
+import type { MessageSend } from '../contract/frames/client.ts';
 import { packEnvelopes } from './commands.ts';
 
 const invalid = (field: string, reason: string): never => {

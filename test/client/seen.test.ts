@@ -1,14 +1,14 @@
 import test from 'ava';
-import { Seen } from '../../client/seen.ts';
+import { HandledMessages } from '../../client/handled-messages.ts';
 
-test('[M06] what came before the first item is not fetched again after a gap; what came before an own message is', (t) => {
-  const seen = new Seen();
+test('[M06] after a gap, messages before the first received one are not fetched again, but those before an own one are', (t) => {
+  const seen = new HandledMessages();
   seen.add('got', 4);
-  t.is(seen.contiguous('got'), 4);
+  t.is(seen.contiguousSeq('got'), 4);
   seen.add('sent', 4, true);
-  t.is(seen.contiguous('sent'), 0);
+  t.is(seen.contiguousSeq('sent'), 0);
   t.true(seen.isNew('sent', 3));
   seen.add('sent', 1);
-  t.is(seen.contiguous('sent'), 1);
-  t.is(seen.contiguous('unknown'), 0);
+  t.is(seen.contiguousSeq('sent'), 1);
+  t.is(seen.contiguousSeq('unknown'), 0);
 });

@@ -1,10 +1,10 @@
 /** The client library against the whole system: real broker, real database, every service. */
 import test from 'ava';
 import { Device, webTransport } from '../../client/index.ts';
-import { openLook } from '../../demo/broker-view.ts';
+import { openBrokerView } from '../../demo/broker-view.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { another, listen, person, sealing } from './people.ts';
-import { until } from './server.ts';
 
 let env: Env;
 let at: Addresses;
@@ -15,7 +15,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[O08] [M01] [M04] sealed both ways between three devices; neither database nor streams hold the plaintext', async (t) => {
+test('[O08] [M01] [M04] messages sealed between three devices arrive, and neither database nor streams hold the plaintext', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const phone = listen(anna.session, at, { crypto: await sealing() });
   const tablet = listen(await another(anna, at), at, { crypto: await sealing() });
@@ -37,17 +37,19 @@ test('[O08] [M01] [M04] sealed both ways between three devices; neither database
     await Promise.all(messages.map(async (m) => new TextDecoder().decode(await tablet.device.open(m)))),
     texts,
   );
-  const look = await openLook(env.config);
+  const look = await openBrokerView(env.config);
   t.true(
-    (await look.rows(messages[0]!.payload!)) > 0 && (await look.stored(messages[0]!.payload!)) > 0,
+    (await look.countRowsWith(messages[0]!.payload!)) > 0 &&
+      (await look.countStreamMessagesWith(messages[0]!.payload!)) > 0,
     'the search finds what is there',
   );
-  for (const text of texts) t.is((await look.rows(text)) + (await look.stored(text)), 0, text);
+  for (const text of texts)
+    t.is((await look.countRowsWith(text)) + (await look.countStreamMessagesWith(text)), 0, text);
   await look.close();
   await Promise.all(all.map(({ device }) => device.close()));
 });
 
-test('[M05] a device that was away gets all it missed from its durable consumer, in order, then hears that it is empty', async (t) => {
+test('[M05] a device that was away gets everything it missed from its durable in order, then inbox.empty', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const phone = listen(anna.session, at);
   const first = listen(ben.session, at);
@@ -62,8 +64,8 @@ test('[M05] a device that was away gets all it missed from its durable consumer,
     acks.map(({ seq }) => seq),
     missed.map((_, i) => i + 2),
   );
-  const look = await openLook(env.config);
-  const pending = async (): Promise<number> => (await look.waiting(to.user_id, first.device.id))?.pending ?? -1;
+  const look = await openBrokerView(env.config);
+  const pending = async (): Promise<number> => (await look.offlineQueueOf(to.user_id, first.device.id))?.pending ?? -1;
   while ((await pending()) < missed.length) await env.settle();
   // Those that fanout wrote twice are among them.
   t.true((await pending()) >= missed.length);
@@ -84,7 +86,7 @@ test('[M05] a device that was away gets all it missed from its durable consumer,
   await Promise.all([phone, again].map(({ device }) => device.close()));
 });
 
-test('[R01] [A13] connects as a browser does, with a ticket, and as Node does, with its own WebSocket', async (t) => {
+test('[R01] [A13] a device connects with a ticket as a browser does, and with its own WebSocket as Node does', async (t) => {
   const { session } = await person(at);
   for (const transport of [webTransport(false), webTransport(true)]) {
     const device = new Device({ session, edge: at.edgeUrl, transport });
@@ -94,7 +96,7 @@ test('[R01] [A13] connects as a browser does, with a ticket, and as Node does, w
   }
 });
 
-test('[R04] the newer socket of a device wins, and the older stays away', async (t) => {
+test('[R04] the newer socket of a device wins, and the older one does not reconnect', async (t) => {
   const { session } = await person(at);
   const [older, newer] = [listen(session, at).device, listen(session, at).device];
   await older.connect();
@@ -106,7 +108,7 @@ test('[R04] the newer socket of a device wins, and the older stays away', async 
   await newer.close();
 });
 
-test('[M03] the same client_message_id is one message, from two devices and whenever', async (t) => {
+test('[M03] the same client_message_id is one message from two devices, at any time', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const [one, two] = [listen(anna.session, at).device, listen(await another(anna, at), at).device];
   const laptop = listen(ben.session, at);
@@ -120,7 +122,7 @@ test('[M03] the same client_message_id is one message, from two devices and when
   await Promise.all([one, two, laptop.device].map((device) => device.close()));
 });
 
-test('[M07] the sender hears what became of its message', async (t) => {
+test('[M07] the sender gets the statuses of its message', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const [phone, laptop] = [listen(anna.session, at).device, listen(ben.session, at).device];
   await Promise.all([phone.connect(), laptop.connect()]);
@@ -140,7 +142,7 @@ test('[M07] the sender hears what became of its message', async (t) => {
   await Promise.all([phone.close(), laptop.close()]);
 });
 
-test('a refused token is refreshed without anybody noticing; a signed-out session is told', async (t) => {
+test('a refused token is refreshed silently, and a signed-out session gets an error', async (t) => {
   const { session } = await person(at);
   session.access_token = 'spoiled';
   const { device } = listen(session, at, { settings: { backoff_base_ms: 10 } });

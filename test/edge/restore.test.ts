@@ -7,7 +7,8 @@ import { decodeCursorMap, encodeCursorMap } from '../../nats/inbox/cursor-map-st
 import { encodeItem } from '../../nats/inbox/item.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { account, close, Phone, until } from './devices.ts';
+import { account, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 test.afterEach.always(() => env?.stop());
@@ -41,7 +42,7 @@ async function write(user_id: string): Promise<void> {
   nc.publish(subject.inbox(user_id, 'all', 1), encodeItem(head, [Buffer.from('"conversation":{}}')]));
 }
 
-test.serial('[M05] a device hears inbox.empty once the shard is whole, and lives meanwhile', async (t) => {
+test.serial('[M05] a device gets inbox.empty once the shard is restored, and live items before that', async (t) => {
   const phone = await start(600_000);
   await phone.device.connect();
   await write(phone.user);
@@ -52,7 +53,7 @@ test.serial('[M05] a device hears inbox.empty once the shard is whole, and lives
   await close(phone);
 });
 
-test.serial('[M05] without word from fanout a device hears inbox.empty after INBOX_RESTORE_WAIT_MS', async (t) => {
+test.serial('[M05] without word from fanout a device gets inbox.empty after INBOX_RESTORE_WAIT_MS', async (t) => {
   const wait = 1_000;
   const phone = await start(wait);
   const begun = Date.now();

@@ -7,11 +7,11 @@ import test from 'ava';
 import { natsConfFromEnv } from '../../nats/conf.ts';
 import { connectNats } from '../../nats/connect.ts';
 import { provisionBroker } from '../../nats/provisioning/broker.ts';
-import { until } from '../../services/local/engine.ts';
+import { waitFor } from '../../shared/async/wait-for.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { Cluster } from '../env/cluster.ts';
 
-test('[O02] three nodes form a cluster that keeps its streams three times, and outlives the leader of one', async (t) => {
+test('[O02] three nodes form a cluster with three replicas per stream that survives the loss of a leader', async (t) => {
   const cut = { PARTITIONS: 1, INBOX_SHARDS: 1 };
   const cluster = await Cluster.start(cut);
   try {
@@ -36,8 +36,8 @@ test('[O02] three nodes form a cluster that keeps its streams three times, and o
     await cluster.kill9(leader);
     // By its id it is one message, however often it has to be tried until another node leads.
     const again = { msgID: 'two' };
-    t.is(await until(async () => (await jetstream(nc).publish('dead.test', 'two', again)).seq, 60_000), 2);
-    const next = await until(async () => {
+    t.is(await waitFor(async () => (await jetstream(nc).publish('dead.test', 'two', again)).seq, 60_000), 2);
+    const next = await waitFor(async () => {
       const now = await cluster.leaderOf('DEAD');
       return now === leader ? undefined : now;
     }, 60_000);
@@ -50,7 +50,7 @@ test('[O02] three nodes form a cluster that keeps its streams three times, and o
   }
 });
 
-test('[O02] a node that is not told enough is refused by the name of what is missing', (t) => {
+test('[O02] an incomplete configuration of a node is refused with the name of the missing variable', (t) => {
   const env = {
     NATS_SECRET: 's',
     NATS_CLUSTER_NAME: 'sealwire',

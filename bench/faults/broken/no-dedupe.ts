@@ -1,4 +1,4 @@
 /** Loaded into an ingest (`--import`), it breaks it: what was accepted is not remembered. */
 import { PartitionState } from '../../../services/ingest/partition-state.ts';
 
-PartitionState.prototype.accept = () => {};
+PartitionState.prototype.rememberSend = () => {};

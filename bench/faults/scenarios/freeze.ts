@@ -1,6 +1,6 @@
 /** Zombies: a worker is stopped until another one has taken its partitions, then it goes on where it was. */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { ServiceName } from '../../../shared/service.ts';
+import type { ServiceName } from '../../../shared/service-names.ts';
 import type { Act, Scenario, Stage } from '../stage.ts';
 
 const zombie = (service: ServiceName): Scenario => ({

@@ -1,6 +1,6 @@
 /** Everything dies once by SIGKILL under load, and comes back after a while; the broker again and again. */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { ServiceName } from '../../../shared/service.ts';
+import type { ServiceName } from '../../../shared/service-names.ts';
 import type { Act, Scenario, Stage } from '../stage.ts';
 
 /** How long it stays away, milliseconds. */

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { login, register } from '../../../client/index.ts';
-import { secretsThere } from '../../../services/local/data-dir.ts';
 import { postgresUrl } from '../../../services/local/postgres.ts';
+import { readSecrets } from '../../../services/local/secrets.ts';
 import { type Config, readConfig } from '../../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../../shared/db/database.ts';
 import { freePort } from '../../../shared/ports.ts';
@@ -74,7 +74,7 @@ class StartedStage extends Stage {
 
   get #config(): Config {
     const { nats } = this.#start!.addresses;
-    const secrets = secretsThere(this.#dataDir);
+    const secrets = readSecrets(this.#dataDir);
     return {
       ...readConfig(this.#variables),
       NATS_URL: nats,

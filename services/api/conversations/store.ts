@@ -1,5 +1,6 @@
 /** Conversations as the projection shows them to one of their members. Nothing here writes: the log does. */
-import type { Conversation, ConversationType, Member, Role } from '../../../shared/contract/scalars.ts';
+import type { Conversation, Member } from '../../../shared/contract/objects.ts';
+import type { ConversationType, Role } from '../../../shared/contract/scalars.ts';
 import type { Database } from '../../../shared/db/database.ts';
 
 interface Row {

@@ -9,13 +9,13 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import {
   CLIENT_FRAMES,
-  CLOSE,
   type ClientFrame,
   type HistoryGet,
   type InboxAck,
   type Ping,
   type ReceiptRead,
-} from '../../../shared/contract/frames.ts';
+} from '../../../shared/contract/frames/client.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { SERVER_VERSION } from '../delivery/welcome-frame.ts';
 import { type CommandClient, echoId } from './command-client.ts';

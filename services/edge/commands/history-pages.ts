@@ -5,7 +5,7 @@
 import { Semaphore } from '../../../shared/async/semaphore.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { HistoryGet } from '../../../shared/contract/frames.ts';
+import type { HistoryGet } from '../../../shared/contract/frames/client.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { pageBySeq } from '../../../shared/db/message-queries.ts';
 import type { CommandOutput } from './command-client.ts';

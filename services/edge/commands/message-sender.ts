@@ -3,7 +3,7 @@ import type { Gateway } from '../../../nats/gateway.ts';
 import { checkSignature } from '../../../shared/auth/signatures.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { MessageSend } from '../../../shared/contract/frames.ts';
+import type { MessageSend } from '../../../shared/contract/frames/client.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { sealed } from '../../../shared/pipeline/sealed.ts';
 import { type CommandClient, echoId } from './command-client.ts';

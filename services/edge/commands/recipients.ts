@@ -4,7 +4,7 @@ import { LruMap } from '../../../shared/async/lru-map.ts';
 import { type Limits, openLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { MessageSend } from '../../../shared/contract/frames.ts';
+import type { MessageSend } from '../../../shared/contract/frames/client.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { directConversationId } from '../../../shared/ids.ts';
 

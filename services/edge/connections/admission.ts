@@ -8,7 +8,7 @@ import { batchLoader } from '../../../shared/async/batch-loader.ts';
 import { type Identity, openTokens, type Tokens } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import { SUBPROTOCOL } from '../../../shared/contract/frames.ts';
+import { SUBPROTOCOL } from '../../../shared/contract/protocol.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import type { DeviceCursor } from '../delivery/cursor-writer.ts';
 import { type ConnectionCounts, tooManyConnections } from './connection-counts.ts';

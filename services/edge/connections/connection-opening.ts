@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { Identity } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { Metrics } from '../../../shared/metrics.ts';
 import type { CommandDispatcher } from '../commands/command-dispatcher.ts';
 import type { Admission, Credentials } from './admission.ts';

@@ -4,7 +4,7 @@
  */
 import type { Identity } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { CommandOutput } from '../commands/command-client.ts';
 import type { DeviceOutput, Frame, OutputListener } from '../delivery/device-output.ts';
 import { maxPullBytes } from '../offline/device-consumers.ts';

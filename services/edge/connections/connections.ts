@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { sleep } from '../../../shared/async/sleep.ts';
 import type { Identity } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import type { Metrics } from '../../../shared/metrics.ts';
 import { CommandClient } from '../commands/command-client.ts';

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
 import type { Config } from '../../../shared/config/index.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { Metrics } from '../../../shared/metrics.ts';
 import type { InboxOptions } from '../delivery/inbox-options.ts';
 import type { Connection, ConnectionOptions } from './connection.ts';

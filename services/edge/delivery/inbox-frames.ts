@@ -1,5 +1,5 @@
 /** Sends the frames about an inbox as a whole: `connection.welcome`, `inbox.gap` and `inbox.empty`. */
-import type { InboxGap } from '../../../shared/contract/frames.ts';
+import type { InboxGap } from '../../../shared/contract/frames/server.ts';
 import type { CursorMaps } from '../offline/cursor-maps.ts';
 import type { DeviceOutput } from './device-output.ts';
 import type { DeviceProgress } from './device-progress.ts';

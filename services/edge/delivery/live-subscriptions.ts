@@ -6,7 +6,7 @@ import type { Msg, NatsConnection, Subscription } from 'nats';
 import { item } from '../../../nats/inbox/item.ts';
 import { ALL_DEVICES, SIGNAL, subject } from '../../../nats/topology.ts';
 import type { Config } from '../../../shared/config/index.ts';
-import { CLOSE } from '../../../shared/contract/frames.ts';
+import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { ConsumerScheduler } from '../offline/consumer-scheduler.ts';
 import { DELIVERED_SIGNAL, deliveredFrame } from './delivery-receipts.ts';
 import type { DeviceInbox } from './device-inbox.ts';

@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import { type CursorMap, epochOf } from '../../../nats/inbox/cursor-map.ts';
 import type { Config } from '../../../shared/config/index.ts';
-import type { Welcome } from '../../../shared/contract/frames.ts';
+import type { Welcome } from '../../../shared/contract/frames/server.ts';
 import type { DeviceOutput } from './device-output.ts';
 
 export const SERVER_VERSION = (createRequire(import.meta.url)('../../../package.json') as { version: string }).version;

@@ -2,9 +2,9 @@
  * Pulls from one device's durable consumer and hands out what has arrived, as the replay asks for it. Each instance has a
  * reply subject of its own, so nothing of an earlier replay gets into this one.
  */
-import { createInbox, type Msg, type NatsConnection, nanos, type Subscription } from 'nats';
+import { type Msg, type NatsConnection, nanos, type Subscription } from 'nats';
 import { parseAckSubject } from '../../../nats/ack-subject.ts';
-import { inboxPrefix } from '../../../nats/connect.ts';
+import { privateInbox } from '../../../nats/connect.ts';
 import { item } from '../../../nats/inbox/item.ts';
 
 export interface ReplayedItem {
@@ -39,7 +39,7 @@ export class PullSubscription {
   constructor(nc: NatsConnection, pullSubject: string, maxBytes: number) {
     this.#nc = nc;
     this.#pullSubject = pullSubject;
-    this.#inbox = createInbox(inboxPrefix('edge'));
+    this.#inbox = privateInbox(nc);
     this.#maxBytes = maxBytes;
     this.#subscription = nc.subscribe(this.#inbox, {
       callback: (error, message) => void (error || this.#onMessage(message)),
