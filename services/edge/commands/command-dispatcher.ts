@@ -22,7 +22,7 @@ import { type CommandClient, echoId } from './command-client.ts';
 import { HistoryPages } from './history-pages.ts';
 import { MessageSender } from './message-sender.ts';
 
-/** Malformed frames tolerated before the connection is closed with 4400: it is closed at this one. */
+/** A connection is closed with 4400 at its third malformed frame. */
 const MAX_MALFORMED = 3;
 /** Commands that do not count for the rate limit. */
 const FREE = new Set(['inbox.ack', 'ping']);

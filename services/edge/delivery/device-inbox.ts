@@ -19,7 +19,7 @@ import { DeviceProgress } from './device-progress.ts';
 import { InboxFrames } from './inbox-frames.ts';
 import type { InboxOptions } from './inbox-options.ts';
 import { type LiveItem, LiveItems } from './live-items.ts';
-import { openReplay, type Replay } from './replay.ts';
+import { prepareReplay, Replay } from './replay.ts';
 import { findResumePoint } from './resume-point.ts';
 
 /** An inbox that waited for room longer than this is restarted: items may have become too old meanwhile. */
@@ -163,8 +163,9 @@ export class DeviceInbox implements OutputListener {
   /** Replays what the device missed until it meets the live items, or until the phase changes. */
   async #runReplay(phaseNumber: number): Promise<void> {
     const isCancelled = (): boolean => phaseNumber !== this.#phaseNumber;
-    const replay = await openReplay(this.#options, this.output, this.progress.sentSeq + 1, isCancelled);
-    if (!replay) return;
+    const backlog = await prepareReplay(this.#options, this.output, this.progress.sentSeq + 1, isCancelled);
+    if (!backlog || isCancelled()) return;
+    const replay = new Replay(this.#options.consumers.subscribe(this.output), backlog);
     this.#replay = replay;
     this.#frames.sendWelcome(replay.pending);
     while (!isCancelled()) {

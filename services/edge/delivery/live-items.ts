@@ -14,7 +14,7 @@ export interface LiveItem {
   frame: Buffer | undefined;
 }
 
-/** How far the device was sent its items: cursor and stream sequence of the last one. */
+/** Cursor and stream sequence of the last item that the device was sent. */
 type SentUpTo = { readonly sentCursor: number; readonly sentSeq: number };
 
 export class LiveItems {
@@ -33,7 +33,7 @@ export class LiveItems {
     this.#capacity = capacity;
   }
 
-  /** @returns true when an item before this one did not come; a replay must then come as far as that one */
+  /** @returns true when an item before this one did not come; a replay must then bring that item */
   isMissingBefore({ previousSeq }: LiveItem, isOwn: boolean): boolean {
     if (previousSeq <= (isOwn ? this.#lastOwnSeq : this.#lastSharedSeq)) return false;
     this.#targetSeq = previousSeq;

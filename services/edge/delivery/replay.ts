@@ -31,22 +31,29 @@ interface ReplayParts {
   streamFacts: StreamFactsReader;
 }
 
+/** The items that a durable begins with. */
+export interface Backlog {
+  pending: number;
+  /** There are so many that the stream may have dropped older ones. */
+  isOverQuota: boolean;
+}
+
 /**
- * Brings the device's durable to sequence `from` and opens a replay of it.
- * @param isCancelled asked after each step, so that an inbox that went on otherwise touches the durable no more
+ * Brings the device's durable to sequence `from`.
+ * @param isCancelled asked once the scheduler lets go of the durable, so that an inbox in another phase does not move it
+ * @returns undefined when it was cancelled
  */
-export async function openReplay(
+export async function prepareReplay(
   { scheduler, consumers, streamFacts, config }: ReplayParts,
   device: DeviceAddress,
   from: number,
   isCancelled: () => boolean,
-): Promise<Replay | undefined> {
+): Promise<Backlog | undefined> {
   await scheduler.cancelTasks(device);
   if (isCancelled()) return undefined;
   const pending = await consumers.ensureDurable(device, from);
   const { max_per_subject } = await streamFacts.read(shardOf(device.user_id, config.INBOX_SHARDS));
-  if (isCancelled()) return undefined;
-  return new Replay(consumers.subscribe(device), pending, pending >= max_per_subject);
+  return { pending, isOverQuota: pending >= max_per_subject };
 }
 
 export class Replay {
@@ -60,13 +67,13 @@ export class Replay {
   #resume: (() => void) | undefined;
   #isOverQuota: boolean;
 
-  constructor(subscription: PullSubscription, pending: number, isOverQuota: boolean) {
+  constructor(subscription: PullSubscription, { pending, isOverQuota }: Backlog) {
     this.#subscription = subscription;
     this.#pending = pending;
     this.#isOverQuota = isOverQuota;
   }
 
-  /** True once, where the durable began with so many items that the stream may have dropped older ones. */
+  /** Returns whether the durable began over the quota; true only once. */
   takeIsOverQuota(): boolean {
     const isOverQuota = this.#isOverQuota;
     this.#isOverQuota = false;

@@ -79,7 +79,7 @@ export class ConsumerScheduler {
     await this.#running.get(device_id);
   }
 
-  /** Forgets a deleted device. The api deletes its durable; one that is being made here is deleted here. */
+  /** Forgets a deleted device. The api deletes its durable; a durable that is being made here is deleted here. */
   forgetDevice(device: DeviceAddress): void {
     this.#deletedDevices.set(device.device_id, true);
     this.#creations.delete(device.device_id);
