@@ -12,7 +12,7 @@ import { JetStreamApiError, type StoredMsg } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
 import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager, timeoutsOf } from '../../nats/jetstream-manager.ts';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { inboxStream, MARKS, subject } from '../../nats/topology.ts';
 
 export interface Checkpoint {
@@ -58,7 +58,7 @@ export async function readCheckpoints(nc: NatsConnection, partition: number): Pr
   for (let next = 1, got = 1; got > 0; ) {
     got = 0;
     const query = { seq: next, next_by_subj: subject.mark(partition), batch: TAIL_BATCH };
-    for await (const stored of directBatch(manager, MARKS, query)) {
+    for await (const stored of readDirectBatch(manager, MARKS, query)) {
       found.unshift(toMark(stored));
       next = stored.seq + 1;
       got++;
@@ -116,7 +116,7 @@ async function reachedSince(
   let reached = mark;
   for (let next = mark.seq + 1, got = 1; got > 0; ) {
     got = 0;
-    for await (const { seq, time, header } of directBatch(manager, inboxStream(shard), {
+    for await (const { seq, time, header } of readDirectBatch(manager, inboxStream(shard), {
       seq: next,
       batch: TAIL_BATCH,
     })) {

@@ -1,7 +1,7 @@
 /** What each record becomes: inbox items, one a recipient, holding the finished frame. */
 
 import { encodeItem, type ItemHead, WANTS_DELIVERED } from '../../nats/inbox/item.ts';
-import type { Outgoing } from '../../nats/publisher.ts';
+import type { OutgoingMessage } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
@@ -30,7 +30,7 @@ const text = (value: unknown): string => JSON.stringify(value);
 
 /** Items of one batch by shard, in the order of the log. */
 export class InboxItemBuilder {
-  readonly shards: Outgoing[][];
+  readonly shards: OutgoingMessage[][];
   /** Items by user, for the quota. */
   readonly counts = new Map<string, number>();
   readonly #shape: ItemLimits;

@@ -7,7 +7,7 @@ import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
 import { type CursorMap, cursorOf } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { directBatch, logHead } from '../../nats/log-reader.ts';
+import { readDirectBatch, readLogHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import {
@@ -90,7 +90,7 @@ export class InboxRecovery {
     const { server } = this;
     await this.cursorBases();
     if (this.#heads?.server !== server) {
-      const heads = await Promise.all(this.#partitions.map((partition) => logHead(this.#nc, partition)));
+      const heads = await Promise.all(this.#partitions.map((partition) => readLogHead(this.#nc, partition)));
       this.#heads = { server, of: heads.map(({ head }) => head) };
     }
     if (server !== this.#repaired) {
@@ -138,7 +138,7 @@ export class InboxRecovery {
     server = this.server,
   ): Promise<void> {
     const still = (): boolean => this.server === server;
-    const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
+    const log = this.#logs.get(partition) ?? (await readLogHead(this.#nc, partition)).created;
     await writeCheckpoint(this.#nc, partition, { entry, cursors, server, log }, await this.#shards.cursorMaps(), still);
   }
 
@@ -156,7 +156,7 @@ export class InboxRecovery {
   async #start(partition: number): Promise<PartitionStart> {
     const lineages = await this.#shards.cursorMaps();
     const manager = await jetstreamManager(this.#nc);
-    const { head, created } = await logHead(this.#nc, partition);
+    const { head, created } = await readLogHead(this.#nc, partition);
     this.#logs.set(partition, created);
     const info = await manager.consumers.info(LOG, consumer.fanout(partition));
     const floor = Math.min(info.ack_floor.stream_seq, head);
@@ -191,7 +191,7 @@ export class InboxRecovery {
       next_by_subj: subject.log(partition),
       batch: 1,
     };
-    for await (const message of directBatch(manager, LOG, query)) return message.seq;
+    for await (const message of readDirectBatch(manager, LOG, query)) return message.seq;
     return Number.MAX_SAFE_INTEGER;
   }
 }

@@ -5,12 +5,12 @@
  */
 
 import { Backoff } from '../../nats/backoff.ts';
-import { pause } from '../../nats/batch-runner.ts';
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { logConsumers } from '../../nats/log-consumers.ts';
-import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
+import { createLogConsumers } from '../../nats/log-consumers.ts';
+import { RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
+import { sleep } from '../../shared/async/sleep.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -65,25 +65,26 @@ async function open(context: Context): Promise<Service> {
     if (nc.isClosed()) return;
     await mark();
     try {
-      if (await lives.detectReplacedStreams()) for (const writer of writers) writer.retake();
+      if (await lives.detectReplacedStreams()) for (const writer of writers) writer.requestRestore();
       whole = await lives.repairInboxes();
-      repairs.succeed();
+      repairs.reset();
     } catch (error) {
-      const { waitMs, say } = repairs.fail();
-      if (say) log.warn({ stage: 'fanout', tries: repairs.count, reason: String(error) }, 'looking again soon');
-      await pause(waitMs);
+      const { waitMs, shouldLog } = repairs.recordFailure();
+      if (shouldLog)
+        log.warn({ stage: 'fanout', tries: repairs.failures, reason: String(error) }, 'looking again soon');
+      await sleep(waitMs);
     }
   };
   next();
 
-  const writers = logConsumers(nc, context, 'fanout', (partition) => {
+  const writers = createLogConsumers(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query, config.FANOUT_MAX_GROUPS);
     let reached: number[] = [];
     let cursors: number[] = [];
     let turn = 0;
     return {
       window: config.FANOUT_WINDOW,
-      async takeOver() {
+      async restore() {
         unmarked.delete(partition);
         unknown.add(partition);
         members.clear();
@@ -111,7 +112,7 @@ async function open(context: Context): Promise<Service> {
         for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = progressHeader(partition, entry);
         await fence();
         try {
-          const seqs = await Promise.all(items.shards.map((shard) => writes.write(shard)));
+          const seqs = await Promise.all(items.shards.map((shard) => writes.publishAll(shard)));
           cursors = cursors.map((cursor, shard) => (seqs[shard] ? bases[shard]! + seqs[shard] : cursor));
         } catch (error) {
           // The broker may have lost a shard: look, and go back to where the marks stand.
@@ -130,7 +131,7 @@ async function open(context: Context): Promise<Service> {
   });
 
   /** One message to each gateway with the commands whose messages now stand in every inbox. */
-  function tell(batch: Delivered<LogRecord[]>[]): void {
+  function tell(batch: StreamMessage<LogRecord[]>[]): void {
     const sent = new Map<string, number[]>();
     for (const { value } of batch) {
       for (const { meta } of value) {
@@ -146,7 +147,7 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
-    brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusedSince)),
+    brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusesSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
       clearTimeout(ticking);
@@ -160,5 +161,5 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = { name: 'fanout', about: 'writes inboxes: LOG to INBOX shards', open };
+const definition: ServiceDefinition = { open };
 export default definition;

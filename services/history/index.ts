@@ -3,9 +3,9 @@
  * an entry is in the projection exactly once, whatever dies when.
  */
 
-import { logConsumers } from '../../nats/log-consumers.ts';
-import { logHead } from '../../nats/log-reader.ts';
-import { type Delivered, Halt, RestoreRequired } from '../../nats/partition-consumer.ts';
+import { createLogConsumers } from '../../nats/log-consumers.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { HaltRequired, RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { subject } from '../../nats/topology.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -19,13 +19,13 @@ async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('history');
 
-  const writers = logConsumers(nc, context, 'history', (partition) => {
+  const writers = createLogConsumers(nc, context, 'history', (partition) => {
     let position: Position = { entry_seq: 0, stream: '' };
     return {
       window: config.HISTORY_WINDOW,
       apartMs: config.BEHIND_MS,
-      async takeOver() {
-        const { head, last, created } = await logHead(nc, partition);
+      async restore() {
+        const { head, last, created } = await readLogHead(nc, partition);
         position = (await readPosition(db.query, partition)) ?? { entry_seq: 0, stream: '' };
         // Beyond the partition's head, where its entries were removed for their age, it is still a place in this log.
         if (position.stream === created && position.entry_seq <= last) return position.entry_seq + 1;
@@ -47,7 +47,7 @@ async function open(context: Context): Promise<Service> {
           await writeRows(db, partition, position, to, rows);
         } catch (error) {
           // In a row's way is another record: the log holds one place twice. Which is right nobody here can say.
-          if (error instanceof Conflict) throw new Halt(error.message);
+          if (error instanceof Conflict) throw new HaltRequired(error.message);
           if (error instanceof PositionMoved) throw new RestoreRequired(error.message);
           throw error;
         }
@@ -69,7 +69,7 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-function count(metrics: Context['metrics'], entries: Delivered<LogRecord[]>[], rows: Rows): void {
+function count(metrics: Context['metrics'], entries: StreamMessage<LogRecord[]>[], rows: Rows): void {
   metrics.records.inc(
     { stage: 'history', outcome: 'ok' },
     rows.messages.length + rows.conversations.length + rows.reads.length + rows.payments.length,
@@ -80,9 +80,5 @@ function count(metrics: Context['metrics'], entries: Delivered<LogRecord[]>[], r
   );
 }
 
-const definition: ServiceDefinition = {
-  name: 'history',
-  about: 'writes conversations into Postgres: LOG to history',
-  open,
-};
+const definition: ServiceDefinition = { open };
 export default definition;

@@ -53,13 +53,13 @@ async function open(context: Context): Promise<Service> {
       stage: 'ingest',
       partition: number,
       stream: INGRESS,
-      ensure: ingress.config,
+      createStream: ingress.config,
       consumer: ingress.consumers.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
       window: config.INGEST_WINDOW,
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
-      takeOver: () => worker.takeOver(),
+      restore: () => worker.takeOver(),
       decode: decodeCommands,
       handle: (batch) => worker.handle(batch),
     });
@@ -69,7 +69,7 @@ async function open(context: Context): Promise<Service> {
       writers.map((writer) => writer.ready()).find((state) => state !== true) ??
       workers.map(({ unavailableReason }) => unavailableReason).find((reason) => reason !== undefined) ??
       true,
-    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusedSince)),
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusesSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
       clearInterval(checking);
@@ -81,5 +81,5 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = { name: 'ingest', about: 'numbers conversations: INGRESS to LOG', open };
+const definition: ServiceDefinition = { open };
 export default definition;
