@@ -8,22 +8,22 @@ import type { Database } from '../db/database.ts';
 
 export interface Limits {
   /** One call of a guarded route. @throws {ApiError} `rate_limited` */
-  countRequest(ip: string): Promise<void>;
+  call(ip: string): Promise<void>;
   /**
    * Before a password or code is compared: a try, which counts as wrong until `succeeded` is called. `who` is a blind index.
-   * Where `rememberClient` was called for that address or device, wrong tries from elsewhere lock nobody out: an address has
+   * Where `remember` was called for that address or device, wrong tries from elsewhere lock nobody out: an address has
    * its own budget, and a device, whose id is no secret, one for all addresses.
    * @throws {ApiError} `rate_limited`: locked, with the time left. The same whether there is such an account or not.
    */
   attempt(who: Buffer, ip: string, device_id?: string): Promise<{ succeeded(): Promise<void> }>;
   /** Somebody has got in as each of `who`, from that address and on that device. */
-  rememberClient(who: Buffer[], ip: string, device_id: string): Promise<void>;
+  remember(who: Buffer[], ip: string, device_id: string): Promise<void>;
   /** A code is to be sent to `who`. @throws {ApiError} `rate_limited` */
-  countCodeSent(who: Buffer, ip: string): Promise<void>;
+  send(who: Buffer, ip: string): Promise<void>;
   /** Somebody looks for a person by number, phone or email. @throws {ApiError} `rate_limited` */
-  countLookup(user_id: string): Promise<void>;
+  find(user_id: string): Promise<void>;
   /** Somebody claims the one-time keys of `of`. @throws {ApiError} `rate_limited` */
-  countKeyClaim(user_id: string, of: string): Promise<void>;
+  claim(user_id: string, of: string): Promise<void>;
 }
 
 /** An IPv6 customer has a /64; an IPv4 address may come mapped into IPv6. */
@@ -85,7 +85,7 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
   }
 
   return {
-    countRequest: (ip) => take(calls, key(addressKey(ip)), 'too many requests from this address'),
+    call: (ip) => take(calls, key(addressKey(ip)), 'too many requests from this address'),
     async attempt(who, ip, device_id = '') {
       const [here, device, all] = [key(who, addressKey(ip)), key(who, 'device', device_id), key(who)];
       const what = 'too many wrong tries; wait before the next one';
@@ -108,7 +108,7 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
         },
       };
     },
-    async rememberClient(who, ip, device_id) {
+    async remember(who, ip, device_id) {
       const keys = who.flatMap((one) => [key(one, addressKey(ip)), key(one, 'device', device_id)]);
       await db.query(
         `insert into rate_limits (key, points, expire)
@@ -117,11 +117,11 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
         [keys, config.AUTH_KNOWN_DAYS * 86_400],
       );
     },
-    async countCodeSent(who, ip) {
+    async send(who, ip) {
       await take(sendsByAddress, key(addressKey(ip)), 'too many codes were asked for from this address');
       await take(sends, key(who), 'too many codes were sent; wait before asking for another one');
     },
-    countLookup: (user_id) => take(finds, key(user_id), 'too many look-ups of people'),
-    countKeyClaim: (user_id, of) => take(claims, key(user_id, of), 'too many claims of this person’s keys'),
+    find: (user_id) => take(finds, key(user_id), 'too many look-ups of people'),
+    claim: (user_id, of) => take(claims, key(user_id, of), 'too many claims of this person’s keys'),
   };
 }

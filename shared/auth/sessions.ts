@@ -36,7 +36,7 @@ export interface Sessions {
   /** @throws {ApiError} `unauthenticated`: log in again. */
   refresh(refresh_token: string, ip: string): Promise<TokenPair>;
   /** The session of a refresh token, good or not any more. */
-  findSessionId(refresh_token: string): Promise<string | undefined>;
+  of(refresh_token: string): Promise<string | undefined>;
 }
 /** Tells every process of a person's ended sessions; after the commit, or they would look too early. */
 export type Announce = (user_id: string, ended?: Ended[]) => void;
@@ -88,7 +88,7 @@ export function openSessions(db: Database, config: Config, tokens: Tokens, annou
       return { holder: { user_id, device_id, session_id }, refresh_token: await add(query, session_id), ended };
     },
 
-    async findSessionId(refresh_token) {
+    async of(refresh_token) {
       const [row] = await db.query<{ session_id: string }>('select session_id from refresh_tokens where hash = $1', [
         hashSecret(refresh_token),
       ]);

@@ -102,7 +102,7 @@ test('[A10] a known address expires after AUTH_KNOWN_DAYS and is stored as a has
   const limits = openLimits(env.db, { ...env.config, AUTH_LOCK_MAX_FAILURES_IN_ALL: 1, AUTH_KNOWN_DAYS: 2 });
   const who = randomBytes(36);
   const { user, device } = await api.register();
-  await limits.rememberClient([who], '192.0.2.60', device.id);
+  await limits.remember([who], '192.0.2.60', device.id);
   const made = await env.db.query<{ key: string; days: number }>(
     `select key, (expire / 1000 - extract(epoch from now())) / 86400 as days from rate_limits
      where key like 'known:%' and expire / 1000 - extract(epoch from now()) < 3 * 86400`,
@@ -145,7 +145,7 @@ test('[A10] the limit of calls per address is exact over several processes', asy
   const config = { ...env.config, AUTH_RATE_LIMIT_MAX_REQUESTS: 40 };
   const [one, two] = [openLimits(env.db, config), openLimits(env.db, config)];
   const outcomes = await times(100, (i) =>
-    (i % 2 ? one : two).countRequest('192.0.2.44').then(
+    (i % 2 ? one : two).call('192.0.2.44').then(
       () => 'good',
       ({ code }: ApiError) => code,
     ),
@@ -157,7 +157,7 @@ test('[A10] an exceeded limit ends with its window', async (t) => {
   const limits = openLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SEC: 3 });
   const who = randomBytes(36);
   const send = (): Promise<ApiError | undefined> =>
-    limits.countCodeSent(who, '192.0.2.5').then(
+    limits.send(who, '192.0.2.5').then(
       () => undefined,
       (error: ApiError) => error,
     );

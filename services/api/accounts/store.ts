@@ -73,7 +73,7 @@ export interface Account {
 
 export interface Accounts {
   /** Inside a transaction; gives the id of the device. @throws {ApiError} `conflict` naming what is taken. */
-  createAccount(
+  create(
     tx: Transaction,
     user_id: string,
     names: Names,
@@ -82,19 +82,19 @@ export interface Accounts {
     body: NewAccount,
   ): Promise<string>;
   /** Who is called that, unless the account is gone. */
-  findAccount(named: Named): Promise<Account | undefined>;
+  find(named: Named): Promise<Account | undefined>;
   /**
    * Gives the account to who proved to own its identifier, which nobody had: the password and the other unproved
    * addresses go. False where somebody else proved another one of them; then the identifier leaves that account.
    */
-  claimAccount(query: Query, user_id: string, proved: Named): Promise<boolean>;
+  claim(query: Query, user_id: string, proved: Named): Promise<boolean>;
   /** Puts the new hash in the place of the old one. False where that has changed meanwhile. */
-  replaceHash(id: string, old: string, hash: string): Promise<boolean>;
-  readUser(id: string): Promise<User | undefined>;
-  readDevice(id: string): Promise<Device | undefined>;
-  listDevices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
+  rehash(id: string, old: string, hash: string): Promise<boolean>;
+  user(id: string): Promise<User | undefined>;
+  device(id: string): Promise<Device | undefined>;
+  devices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
   /** The device with that id if it is the user's, else a new one. */
-  signInDevice(tx: Transaction, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
+  signIn(tx: Transaction, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
 }
 
 export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
@@ -180,13 +180,13 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
   }
 
   return {
-    async createAccount(tx, user_id, names, password_hash, body) {
+    async create(tx, user_id, names, password_hash, body) {
       await insertUser(tx.em, user_id, names, password_hash, body);
       for (const [kind, value] of Object.entries(names) as [IdentifierKind, string][])
         await insertIdentifier(tx, user_id, kind, value, body);
       return await insertDevice(tx, user_id, body);
     },
-    async claimAccount(query, user_id, { kind, value }) {
+    async claim(query, user_id, { kind, value }) {
       const rows = await query<{ kind: string; proved: boolean }>(
         `select kind, verified_at is not null as proved from identifiers where user_id = $1 for update`,
         [user_id],
@@ -207,7 +207,7 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
       );
       return true;
     },
-    async findAccount({ kind, value }) {
+    async find({ kind, value }) {
       const [row] = await db.query<Account>(
         kind === 'number'
           ? `select id, password_hash, suspended_at is not null as suspended, false as verified from users
@@ -220,18 +220,18 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
       );
       return row;
     },
-    async replaceHash(id, old, hash) {
+    async rehash(id, old, hash) {
       return (await db.em().nativeUpdate(UserEntity, { id, password_hash: old }, { password_hash: hash })) > 0;
     },
-    async readUser(id) {
+    async user(id) {
       const row = await db.em().findOne(UserEntity, { id, deleted_at: null });
       return row ? toUser(row, sealer) : undefined;
     },
-    async readDevice(id) {
+    async device(id) {
       const row = await db.em().findOne(DeviceEntity, { id, deleted_at: null });
       return row ? toDevice(row) : undefined;
     },
-    async listDevices(user_id, after, limit) {
+    async devices(user_id, after, limit) {
       const rows = await db
         .em()
         .find(
@@ -241,7 +241,7 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
         );
       return rows.map(toDevice);
     },
-    async signInDevice(tx, user_id, { id, name, platform }) {
+    async signIn(tx, user_id, { id, name, platform }) {
       const given = { ...(name !== undefined && { name }), ...(platform !== undefined && { platform }) };
       if (id !== undefined) {
         const where = { id, user_id, deleted_at: null };

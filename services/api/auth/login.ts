@@ -28,9 +28,9 @@ export function createLogin(deps: LoginDeps): HandlersOf<'auth.login'> {
 
   /** Replaces a hash that was made with other parameters than those configured now. */
   async function renewHash(account: Account, password: string): Promise<void> {
-    if (!passwords.isOutdated(account.password_hash!)) return;
+    if (!passwords.stale(account.password_hash!)) return;
     const hash = await passwords.hash(password);
-    if (await accounts.replaceHash(account.id, account.password_hash!, hash)) account.password_hash = hash;
+    if (await accounts.rehash(account.id, account.password_hash!, hash)) account.password_hash = hash;
   }
 
   function beginSession(account: Account, device: LoginBody['device'], ip: string): Promise<Started | undefined> {
@@ -44,7 +44,7 @@ export function createLogin(deps: LoginDeps): HandlersOf<'auth.login'> {
       const named = recogniseIdentifier(body.identifier) ?? { kind: 'username', value: body.identifier };
       const attempt = await limits.attempt(blindIndex.lookup(named.kind, named.value), ip, body.device.id);
       const session = await retryOnConflict(async () => {
-        const account = await accounts.findAccount(named);
+        const account = await accounts.find(named);
         const matches = await passwords.verify(account?.password_hash, body.password);
         if (!account || !matches) throw new ApiError('unauthenticated', 'identifier or password is wrong');
         // Before the checks below: their refusals are not wrong passwords, and must not count as such.

@@ -80,18 +80,18 @@ export function createOneTimeCodeRoutes(deps: OneTimeCodeDeps): HandlersOf<'auth
     device_id: string | undefined,
   ): Promise<Owned> {
     if (!account || account.verified) return { account, ended: [], removed: [] };
-    if (!(await accounts.claimAccount(tx.query, account.id, to))) return { account: undefined, ended: [], removed: [] };
+    if (!(await accounts.claim(tx.query, account.id, to))) return { account: undefined, ended: [], removed: [] };
     if (device_id !== undefined && (await hasDevice(tx.em, account.id, device_id)))
       return { account, ended: await endSessions(tx.query, account.id, 'account'), removed: [] };
     return { account, ...(await removeDevices(tx, account.id)) };
   }
 
   async function enter(to: Provable, proof: Proof, body: VerifyBody, ip: string): Promise<Entry | undefined> {
-    const found = await accounts.findAccount(to);
+    const found = await accounts.find(to);
     if (found?.suspended) throw suspended();
     return await db.transaction(async (tx) => {
       if (found && !(await lockIfUnchanged(tx.query, found))) return undefined;
-      await proof.consume(tx.query);
+      await proof.use(tx.query);
       const { account, ended, removed } = await claimAccount(tx, to, found, body.device.id);
       if (!account) return { session: await signIn.onNewAccount(tx, draftAccount(to, body), ip), isNew: true, removed };
       const session = await signIn.onAccount(tx, account.id, body.device, ip);
@@ -103,8 +103,8 @@ export function createOneTimeCodeRoutes(deps: OneTimeCodeDeps): HandlersOf<'auth
     async 'auth.otp.request'({ body, ip }) {
       const to = readAddress(body);
       codeMessages.requireReachable(to.kind);
-      await limits.countCodeSent(blindIndex.lookup(to.kind, to.value), ip);
-      await codeMessages.sendCode(to, await codes.createLoginCode(to));
+      await limits.send(blindIndex.lookup(to.kind, to.value), ip);
+      await codeMessages.sendCode(to, await codes.forLogin(to));
       return { status: 202, data: { status: 'code_sent' as const, expires_in_sec: config.CODE_TTL_SEC } };
     },
 

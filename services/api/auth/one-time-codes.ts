@@ -10,9 +10,9 @@ import type { Named } from '../accounts/identifiers.ts';
 export type Provable = Named & { kind: 'phone' | 'email' };
 export interface Codes {
   /** A code for logging in; one asked for before is void. */
-  createLoginCode(to: Provable): Promise<string>;
+  forLogin(to: Provable): Promise<string>;
   /** A code that completes what is pending for `id`; others for the same address stay good, each for its own. */
-  createPendingCode(id: string, to: Provable, pending: unknown): Promise<string>;
+  forPending(id: string, to: Provable, pending: unknown): Promise<string>;
   /** Takes a try. @throws {ApiError} `code_invalid` when it is wrong, used, expired or tried too often. */
   tryLogin(to: Provable, code: string): Promise<Proof>;
   tryPending(id: string, code: string): Promise<Proof>;
@@ -21,7 +21,7 @@ export interface Proof {
   /** Opened; undefined for a log-in. */
   pending: unknown;
   /** Uses the code up, together with what else happens in the transaction. @throws {ApiError} `code_invalid` */
-  consume(query: Query): Promise<void>;
+  use(query: Query): Promise<void>;
 }
 interface Row {
   id: string;
@@ -43,7 +43,7 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
     if (!row || !timingSafeEqual(row.code, hash(row.id, given))) throw invalid();
     return {
       pending: row.pending ? JSON.parse(sealer.open(row.pending, place(row.id))) : undefined,
-      async consume(on) {
+      async use(on) {
         if (!(await on('delete from codes where id = $1 and code = $2 returning 1', [row.id, row.code])).length)
           throw invalid();
       },
@@ -51,7 +51,7 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
   }
 
   return {
-    async createLoginCode({ kind, value }) {
+    async forLogin({ kind, value }) {
       const [id, code] = [uuid7(), newCode()];
       const [lookup, ...earlier] = sealer.lookups(kind, value);
       // Sent under an earlier key of the index, it would be found first.
@@ -70,7 +70,7 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
       return code;
     },
 
-    async createPendingCode(id, { kind, value }, pending) {
+    async forPending(id, { kind, value }, pending) {
       const code = newCode();
       await query(
         `insert into codes (id, purpose, kind, lookup, code, pending, expires_at)

@@ -58,15 +58,15 @@ export function createRegister(deps: RegisterDeps): HandlersOf<'auth.register' |
 
   /** Sends the code. The owner of an address that has an account gets another message, and the caller the same reply. */
   async function requestProof(to: Provable, { id, names, body }: Draft, password: string, ip: string): Promise<void> {
-    await limits.countCodeSent(blindIndex.lookup(to.kind, to.value), ip);
+    await limits.send(blindIndex.lookup(to.kind, to.value), ip);
     const { username } = names;
-    if (username && (await accounts.findAccount({ kind: 'username', value: username })))
+    if (username && (await accounts.find({ kind: 'username', value: username })))
       throw new ApiError('conflict', 'body: username belongs to an account: choose another one', {
         details: { field: 'username' },
       });
     const pending: Pending = { names, password_hash: await passwords.hash(password), body };
-    const code = await codes.createPendingCode(id, to, pending);
-    if (await accounts.findAccount(to)) await codeMessages.sendAlreadyRegistered(to);
+    const code = await codes.forPending(id, to, pending);
+    if (await accounts.find(to)) await codeMessages.sendAlreadyRegistered(to);
     else await codeMessages.sendCode(to, code);
   }
 
@@ -93,7 +93,7 @@ export function createRegister(deps: RegisterDeps): HandlersOf<'auth.register' |
       const proof = await codes.tryPending(user_id, code);
       const draft = { id: user_id, ...(proof.pending as Pending) };
       const session = await db.transaction(async (tx) => {
-        await proof.consume(tx.query);
+        await proof.use(tx.query);
         return await signIn.onNewAccount(tx, draft, ip);
       });
       await Promise.all([attempt.succeeded(), signIn.rememberClient(draft.names, session, ip)]);

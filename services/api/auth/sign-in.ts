@@ -48,13 +48,13 @@ export function createSignIn({ config, accounts, limits, blindIndex, sessions, a
     async onAccount(tx, user_id, device, ip) {
       if (device.id === undefined || !(await hasDevice(tx.em, user_id, device.id)))
         await refuseTooMany(tx.query, user_id, config.DEVICES_MAX);
-      const { id, added } = await accounts.signInDevice(tx, user_id, device);
+      const { id, added } = await accounts.signIn(tx, user_id, device);
       const session = await sessions.start(tx, user_id, id, ip);
       return { ...session, added };
     },
 
     async onNewAccount(tx, { id, names, password_hash, body }, ip) {
-      return await sessions.start(tx, id, await accounts.createAccount(tx, id, names, password_hash, body), ip);
+      return await sessions.start(tx, id, await accounts.create(tx, id, names, password_hash, body), ip);
     },
 
     announce({ holder, ended, added }, removed = []) {
@@ -63,7 +63,7 @@ export function createSignIn({ config, accounts, limits, blindIndex, sessions, a
 
     rememberClient(names, { holder }, ip) {
       const who = Object.entries(names).map(([kind, value]) => blindIndex.lookup(kind, value));
-      return limits.rememberClient(who, ip, holder.device_id);
+      return limits.remember(who, ip, holder.device_id);
     },
   };
 }

@@ -54,8 +54,8 @@ export function createTokenResponse(deps: Deps): TokenResponse {
   return {
     async forSession({ holder, refresh_token }, inCookie) {
       const [user, device, access] = await Promise.all([
-        accounts.readUser(holder.user_id),
-        accounts.readDevice(holder.device_id),
+        accounts.user(holder.user_id),
+        accounts.device(holder.device_id),
         tokens.issue(holder),
       ]);
       if (!user || !device) throw signedOut();
@@ -69,7 +69,7 @@ export function createTokenResponse(deps: Deps): TokenResponse {
         throw new ApiError('invalid_request', 'body: refresh_token is missing', {
           details: { field: 'refresh_token' },
         });
-      const session_id = await sessions.findSessionId(browser.refresh_token);
+      const session_id = await sessions.of(browser.refresh_token);
       if (!session_id) throw new ApiError('unauthenticated', 'the refresh token is not valid any more; log in again');
       refuseForgery(session_id, browser);
       return inCookies(await sessions.refresh(browser.refresh_token, ip), session_id);

@@ -39,15 +39,15 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
     if ([user_id, number, phone, email].filter((name) => name !== undefined).length !== 1)
       throw new ApiError('invalid_request', 'body: exactly one of user_id, number, phone and email must be given');
     // Looking people up by what they are called is limited; an id cannot be guessed.
-    if (user_id === undefined) await limits.countLookup(me);
+    if (user_id === undefined) await limits.find(me);
     const id =
       user_id !== undefined
-        ? (await accounts.readUser(user_id))?.id
+        ? (await accounts.user(user_id))?.id
         : number !== undefined
-          ? (await accounts.findAccount({ kind: 'number', value: number }))?.id
+          ? (await accounts.find({ kind: 'number', value: number }))?.id
           : phone !== undefined
-            ? (await accounts.findAccount({ kind: 'phone', value: normaliseIdentifier('phone', phone) }))?.id
-            : (await accounts.findAccount({ kind: 'email', value: normaliseIdentifier('email', email!) }))?.id;
+            ? (await accounts.find({ kind: 'phone', value: normaliseIdentifier('phone', phone) }))?.id
+            : (await accounts.find({ kind: 'email', value: normaliseIdentifier('email', email!) }))?.id;
     if (!id) throw noSuchPerson();
     return id;
   }

@@ -124,7 +124,7 @@ export function createRouter(handlers: Handlers, { authenticate, limits, config 
 
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
-      if (route.guarded) await limits.countRequest(ctx.ip);
+      if (route.guarded) await limits.call(ctx.ip);
       const me = await authenticateCaller(route, ctx);
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(parseIntegers(ctx.query, route.query!)) : checkEmptyQuery(ctx.query);

@@ -54,7 +54,7 @@ export async function readRequest(query: Query, placing: Placing): Promise<Stand
 }
 
 /** From now on the worker tells that conversation. Returns where the request is at that moment. */
-export function attachRequest(db: Database, placing: Placing, party: boolean): Promise<Now> {
+export function place(db: Database, placing: Placing, party: boolean): Promise<Now> {
   const { request_id, conversation_id, user_id } = placing;
   return db.transaction(async ({ query }) => {
     // The worker takes the same lock.
@@ -113,7 +113,7 @@ interface EventRow {
 }
 
 /** The newest first, before `before`. */
-export async function listPaymentEvents(
+export async function listEvents(
   db: Database,
   where: {
     id?: string;
@@ -135,7 +135,7 @@ export async function listPaymentEvents(
   );
 }
 
-export function toPaymentEvent(row: EventRow): PaymentEvent {
+export function toEvent(row: EventRow): PaymentEvent {
   const { dedupe_key, transfer_id, conversation_ids, received_at, applied_at, ...rest } = row;
   return {
     ...rest,

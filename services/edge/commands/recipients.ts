@@ -51,7 +51,7 @@ export class Recipients {
   }
 
   async #look(number: string, asks: string): Promise<string> {
-    await this.#limits.countLookup(asks);
+    await this.#limits.find(asks);
     const id = await this.#find(number);
     if (id === undefined) throw new ApiError('not_found', 'there is no such person');
     this.#numbers.set(number, id);
