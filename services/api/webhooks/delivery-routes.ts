@@ -1,7 +1,7 @@
-/** Routes by which integrations see the deliveries to an endpoint, and have events delivered again. */
+/** Routes by which integrations see the deliveries to an endpoint, and have events delivered requeueDeliveries. */
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { again } from '../../../shared/webhooks/deliveries.ts';
+import { requeueDeliveries } from '../../../shared/webhooks/deliveries.ts';
 import { idCursor, paginate } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
 import { requireEnabled, requireEndpoint } from './requirements.ts';
@@ -49,7 +49,7 @@ export function deliveryRoutes(deps: DeliveryDeps): HandlersOf<'webhooks.deliver
     async 'webhooks.deliveries.redrive'({ id, body: { since } }) {
       requireEndpoint(await store.endpoint(id));
       const from = since === undefined ? new Date(0) : parseTime(since, 'since');
-      const redriven = await again(
+      const redriven = await requeueDeliveries(
         db.query,
         id,
         `d.status = 'dead' and exists (select 1 from webhook_events v where v.id = d.event_id and v.at >= $2)`,

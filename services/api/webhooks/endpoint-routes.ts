@@ -3,12 +3,17 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import { EVENT_TYPES, type EventName } from '../../../shared/contract/events.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { openGuard } from '../../../shared/egress-guard.ts';
+import { openEgressGuard } from '../../../shared/egress-guard.ts';
 import { derivedId, uuid7 } from '../../../shared/ids.ts';
 import { type Event, event } from '../../../shared/pipeline/events.ts';
 import { insertDeliveries } from '../../../shared/webhooks/deliveries.ts';
-import { type Checks, insertEndpoint, rotateSecret, updateEndpoint } from '../../../shared/webhooks/endpoints.ts';
-import { openSecretsSealing } from '../../../shared/webhooks/secrets.ts';
+import {
+  type EndpointChecks,
+  insertEndpoint,
+  rotateSecret,
+  updateEndpoint,
+} from '../../../shared/webhooks/endpoints.ts';
+import { openWebhookEncryption } from '../../../shared/webhooks/secrets.ts';
 import { idCursor, paginate } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
 import { noSuchEndpoint, requireEnabled, requireEndpoint } from './requirements.ts';
@@ -30,8 +35,8 @@ function exampleEvent(type: EventName, endpoint_id: string): Event {
 
 export function endpointRoutes(deps: EndpointDeps): HandlersOf<'webhooks.eventTypes' | 'webhooks.endpoints'> {
   const { config, db, store, wakeWorkers } = deps;
-  const encryption = openSecretsSealing(config);
-  const checks: Checks = { config, guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
+  const encryption = openWebhookEncryption(config);
+  const checks: EndpointChecks = { config, guard: openEgressGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
 
   return {
     async 'webhooks.eventTypes.list'() {
