@@ -7,10 +7,10 @@ import { purgeInbox } from '../nats/inbox/purge.ts';
 import { brokerOf } from '../nats/url.ts';
 import { openBlindIndex } from '../shared/auth/blind-index.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
-import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.ts';
+import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-key-rotation.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
-import { resealPeople } from '../shared/db/sealed-columns.ts';
+import { reencryptPeople } from '../shared/db/encrypted-columns.ts';
 import { resolveAdminToken, resolvePaymentsSecret } from './local/operator-secrets.ts';
 import { postgresUrl } from './local/postgres.ts';
 import { readSecrets, type Secrets, UnusableSecretsError } from './local/secrets.ts';
@@ -49,7 +49,7 @@ const COMMANDS: Record<string, Command> = {
     return 'a new key signs from now on';
   },
   async reencrypt(db, config) {
-    const { fields, unreadable } = await resealPeople(db, openBlindIndex(config));
+    const { fields, unreadable } = await reencryptPeople(db, openBlindIndex(config));
     const renewed = unreadable === 0 && (await renewSigningKey(db, config));
     const done = `${fields} fields were encrypted or indexed anew${renewed ? '; a new key signs from now on' : ''}`;
     if (unreadable) throw new Error(`${done}; ${unreadable} rows are under keys that PERSONAL_KEYS lacks`);

@@ -19,7 +19,7 @@ interface Row {
   expires_at: Date | null;
   signature: string | null;
 }
-export interface Reader {
+export interface MessageReader {
   user_id: string;
   device_id: string;
   conversation_id: string;
@@ -58,7 +58,7 @@ function toMessage(conversation_id: string, row: Row): Message {
   };
 }
 
-export const noConversation = (): ApiError => new ApiError('not_found', 'there is no such conversation');
+export const conversationNotFound = (): ApiError => new ApiError('not_found', 'there is no such conversation');
 
 /**
  * Refuses whoever never was in it exactly as if it did not exist, by the same statement: the ids of direct conversations
@@ -67,7 +67,7 @@ export const noConversation = (): ApiError => new ApiError('not_found', 'there i
  */
 export async function mustHaveBeenMember(
   db: Pick<Database, 'query'>,
-  { user_id, conversation_id }: Pick<Reader, 'user_id' | 'conversation_id'>,
+  { user_id, conversation_id }: Pick<MessageReader, 'user_id' | 'conversation_id'>,
 ): Promise<void> {
   await membership(db, user_id, conversation_id);
 }
@@ -75,7 +75,7 @@ export async function mustHaveBeenMember(
 /** What was only there after somebody left is not theirs to see. @throws {ApiError} `not_found`, `not_member` */
 export async function mustBeMember(
   db: Pick<Database, 'query'>,
-  { user_id, conversation_id }: Pick<Reader, 'user_id' | 'conversation_id'>,
+  { user_id, conversation_id }: Pick<MessageReader, 'user_id' | 'conversation_id'>,
 ): Promise<void> {
   const { left } = await membership(db, user_id, conversation_id);
   if (left) throw new ApiError('not_member', 'you are not a member of this conversation any more');
@@ -90,7 +90,7 @@ async function membership(
     'select left_seq is not null as left from members where conversation_id = $1 and user_id = $2',
     [conversation_id, user_id],
   );
-  if (!found) throw noConversation();
+  if (!found) throw conversationNotFound();
   return found;
 }
 
@@ -105,9 +105,9 @@ const WITHIN = (order: string): string => `select * from (
  * Ascending after `after_seq` (and before `before_seq`, if both are given), else descending before `before_seq`, else
  * descending from the newest. `more`: another page follows in that direction.
  */
-export async function pageBySeq(
+export async function readPageBySeq(
   db: Pick<Database, 'query'>,
-  options: Reader & {
+  options: MessageReader & {
     after_seq?: number | undefined;
     before_seq?: number | undefined;
     limit?: number | undefined;
@@ -130,9 +130,9 @@ export async function pageBySeq(
 }
 
 /** The newest first, from page 1, with totals. */
-export async function pageByNumber(
+export async function readPageByNumber(
   db: Database,
-  options: Reader & { page: number; per_page: number },
+  options: MessageReader & { page: number; per_page: number },
 ): Promise<{ messages: Message[]; page: number; per_page: number; total: number; pages: number }> {
   const { user_id, device_id, conversation_id, page, per_page } = options;
   const [count] = await db.query<{ total: number }>(

@@ -8,20 +8,20 @@ import { uuid7 } from '../../../shared/ids.ts';
 import type { Named } from '../accounts/identifiers.ts';
 
 export type Provable = Named & { kind: 'phone' | 'email' };
-export interface Codes {
+export interface OneTimeCodes {
   /** A code for logging in; one asked for before is void. */
-  forLogin(to: Provable): Promise<string>;
+  createLoginCode(to: Provable): Promise<string>;
   /** A code that completes what is pending for `id`; others for the same address stay good, each for its own. */
-  forPending(id: string, to: Provable, pending: unknown): Promise<string>;
+  createPendingCode(id: string, to: Provable, pending: unknown): Promise<string>;
   /** Takes a try. @throws {ApiError} `code_invalid` when it is wrong, used, expired or tried too often. */
-  tryLogin(to: Provable, code: string): Promise<Proof>;
-  tryPending(id: string, code: string): Promise<Proof>;
+  tryLoginCode(to: Provable, code: string): Promise<CodeProof>;
+  tryPendingCode(id: string, code: string): Promise<CodeProof>;
 }
-export interface Proof {
+export interface CodeProof {
   /** Opened; undefined for a log-in. */
   pending: unknown;
   /** Uses the code up, together with what else happens in the transaction. @throws {ApiError} `code_invalid` */
-  use(query: Query): Promise<void>;
+  consume(query: Query): Promise<void>;
 }
 interface Row {
   id: string;
@@ -33,17 +33,17 @@ const invalid = (): ApiError =>
   new ApiError('code_invalid', 'this code is wrong, used or expired; ask for another one');
 const place = (id: string): string => `codes.pending:${id}`;
 
-export function openCodes({ query }: Database, sealer: BlindIndex, config: Config): Codes {
+export function openOneTimeCodes({ query }: Database, sealer: BlindIndex, config: Config): OneTimeCodes {
   const { OTP_DEV_CODE, CODE_TTL_SEC, CODE_MAX_TRIES } = config;
   const newCode = (): string => OTP_DEV_CODE ?? String(randomInt(0, 1_000_000)).padStart(6, '0');
   const hash = (id: string, code: string): Buffer => sealer.mac(`${id}:${code}`);
 
-  async function tried(rows: Row[], given: string): Promise<Proof> {
+  async function tried(rows: Row[], given: string): Promise<CodeProof> {
     const [row] = rows;
     if (!row || !timingSafeEqual(row.code, hash(row.id, given))) throw invalid();
     return {
       pending: row.pending ? JSON.parse(sealer.decrypt(row.pending, place(row.id))) : undefined,
-      async use(on) {
+      async consume(on) {
         if (!(await on('delete from codes where id = $1 and code = $2 returning 1', [row.id, row.code])).length)
           throw invalid();
       },
@@ -51,9 +51,9 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
   }
 
   return {
-    async forLogin({ kind, value }) {
+    async createLoginCode({ kind, value }) {
       const [id, code] = [uuid7(), newCode()];
-      const [lookup, ...earlier] = sealer.lookups(kind, value);
+      const [lookup, ...earlier] = sealer.indexesOf(kind, value);
       // Sent under an earlier key of the index, it would be found first.
       if (earlier.length)
         await query(`delete from codes where purpose = 'login' and kind = $1 and lookup = any($2::bytea[])`, [
@@ -70,7 +70,7 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
       return code;
     },
 
-    async forPending(id, { kind, value }, pending) {
+    async createPendingCode(id, { kind, value }, pending) {
       const code = newCode();
       await query(
         `insert into codes (id, purpose, kind, lookup, code, pending, expires_at)
@@ -78,7 +78,7 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
         [
           id,
           kind,
-          sealer.lookup(kind, value),
+          sealer.indexOf(kind, value),
           hash(id, code),
           sealer.encrypt(JSON.stringify(pending), place(id)),
           CODE_TTL_SEC,
@@ -87,16 +87,16 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
       return code;
     },
 
-    async tryLogin({ kind, value }, code) {
+    async tryLoginCode({ kind, value }, code) {
       const rows = await query<Row>(
         `update codes set tries = tries + 1 where purpose = 'login' and kind = $1 and lookup = any($2::bytea[])
            and expires_at > now() and tries < $3 returning id, code, pending`,
-        [kind, sealer.lookups(kind, value), CODE_MAX_TRIES],
+        [kind, sealer.indexesOf(kind, value), CODE_MAX_TRIES],
       );
       return await tried(rows, code);
     },
 
-    async tryPending(id, code) {
+    async tryPendingCode(id, code) {
       const rows = await query<Row>(
         `update codes set tries = tries + 1 where purpose = 'verify' and id = $1
            and expires_at > now() and tries < $2 returning id, code, pending`,

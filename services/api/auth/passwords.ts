@@ -14,7 +14,7 @@ export interface Passwords {
   /** Takes the same time whether there is a hash to compare with or not. @throws {ApiError} as `hash` */
   verify(stored: string | null | undefined, password: string): Promise<boolean>;
   /** Whether it was made with other parameters than are configured now. */
-  stale(stored: string): boolean;
+  isStale(stored: string): boolean;
   close(): Promise<void>;
 }
 const unavailable = (message: string, retry_after_ms: number): ApiError =>
@@ -123,7 +123,7 @@ export async function openPasswords(
       const right = (await ask(password, stored ?? nobody)) as boolean;
       return right && stored != null;
     },
-    stale(stored) {
+    isStale(stored) {
       const { algorithm, memoryCost, timeCost, parallelism } = parseOptions(stored);
       const wanted = [options.algorithm, options.memoryCost, options.timeCost, options.parallelism];
       return [algorithm, memoryCost, timeCost, parallelism].some((value, i) => value !== wanted[i]);

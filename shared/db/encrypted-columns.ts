@@ -3,7 +3,7 @@ import type { BlindIndex } from '../auth/blind-index.ts';
 import type { Database, Query } from './database.ts';
 
 /** A sealed field can be opened at its own place only. */
-export const place = {
+export const columnContext = {
   name: (user_id: string): string => `users.name:${user_id}`,
   birthdate: (user_id: string): string => `users.birthdate:${user_id}`,
   identifier: (kind: string, user_id: string): string => `identifiers.${kind}:${user_id}`,
@@ -26,7 +26,7 @@ interface IdentifierRow {
 }
 
 /** Whether rows of a version that kept them in the clear are left. */
-export async function hasPlain({ query }: Pick<Database, 'query'>): Promise<boolean> {
+export async function hasPlainColumns({ query }: Pick<Database, 'query'>): Promise<boolean> {
   const rows = await query(
     `select 1 from users where name is not null or birthdate is not null
      union all select 1 from identifiers where value is not null limit 1`,
@@ -38,7 +38,10 @@ export async function hasPlain({ query }: Pick<Database, 'query'>): Promise<bool
  * Seals what is in the clear, and again what was sealed or indexed under an earlier key. May be stopped and run again,
  * while the services run. What can't be opened, because its key is gone, is counted and left as it is.
  */
-export async function resealPeople(db: Database, sealer: BlindIndex): Promise<{ fields: number; unreadable: number }> {
+export async function reencryptPeople(
+  db: Database,
+  sealer: BlindIndex,
+): Promise<{ fields: number; unreadable: number }> {
   let fields = 0;
   let unreadable = 0;
   const count = async (work: () => Promise<number>): Promise<void> => {
@@ -85,8 +88,8 @@ function renewed(sealer: BlindIndex, plain: string | null, sealed: Buffer | null
 }
 
 async function resealUser(query: Query, sealer: BlindIndex, row: UserRow): Promise<number> {
-  const name = renewed(sealer, row.name, row.name_sealed, place.name(row.id));
-  const birthdate = renewed(sealer, row.birthdate, row.birthdate_sealed, place.birthdate(row.id));
+  const name = renewed(sealer, row.name, row.name_sealed, columnContext.name(row.id));
+  const birthdate = renewed(sealer, row.birthdate, row.birthdate_sealed, columnContext.birthdate(row.id));
   if (!name && !birthdate) return 0;
   await query(
     `update users set name = null, name_sealed = coalesce($2, name_sealed),
@@ -97,15 +100,15 @@ async function resealUser(query: Query, sealer: BlindIndex, row: UserRow): Promi
 }
 
 async function resealIdentifier(query: Query, sealer: BlindIndex, row: IdentifierRow): Promise<number> {
-  const at = place.identifier(row.kind, row.user_id);
+  const at = columnContext.identifier(row.kind, row.user_id);
   const sealed = renewed(sealer, row.value, row.sealed, at);
-  const stale = row.lookup === null || !sealer.currentLookup(row.lookup);
+  const stale = row.lookup === null || !sealer.isCurrentIndex(row.lookup);
   if (!sealed && !stale) return 0;
   const value = row.value ?? opened(sealer, row.sealed!, at);
   await query(
     `update identifiers set value = null, sealed = coalesce($4, sealed), lookup = $5
      where kind = $1 and user_id = $2 and (lookup = $3 or lookup is null)`,
-    [row.kind, row.user_id, row.lookup, sealed ?? null, sealer.lookup(row.kind, value)],
+    [row.kind, row.user_id, row.lookup, sealed ?? null, sealer.indexOf(row.kind, value)],
   );
   return 1;
 }
