@@ -7,7 +7,7 @@ import { ApiError } from '../../../shared/contract/errors.ts';
 import type { DirectBody } from '../../../shared/contract/http/conversations.ts';
 import type { Conversation } from '../../../shared/contract/objects.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { conversationNotFound, mustBeMember } from '../../../shared/db/message-queries.ts';
+import { conversationNotFound, mustBeMember } from '../../../shared/db/membership.ts';
 import { directConversationId, partitionOf, uuid7 } from '../../../shared/ids.ts';
 import { normaliseIdentifier } from '../accounts/identifiers.ts';
 import type { Accounts } from '../accounts/store.ts';

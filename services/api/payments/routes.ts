@@ -5,7 +5,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Payment, PaymentState } from '../../../shared/contract/payments.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { mustHaveBeenMember } from '../../../shared/db/message-queries.ts';
+import { mustHaveBeenMember } from '../../../shared/db/membership.ts';
 import { partitionOf } from '../../../shared/ids.ts';
 import type { Metrics } from '../../../shared/metrics.ts';
 import type { Projection } from '../conversations/projection.ts';
