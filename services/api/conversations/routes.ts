@@ -1,13 +1,13 @@
 /** Routes of conversations. They are created through the log and read from the projection of the log. */
 import type { CommandLimits } from '../../../nats/command-limits.ts';
 import type { Gateway } from '../../../nats/gateway.ts';
-import type { Limits } from '../../../shared/auth/attempt-limits.ts';
+import type { AttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { DirectBody } from '../../../shared/contract/http/conversations.ts';
 import type { Conversation } from '../../../shared/contract/objects.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { mustBeMember, noConversation } from '../../../shared/db/message-queries.ts';
+import { conversationNotFound, mustBeMember } from '../../../shared/db/membership.ts';
 import { directConversationId, partitionOf, uuid7 } from '../../../shared/ids.ts';
 import { normaliseIdentifier } from '../accounts/identifiers.ts';
 import type { Accounts } from '../accounts/store.ts';
@@ -24,7 +24,7 @@ export interface ConversationDeps {
   gateway: Gateway;
   accounts: Accounts;
   projection: Projection;
-  limits: Limits;
+  limits: AttemptLimits;
   commands: CommandLimits;
 }
 /** The fields of a new conversation that are certain before the projection shows it. */
@@ -39,15 +39,15 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
     if ([user_id, number, phone, email].filter((name) => name !== undefined).length !== 1)
       throw new ApiError('invalid_request', 'body: exactly one of user_id, number, phone and email must be given');
     // Looking people up by what they are called is limited; an id cannot be guessed.
-    if (user_id === undefined) await limits.find(me);
+    if (user_id === undefined) await limits.takeLookup(me);
     const id =
       user_id !== undefined
-        ? (await accounts.user(user_id))?.id
+        ? (await accounts.findUser(user_id))?.id
         : number !== undefined
-          ? (await accounts.find({ kind: 'number', value: number }))?.id
+          ? (await accounts.findAccount({ kind: 'number', value: number }))?.id
           : phone !== undefined
-            ? (await accounts.find({ kind: 'phone', value: normaliseIdentifier('phone', phone) }))?.id
-            : (await accounts.find({ kind: 'email', value: normaliseIdentifier('email', email!) }))?.id;
+            ? (await accounts.findAccount({ kind: 'phone', value: normaliseIdentifier('phone', phone) }))?.id
+            : (await accounts.findAccount({ kind: 'email', value: normaliseIdentifier('email', email!) }))?.id;
     if (!id) throw noSuchPerson();
     return id;
   }
@@ -119,7 +119,7 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
 
     async 'conversations.get'({ me, id }) {
       const found = await readConversation(db, me.user_id, id);
-      if (!found) throw noConversation();
+      if (!found) throw conversationNotFound();
       return { status: 200, data: found };
     },
 

@@ -7,7 +7,7 @@ import type { Database, EntityManager, Query, Transaction } from '../../../share
 import { DELETE_ROWS_OF_DEVICE } from '../../../shared/db/device-tables.ts';
 import { Device, type Device as DeviceRow, KeyBackup } from '../../../shared/db/entities.ts';
 import type { Ended, PersonEvent } from '../../../shared/pipeline/person-event.ts';
-import { toDevice } from '../accounts/store.ts';
+import { toDevice } from '../accounts/public-rows.ts';
 
 export type MyDeviceRow = DeviceRow;
 
@@ -57,7 +57,7 @@ export function patchDevice(
  * Inside a transaction that holds the person's row, so that log-ins at the same time count each other's devices.
  * @throws {ApiError} `conflict` when the person has `max` devices: its details name the one that was unused for longest.
  */
-export async function refuseTooMany(query: Query, user_id: string, max: number): Promise<void> {
+export async function refuseTooManyDevices(query: Query, user_id: string, max: number): Promise<void> {
   const [row] = await query<{ device_id: string; last_seen: Date | null; devices: number }>(
     `select d.id as device_id, count(*) over () as devices,
        greatest(d.last_seen, (select max(s.last_used_at) from sessions s where s.device_id = d.id),

@@ -31,7 +31,7 @@ export function putKeys(db: Database, device_id: string, keys: Keys): Promise<bo
   });
 }
 
-export async function stockOf(query: Query, device_id: string): Promise<KeyStock> {
+export async function readKeyStock(query: Query, device_id: string): Promise<KeyStock> {
   const rows = await query<{ role: string; kind: string; count: number; key_id: string }>(
     `select role, kind, count(*)::int as count, min(key_id) as key_id from prekeys
      where device_id = $1 and claimed_at is null group by role, kind`,
@@ -73,7 +73,7 @@ export function addPrekeys(db: Database, device_id: string, body: PrekeysBody, m
         ],
       );
     }
-    const stock = await stockOf(query, device_id);
+    const stock = await readKeyStock(query, device_id);
     if (stock.count > max)
       throw new ApiError('too_large', `a device may have ${max} one-time keys waiting`, { details: { limit: max } });
     return stock;
@@ -124,7 +124,7 @@ const CLAIM = `with asked as (
     k.role, k.key_id, k.public_key, k.signature
   from asked d left join keys k on k.device_id = d.id order by d.id`;
 
-export interface Claim {
+export interface PrekeyClaim {
   user_id: string;
   /** Gets none itself. */
   by_device: string;
@@ -132,7 +132,10 @@ export interface Claim {
   kind: string;
 }
 
-export async function claim(query: Query, { user_id, by_device, device_ids, kind }: Claim): Promise<ClaimedDevice[]> {
+export async function claimPrekeys(
+  query: Query,
+  { user_id, by_device, device_ids, kind }: PrekeyClaim,
+): Promise<ClaimedDevice[]> {
   const rows = await query<ClaimRow>(CLAIM, [user_id, by_device, device_ids ?? null, kind]);
   const devices = new Map<string, ClaimedDevice>();
   for (const row of rows) {
@@ -160,7 +163,7 @@ export async function claim(query: Query, { user_id, by_device, device_ids, kind
 }
 
 /** Of these devices, those that have few keys of the kind left and are to be told so now. Only who ever had one is told. */
-export function runningLow(
+export function raiseLowPrekeyAlarms(
   query: Query,
   { device_ids, kind, low, again_sec }: { device_ids: string[]; kind: string; low: number; again_sec: number },
 ): Promise<{ device_id: string; count: number }[]> {
@@ -178,7 +181,7 @@ export function runningLow(
 }
 
 /** A device that has enough again is told the next time that it has not. */
-export async function calm(query: Query, device_id: string, kinds: string[]): Promise<void> {
+export async function clearLowPrekeyAlarms(query: Query, device_id: string, kinds: string[]): Promise<void> {
   await query('delete from prekey_alarms where device_id = $1 and kind = any($2)', [device_id, kinds]);
 }
 

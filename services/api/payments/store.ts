@@ -29,19 +29,19 @@ const IS_PARTY = `coalesce(
       where a.request_id = $1 and a.party and m.user_id = $3 and m.left_seq is null)
     else not exists (select 1 from payment_requests r where r.request_id = $1 and r.transfer_id is not null) end)`;
 
-interface Placing {
+interface RequestAttachment {
   request_id: string;
   conversation_id: string;
   user_id: string;
 }
 /** Where a request is, as its conversation may know. */
-interface Standing {
+interface RequestStanding {
   now: Now;
   party: boolean;
 }
 
 /** `pending` when nothing was heard of the request. */
-export async function readRequest(query: Query, placing: Placing): Promise<Standing> {
+export async function readRequest(query: Query, placing: RequestAttachment): Promise<RequestStanding> {
   const { request_id, conversation_id, user_id } = placing;
   const rows = await query<{ state: PaymentState | null; transfer_id: string | null; party: boolean }>(
     `select ${IS_PARTY} as party, r.state, r.transfer_id
@@ -54,7 +54,7 @@ export async function readRequest(query: Query, placing: Placing): Promise<Stand
 }
 
 /** From now on the worker tells that conversation. Returns where the request is at that moment. */
-export function place(db: Database, placing: Placing, party: boolean): Promise<Now> {
+export function attachRequest(db: Database, placing: RequestAttachment, party: boolean): Promise<Now> {
   const { request_id, conversation_id, user_id } = placing;
   return db.transaction(async ({ query }) => {
     // The worker takes the same lock.
@@ -113,7 +113,7 @@ interface EventRow {
 }
 
 /** The newest first, before `before`. */
-export async function listEvents(
+export async function listPaymentEvents(
   db: Database,
   where: {
     id?: string;
@@ -135,7 +135,7 @@ export async function listEvents(
   );
 }
 
-export function toEvent(row: EventRow): PaymentEvent {
+export function toPaymentEvent(row: EventRow): PaymentEvent {
   const { dedupe_key, transfer_id, conversation_ids, received_at, applied_at, ...rest } = row;
   return {
     ...rest,

@@ -35,32 +35,37 @@ function toEndpoint(row: WebhookEndpointRow): Endpoint {
 }
 
 export interface WebhookStore {
-  count(): Promise<number>;
-  endpoint(id: string): Promise<Endpoint | undefined>;
-  endpoints(after: string | undefined, limit: number): Promise<Endpoint[]>;
-  remove(id: string): Promise<boolean>;
-  deliveries(id: string, before: string | undefined, limit: number, status: string | undefined): Promise<Delivery[]>;
-  attempts(id: string, before: string | undefined, limit: number, event_id: string | undefined): Promise<Attempt[]>;
+  countEndpoints(): Promise<number>;
+  findEndpoint(id: string): Promise<Endpoint | undefined>;
+  listEndpoints(after: string | undefined, limit: number): Promise<Endpoint[]>;
+  removeEndpoint(id: string): Promise<boolean>;
+  listDeliveries(
+    id: string,
+    before: string | undefined,
+    limit: number,
+    status: string | undefined,
+  ): Promise<Delivery[]>;
+  listAttempts(id: string, before: string | undefined, limit: number, event_id: string | undefined): Promise<Attempt[]>;
   /** @returns false where the event was never for that endpoint. */
-  resend(id: string, event_id: string): Promise<boolean>;
-  recover(id: string, since: Date, until: Date): Promise<string>;
-  stats(id: string): Promise<Stats>;
+  resendDelivery(id: string, event_id: string): Promise<boolean>;
+  insertRecovery(id: string, since: Date, until: Date): Promise<string>;
+  readStats(id: string): Promise<Stats>;
 }
 
 export function openWebhookStore(db: Database): WebhookStore {
   return {
-    async count() {
+    async countEndpoints() {
       return await db.em().count(WebhookEndpoint);
     },
-    async endpoint(id) {
+    async findEndpoint(id) {
       const row = await db.em().findOne(WebhookEndpoint, { id });
       return row ? toEndpoint(row) : undefined;
     },
-    async endpoints(after, limit) {
+    async listEndpoints(after, limit) {
       const where = after === undefined ? {} : { id: { $gt: after } };
       return (await db.em().find(WebhookEndpoint, where, { orderBy: { id: 'asc' }, limit })).map(toEndpoint);
     },
-    remove(id) {
+    removeEndpoint(id) {
       return db.transaction(async ({ em, query }) => {
         const removed = await em.nativeDelete(WebhookEndpoint, { id });
         await query('delete from webhook_deliveries where endpoint_id = $1', [id]);
@@ -68,7 +73,7 @@ export function openWebhookStore(db: Database): WebhookStore {
         return removed > 0;
       });
     },
-    async deliveries(id, before, limit, status) {
+    async listDeliveries(id, before, limit, status) {
       const rows = await db.query(
         `select d.event_id, v.type as event_type, v.at as timestamp, v.conversation_id, d.status, d.attempts,
            case when d.status = 'pending' and isfinite(d.next_at) then d.next_at end as next_at,
@@ -81,7 +86,7 @@ export function openWebhookStore(db: Database): WebhookStore {
       );
       return rows.map((row) => times(present(row)) as unknown as Delivery);
     },
-    async attempts(id, before, limit, event_id) {
+    async listAttempts(id, before, limit, event_id) {
       const rows = await db.query(
         `select id, event_id, attempt, at, duration_ms, outcome, status, error, response from webhook_attempts
          where endpoint_id = $1 and ($2::uuid is null or event_id = $2) and ($3::uuid is null or id < $3)
@@ -90,7 +95,7 @@ export function openWebhookStore(db: Database): WebhookStore {
       );
       return rows.map((row) => times(present(row)) as unknown as Attempt);
     },
-    async resend(id, event_id) {
+    async resendDelivery(id, event_id) {
       // What is under way already stays in its line, and is due now unless it waits for another one.
       const rows = await db.query(
         `update webhook_deliveries set
@@ -103,7 +108,7 @@ export function openWebhookStore(db: Database): WebhookStore {
       );
       return rows.length > 0;
     },
-    async recover(id, since, until) {
+    async insertRecovery(id, since, until) {
       const recovery_id = uuid7();
       await db.query('insert into webhook_recoveries (id, endpoint_id, since, until) values ($1, $2, $3, $4)', [
         recovery_id,
@@ -113,7 +118,7 @@ export function openWebhookStore(db: Database): WebhookStore {
       ]);
       return recovery_id;
     },
-    async stats(id) {
+    async readStats(id) {
       const [row] = await db.query<Stats>(
         `select d.pending, d.dead, a.delivered, a.attempts, a.failed_attempts, a.p50_ms, a.p95_ms,
            coalesce(greatest(0, extract(epoch from now() - d.oldest)), 0)::float8 as behind_sec,

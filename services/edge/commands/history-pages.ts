@@ -8,10 +8,10 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { HistoryGet } from '../../../shared/contract/frames/client.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { pageBySeq } from '../../../shared/db/message-queries.ts';
+import { readPageBySeq } from '../../../shared/db/message-queries.ts';
 import type { Connection } from '../connections/connection.ts';
 
-type Page = Awaited<ReturnType<typeof pageBySeq>>;
+type Page = Awaited<ReturnType<typeof readPageBySeq>>;
 type Terms = Pick<Config, 'HISTORY_MAX_PAGE_BYTES' | 'HISTORY_POOL' | 'WS_MAX_HISTORY_WAITING'>;
 const BUSY_MS = 1_000;
 
@@ -55,7 +55,7 @@ export class Pages {
       // It may have waited long.
       if (!session.open || session.closingSince) return undefined;
       const { user_id, device_id } = session;
-      return await pageBySeq(this.#db, {
+      return await readPageBySeq(this.#db, {
         user_id,
         device_id,
         ...range,

@@ -2,7 +2,7 @@
 
 import { batchLoader } from '../../../shared/async/batch-loader.ts';
 import { LruMap } from '../../../shared/async/lru-map.ts';
-import { type Limits, openLimits } from '../../../shared/auth/attempt-limits.ts';
+import { type AttemptLimits, openAttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { MessageSend } from '../../../shared/contract/frames/client.ts';
@@ -14,12 +14,12 @@ export class Recipients {
   readonly #numbers: LruMap<string, string>;
   readonly #find: (number: string) => Promise<string | undefined>;
 
-  readonly #limits: Limits;
+  readonly #limits: AttemptLimits;
 
   constructor(db: Database, config: Config) {
     this.#direct = new LruMap(config.EDGE_MAX_RECIPIENTS);
     this.#numbers = new LruMap(config.EDGE_MAX_RECIPIENTS);
-    this.#limits = openLimits(db, config);
+    this.#limits = openAttemptLimits(db, config);
     this.#find = batchLoader(async (numbers: string[]) => {
       const rows = await db.query<{ number: string; id: string }>(
         'select number, id from users where number = any($1) and deleted_at is null',
@@ -51,7 +51,7 @@ export class Recipients {
   }
 
   async #look(number: string, asks: string): Promise<string> {
-    await this.#limits.find(asks);
+    await this.#limits.takeLookup(asks);
     const id = await this.#find(number);
     if (id === undefined) throw new ApiError('not_found', 'there is no such person');
     this.#numbers.set(number, id);
