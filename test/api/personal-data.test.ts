@@ -10,19 +10,20 @@ import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { hasPlainColumns } from '../../shared/db/encrypted-columns.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, OTP_DEV_CODE: '123456' });
+  env = await startEnv({ ...QUICK_HASHING, OTP_DEV_CODE: '123456' });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
 const device = { name: 'phone' };
-const password = 'correct horse';
+const password = PASSWORD;
 const secret = {
   phone: '+15550100777',
   email: 'nobody.reads.this@example.org',
