@@ -34,7 +34,7 @@ const createHandlers = (resources: Resources, startErasing: () => void): Handler
 const createAuthenticate = ({ tokens, revocations, serviceTokens }: Resources): Authenticate => ({
   async device(token) {
     const identity = await tokens.verify(token);
-    revocations.refuse(identity.session_id);
+    revocations.assertActive(identity.session_id);
     return identity;
   },
   service: serviceTokens.verify,
@@ -81,8 +81,4 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-export default {
-  name: 'api',
-  about: 'HTTP API: people, conversations, messages, history.',
-  open,
-} satisfies ServiceDefinition;
+export default { open } satisfies ServiceDefinition;

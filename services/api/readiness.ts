@@ -37,7 +37,7 @@ export async function openReadiness(nc: NatsConnection, db: Database, revocation
       if (closing) return 'closing';
       if (nc.isClosed()) return 'the broker connection is closed';
       if (postgres !== true) return postgres;
-      return revocations.known || 'the list of ended sessions was not read yet';
+      return revocations.isKnown || 'the list of ended sessions was not read yet';
     },
     close() {
       closing = true;

@@ -7,7 +7,7 @@ import { openAttemptLimits } from '../../shared/auth/attempt-limits.ts';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
-import { openOrigins } from '../../shared/origins.ts';
+import { createOrigins } from '../../shared/origins.ts';
 import { encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
 import type { Context } from '../../shared/service.ts';
 import { openAccounts } from './accounts/store.ts';
@@ -34,7 +34,7 @@ export async function openResources(context: Context) {
   const passwords = await openPasswords(config, metrics, { log });
 
   const publish = (user_id: string, event: PersonEvent): void => {
-    revocations.ended(event.ended ?? []);
+    revocations.add(event.ended ?? []);
     if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
   const notifier = openChangeNotifier({ db, gateway, log, publish });
@@ -63,7 +63,7 @@ export async function openResources(context: Context) {
     commands: new CommandLimits({ nc, config }),
     confirmPassword: createConfirmPassword({ db, passwords, limits, blindIndex }),
     cookies: createCookies(config),
-    origins: openOrigins(config, 'CORS_ORIGINS', log),
+    origins: createOrigins(config, 'CORS_ORIGINS', log),
     projection: watchProjection(nc, config.PARTITIONS),
     publisher: new PaymentPublisher(nc, db),
     serviceTokens: openServiceTokens(db, config),

@@ -17,6 +17,8 @@ import { syncEnvironmentEndpoints } from './environment-endpoints.ts';
 import { openPoster } from './poster.ts';
 import { runRecoveryStep } from './recovery.ts';
 
+/** Messages of EVENTS that are pulled ahead. */
+const WINDOW = 64;
 const HOUSEKEEPING_MS = 1_000;
 /** Every how many rounds of housekeeping deliveries are cleaned up. */
 const CLEAN_UP_EVERY = 60;
@@ -74,13 +76,13 @@ function consumeEvents(
     partition: 0,
     stream: EVENTS,
     consumer: durableSpec(config, EVENTS, consumer.webhook),
-    window: config.WEBHOOK_WINDOW,
+    window: WINDOW,
     direct: true,
     stuckMs: config.READY_STUCK_MS,
     log,
     metrics,
     decode: decodeEvents,
-    takeOver: async () => undefined,
+    restore: async () => undefined,
     async handle(batch) {
       const deliveries = await matchEndpoints(
         db.query,
@@ -94,9 +96,5 @@ function consumeEvents(
   });
 }
 
-const definition: ServiceDefinition = {
-  name: 'webhook',
-  about: 'delivers events to integrations: EVENTS to signed POSTs',
-  open: (context) => open(context),
-};
+const definition: ServiceDefinition = { open: (context) => open(context) };
 export default definition;

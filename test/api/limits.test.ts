@@ -4,21 +4,21 @@ import test from 'ava';
 import { addressKey, openAttemptLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw } from '../env/people.ts';
+import { PASSWORD, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, HTTP_TRUST_PROXY: true, AUTH_LOCK_SEC: 600, LOOKUP_MAX_REQUESTS: 5 });
+  env = await startEnv({ ...QUICK_HASHING, HTTP_TRUST_PROXY: true, AUTH_LOCK_SEC: 600, LOOKUP_MAX_REQUESTS: 5 });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const login = (identifier: string, pw: string, ip = '192.0.2.1', on = api) =>
   on.ask('auth.login', {
     body: { identifier, password: pw, device: { name: 'phone' } },
@@ -179,17 +179,17 @@ test('[A10] looking people up by number, phone or email is limited over HTTP and
   const friend = await api.register();
   t.is((await ask({ user_id: friend.user.id })).status, 201, 'who knows the id asks nobody');
 
-  const socket = await Raw.open(at, await account(at));
+  const socket = await TestSocket.open(at, await registerPerson(at));
   for (let i = 0; i < 8; i++)
-    socket.say({
+    socket.send({
       type: 'message.send',
       id: String(i),
       to: { number: String(30_000_000 + i) },
       client_message_id: String(i),
       payload: 'x',
     });
-  await socket.until('error', 8);
-  const told = socket.of('error').map(({ code }) => code);
+  await socket.waitFor('error', 8);
+  const told = socket.framesOf('error').map(({ code }) => code);
   t.is(told.filter((code) => code === 'not_found').length, 5);
   t.is(told.filter((code) => code === 'rate_limited').length, 3);
   socket.socket.terminate();

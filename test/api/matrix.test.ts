@@ -10,8 +10,8 @@ import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/r
 import { uuid7 } from '../../shared/ids.ts';
 import { encodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
-import { makeWorld, ROWS, type World } from './matrix.ts';
+import { Api, QUICK_HASHING } from './http.ts';
+import { createFixture, type Fixture, ROWS } from './matrix.ts';
 
 let env: Env;
 let api: Api;
@@ -23,7 +23,7 @@ const refusedServices: typeof refused = {};
 const scoped: Record<string, { id: string; token: string }> = {};
 
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   api = new Api((await env.start('ingest', 'fanout', 'history', 'api')).apiUrl);
   const nc = await env.nats('api');
   const end = async ({ user, access_token }: LoggedIn, why: 'device' | 'suspended' | 'account'): Promise<string> => {
@@ -76,8 +76,8 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const world = (): Promise<World> => makeWorld(api, adminToken(env.config));
-const asks = async (name: RouteName, made: World) => {
+const world = (): Promise<Fixture> => createFixture(api, adminToken(env.config));
+const asks = async (name: RouteName, made: Fixture) => {
   const row = ROWS[name];
   return 'open' in row ? {} : ((await row.ask?.(made, api)) ?? {});
 };

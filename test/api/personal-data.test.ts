@@ -10,19 +10,20 @@ import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { hasPlainColumns } from '../../shared/db/encrypted-columns.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, OTP_DEV_CODE: '123456' });
+  env = await startEnv({ ...QUICK_HASHING, OTP_DEV_CODE: '123456' });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
 const device = { name: 'phone' };
-const password = 'correct horse';
+const password = PASSWORD;
 const secret = {
   phone: '+15550100777',
   email: 'nobody.reads.this@example.org',
@@ -115,7 +116,7 @@ test.serial(
     });
     t.is(taken.error?.code, 'conflict');
     t.regex(await admin(['reencrypt'], both), /^\d\d fields/);
-    t.is(await admin(['reencrypt'], both), '0 fields were encrypted or indexed anew\n');
+    t.is(await admin(['reencrypt'], both), '0 fields were encrypted or indexed again\n');
     await between.stop();
 
     const after = await env.spawn('api', fresh);
@@ -123,7 +124,9 @@ test.serial(
     t.is(data.user.id, many[7]!.data.user.id);
     t.is(data.user.name, 'Name 7');
     t.is((await login(api.url)).error?.code, 'unauthenticated', 'the old index key finds nothing any more');
-    await t.throwsAsync(admin(['reencrypt'], env.config), { message: /^0 fields .*; \d\d rows are under keys/ });
+    await t.throwsAsync(admin(['reencrypt'], env.config), {
+      message: /^0 fields .*; \d\d rows are encrypted with keys/,
+    });
     await after.stop();
   },
 );

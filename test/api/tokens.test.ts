@@ -14,14 +14,14 @@ import { openTokens } from '../../shared/auth/tokens.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 const REFRESH_RETRY_SEC = 120;
 let env: Env;
 let api: Api;
 test.before(async () => {
   // Longer than any test takes, where ten seconds might not be.
-  env = await startEnv({ ...QUICK, REFRESH_RETRY_SEC, DATABASE_CONNECT_TIMEOUT_MS: 60_000 });
+  env = await startEnv({ ...QUICK_HASHING, REFRESH_RETRY_SEC, DATABASE_CONNECT_TIMEOUT_MS: 60_000 });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
@@ -220,37 +220,4 @@ test('[A08] a cached verification ends when the token expires', async (t) => {
     );
   t.is(code, 'token_expired');
   t.true(Date.now() >= expires_at);
-});
-
-test('[A13] a ticket is valid once, for a short time, and only while its session lasts', async (t) => {
-  const person = await api.register();
-  const other = await api.register();
-  const ask = async ({ access_token }: LoggedIn) =>
-    (await api.ask('auth.tickets.create', { token: access_token })).data.ticket;
-  const tokens = openTokens(env.db, env.config);
-  const [a, b] = [await ask(person), await ask(other)];
-  const [one, none, two, twice] = await tokens.takeTickets([a, 'made-up', b, a]);
-  t.is(one?.device_id, person.device.id);
-  t.is(two?.user_id, other.user.id);
-  t.is(none, undefined);
-  t.is(twice, undefined);
-  t.deepEqual(await tokens.takeTickets([a, b]), [undefined, undefined]);
-
-  const late = await ask(person);
-  await env.db.query(`update ws_tickets set expires_at = now() - interval '1 second' where device_id = $1`, [
-    person.device.id,
-  ]);
-  t.deepEqual(await tokens.takeTickets([late]), [undefined]);
-
-  const revoked = await ask(person);
-  await env.db.query('update sessions set revoked_at = now() where device_id = $1', [person.device.id]);
-  t.deepEqual(await tokens.takeTickets([revoked]), [undefined]);
-});
-
-test('[A13] of a hundred simultaneous uses of one ticket one succeeds', async (t) => {
-  const { access_token } = await api.register();
-  const { ticket } = (await api.ask('auth.tickets.create', { token: access_token })).data;
-  const tokens = openTokens(env.db, env.config);
-  const all = await Promise.all(Array.from({ length: 100 }, () => tokens.takeTickets([ticket])));
-  t.is(all.filter(([identity]) => identity).length, 1);
 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from 'nats';
-import { natsConfOf } from '../../nats/conf.ts';
+import { natsConfFromEnv } from '../../nats/conf.ts';
 import { connectNats, natsPassword } from '../../nats/connect.ts';
 import { type Child, lastLines, startChild } from '../../services/local/child.ts';
 import { findNatsBinary } from '../../services/local/nats-binary.ts';
@@ -53,7 +53,7 @@ export class Cluster {
       const name = `node-${i + 1}`;
       mkdirSync(join(dir, name));
       const conf = join(dir, name, 'nats.conf');
-      const text = natsConfOf({
+      const text = natsConfFromEnv({
         ...toEnv({ DURABILITY: 'fast', ...config, NATS_SECRET: SECRET }),
         NATS_SERVER_NAME: name,
         NATS_LISTEN: `127.0.0.1:${ports[i]}`,
@@ -68,7 +68,7 @@ export class Cluster {
     const cluster = new Cluster(dir, nodes);
     try {
       for (const { name } of nodes) cluster.#run(name);
-      await cluster.whole();
+      await cluster.waitUntilWhole();
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -88,7 +88,7 @@ export class Cluster {
   }
 
   /** Resolves once every node takes part and has caught up. */
-  async whole(): Promise<void> {
+  async waitUntilWhole(): Promise<void> {
     const size = this.#nodes.length;
     try {
       await waitFor(async () => {
@@ -125,7 +125,7 @@ export class Cluster {
   async restart(name: string): Promise<void> {
     await this.#node(name).child?.close('SIGINT', 15_000);
     this.#run(name);
-    await this.whole();
+    await this.waitUntilWhole();
   }
 
   async stop(): Promise<void> {

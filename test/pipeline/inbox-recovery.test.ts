@@ -5,7 +5,8 @@ import type { NatsConnection } from 'nats';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, inboxStream, LOG, MARKS, streams, subject } from '../../nats/topology.ts';
 import { progressHeader, readCheckpoint, readShardProgress } from '../../services/fanout/checkpoints.ts';
-import { InboxRecovery, type PartitionStart } from '../../services/fanout/inbox-recovery.ts';
+import { InboxRecovery } from '../../services/fanout/inbox-recovery.ts';
+import type { PartitionStart } from '../../services/fanout/partition-start.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { type Env, startEnv } from '../env/index.ts';
@@ -33,7 +34,7 @@ async function worker() {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => {
+    restore: async () => {
       start = await lives.startPartition(0);
       return start.from;
     },

@@ -2,8 +2,8 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
-import { logHead } from '../../nats/log-reader.ts';
-import { provision } from '../../nats/provision.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { LOG, subject } from '../../nats/topology.ts';
 import { LogTrimmer } from '../../services/history/trim.ts';
 import { createLog } from '../../shared/log.ts';
@@ -11,13 +11,14 @@ import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { type Person, person, toPerson } from './inbox.ts';
+import { directMessage } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
 let trimmer: LogTrimmer;
-let people: Person[];
+let people: PersonRow[];
 test.beforeEach(async () => {
   env = await startEnv({ PARTITIONS: 1, PIN_TIMEOUT_MS: 500, LOG_LEVEL: 'fatal' });
   await env.start('ingest');
@@ -25,7 +26,7 @@ test.beforeEach(async () => {
   trimmer = new LogTrimmer(await env.nats('history'), {
     ...{ partitions: 1, retentionMs: 0, everyMs: 3_600_000, log: createLog(env.config) },
   });
-  people = [await person(env), await person(env)];
+  people = [await insertPerson(env), await insertPerson(env)];
 });
 test.afterEach.always(async () => {
   gateway.close();
@@ -42,7 +43,7 @@ async function open(name: ServiceName): Promise<Service> {
   return await definition.open(context);
 }
 async function send(n: number): Promise<void> {
-  for (let i = 0; i < n; i++) await gateway.call(toPerson(people[0]!, people[1]!), '"x"');
+  for (let i = 0; i < n; i++) await gateway.call(directMessage(people[0]!, people[1]!), '"x"');
 }
 const entries = async (): Promise<number> =>
   (await (await jetstreamManager(await env.nats('admin'))).streams.info(LOG)).state.messages;
@@ -74,7 +75,7 @@ test.serial('[M01] provisioning removes a maximum age from LOG', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const { config } = await manager.streams.info(LOG);
   await manager.streams.update(LOG, { ...config, max_age: 7 * 86_400_000_000_000 });
-  t.deepEqual(await provision(env.config), ['updated stream LOG: max_age']);
+  t.deepEqual(await provisionBroker(env.config), ['updated stream LOG: max_age']);
   t.is((await manager.streams.info(LOG)).config.max_age, 0);
 });
 
@@ -109,7 +110,7 @@ test.serial('[M01] a partition whose entries were all read and removed continues
   await env.settle(30_000, 'history', 'events');
   for (const service of opened) await service.close();
   await manager.streams.purge(LOG);
-  t.like(await logHead(await env.nats('admin'), 0), { head: 0, last: 2 });
+  t.like(await readLogHead(await env.nats('admin'), 0), { head: 0, last: 2 });
   const again = [await open('history'), await open('events')];
   const nc = await env.nats('admin');
   await nc.request(subject.log(0), '');

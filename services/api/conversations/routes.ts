@@ -77,7 +77,7 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
 
   return {
     async 'conversations.createDirect'({ me: { user_id, device_id }, body }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const to = await findPerson(body, user_id);
       if (to === user_id) throw new ApiError('invalid_request', 'body: the person must be another one than yourself');
       const id = directConversationId(user_id, to);
@@ -89,7 +89,7 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
     },
 
     async 'conversations.create'({ me: { user_id, device_id }, body, idempotency_key }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const id = idempotency_key === undefined ? uuid7() : idForKey(user_id, idempotency_key);
       const member_ids = [...new Set(body.member_ids)].filter((member) => member !== user_id);
       const members_count = member_ids.length + 1;

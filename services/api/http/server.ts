@@ -5,9 +5,9 @@ import type Router from '@koa/router';
 import Koa from 'koa';
 import type { Config } from '../../../shared/config/index.ts';
 import { hostInUrl } from '../../../shared/host-in-url.ts';
-import { publicReply } from '../../../shared/ops.ts';
+import { replyToClient } from '../../../shared/ops.ts';
 import type { Origins } from '../../../shared/origins.ts';
-import { openProxies } from '../../../shared/proxies.ts';
+import { createClientAddressFinder } from '../../../shared/proxies.ts';
 import type { Context } from '../../../shared/service.ts';
 import { cors } from './cors.ts';
 import { handleRequests, type State } from './middleware.ts';
@@ -20,13 +20,13 @@ function createApp(context: Context, origins: Origins, router: Router<State>): K
   // With `proxy` Koa reads the host from X-Forwarded-Host. A page of another host cannot send that without a preflight.
   const app = new Koa<State>({ proxy: config.HTTP_TRUST_PROXY || config.TRUSTED_PROXIES.length > 0 });
   app.silent = true;
-  const clientAddress = openProxies(config, config.HTTP_TRUST_PROXY);
+  const clientAddress = createClientAddressFinder(config, config.HTTP_TRUST_PROXY);
   app.use((ctx, next) => {
     ctx.request.ip = clientAddress(ctx.req.socket.remoteAddress ?? '', ctx.get('x-forwarded-for'));
     return next();
   });
   app.use((ctx, next) => {
-    const reply = ctx.method === 'GET' ? publicReply(ctx.path, context) : undefined;
+    const reply = ctx.method === 'GET' ? replyToClient(ctx.path, context) : undefined;
     if (!reply) return next();
     ctx.status = reply.status;
     ctx.set('cache-control', 'no-store');

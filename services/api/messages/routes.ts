@@ -19,7 +19,7 @@ export interface MessageDeps {
 export function messageRoutes({ config, db, gateway, commands }: MessageDeps): HandlersOf<'messages'> {
   return {
     async 'messages.send'({ me: { user_id, device_id }, id: conversation_id, body }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const bytes = sealed(body, config.MESSAGE_MAX_BYTES);
       const { payload, envelopes, ...fields } = body;
       const { signature, client_message_id } = fields;
@@ -41,7 +41,7 @@ export function messageRoutes({ config, db, gateway, commands }: MessageDeps): H
     },
 
     async 'messages.markRead'({ me: { user_id, device_id }, id, body: { seq } }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       await gateway.call({ kind: 'read', conversation_id: id, user_id, device_id, seq });
       return { status: 200, data: { conversation_id: id, seq } };
     },

@@ -36,7 +36,7 @@ export function paymentRoutes(deps: PaymentDeps): HandlersOf<'payments'> {
     ...inboundRoutes(deps),
 
     async 'payments.attach'({ me: { user_id, device_id }, id: conversation_id, body: { request_id } }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const writeState = (state: RequestState) =>
         gateway.call({ kind: 'payment', conversation_id, user_id, device_id, request_id, ...state });
       // The log comes first, since only ingest knows for certain who is a member. An unknown request counts as pending.

@@ -8,11 +8,17 @@ import { Revoked } from './sessions.ts';
 export const DeleteMeBody = Type.Object({ password: Type.Optional(Password) }, strict);
 
 export const ACCOUNT_ROUTES = {
-  'accounts.get': { method: 'GET', path: '/v1/users/me', about: 'My account.', auth: 'device', reply: { 200: User } },
+  'accounts.get': {
+    method: 'GET',
+    path: '/v1/users/me',
+    about: 'Returns my account.',
+    auth: 'device',
+    reply: { 200: User },
+  },
   'accounts.delete': {
     method: 'DELETE',
     path: '/v1/users/me',
-    about: 'Deletes my account: devices, keys, inbox, names; the contents of my messages.',
+    about: 'Deletes my account: devices, keys, inbox, names, and the contents of my messages.',
     auth: 'device',
     guarded: true,
     body: DeleteMeBody,
