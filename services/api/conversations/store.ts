@@ -1,4 +1,4 @@
-/** Conversations as the projection shows them to one of their members. Nothing here writes: the log does. */
+/** Reads conversations from the projection as one of their members sees them. Only history writes them, from the log. */
 import type { Conversation, Member } from '../../../shared/contract/objects.ts';
 import type { ConversationType, Role } from '../../../shared/contract/scalars.ts';
 import type { Database } from '../../../shared/db/database.ts';
@@ -46,7 +46,7 @@ export async function readConversation(db: Database, user_id: string, id: string
   return row && toConversation(row);
 }
 
-/** Those I am in now, the latest changed first; from after `before`. */
+/** Lists conversations of which the person is a member now, the latest changed first, from behind `before`. */
 export async function listConversations(
   db: Database,
   user_id: string,
