@@ -61,7 +61,7 @@ test('[R01] a socket opens with a token in the header or a ticket in subprotocol
 
 /** A token of the system's own key, or of another one. */
 async function signed(me: Session, kid: string | undefined, expires: string): Promise<string> {
-  const own = await openTokens(env.db, env.config).keys.signing();
+  const own = await openTokens(env.db, env.config).keys.signingKey();
   return await new SignJWT({ did: me.device.id, sid: me.device.id })
     .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: kid ?? own.kid })
     .setSubject(me.user.id)
