@@ -4,6 +4,9 @@ import type { Msg, MsgHdrs, NatsConnection } from 'nats';
 import type { ApiErrorBody } from './errors.ts';
 import { timeoutsOf } from './jetstream-manager.ts';
 
+/** Header of a publish that the stream refuses when the subject's last message has another sequence; it stays in the message. */
+export const EXPECTED_LAST = 'Nats-Expected-Last-Subject-Sequence';
+
 /** A `stream` or `consumer` may be a wildcard: `*` for one token, `>` for the rest. */
 export const jsApi = {
   streamInfo: (stream: string) => `$JS.API.STREAM.INFO.${stream}`,
@@ -31,16 +34,16 @@ export const jsApi = {
 } as const;
 
 /**
- * Sends a request to the JetStream API, or publishes to a stream and waits for its acknowledgement. An object is sent as JSON.
+ * Sends a request to the JetStream API, or publishes to a stream and waits for its acknowledgement. Plain objects are sent as JSON.
  * @throws {JetStreamApiError} when the answer is an error; see the predicates of errors.ts
  */
 export async function requestJetStream<T = unknown>(
   nc: NatsConnection,
   subject: string,
-  request: object | string = '',
+  request: object | string | Uint8Array = '',
   { timeoutMs = timeoutsOf(nc).requestMs, headers }: { timeoutMs?: number; headers?: MsgHdrs } = {},
 ): Promise<T> {
-  const body = typeof request === 'string' ? request : JSON.stringify(request);
+  const body = typeof request === 'string' || request instanceof Uint8Array ? request : JSON.stringify(request);
   const reply = await nc.request(subject, body, { timeout: timeoutMs, ...(headers ? { headers } : {}) });
   const answer = reply.json<T & { error?: ApiErrorBody }>();
   if (answer.error) throw new JetStreamApiError(answer.error);

@@ -9,7 +9,7 @@ import { shardOf, uuid7Time } from '../../shared/ids.ts';
 import { isNoMessage } from '../errors.ts';
 import { jetstreamManager } from '../jetstream-manager.ts';
 import { jsApi, requestDirect, requestJetStream, sequenceOfDirect } from '../js-api.ts';
-import { directBatch } from '../log-reader.ts';
+import { readDirectBatch } from '../log-reader.ts';
 import { inboxStream, inboxSubjects, subject } from '../topology.ts';
 import { type CursorMap, sequenceOf } from './cursor-map.ts';
 import { readCursorMap } from './cursor-map-store.ts';
@@ -122,7 +122,7 @@ export async function* pendingItems(
   for (;;) {
     let last: number | undefined;
     const query = { ...from, next_by_subj, batch: BATCH, max_bytes: BATCH_BYTES };
-    for await (const message of directBatch(manager, inboxStream(shard), query)) {
+    for await (const message of readDirectBatch(manager, inboxStream(shard), query)) {
       last = message.seq;
       if (mine.has(message.subject)) yield message;
     }

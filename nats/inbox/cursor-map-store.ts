@@ -2,7 +2,7 @@
 import { headers, type NatsConnection } from 'nats';
 import { isWrongLastSequence } from '../errors.ts';
 import { timeoutsOf } from '../jetstream-manager.ts';
-import { jsApi, requestDirect, requestJetStream, sequenceOfDirect } from '../js-api.ts';
+import { EXPECTED_LAST, jsApi, requestDirect, requestJetStream, sequenceOfDirect } from '../js-api.ts';
 import { bucketKey, bucketStream, LINEAGE_BUCKET } from '../topology.ts';
 import type { CursorMap, Generation } from './cursor-map.ts';
 
@@ -56,7 +56,7 @@ export async function writeCursorMap(
   revision: number,
 ): Promise<boolean> {
   const expected = headers();
-  expected.set('Nats-Expected-Last-Subject-Sequence', String(revision));
+  expected.set(EXPECTED_LAST, String(revision));
   try {
     await requestJetStream(nc, bucketKey(LINEAGE_BUCKET, shard), encodeCursorMap(map), { headers: expected });
     return true;

@@ -12,10 +12,10 @@ import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/sealed-columns.ts';
 import { hostInUrl } from '../../shared/host-in-url.ts';
-import { publicReply } from '../../shared/ops.ts';
-import { openOrigins } from '../../shared/origins.ts';
+import { replyToClient } from '../../shared/ops.ts';
+import { createOrigins } from '../../shared/origins.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
-import { openProxies } from '../../shared/proxies.ts';
+import { createClientAddressFinder } from '../../shared/proxies.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { leaving } from './accounts/delete-account.ts';
 import { people } from './accounts/routes.ts';
@@ -59,14 +59,14 @@ async function open(context: Context): Promise<Service> {
     .then(async (plain) => plain && log.info({ unit: 'reencrypt', ...(await resealPeople(db, sealer)) }))
     .catch((error: unknown) => log.warn({ unit: 'reencrypt', err: error }));
   const publish = (user_id: string, event: PersonEvent): void => {
-    revocations.ended(event.ended ?? []);
+    revocations.add(event.ended ?? []);
     if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
   const announcer = openChangeNotifier({ db, gateway, log, publish });
   const changed = (user_id: string, event: PersonEvent): void => void announcer.changed(user_id, event);
   const devicesChanged = (user_id: string, ended: Ended[] = []): void => changed(user_id, { ended });
   const sessions = openSessions(db, config, tokens, devicesChanged);
-  const origins = openOrigins(config, 'CORS_ORIGINS', log);
+  const origins = createOrigins(config, 'CORS_ORIGINS', log);
   const enter = entering({ config, origins, accounts, sessions, tokens, sealer });
   const courier = openCodeSender(config);
   const eraser = startEraser(db, nc, config, log);
@@ -116,7 +116,7 @@ async function open(context: Context): Promise<Service> {
     {
       async device(token) {
         const identity = await tokens.verify(token);
-        revocations.refuse(identity.session_id);
+        revocations.assertActive(identity.session_id);
         return identity;
       },
       service: serviceTokens.verify,
@@ -128,13 +128,13 @@ async function open(context: Context): Promise<Service> {
   // Koa takes the host from X-Forwarded-Host then, which no page of another host can send without a preflight.
   const app = new Koa<State>({ proxy: config.HTTP_TRUST_PROXY || config.TRUSTED_PROXIES.length > 0 });
   app.silent = true;
-  const clientAddress = openProxies(config, config.HTTP_TRUST_PROXY);
+  const clientAddress = createClientAddressFinder(config, config.HTTP_TRUST_PROXY);
   app.use((ctx, next) => {
     ctx.request.ip = clientAddress(ctx.req.socket.remoteAddress ?? '', ctx.get('x-forwarded-for'));
     return next();
   });
   app.use((ctx, next) => {
-    const reply = ctx.method === 'GET' ? publicReply(ctx.path, context) : undefined;
+    const reply = ctx.method === 'GET' ? replyToClient(ctx.path, context) : undefined;
     if (!reply) return next();
     ctx.status = reply.status;
     ctx.set('cache-control', 'no-store');
@@ -169,7 +169,7 @@ async function open(context: Context): Promise<Service> {
   const probing = setInterval(() => void probe(), 1_000).unref();
 
   return {
-    ready: () => (state === true && !revocations.known ? 'which sessions ended is not known yet' : state),
+    ready: () => (state === true && !revocations.isKnown ? 'which sessions ended is not known yet' : state),
     addresses: { api: `http://${hostInUrl(config.HOST)}:${port}` },
     async close() {
       clearInterval(probing);
@@ -192,8 +192,4 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-export default {
-  name: 'api',
-  about: 'HTTP API: people, conversations, messages, history.',
-  open,
-} satisfies ServiceDefinition;
+export default { open } satisfies ServiceDefinition;

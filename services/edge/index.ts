@@ -121,7 +121,7 @@ async function open(context: Context): Promise<Service> {
     ready: () =>
       !edge.connected
         ? 'not connected to NATS'
-        : !edge.revocations.known
+        : !edge.revocations.isKnown
           ? 'which sessions ended is not known yet'
           : edge.shards.ready || 'waits for fanout to say which cursors are valid',
     addresses: { edge: `ws://${hostInUrl(config.HOST)}:${server.port}/v1/ws` },
@@ -133,5 +133,5 @@ async function until(what: () => boolean, ms: number): Promise<void> {
   for (const end = Date.now() + ms; !what() && Date.now() < end; ) await pause(5);
 }
 
-const definition: ServiceDefinition = { name: 'edge', about: 'sockets of devices: commands in, inboxes out', open };
+const definition: ServiceDefinition = { open };
 export default definition;

@@ -80,7 +80,7 @@ export class Outbox {
       await Promise.all(
         rows.map((row) => {
           const event = eventOfRow(row);
-          return this.#publisher.once(subject.event(event.type), event.id, encodeEvents([event]));
+          return this.#publisher.publishOnce(subject.event(event.type), event.id, encodeEvents([event]));
         }),
       );
       return rows.length;

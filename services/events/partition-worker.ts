@@ -3,8 +3,8 @@
  * and is accepted only directly after the partition's last message that this worker knows.
  */
 import type { NatsConnection } from 'nats';
-import { logHead } from '../../nats/log-reader.ts';
-import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { PublishError, type Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Metrics } from '../../shared/metrics.ts';
@@ -34,9 +34,9 @@ export class EventWorker {
   }
 
   /** This process became the only one to publish. @returns the entry to begin at; undefined: the consumer's own position */
-  async takeOver(): Promise<number | undefined> {
+  async restore(): Promise<number | undefined> {
     const { nc } = this.#o;
-    const { head, last, created } = await logHead(nc, this.#partition);
+    const { head, last, created } = await readLogHead(nc, this.#partition);
     const found = await readEventPosition(nc, this.#partition);
     // A position beyond the partition's head, where its entries were removed for their age, still counts in this log.
     const isValid = found.log === created && found.entry <= last;
@@ -47,7 +47,7 @@ export class EventWorker {
     return found.log === '' ? undefined : this.#position.entry + 1;
   }
 
-  async handle(batch: Delivered<LogRecord[]>[]): Promise<void> {
+  async handle(batch: StreamMessage<LogRecord[]>[]): Promise<void> {
     const { maxPerMessage } = this.#o;
     this.#lines = [];
     const entries = batch.filter(({ seq }) => seq > this.#position.entry);
@@ -81,7 +81,7 @@ export class EventWorker {
   async #append(publisher: Publisher, position: EventPosition): Promise<number> {
     try {
       const data = encodeLines(this.#lines);
-      return await publisher.follow(
+      return await publisher.publishAfter(
         subject.eventsOf(this.#partition),
         position.lastSeq,
         data,

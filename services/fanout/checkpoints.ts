@@ -14,7 +14,7 @@ import { isNoMessage, isWrongLastSequence } from '../../nats/errors.ts';
 import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager, timeoutsOf } from '../../nats/jetstream-manager.ts';
 import { requestJetStream } from '../../nats/js-api.ts';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { inboxStream, MARKS, subject } from '../../nats/topology.ts';
 
 export interface Checkpoint {
@@ -58,7 +58,7 @@ export async function readCheckpoints(nc: NatsConnection, partition: number): Pr
   for (let next = 1, got = 1; got > 0; ) {
     got = 0;
     const query = { seq: next, next_by_subj: subject.mark(partition), batch: TAIL_BATCH };
-    for await (const stored of directBatch(manager, MARKS, query)) {
+    for await (const stored of readDirectBatch(manager, MARKS, query)) {
       found.unshift(decodeCheckpoint(stored));
       next = stored.seq + 1;
       got++;
@@ -120,7 +120,7 @@ async function readProgressAfter(
   let progress = checkpoint;
   for (let next = checkpoint.seq + 1, got = 1; got > 0; ) {
     got = 0;
-    for await (const { seq, time, header } of directBatch(manager, inboxStream(shard), {
+    for await (const { seq, time, header } of readDirectBatch(manager, inboxStream(shard), {
       seq: next,
       batch: TAIL_BATCH,
     })) {

@@ -1,6 +1,6 @@
 /** Collects the inbox items of a batch by shard, in the order of the log. */
 import { encodeItem, type ItemHead } from '../../nats/inbox/item.ts';
-import type { Outgoing } from '../../nats/publisher.ts';
+import type { OutgoingMessage } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
@@ -12,7 +12,7 @@ export interface ItemLimits {
 }
 
 export class InboxItemBuilder implements ItemSink {
-  readonly shards: Outgoing[][];
+  readonly shards: OutgoingMessage[][];
   /** Items by user, for the quota. */
   readonly counts = new Map<string, number>();
   readonly recipients: Recipients;

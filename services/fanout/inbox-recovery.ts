@@ -6,7 +6,7 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { logHead } from '../../nats/log-reader.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
 import { consumer, LOG } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { isCheckpointValid, readCheckpoint, writeCheckpoint } from './checkpoints.ts';
@@ -63,7 +63,7 @@ export class InboxRecovery {
     const { server } = this;
     await this.cursorBases();
     if (this.#heads?.server !== server) {
-      const heads = await Promise.all(this.#partitions.map((partition) => logHead(this.#nc, partition)));
+      const heads = await Promise.all(this.#partitions.map((partition) => readLogHead(this.#nc, partition)));
       this.#heads = { server, entries: heads.map(({ head }) => head) };
     }
     if (server !== this.#rewoundFor) {
@@ -113,7 +113,7 @@ export class InboxRecovery {
     server = this.server,
   ): Promise<void> {
     const isCurrent = (): boolean => this.server === server;
-    const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
+    const log = this.#logs.get(partition) ?? (await readLogHead(this.#nc, partition)).created;
     const maps = await this.#shards.cursorMaps();
     await writeCheckpoint(this.#nc, partition, { entry, cursors, server, log }, maps, isCurrent);
   }

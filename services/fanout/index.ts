@@ -4,7 +4,7 @@
  */
 import { Backoff } from '../../nats/backoff.ts';
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { logConsumers } from '../../nats/log-consumers.ts';
+import { createLogConsumers } from '../../nats/log-consumers.ts';
 import { Publisher } from '../../nats/publisher.ts';
 import { type PeriodicTask, startPeriodicTask } from '../../shared/async/periodic-task.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -34,21 +34,21 @@ async function open(context: Context): Promise<Service> {
   await recovery.detectReplacedStreams();
 
   const options = { nc, publisher, recovery, checkpoints, removed, quota, config, metrics };
-  const consumers = logConsumers(nc, context, 'fanout', (partition) => {
+  const consumers = createLogConsumers(nc, context, 'fanout', (partition) => {
     const worker = new FanoutWorker(partition, new Members(db.query, config.FANOUT_MAX_GROUPS), options);
     return {
       window: config.FANOUT_WINDOW,
-      takeOver: () => worker.takeOver(),
-      handle: (batch, fence) => worker.handle(batch, fence),
+      restore: () => worker.restore(),
+      handle: (batch, confirmPin) => worker.handle(batch, confirmPin),
     };
   });
   const task = startMaintenance(context, nc, recovery, checkpoints, () => {
-    for (const consumer of consumers) consumer.retake();
+    for (const consumer of consumers) consumer.requestRestore();
   });
 
   return {
     ready: () => consumers.map((consumer) => consumer.ready()).find((state) => state !== true) ?? true,
-    brokerRefusesSince: () => earliest(publisher.refusesSince, ...consumers.map((consumer) => consumer.refusedSince)),
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...consumers.map((consumer) => consumer.refusesSince)),
     close: async () => {
       await Promise.all(consumers.map((consumer) => consumer.close()));
       await task.close();
@@ -76,23 +76,23 @@ function startMaintenance(
     await checkpoints.flush();
     if (await recovery.detectReplacedStreams()) takeOverAgain();
     const isComplete = await recovery.repairInboxes();
-    failures.succeed();
+    failures.reset();
     // With half a tick of tolerance, so that a timer that fires early does not cost a whole one.
     dueAt = isComplete ? startedAt + CHECKPOINT_MS - REPAIR_MS / 2 : 0;
   };
   return startPeriodicTask(run, {
     everyMs: REPAIR_MS,
     onError: (error) => {
-      const { waitMs, say } = failures.fail();
+      const { waitMs, shouldLog } = failures.recordFailure();
       dueAt = Date.now() + waitMs;
-      if (say)
+      if (shouldLog)
         log.warn(
-          { stage: 'fanout', tries: failures.count, reason: String(error) },
+          { stage: 'fanout', tries: failures.failures, reason: String(error) },
           'the inbox shards could not be checked; trying again soon',
         );
     },
   });
 }
 
-const definition: ServiceDefinition = { name: 'fanout', about: 'writes inboxes: LOG to INBOX shards', open };
+const definition: ServiceDefinition = { open };
 export default definition;

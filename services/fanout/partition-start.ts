@@ -3,7 +3,7 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { type CursorMap, cursorOf, newestBase } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { directBatch, logHead } from '../../nats/log-reader.ts';
+import { readDirectBatch, readLogHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 import { readCheckpoints, readShardProgress } from './checkpoints.ts';
 
@@ -38,7 +38,7 @@ export async function findPartitionStart(
   log: Logger,
 ): Promise<PartitionStart> {
   const manager = await jetstreamManager(nc);
-  const { head, created } = await logHead(nc, partition);
+  const { head, created } = await readLogHead(nc, partition);
   const info = await manager.consumers.info(LOG, consumer.fanout(partition));
   const floor = Math.min(info.ack_floor.stream_seq, head);
   // A log that was made again counts from 1, so its old checkpoints say nothing.
@@ -69,6 +69,6 @@ export async function findPartitionStart(
 async function firstEntryAfter(nc: NatsConnection, partition: number, ms: number): Promise<number> {
   const manager = await jetstreamManager(nc);
   const query = { start_time: new Date(ms), next_by_subj: subject.log(partition), batch: 1 };
-  for await (const message of directBatch(manager, LOG, query)) return message.seq;
+  for await (const message of readDirectBatch(manager, LOG, query)) return message.seq;
   return Number.MAX_SAFE_INTEGER;
 }

@@ -3,8 +3,8 @@
  * whole. Then the senders hear `sent`. Items written twice after a fault are dropped by devices, which know messages by id.
  */
 import type { NatsConnection } from 'nats';
-import type { Fence } from '../../nats/batch-runner.ts';
-import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
+import type { ConfirmPin } from '../../nats/batch-runner.ts';
+import { RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { PublishError, type Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -55,7 +55,7 @@ export class FanoutWorker {
   }
 
   /** This process became the only one to write the partition. @returns the entry to begin at; undefined: the ack floor */
-  async takeOver(): Promise<number | undefined> {
+  async restore(): Promise<number | undefined> {
     this.#o.checkpoints.beginPartition(this.#partition);
     this.#members.clear();
     const turn = ++this.#takeOvers;
@@ -68,7 +68,7 @@ export class FanoutWorker {
     return start.from;
   }
 
-  async handle(batch: Delivered<LogRecord[]>[], fence: Fence): Promise<void> {
+  async handle(batch: StreamMessage<LogRecord[]>[], confirmPin: ConfirmPin): Promise<void> {
     const { recovery, checkpoints, removed, quota, config, metrics } = this.#o;
     const { server } = recovery;
     const cursorBases = await recovery.cursorBases();
@@ -81,7 +81,7 @@ export class FanoutWorker {
     }
     const { seq: entry } = batch.at(-1)!;
     for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = progressHeader(this.#partition, entry);
-    await fence();
+    await confirmPin();
     await this.#write(items, cursorBases);
     await removed.removeInboxes(records);
     checkpoints.add(this.#partition, { entry, cursors: this.#cursors, server });
@@ -94,7 +94,7 @@ export class FanoutWorker {
   /** @throws {RestoreRequired} when the broker may have lost a shard: the partition goes back to its checkpoint */
   async #write({ shards }: InboxItemBuilder, cursorBases: readonly number[]): Promise<void> {
     try {
-      const seqs = await Promise.all(shards.map((shard) => this.#o.publisher.write(shard)));
+      const seqs = await Promise.all(shards.map((shard) => this.#o.publisher.publishAll(shard)));
       this.#cursors = this.#cursors.map((cursor, shard) => (seqs[shard] ? cursorBases[shard]! + seqs[shard] : cursor));
     } catch (error) {
       if (error instanceof PublishError) throw new RestoreRequired(`inbox: ${error.message}`);
@@ -103,7 +103,7 @@ export class FanoutWorker {
   }
 
   /** Publishes one message to each gateway with the commands whose messages every inbox has now. */
-  #publishSent(batch: Delivered<LogRecord[]>[]): void {
+  #publishSent(batch: StreamMessage<LogRecord[]>[]): void {
     const sent = new Map<string, number[]>();
     for (const { value } of batch) {
       for (const { meta } of value) {

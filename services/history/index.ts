@@ -1,5 +1,5 @@
 /** history: LOG → Postgres. Opens and closes one worker per partition (partition-worker.ts) and the trimmer of LOG. */
-import { logConsumers } from '../../nats/log-consumers.ts';
+import { createLogConsumers } from '../../nats/log-consumers.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { HistoryWorker } from './partition-worker.ts';
 import { LogTrimmer } from './trim.ts';
@@ -9,12 +9,12 @@ const DAY_MS = 86_400_000;
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('history');
-  const consumers = logConsumers(nc, context, 'history', (partition) => {
+  const consumers = createLogConsumers(nc, context, 'history', (partition) => {
     const worker = new HistoryWorker(partition, { nc, db, log, metrics });
     return {
       window: config.HISTORY_WINDOW,
       apartMs: config.BEHIND_MS,
-      takeOver: () => worker.takeOver(),
+      restore: () => worker.restore(),
       handle: (batch) => worker.handle(batch),
     };
   });
@@ -30,9 +30,5 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = {
-  name: 'history',
-  about: 'writes conversations into Postgres: LOG to history',
-  open,
-};
+const definition: ServiceDefinition = { open };
 export default definition;

@@ -4,8 +4,8 @@
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { logHead } from '../../nats/log-reader.ts';
-import { type Delivered, Halt, RestoreRequired } from '../../nats/partition-consumer.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { HaltRequired, RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { subject } from '../../nats/topology.ts';
 import type { Database } from '../../shared/db/database.ts';
 import type { Metrics } from '../../shared/metrics.ts';
@@ -32,9 +32,9 @@ export class HistoryWorker {
   }
 
   /** This process became the only one to write the partition. @returns the entry to begin at */
-  async takeOver(): Promise<number> {
+  async restore(): Promise<number> {
     const { nc, db, log } = this.#o;
-    const { head, last, created } = await logHead(nc, this.#partition);
+    const { head, last, created } = await readLogHead(nc, this.#partition);
     this.#position = (await readPosition(db.query, this.#partition)) ?? { entry_seq: 0, stream: '' };
     const { entry_seq, stream } = this.#position;
     // A position beyond the partition's head, where its entries were removed for their age, still counts in this log.
@@ -51,7 +51,7 @@ export class HistoryWorker {
     return start.entry_seq + 1;
   }
 
-  async handle(batch: Delivered<LogRecord[]>[]): Promise<void> {
+  async handle(batch: StreamMessage<LogRecord[]>[]): Promise<void> {
     const { nc, db } = this.#o;
     const entries = batch.filter(({ seq }) => seq > this.#position.entry_seq);
     if (!entries.length) return;
@@ -62,7 +62,7 @@ export class HistoryWorker {
       await writeRows(db, this.#partition, this.#position, position, rows);
     } catch (error) {
       // The log holds two records for one place. Only an operator can say which one is right.
-      if (error instanceof Conflict) throw new Halt(error.message);
+      if (error instanceof Conflict) throw new HaltRequired(error.message);
       if (error instanceof PositionMoved) throw new RestoreRequired(error.message);
       throw error;
     }
@@ -71,7 +71,7 @@ export class HistoryWorker {
     this.#count(entries, rows);
   }
 
-  #count(entries: Delivered<LogRecord[]>[], rows: Rows): void {
+  #count(entries: StreamMessage<LogRecord[]>[], rows: Rows): void {
     const { metrics } = this.#o;
     metrics.records.inc(
       { stage: 'history', outcome: 'ok' },

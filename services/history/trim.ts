@@ -7,7 +7,7 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { Backoff } from '../../nats/backoff.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { directBatch, logHead } from '../../nats/log-reader.ts';
+import { readDirectBatch, readLogHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 import { type PeriodicTask, startPeriodicTask } from '../../shared/async/periodic-task.ts';
 
@@ -33,8 +33,9 @@ export class LogTrimmer {
     this.#task = startPeriodicTask(() => this.#trimAll(), {
       everyMs: options.everyMs ?? 60_000,
       onError: (error) => {
-        const { say } = this.#failures.fail();
-        if (say) options.log.warn({ unit: 'trim', reason: String(error) }, 'old entries of LOG could not be removed');
+        const { shouldLog } = this.#failures.recordFailure();
+        if (shouldLog)
+          options.log.warn({ unit: 'trim', reason: String(error) }, 'old entries of LOG could not be removed');
       },
     });
   }
@@ -52,7 +53,7 @@ export class LogTrimmer {
     if (this.#nc.isClosed()) return;
     const manager = await jetstreamManager(this.#nc);
     for (let partition = 0; partition < this.#o.partitions; partition++) {
-      const { head } = await logHead(this.#nc, partition);
+      const { head } = await readLogHead(this.#nc, partition);
       if (head === 0) continue;
       let seq = head;
       for (const durable of READERS) {
@@ -63,7 +64,7 @@ export class LogTrimmer {
       seq = Math.min(seq, await this.#firstYoungEntry(partition));
       if (seq > 1) await manager.streams.purge(LOG, { filter: subject.log(partition), seq });
     }
-    this.#failures.succeed();
+    this.#failures.reset();
   }
 
   /** Returns the first entry of the partition that is too young to be removed. */
@@ -71,7 +72,7 @@ export class LogTrimmer {
     const manager = await jetstreamManager(this.#nc);
     const start_time = new Date(Date.now() - this.#o.retentionMs);
     const query = { start_time, next_by_subj: subject.log(partition), batch: 1 };
-    for await (const { seq } of directBatch(manager, LOG, query)) return seq;
+    for await (const { seq } of readDirectBatch(manager, LOG, query)) return seq;
     return Number.MAX_SAFE_INTEGER;
   }
 }

@@ -42,13 +42,13 @@ async function open(context: Context): Promise<Service> {
       stage: 'ingest',
       partition,
       stream: INGRESS,
-      ensure: streamSpec(config, INGRESS).config,
+      createStream: streamSpec(config, INGRESS).config,
       consumer: durableSpec(config, INGRESS, consumer.ingest(partition)),
       window: config.INGEST_WINDOW,
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
-      takeOver: () => worker.takeOver(),
+      restore: () => worker.restore(),
       decode: decodeCommands,
       handle: (batch) => worker.handle(batch),
     });
@@ -58,7 +58,7 @@ async function open(context: Context): Promise<Service> {
       consumers.map((one) => one.ready()).find((state) => state !== true) ??
       workers.map(({ unavailableReason }) => unavailableReason).find((reason) => reason !== undefined) ??
       true,
-    brokerRefusesSince: () => earliest(publisher.refusesSince, ...consumers.map((one) => one.refusedSince)),
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...consumers.map((one) => one.refusesSince)),
     close: async () => {
       await Promise.all(consumers.map((one) => one.close()));
       await resumeTask.close();
@@ -84,5 +84,5 @@ function subscribeToChanges(nc: NatsConnection, people: PersonCache, workers: In
   })();
 }
 
-const definition: ServiceDefinition = { name: 'ingest', about: 'numbers conversations: INGRESS to LOG', open };
+const definition: ServiceDefinition = { open };
 export default definition;

@@ -1,7 +1,7 @@
 /** Restores the state of a partition: what Postgres holds of its log, and what the log holds beyond that. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { logHead, readLog } from '../../nats/log-reader.ts';
+import { readLog, readLogHead } from '../../nats/log-reader.ts';
 import { isTransient } from '../../shared/transient.ts';
 import type { PartitionState } from './partition-state.ts';
 import type { Store } from './store.ts';
@@ -23,7 +23,7 @@ export async function restoreState(
   { nc, store, config, log }: RestoreOptions,
 ): Promise<string | undefined> {
   const { partition } = state;
-  const { head, created } = await logHead(nc, partition);
+  const { head, created } = await readLogHead(nc, partition);
   if (state.logCreated === created && state.head === head) return undefined;
   const fail = (reason: string): string => {
     state.reset('', 0, 0);

@@ -5,7 +5,7 @@
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import type { FullFor } from '../../nats/inbox/full-inboxes.ts';
-import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
+import { RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { PublishError, type Publisher } from '../../nats/publisher.ts';
 import { LOG } from '../../nats/topology.ts';
 import { singleFlight } from '../../shared/async/single-flight.ts';
@@ -62,7 +62,7 @@ export class IngestWorker {
   }
 
   /** This process became the only writer. Never waits long: until the state is restored, senders hear `unavailable`. */
-  async takeOver(): Promise<undefined> {
+  async restore(): Promise<undefined> {
     await this.#restoring?.catch(() => {});
     this.#state.rollback();
     this.#isRestored = false;
@@ -70,7 +70,7 @@ export class IngestWorker {
     await this.#restoreIfDue();
   }
 
-  async handle(batch: Delivered<IncomingBatch>[]): Promise<void> {
+  async handle(batch: StreamMessage<IncomingBatch>[]): Promise<void> {
     const work: Work[] = [];
     for (const { value } of batch) for (const command of value.commands) work.push([command, value.reply]);
     if (!this.#isRestored || this.#isTooFarAhead) await this.tryToResume();
@@ -136,7 +136,7 @@ export class IngestWorker {
     if (entry.count) {
       try {
         const { partition, head } = this.#state;
-        this.#state.commit(await this.#o.publisher.append(partition, head, entry.finish()), entry.count);
+        this.#state.commit(await this.#o.publisher.appendToLog(partition, head, entry.finish()), entry.count);
       } catch (error) {
         if (error instanceof PublishError) throw new RestoreRequired(`${LOG}: ${error.message}`, { cause: error });
         throw error;

@@ -22,7 +22,7 @@ export interface BrokerMonitorOptions {
 export class BrokerMonitor {
   readonly #options: BrokerMonitorOptions;
   /** By process: since when the broker refuses it, ms since 1970. */
-  readonly #refusedSince = new Map<string, number>();
+  readonly #refusesSince = new Map<string, number>();
   readonly #task: PeriodicTask;
   #restartedAt = Number.NEGATIVE_INFINITY;
   #fullDiskReported = false;
@@ -37,8 +37,8 @@ export class BrokerMonitor {
 
   /** Takes the report of a process: since when the broker refuses it, undefined when it does not, or the process is gone. */
   reportRefusal(process: string, since: number | undefined): void {
-    if (since === undefined) this.#refusedSince.delete(process);
-    else this.#refusedSince.set(process, since);
+    if (since === undefined) this.#refusesSince.delete(process);
+    else this.#refusesSince.set(process, since);
   }
 
   close(): Promise<void> {
@@ -48,13 +48,13 @@ export class BrokerMonitor {
   async #check(): Promise<void> {
     const { restartAfterMs, minIntervalMs = 60_000, minFreeBytes = MIN_FREE_BYTES } = this.#options;
     const { freeBytes, restart, onProgress } = this.#options;
-    if (this.#refusedSince.size === 0) {
+    if (this.#refusesSince.size === 0) {
       this.#fullDiskReported = false;
       return;
     }
     const now = Date.now();
     // A refusal that was reported before the last restart says nothing about the broker that runs now.
-    const since = Math.max(Math.min(...this.#refusedSince.values()), this.#restartedAt);
+    const since = Math.max(Math.min(...this.#refusesSince.values()), this.#restartedAt);
     if (now - since < restartAfterMs || now - this.#restartedAt < minIntervalMs) return;
     const free = freeBytes();
     if (free < minFreeBytes) {

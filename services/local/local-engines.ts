@@ -1,6 +1,6 @@
 /** Starts the broker and the database of `npm start`, and completes the configuration with their addresses and secrets. */
 import { join } from 'node:path';
-import { provision } from '../../nats/provision.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { BrokerMonitor, measureFreeBytes } from './broker-monitor.ts';
 import type { Engine } from './engine.ts';
@@ -9,7 +9,7 @@ import { startPostgres } from './postgres.ts';
 import type { ProcessTree } from './process-tree.ts';
 import type { Secrets } from './secrets.ts';
 
-export interface EnginesOptions {
+interface EnginesOptions {
   tree: ProcessTree;
   /** The configuration as the operator gave it. */
   asked: Config;
@@ -72,7 +72,7 @@ async function startBroker(
  * @returns what was changed.
  */
 export async function provisionDurably(config: Config, asked: Config): Promise<string[]> {
-  const changes = await provision(config);
+  const changes = await provisionBroker(config);
   if (!asked.NATS_URL && asked.DURABILITY === 'durable') fsyncStreamDirectories(join(asked.DATA_DIR, 'nats'));
   return changes;
 }

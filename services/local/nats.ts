@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
-import { natsConf } from '../../nats/conf.ts';
+import { renderNatsConf } from '../../nats/conf.ts';
 import { connectNats } from '../../nats/connect.ts';
 import { UnrecoverableError, waitFor } from '../../shared/async/wait-for.ts';
 import type { Config } from '../../shared/config/index.ts';
@@ -35,13 +35,13 @@ export async function startNats({ config, dir, secrets, port = 0 }: NatsOptions)
   for (const file of readdirSync(dir)) if (file.endsWith('.ports')) rmSync(join(dir, file));
   if (config.DURABILITY === 'durable' && ranWithoutFsync(confFile)) fsyncTree(join(dir, 'jetstream'));
   const name = `sealwire-${secrets.broker}`;
-  const conf = natsConf({
+  const conf = renderNatsConf({
     name,
     listen: `127.0.0.1:${port || -1}`,
     storeDir: dir,
     secret: secrets.nats,
     durability: config.DURABILITY,
-    cut: config,
+    sharding: config,
     ...(config.NATS_MAX_FILE_STORE ? { maxFileStore: config.NATS_MAX_FILE_STORE } : {}),
     portsDir: dir,
     pidFile,

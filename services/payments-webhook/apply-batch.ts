@@ -6,7 +6,7 @@
  */
 import type { Logger } from 'pino';
 import type { Gateway } from '../../nats/gateway.ts';
-import type { Delivered } from '../../nats/partition-consumer.ts';
+import type { StreamMessage } from '../../nats/partition-consumer.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { appendEvents } from '../../shared/db/outbox.ts';
@@ -39,7 +39,7 @@ export function createBatchHandler({ db, gateway, log, metrics }: BatchHandlerOp
     }
   }
 
-  return async (batch: Delivered<ReceivedPayment[]>[]): Promise<void> => {
+  return async (batch: StreamMessage<ReceivedPayment[]>[]): Promise<void> => {
     const events = batch.flatMap(({ value }) => value);
     const stored = await applyInTransaction(db, events);
     await allSettled(notificationsOf(events, stored).map(notifyConversation));

@@ -16,6 +16,8 @@ import { fromEnvironment } from './environment-endpoints.ts';
 import { openPoster } from './poster.ts';
 import { recoverStep } from './recovery.ts';
 
+/** Messages of EVENTS that are pulled ahead. */
+const WINDOW = 64;
 const CHORES_MS = 1_000;
 const SWEEP_EVERY = 60;
 
@@ -43,14 +45,14 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
     partition: 0,
     stream: EVENTS,
     consumer: spec,
-    window: config.WEBHOOK_WINDOW,
+    window: WINDOW,
     direct: true,
     stuckMs: config.READY_STUCK_MS,
     log,
     metrics,
     // Where nobody wants events they are not even read.
     decode: (data) => () => decodeEvents(data),
-    takeOver: async () => undefined,
+    restore: async () => undefined,
     async handle(batch) {
       const orders = await matchEndpoints(db.query, () => batch.flatMap(({ value }) => value()));
       const made = orders.length;
@@ -88,9 +90,5 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
   };
 }
 
-const definition: ServiceDefinition = {
-  name: 'webhook',
-  about: 'delivers events to integrations: EVENTS to signed POSTs',
-  open: (context) => open(context),
-};
+const definition: ServiceDefinition = { open: (context) => open(context) };
 export default definition;

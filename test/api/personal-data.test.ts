@@ -115,7 +115,7 @@ test.serial(
     });
     t.is(taken.error?.code, 'conflict');
     t.regex(await admin(['reencrypt'], both), /^\d\d fields/);
-    t.is(await admin(['reencrypt'], both), '0 fields were encrypted or indexed anew\n');
+    t.is(await admin(['reencrypt'], both), '0 fields were encrypted or indexed again\n');
     await between.stop();
 
     const after = await env.spawn('api', fresh);
@@ -123,7 +123,9 @@ test.serial(
     t.is(data.user.id, many[7]!.data.user.id);
     t.is(data.user.name, 'Name 7');
     t.is((await login(api.url)).error?.code, 'unauthenticated', 'the old index key finds nothing any more');
-    await t.throwsAsync(admin(['reencrypt'], env.config), { message: /^0 fields .*; \d\d rows are under keys/ });
+    await t.throwsAsync(admin(['reencrypt'], env.config), {
+      message: /^0 fields .*; \d\d rows are encrypted with keys/,
+    });
     await after.stop();
   },
 );

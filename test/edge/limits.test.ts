@@ -121,12 +121,12 @@ test('[R03] a process remembers a bounded number of people and evicts the one co
   const limits = new CommandLimits({ nc: await env.nats('api'), config, users: 2 });
   const [a, b, c] = [uuid7(), uuid7(), uuid7()];
   t.deepEqual(
-    [a, a, b, b, b, b].map((user) => limits.spend(user)),
+    [a, a, b, b, b, b].map((user) => limits.countCommand(user)),
     ['within', 'over', 'within', 'over', 'over', 'far over'],
   );
-  limits.spend(c);
-  t.is(limits.spend(b), 'far over');
-  t.is(limits.spend(a), 'within');
+  limits.countCommand(c);
+  t.is(limits.countCommand(b), 'far over');
+  t.is(limits.countCommand(a), 'within');
 });
 
 test('[R03] the sockets of a person are limited over all edges, and a device replaces its own socket', async (t) => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from 'nats';
-import { natsConfOf } from '../../nats/conf.ts';
+import { natsConfFromEnv } from '../../nats/conf.ts';
 import { connectNats, natsPassword } from '../../nats/connect.ts';
 import { type Child, lastLines, startChild } from '../../services/local/child.ts';
 import { findNatsBinary } from '../../services/local/nats-binary.ts';
@@ -53,7 +53,7 @@ export class Cluster {
       const name = `node-${i + 1}`;
       mkdirSync(join(dir, name));
       const conf = join(dir, name, 'nats.conf');
-      const text = natsConfOf({
+      const text = natsConfFromEnv({
         ...toEnv({ DURABILITY: 'fast', ...config, NATS_SECRET: SECRET }),
         NATS_SERVER_NAME: name,
         NATS_LISTEN: `127.0.0.1:${ports[i]}`,

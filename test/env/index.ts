@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from 'nats';
 import { connectNats, type NatsUser } from '../../nats/connect.ts';
-import { provision } from '../../nats/provision.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import type { Exit } from '../../services/local/child.ts';
 import { startNats } from '../../services/local/nats.ts';
 import { startPostgres } from '../../services/local/postgres.ts';
@@ -95,14 +95,16 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cl
     const at = port || (await freePort());
     const engine = await startNats({ config: base, dir: natsDir ?? join(dir, 'nats'), secrets, port: at });
     // As the supervisor does: streams in memory are gone with the broker.
-    await provision({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats }).catch(async (error) => {
+    await provisionBroker({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats }).catch(async (error) => {
       await engine.close();
       throw error;
     });
     return engine;
   });
   const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));
-  const brokers = cluster ? provision({ ...base, NATS_URL: cluster.url, NATS_SECRET: cluster.secret }) : broker.start();
+  const brokers = cluster
+    ? provisionBroker({ ...base, NATS_URL: cluster.url, NATS_SECRET: cluster.secret })
+    : broker.start();
   const booted = await Promise.allSettled([brokers, postgres.start()]);
   const remove = (): void => {
     if (given) return;

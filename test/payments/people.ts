@@ -1,6 +1,6 @@
 /** The two people of a payment, and what webhooks are told of it. */
 import { jetstreamManager } from '@nats-io/jetstream';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 import type { Payment } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
@@ -41,7 +41,7 @@ export async function events(env: Env, request: string): Promise<Event<'chat.pay
   const jsm = await jetstreamManager(await env.nats('admin'));
   const found: Event<'chat.payment.updated'>[] = [];
   const query = { seq: 1, next_by_subj: subject.event('chat.payment.updated'), batch: 1_000 };
-  for await (const message of directBatch(jsm, EVENTS, query))
+  for await (const message of readDirectBatch(jsm, EVENTS, query))
     for (const one of decodeEvents(message.data) as typeof found) if (one.data.request_id === request) found.push(one);
   return found;
 }

@@ -4,9 +4,9 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { pino } from 'pino';
 import { connectNats } from '../../nats/connect.ts';
-import { logHead } from '../../nats/log-reader.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
 import { PartitionConsumer, RestoreRequired } from '../../nats/partition-consumer.ts';
-import { provision } from '../../nats/provision.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createMetrics } from '../../shared/metrics.ts';
@@ -30,7 +30,7 @@ async function worker(partition: number, handle: (seqs: number[]) => Promise<voi
     ...{ stage: 'fanout', partition, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => undefined,
+    restore: async () => undefined,
     handle: (batch) => handle(batch.map(({ seq }) => seq)),
   });
   return { writer, lines, sent: () => nc.stats().outMsgs };
@@ -48,7 +48,7 @@ test.serial('[O03] a missing stream causes few requests and log lines, and work 
   await delay(AWAY_MS);
   t.true(one.sent() - sent < 40, `${one.sent() - sent} requests`);
   t.true(one.lines.length - lines < 10, one.lines.slice(lines).join(''));
-  await provision(env.config);
+  await provisionBroker(env.config);
   admin.publish(subject.log(0), 'after');
   await until(() => got.length === 2, 10_000);
   await one.writer.close();
@@ -75,12 +75,12 @@ test.serial('[O03] a batch that keeps failing is retried at growing intervals wi
 test.serial('[O03] a publish and a request without an answer fail after BROKER_TIMEOUT_MS', async (t) => {
   const nc = await connectNats({ ...env.config, BROKER_TIMEOUT_MS: 200 }, 'ingest');
   const publisher = new Publisher(nc);
-  const head = (await logHead(nc, 0)).head;
+  const head = (await readLogHead(nc, 0)).head;
   const begun = performance.now();
   env.broker.signal('SIGSTOP');
   try {
-    await t.throwsAsync(publisher.append(0, head, Buffer.from('x')), { instanceOf: PublishError });
-    await t.throwsAsync(logHead(nc, 0));
+    await t.throwsAsync(publisher.appendToLog(0, head, Buffer.from('x')), { instanceOf: PublishError });
+    await t.throwsAsync(readLogHead(nc, 0));
   } finally {
     env.broker.signal('SIGCONT');
   }

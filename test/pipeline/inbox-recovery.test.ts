@@ -34,7 +34,7 @@ async function worker() {
     ...{ stage: 'fanout', partition: 0, stream: LOG, window: 8, log, metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => {
+    restore: async () => {
       start = await lives.startPartition(0);
       return start.from;
     },

@@ -2,7 +2,7 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import { item } from '../../nats/inbox/item.ts';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
 import { directConversationId, shardOf, uuid7 } from '../../shared/ids.ts';
 import type { SendCommand } from '../../shared/pipeline/commands.ts';
@@ -46,7 +46,7 @@ export async function items(nc: NatsConnection, env: Env, user: string, target =
   for (let next = 1, got = 1; got > 0; ) {
     got = 0;
     const query = { seq: next, next_by_subj: subject.inbox(user, target, shards), batch: 500 };
-    for await (const message of directBatch(manager, inboxStream(shardOf(user, shards)), query)) {
+    for await (const message of readDirectBatch(manager, inboxStream(shardOf(user, shards)), query)) {
       const data = Buffer.from(message.data);
       const cursor = item.base(data) + message.seq;
       out.push({ cursor, frame: JSON.parse(item.frame(data, cursor).toString()) });

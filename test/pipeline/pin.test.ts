@@ -28,7 +28,7 @@ async function worker(partition: number, handle: () => Promise<void> = async () 
     ...{ stage: 'fanout', partition, stream: LOG, window: WINDOW, log: createLog(env.config), metrics },
     consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => void counted.takeOvers++,
+    restore: async () => void counted.takeOvers++,
     async handle(batch) {
       await handle();
       got.push(...batch.map(({ seq }) => seq));

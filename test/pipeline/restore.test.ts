@@ -2,7 +2,7 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { headers, type Msg } from 'nats';
-import { Deliveries, Missing } from '../../nats/deliveries.ts';
+import { DeliverySequence, EntriesMissing } from '../../nats/delivery-sequence.ts';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { Publisher } from '../../nats/publisher.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
@@ -31,7 +31,7 @@ test('[M01] a worker that restores its partition again and again under load read
     ...{ log: createLog(env.config), metrics: createMetrics() },
     consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(0))!,
     decode: (data) => Number(Buffer.from(data).toString()),
-    takeOver: async () => {
+    restore: async () => {
       takeOvers++;
       return 1;
     },
@@ -40,11 +40,11 @@ test('[M01] a worker that restores its partition again and again under load read
         if (value > read + 1) holes++;
         read = Math.max(read, value);
       }
-      if (takeOvers < TAKE_OVERS) writer.retake();
+      if (takeOvers < TAKE_OVERS) writer.requestRestore();
     },
   });
   for (let entry = 1, after = 0; entry <= ENTRIES; entry++)
-    after = await publisher.append(0, after, Buffer.from(`${entry}`));
+    after = await publisher.appendToLog(0, after, Buffer.from(`${entry}`));
   await until(() => read === ENTRIES || writer.ready() !== true, 60_000);
   t.is(writer.ready(), true);
   t.is(read, ENTRIES);
@@ -58,13 +58,13 @@ test('[M01] skipped entries count as removed only when the stream no longer has 
   const nc = await env.nats('admin');
   const publisher = new Publisher(nc);
   const seqs: number[] = [];
-  for (let i = 0; i < 3; i++) seqs.push(await publisher.append(1, seqs.at(-1) ?? 0, Buffer.from('x')));
+  for (let i = 0; i < 3; i++) seqs.push(await publisher.appendToLog(1, seqs.at(-1) ?? 0, Buffer.from('x')));
   const about = headers();
   about.set('Nats-Expected-Last-Subject-Sequence', `${seqs[1]}`);
-  const deliveries = new Deliveries({ chained: true });
-  deliveries.begin(1, 1, true);
-  const missing = deliveries.judge({ headers: about, subject: subject.log(1) } as Msg, seqs[2]!, 1);
-  if (!(missing instanceof Missing)) return t.fail('the first two were not delivered');
+  const deliveries = new DeliverySequence({ chained: true });
+  deliveries.reset(1, 1, true);
+  const missing = deliveries.classify({ headers: about, subject: subject.log(1) } as Msg, seqs[2]!, 1);
+  if (!(missing instanceof EntriesMissing)) return t.fail('the first two were not delivered');
   t.false(await missing.areRemoved(nc, LOG));
   await (await jetstreamManager(nc)).streams.purge(LOG, { filter: subject.log(1), seq: seqs[2]! });
   t.true(await missing.areRemoved(nc, LOG));

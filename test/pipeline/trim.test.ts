@@ -2,8 +2,8 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
-import { logHead } from '../../nats/log-reader.ts';
-import { provision } from '../../nats/provision.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { LOG, subject } from '../../nats/topology.ts';
 import { LogTrimmer } from '../../services/history/trim.ts';
 import { createLog } from '../../shared/log.ts';
@@ -74,7 +74,7 @@ test.serial('[M01] provisioning removes a maximum age from LOG', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const { config } = await manager.streams.info(LOG);
   await manager.streams.update(LOG, { ...config, max_age: 7 * 86_400_000_000_000 });
-  t.deepEqual(await provision(env.config), ['updated stream LOG: max_age']);
+  t.deepEqual(await provisionBroker(env.config), ['updated stream LOG: max_age']);
   t.is((await manager.streams.info(LOG)).config.max_age, 0);
 });
 
@@ -109,7 +109,7 @@ test.serial('[M01] a partition whose entries were all read and removed continues
   await env.settle(30_000, 'history', 'events');
   for (const service of opened) await service.close();
   await manager.streams.purge(LOG);
-  t.like(await logHead(await env.nats('admin'), 0), { head: 0, last: 2 });
+  t.like(await readLogHead(await env.nats('admin'), 0), { head: 0, last: 2 });
   const again = [await open('history'), await open('events')];
   const nc = await env.nats('admin');
   await nc.request(subject.log(0), '');

@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { natsConfOf } from '../../nats/conf.ts';
+import { natsConfFromEnv } from '../../nats/conf.ts';
 import { connectNats } from '../../nats/connect.ts';
-import { provision } from '../../nats/provision.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { waitFor } from '../../shared/async/wait-for.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { Cluster } from '../env/cluster.ts';
@@ -22,8 +22,8 @@ test('[O02] three nodes form a cluster with three replicas per stream that survi
       NATS_URL: cluster.url,
       NATS_SECRET: cluster.secret,
     };
-    await provision(config);
-    t.deepEqual(await provision(config), [], 'provisioning again changes nothing');
+    await provisionBroker(config);
+    t.deepEqual(await provisionBroker(config), [], 'provisioning again changes nothing');
     const nc = await connectNats(config, 'admin');
     const jsm = await jetstreamManager(nc, { timeout: 10_000 });
     for (const stream of ['LOG', 'INGRESS', 'INBOX_00', 'KV_lineage']) {
@@ -57,15 +57,15 @@ test('[O02] an incomplete configuration of a node is refused with the name of th
     NATS_SERVER_NAME: 'a',
     NATS_CLUSTER_ROUTES: 'a:6222,b:6222',
   };
-  const conf = natsConfOf(env);
+  const conf = natsConfFromEnv(env);
   t.regex(conf, /^server_name: "a"$/m);
   t.regex(conf, /^ {2}listen: "0\.0\.0\.0:6222"$/m);
   t.is(conf.match(/nats-route:\/\/route:[0-9a-f]{64}@[ab]:6222/g)?.length, 2);
-  t.throws(() => natsConfOf({ ...env, NATS_SERVER_NAME: '' }), { message: /NATS_SERVER_NAME is not set/ });
-  t.throws(() => natsConfOf({ ...env, NATS_CLUSTER_ROUTES: '' }), { message: /NATS_CLUSTER_ROUTES must be/ });
-  t.throws(() => natsConfOf({ ...env, NATS_CLUSTER_ROUTES: 'a' }), { message: /; a is not/ });
-  t.throws(() => natsConfOf({ ...env, NATS_CLUSTER_NAME: '' }), { message: /NATS_CLUSTER_NAME is not/ });
-  t.notRegex(natsConfOf({ NATS_SECRET: 's' }), /cluster/);
+  t.throws(() => natsConfFromEnv({ ...env, NATS_SERVER_NAME: '' }), { message: /NATS_SERVER_NAME is not set/ });
+  t.throws(() => natsConfFromEnv({ ...env, NATS_CLUSTER_ROUTES: '' }), { message: /NATS_CLUSTER_ROUTES must be/ });
+  t.throws(() => natsConfFromEnv({ ...env, NATS_CLUSTER_ROUTES: 'a' }), { message: /; a is not/ });
+  t.throws(() => natsConfFromEnv({ ...env, NATS_CLUSTER_NAME: '' }), { message: /NATS_CLUSTER_NAME is not/ });
+  t.notRegex(natsConfFromEnv({ NATS_SECRET: 's' }), /cluster/);
 });
 
 test('[O02] the help of nats-conf names the variables of a cluster', async (t) => {

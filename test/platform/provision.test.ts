@@ -3,8 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { buckets } from '../../nats/buckets.ts';
-import { provision, RefusedChange } from '../../nats/provision.ts';
+import { bucketSpecs } from '../../nats/buckets.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
+import { RefusedChange } from '../../nats/provisioning/refusals.ts';
 import { streams } from '../../nats/topology.ts';
 import { findNatsBinary } from '../../services/local/nats-binary.ts';
 import { type Env, startEnv } from '../env/index.ts';
@@ -20,7 +21,7 @@ test.after.always(() => env?.stop());
 test.serial(
   '[O04] every stream and consumer of the topology exists, with a description and explicit max_consumers',
   async (t) => {
-    for (const { config, consumers } of [...streams(env.config), ...buckets(env.config)]) {
+    for (const { config, consumers } of [...streams(env.config), ...bucketSpecs(env.config)]) {
       const info = await jsm.streams.info(config.name);
       t.truthy(info.config.description, config.name);
       t.true(info.config.max_consumers > 0, config.name);
@@ -32,7 +33,7 @@ test.serial(
 );
 
 test.serial('[O02] provisioning again changes nothing', async (t) => {
-  t.deepEqual(await provision(env.config), []);
+  t.deepEqual(await provisionBroker(env.config), []);
 });
 
 test.serial(
@@ -42,7 +43,7 @@ test.serial(
     await jsm.streams.update('INBOX_00', { ...config, subjects: [...config.subjects, 'mark.00.*'] });
     const nc = await env.nats('admin');
     for (const to of ['inbox.00.somebody.all', 'mark.00.1']) await nc.request(to, '', { timeout: 5_000 });
-    t.deepEqual(await provision(env.config), ['updated stream INBOX_00: subjects']);
+    t.deepEqual(await provisionBroker(env.config), ['updated stream INBOX_00: subjects']);
     const { config: now, state } = await jsm.streams.info('INBOX_00');
     t.deepEqual(now.subjects, ['inbox.00.*.*']);
     t.is(state.messages, 2);
@@ -51,7 +52,9 @@ test.serial(
 
 test.serial('[O02] provisioning updates settings that may change', async (t) => {
   const days = env.config.EVENTS_RETENTION_DAYS;
-  t.deepEqual(await provision({ ...env.config, EVENTS_RETENTION_DAYS: days + 1 }), ['updated stream EVENTS: max_age']);
+  t.deepEqual(await provisionBroker({ ...env.config, EVENTS_RETENTION_DAYS: days + 1 }), [
+    'updated stream EVENTS: max_age',
+  ]);
   t.is((await jsm.streams.info('EVENTS')).config.max_age, (days + 1) * 86_400 * 1e9);
 });
 
@@ -60,7 +63,7 @@ test.serial(
   async (t) => {
     const days = env.config.EVENTS_RETENTION_DAYS;
     const refuse = async (config: typeof env.config, message: RegExp): Promise<void> => {
-      await t.throwsAsync(provision(config), { instanceOf: RefusedChange, message });
+      await t.throwsAsync(provisionBroker(config), { instanceOf: RefusedChange, message });
     };
     const grown = { ...env.config, EVENTS_RETENTION_DAYS: days + 1 };
     await refuse({ ...grown, PARTITIONS: 3 }, /LOG.*partitions.*PARTITIONS=2/);
@@ -68,7 +71,7 @@ test.serial(
     await refuse({ ...env.config, EVENTS_RETENTION_DAYS: 1 }, /EVENTS.*max_age.*--allow-loss/);
     await refuse({ ...grown, INBOX_QUOTA_ITEMS: 5 }, /INBOX_00.*max_msgs_per_subject/);
     t.is((await jsm.streams.info('EVENTS')).config.max_age, (days + 1) * 86_400 * 1e9);
-    t.deepEqual(await provision({ ...env.config, EVENTS_RETENTION_DAYS: days }, { allowLoss: true }), [
+    t.deepEqual(await provisionBroker({ ...env.config, EVENTS_RETENTION_DAYS: days }, { allowLoss: true }), [
       'updated stream EVENTS: max_age',
     ]);
   },
@@ -77,23 +80,23 @@ test.serial(
 test.serial('[O02] a stream with another storage is refused', async (t) => {
   await jsm.streams.delete('DEAD');
   await jsm.streams.add({ name: 'DEAD', subjects: ['dead.>', 'more.>'], storage: 'memory' });
-  await t.throwsAsync(provision(env.config), {
+  await t.throwsAsync(provisionBroker(env.config), {
     instanceOf: RefusedChange,
     message: /DEAD, field storage: it is "memory", topology says "file"/,
   });
   await jsm.streams.delete('DEAD');
-  t.deepEqual(await provision(env.config), ['created stream DEAD']);
+  t.deepEqual(await provisionBroker(env.config), ['created stream DEAD']);
 });
 
 test.serial('[O02] a consumer whose position would be lost is refused', async (t) => {
   await jsm.consumers.delete('LOG', 'history_0');
   await jsm.consumers.add('LOG', { durable_name: 'history_0', ack_policy: 'explicit' });
-  await t.throwsAsync(provision(env.config), {
+  await t.throwsAsync(provisionBroker(env.config), {
     instanceOf: RefusedChange,
     message: /consumer history_0, field ack_policy/,
   });
   await jsm.consumers.delete('LOG', 'history_0');
-  t.deepEqual(await provision(env.config), ['created consumer LOG history_0']);
+  t.deepEqual(await provisionBroker(env.config), ['created consumer LOG history_0']);
 });
 
 test('[O02] nats-server accepts the printed configuration', (t) => {

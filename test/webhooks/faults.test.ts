@@ -2,7 +2,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';
@@ -27,7 +27,7 @@ async function told(): Promise<Event[]> {
   const out: Event[] = [];
   for (let seq = 1; ; ) {
     let got = 0;
-    for await (const message of directBatch(manager, EVENTS, { seq, batch: 500 })) {
+    for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 500 })) {
       out.push(...decodeEvents(message.data));
       seq = message.seq + 1;
       got++;

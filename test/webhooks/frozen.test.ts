@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';
@@ -40,7 +40,7 @@ test.serial('[W02] an events worker that was frozen and resumes publishes nothin
     const out: Event[] = [];
     for (let seq = 1, got = 1; got > 0; ) {
       got = 0;
-      for await (const message of directBatch(manager, EVENTS, { seq, batch: 500 })) {
+      for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 500 })) {
         out.push(...decodeEvents(message.data).filter((one) => one.conversation_id === conversation));
         seq = message.seq + 1;
         got++;

@@ -1,7 +1,7 @@
 /** One entry of the log that makes more happen than one message of EVENTS holds. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { Publisher } from '../../nats/publisher.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 import { derivedId, uuid7 } from '../../shared/ids.ts';
@@ -35,16 +35,16 @@ test('[W02] thirty groups of a thousand members in one entry are published once 
     }
     return writer.finish();
   };
-  const large = await publisher.append(PARTITION, 0, entry(groups, MEMBERS));
+  const large = await publisher.appendToLog(PARTITION, 0, entry(groups, MEMBERS));
   const [last] = [uuid7()];
-  await publisher.append(PARTITION, large, entry([last!], 2));
+  await publisher.appendToLog(PARTITION, large, entry([last!], 2));
 
   const manager = await jetstreamManager(await env.nats('admin'));
   const told = async (): Promise<Event[]> => {
     const out: Event[] = [];
     for (let seq = 1, got = 1; got > 0; ) {
       got = 0;
-      for await (const message of directBatch(manager, EVENTS, { seq, batch: 100 })) {
+      for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 100 })) {
         t.is(message.subject, subject.eventsOf(PARTITION));
         out.push(...decodeEvents(message.data));
         seq = message.seq + 1;

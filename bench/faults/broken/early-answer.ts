@@ -1,11 +1,11 @@
-/** Loaded into an ingest (`--import`), it breaks it: `queued` is said before the log has the message. */
+/** Breaks an ingest that loads it with `--import`: messages are acknowledged as queued before the log has them. */
 import { Publisher } from '../../../nats/publisher.ts';
 import { subject } from '../../../nats/topology.ts';
 
-/** How long the append comes after the answer, milliseconds. */
+/** Time from the answer to the append. */
 const LATE_MS = 300;
 
-Publisher.prototype.append = function (partition, after, entry) {
-  setTimeout(() => void this.write([{ subject: subject.log(partition), data: entry }]).catch(() => {}), LATE_MS);
+Publisher.prototype.appendToLog = function (partition, after, entry) {
+  setTimeout(() => void this.publishAll([{ subject: subject.log(partition), data: entry }]).catch(() => {}), LATE_MS);
   return Promise.resolve(after + 1);
 };

@@ -82,7 +82,7 @@ export function conversations(deps: ConversationDeps): HandlersOf<'conversations
 
   return {
     async 'conversations.createDirect'({ me: { user_id, device_id }, body }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const to = await personOf(body, user_id);
       if (to === user_id) throw new ApiError('invalid_request', 'body: a conversation needs another person');
       const id = directConversationId(user_id, to);
@@ -94,7 +94,7 @@ export function conversations(deps: ConversationDeps): HandlersOf<'conversations
     },
 
     async 'conversations.create'({ me: { user_id, device_id }, body, idempotency_key }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const id = idempotency_key === undefined ? uuid7() : idForKey(user_id, idempotency_key);
       const member_ids = [...new Set(body.member_ids)].filter((member) => member !== user_id);
       if (member_ids.length + 1 > config.GROUP_MAX_MEMBERS)

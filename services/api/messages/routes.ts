@@ -19,7 +19,7 @@ export interface MessageDeps {
 export function messages({ config, db, gateway, commands }: MessageDeps): HandlersOf<'messages'> {
   return {
     async 'messages.send'({ me: { user_id, device_id }, id, body }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const bytes = sealed(body, config.MESSAGE_MAX_BYTES);
       const { payload: _, envelopes, ...rest } = body;
       const { signature, client_message_id, payload, envelopes: all } = body;
@@ -47,7 +47,7 @@ export function messages({ config, db, gateway, commands }: MessageDeps): Handle
     },
 
     async 'messages.markRead'({ me: { user_id, device_id }, id, body: { seq } }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       await gateway.call({ kind: 'read', conversation_id: id, user_id, device_id, seq });
       return { status: 200, data: { conversation_id: id, seq } };
     },

@@ -28,7 +28,7 @@ export function payments(deps: PaymentDeps): HandlersOf<'payments.attach' | 'pay
 
   return {
     async 'payments.attach'({ me: { user_id, device_id }, id: conversation_id, body: { request_id } }) {
-      commands.take(user_id);
+      commands.countCommandOrThrow(user_id);
       const put = (now: Now) =>
         gateway.call({ kind: 'payment', conversation_id, user_id, device_id, request_id, ...now });
       // The log first: it knows for certain who is a member. A request nobody has told us of yet is pending.
