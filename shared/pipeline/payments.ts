@@ -30,7 +30,8 @@ export function decodePayments(data: Uint8Array): ReceivedPayment[] {
   const text = Buffer.from(data.buffer, data.byteOffset, data.length).toString();
   return text.split('\n').map((line) => {
     const value = JSON.parse(line) as ReceivedPayment;
-    if (typeof value.key !== 'string' || typeof value.request_id !== 'string') throw new Error('a line is not a payment event');
+    if (typeof value.key !== 'string' || typeof value.request_id !== 'string')
+      throw new Error('a line is not a payment event');
     return value;
   });
 }
