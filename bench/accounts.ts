@@ -31,7 +31,7 @@ export async function createAccounts(db: Database, config: Config, api: string, 
     }));
     const users = batch.map(({ user_id }) => user_id);
     const devices = batch.map(({ device_id }) => device_id);
-    await db.transaction(async (query) => {
+    await db.transaction(async ({ query }) => {
       await query('insert into users (id, number) select * from unnest($1::uuid[], $2::text[])', [
         users,
         batch.map(({ number }) => number),

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
-import { startAll, type Tree } from '../services/local/process-tree.ts';
-import { guardTrash } from '../services/local/watchdog.ts';
+import { type LocalSystem, startLocalSystem } from '../services/local/local-system.ts';
+import { guardTemporaryDir } from '../services/local/watchdog.ts';
 import type { Config } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { type Account, createAccounts } from './accounts.ts';
@@ -20,7 +20,7 @@ export interface BenchSystem {
   /** Base URL of the API. */
   api: string;
   profile: Profile;
-  tree: Tree;
+  tree: LocalSystem;
   db: Database;
   /** Connected as `admin`. */
   nc: NatsConnection;
@@ -52,9 +52,9 @@ export async function startBenchSystem({
   const dir = mkdtempSync(join(tmpdir(), 'sealwire-bench-'));
   // Postgres runs as an unprivileged user, who must be able to traverse the directory.
   chmodSync(dir, 0o711);
-  guardTrash(dir);
+  guardTemporaryDir(dir);
   const removeDir = (): void => {
-    guardTrash(undefined);
+    guardTemporaryDir(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
   // Service processes inherit the flags of this process, so the additional ones are added to its own while they start.
@@ -62,7 +62,7 @@ export async function startBenchSystem({
   process.execArgv.push(...execArgv);
   if (cpuProf) process.execArgv.push('--cpu-prof', `--cpu-prof-dir=${cpuProf}`);
   try {
-    const tree = await startAll({
+    const tree = await startLocalSystem({
       env: {
         DATA_DIR: dir,
         HOST: '127.0.0.1',
@@ -96,7 +96,7 @@ export async function startBenchSystem({
       async close() {
         await nc.close();
         await db.close();
-        await tree.stop();
+        await tree.close();
         removeDir();
       },
     };

@@ -1,5 +1,5 @@
 /** Manages a person's devices and the sealed backup of their keys. Every function here throws SealwireError. */
-import type { MyDevice, PatchDeviceBody } from '../shared/contract/http/keys.ts';
+import type { MyDevice, PatchDeviceBody } from '../shared/contract/http/devices.ts';
 import { fetchAll } from './pagination.ts';
 import type { Session } from './session.ts';
 

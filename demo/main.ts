@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startAll, type Tree } from '../services/local/process-tree.ts';
-import { guardTrash } from '../services/local/watchdog.ts';
+import { type LocalSystem, startLocalSystem } from '../services/local/local-system.ts';
+import { guardTemporaryDir } from '../services/local/watchdog.ts';
 import { playStory } from './story.ts';
 import { printAside, printChapter } from './terminal.ts';
 
@@ -20,11 +20,11 @@ async function runDemo(stay: boolean): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'sealwire-demo-'));
   // Postgres runs as an unprivileged user, who must be able to traverse the directory.
   chmodSync(dir, 0o711);
-  guardTrash(dir);
-  let tree: Tree | undefined;
+  guardTemporaryDir(dir);
+  let tree: LocalSystem | undefined;
   const cleanUp = async (): Promise<void> => {
-    await tree?.stop();
-    guardTrash(undefined);
+    await tree?.close();
+    guardTemporaryDir(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
   const interrupted = new Promise<void>((resolve) => {
@@ -32,7 +32,7 @@ async function runDemo(stay: boolean): Promise<void> {
   });
   try {
     printChapter('Starting a broker, a database and all services');
-    tree = await startAll({
+    tree = await startLocalSystem({
       env: {
         DATA_DIR: dir,
         PORT: '0',
@@ -42,7 +42,7 @@ async function runDemo(stay: boolean): Promise<void> {
         // A device that has left gets its durable consumer soon enough for the demo to show it.
         AWAY_GRACE_MS: '300',
       },
-      say: printAside,
+      onProgress: printAside,
       log: join(dir, 'services.log'),
     });
     const failed = tree.failed.then((reason) => Promise.reject(new Error(reason)));

@@ -1,7 +1,7 @@
 /** Plays the demo: Anna with two devices and Ben with one exchange sealed messages; one device goes offline and returns. */
 import { sleep } from '../shared/async/sleep.ts';
 import { Device, HpkeCrypto, type Incoming, login, register, type Session } from '../client/index.ts';
-import type { Tree } from '../services/local/process-tree.ts';
+import type { LocalSystem } from '../services/local/local-system.ts';
 import { type BrokerView, openBrokerView } from './broker-view.ts';
 import { showPayment } from './payment.ts';
 import { check, printAside, printChapter, printLine } from './terminal.ts';
@@ -43,7 +43,7 @@ interface Cast {
  * @param tag makes names and texts unique, so that a search for them finds only those of this run
  * @throws when a statement of the demo does not hold
  */
-export async function playStory({ addresses, config }: Tree, tag: string): Promise<void> {
+export async function playStory({ addresses, config }: LocalSystem, tag: string): Promise<void> {
   const brokerView = await openBrokerView(config);
   const devices: Device[] = [];
   try {

@@ -1,11 +1,11 @@
-/** How long to wait after a failure that may come again at once, and whether it is worth a line in the log. */
+/** Counts failures in a row: says how long to wait before the next attempt and whether the failure is worth a log line. */
 export class Backoff {
   readonly #baseMs: number;
   readonly #capMs: number;
   /** Failures since the last success. */
-  count = 0;
+  failures = 0;
   /** When the first of them was, ms since 1970. */
-  since: number | undefined;
+  failingSince: number | undefined;
 
   constructor(baseMs: number, capMs: number) {
     this.#baseMs = baseMs;
@@ -14,17 +14,18 @@ export class Backoff {
 
   /**
    * Counts a failure. `waitMs` doubles up to the cap and is shortened at random, so that workers that failed together do
-   * not ask together again; `say` is true for the first failure and whenever their number has doubled.
+   * not ask together again; `shouldLog` is true for the first failure and whenever their number has doubled.
    */
-  fail(): { waitMs: number; say: boolean } {
-    this.since ??= Date.now();
-    const count = ++this.count;
-    const full = Math.min(this.#capMs, this.#baseMs * 2 ** Math.min(count - 1, 20));
-    return { waitMs: full * (0.5 + Math.random() / 2), say: (count & (count - 1)) === 0 };
+  recordFailure(): { waitMs: number; shouldLog: boolean } {
+    this.failingSince ??= Date.now();
+    const failures = ++this.failures;
+    const full = Math.min(this.#capMs, this.#baseMs * 2 ** Math.min(failures - 1, 20));
+    return { waitMs: full * (0.5 + Math.random() / 2), shouldLog: (failures & (failures - 1)) === 0 };
   }
 
-  succeed(): void {
-    this.count = 0;
-    this.since = undefined;
+  /** The work succeeded, or is not ours any more: the next failure counts as the first. */
+  reset(): void {
+    this.failures = 0;
+    this.failingSince = undefined;
   }
 }

@@ -1,185 +1,191 @@
 /**
- * What becomes of a batch: handled, tried again, or dead. `decode` that threw makes a dead letter at once; `handle` that
- * throws is tried again: for ever while an engine is out of reach or out of room, else five times, then entry by entry,
- * and what still fails is a dead letter.
+ * Runs the handler on a batch and decides what a failure means: another attempt, a dead letter or a stop. `decode` that threw
+ * makes a dead letter at once. `handle` that throws is tried again: for ever while an engine is out of reach or out of room,
+ * else five times, then message by message; a message that still fails becomes a dead letter.
  */
-import { headers, type Msg, type NatsConnection } from 'nats';
+import type { Msg, NatsConnection } from 'nats';
 import type { Logger } from 'pino';
+import { sleep } from '../shared/async/sleep.ts';
 import type { Metrics } from '../shared/metrics.ts';
 import { isTransient } from '../shared/transient.ts';
 import { Backoff } from './backoff.ts';
-import { timeoutsOf } from './jetstream-manager.ts';
-import { subject } from './topology.ts';
+import { storeDeadLetter } from './dead-letter.ts';
 
-export interface Delivered<T> {
+/** A message as handlers get it. */
+export interface StreamMessage<T> {
   value: T;
   data: Uint8Array;
   /** Stream sequence. */
   seq: number;
   /** When the stream stored it, ms since 1970. */
   at: number;
+  /** Acknowledgement subject. */
   reply: string;
 }
-export interface Entry<T> extends Delivered<T> {
-  /** Why it can't be decoded, until it is a dead letter. */
+/** A message and its fate within its batch. */
+export interface BatchMessage<T> extends StreamMessage<T> {
+  /** Why it can't be decoded or handled, until it is a dead letter. */
   poison?: Error | undefined;
+  /** It is a dead letter. */
   dead?: true;
 }
+
 /** Decodes a delivery; one that can't be decoded becomes poison with the reason. */
-export function entryOf<T>(
+export function decodeMessage<T>(
   { data, reply }: Msg,
   { seq, at }: { seq: number; at: number },
   decode: (data: Uint8Array) => T,
-): Entry<T> {
-  const entry: Entry<T> = { value: undefined as T, data, seq, at, reply: reply! };
+): BatchMessage<T> {
+  const message: BatchMessage<T> = { value: undefined as T, data, seq, at, reply: reply! };
   try {
-    entry.value = decode(data);
+    message.value = decode(data);
   } catch (error) {
-    entry.poison = error as Error;
+    message.poison = error as Error;
   }
-  return entry;
+  return message;
 }
-export function acknowledge(nc: NatsConnection, batch: Delivered<unknown>[]): void {
+
+export function acknowledge(nc: NatsConnection, batch: StreamMessage<unknown>[]): void {
   for (const { reply } of batch) nc.publish(reply, '+ACK');
 }
-export interface Handling<T> {
+
+export interface BatchRunnerOptions<T> {
   stage: string;
   partition: number;
   stream: string;
   log: Logger;
   metrics: Metrics;
-  /** `fence` rejects once the partition may be another process's: to be awaited before what that one must not see. */
-  handle(batch: Delivered<T>[], fence: Fence): Promise<void>;
+  /** A handler awaits `confirmPin` before any effect that must not happen once another process owns the partition. */
+  handle(batch: StreamMessage<T>[], confirmPin: ConfirmPin): Promise<void>;
 }
-export type Fence = () => Promise<void>;
-/** The partition is another process's now, or nobody knows. */
+/** @throws {PinLost} when the partition may belong to another process */
+export type ConfirmPin = () => Promise<void>;
+
+/** The partition belongs to another process, or the broker did not confirm that it is ours. */
 export class PinLost extends Error {
   override name = 'Lost';
 }
 
-/** Thrown by `handle`: what is in memory can't be trusted any more, take over again. Nothing is acknowledged. */
+/** Thrown by `handle` when its memory can't be trusted any more: the partition is restored. Nothing is acknowledged. */
 export class RestoreRequired extends Error {}
 
 /**
- * Thrown by `handle` and `takeOver`: to go on would lose or falsify something, and trying again does not help. The
- * partition stops: nothing is acknowledged, its position stays, `/ready` says why until somebody has mended it and
- * started the service again. `letter`: what was met is put down as a dead letter, once.
+ * Thrown by `handle` and `restore` when going on would lose or falsify something and another attempt does not help. The
+ * partition stops: nothing is acknowledged, its position stays, and `/ready` gives the reason until an operator has mended it
+ * and started the service again.
  */
-export class Halt extends Error {
+export class HaltRequired extends Error {
   override name = 'Halt';
-  readonly letter: boolean;
+  /** Whether the message that caused it is stored as a dead letter, once. */
+  readonly storesDeadLetter: boolean;
 
-  constructor(reason: string, { letter = true } = {}) {
+  constructor(reason: string, { storesDeadLetter = true } = {}) {
     super(reason);
-    this.letter = letter;
+    this.storesDeadLetter = storesDeadLetter;
   }
 }
 
 const TRIES = 5;
-export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class BatchRunner<T> {
   readonly #nc: NatsConnection;
-  readonly #o: Handling<T>;
-  /** Failures since a batch was last finished, over retakes too. */
-  readonly #failures = new Backoff(50, 2_000);
-  #reason = '';
-  /** How long to wait before the partition is taken again. */
-  retakeWaitMs = 0;
+  readonly #options: BatchRunnerOptions<T>;
+  /** Failures since a batch was last finished; a restore does not reset them. */
+  readonly #backoff = new Backoff(50, 2_000);
+  #lastReason = '';
+  /** How long to wait before the partition is restored. */
+  restoreWaitMs = 0;
 
-  constructor(nc: NatsConnection, options: Handling<T>) {
+  constructor(nc: NatsConnection, options: BatchRunnerOptions<T>) {
     this.#nc = nc;
-    this.#o = options;
+    this.#options = options;
   }
 
   /** Since when no batch was finished because each attempt failed (ms since 1970), and why the last one did. */
   get failing(): { since: number; reason: string } | undefined {
-    const { since } = this.#failures;
-    return since === undefined ? undefined : { since, reason: this.#reason };
+    const { failingSince } = this.#backoff;
+    return failingSince === undefined ? undefined : { since: failingSince, reason: this.#lastReason };
   }
 
-  /** The partition is another process's now. */
-  forget(): void {
-    this.#failures.succeed();
+  /** Forgets the failures: the partition belongs to another process now, or has nothing to do. */
+  resetFailures(): void {
+    this.#backoff.reset();
   }
 
-  /** True once the whole batch may be acknowledged; false when `current()` no longer holds. @throws {RestoreRequired | Halt} */
-  async run(batch: Entry<T>[], current: () => boolean, fence: Fence): Promise<boolean> {
-    for (let tries = 1; current(); ) {
+  /**
+   * Handles a batch until it succeeds or each of its messages is a dead letter.
+   * @returns true once the whole batch may be acknowledged; false when `isCurrent()` no longer holds
+   * @throws {RestoreRequired | HaltRequired}
+   */
+  async run(batch: BatchMessage<T>[], isCurrent: () => boolean, confirmPin: ConfirmPin): Promise<boolean> {
+    for (let tries = 1; isCurrent(); ) {
       try {
-        for (const { poison } of batch) if (poison instanceof Halt) throw poison;
-        for (const entry of batch) if (entry.poison) await this.#bury(entry, entry.poison);
+        for (const { poison } of batch) if (poison instanceof HaltRequired) throw poison;
+        for (const message of batch) if (message.poison) await this.#deadLetter(message, message.poison);
         const sound = batch.filter(({ dead }) => !dead);
-        if (sound.length) await this.#o.handle(sound, fence);
-        this.#failures.succeed();
+        if (sound.length) await this.#options.handle(sound, confirmPin);
+        this.#backoff.reset();
         return true;
       } catch (error) {
-        if (error instanceof PinLost && !current()) return false;
-        const { stage, partition, log } = this.#o;
-        if (error instanceof Halt) {
-          // What lies before it is still good.
-          if (batch.length > 1) return await this.#oneByOne(batch, current, fence);
-          if (error.letter) await this.#putDown(batch[0]!, error, current);
+        if (error instanceof PinLost && !isCurrent()) return false;
+        if (error instanceof HaltRequired) {
+          // The messages before the one that halts can still be finished.
+          if (batch.length > 1) return await this.#runOneByOne(batch, isCurrent, confirmPin);
+          if (error.storesDeadLetter) await this.#storeUntilDone(batch[0]!, error, isCurrent);
           throw error;
         }
-        const { waitMs, say } = this.#failures.fail();
-        const failures = this.#failures.count;
-        this.#reason = (error as Error).message;
-        if (say) log.warn({ stage, partition, entries: batch.length, failures, err: error }, 'batch failed');
+        const waitMs = this.#recordFailure(batch.length, error as Error);
         if (error instanceof RestoreRequired) {
-          this.retakeWaitMs = waitMs;
+          this.restoreWaitMs = waitMs;
           throw error;
         }
         if (error instanceof PinLost || isTransient(error)) tries = 1;
         else if (++tries > TRIES) {
-          if (batch.length > 1) return await this.#oneByOne(batch, current, fence);
+          if (batch.length > 1) return await this.#runOneByOne(batch, isCurrent, confirmPin);
           batch[0]!.poison = error as Error;
           tries = 1;
         }
-        await pause(waitMs);
+        await sleep(waitMs);
       }
     }
     return false;
   }
 
-  async #oneByOne(batch: Entry<T>[], current: () => boolean, fence: Fence): Promise<boolean> {
-    for (const entry of batch) if (!(await this.run([entry], current, fence))) return false;
+  /** @returns how long to wait before the next attempt, ms */
+  #recordFailure(messages: number, error: Error): number {
+    const { stage, partition, log } = this.#options;
+    const { waitMs, shouldLog } = this.#backoff.recordFailure();
+    const { failures } = this.#backoff;
+    this.#lastReason = error.message;
+    if (shouldLog) log.warn({ stage, partition, entries: messages, failures, err: error }, 'batch failed');
+    return waitMs;
+  }
+
+  async #runOneByOne(batch: BatchMessage<T>[], isCurrent: () => boolean, confirmPin: ConfirmPin): Promise<boolean> {
+    for (const message of batch) if (!(await this.run([message], isCurrent, confirmPin))) return false;
     return true;
   }
 
-  /** The letter of a partition that stops; it is tried until it stands. */
-  async #putDown(entry: Entry<T>, error: Error, current: () => boolean): Promise<void> {
-    while (current()) {
+  /** Stores the dead letter of a partition that stops; tries until it is stored, so that its reason is not lost. */
+  async #storeUntilDone(message: BatchMessage<T>, error: Error, isCurrent: () => boolean): Promise<void> {
+    while (isCurrent()) {
       try {
-        return await this.#send(entry, error);
+        return await storeDeadLetter(this.#nc, this.#options, message, error);
       } catch (reason) {
-        const { waitMs, say } = this.#failures.fail();
-        if (say) this.#o.log.warn({ stage: this.#o.stage, reason: String(reason) }, 'a dead letter waits');
-        await pause(waitMs);
+        const { waitMs, shouldLog } = this.#backoff.recordFailure();
+        if (shouldLog)
+          this.#options.log.warn(
+            { stage: this.#options.stage, reason: String(reason) },
+            'a dead letter could not be stored, trying again',
+          );
+        await sleep(waitMs);
       }
     }
   }
 
-  async #bury(entry: Entry<T>, error: Error): Promise<void> {
-    await this.#send(entry, error);
-    entry.poison = undefined;
-    entry.dead = true;
-  }
-
-  async #send(entry: Entry<T>, error: Error): Promise<void> {
-    const { stage, partition, stream } = this.#o;
-    const about = headers();
-    about.set('Sealwire-Stage', stage);
-    about.set('Sealwire-Reason', error.message.slice(0, 200).replaceAll(/[^ -~]/g, '?'));
-    about.set('Sealwire-Origin', `${stream}.${entry.seq}`);
-    // A worker that is started again at once puts the same one down.
-    about.set('Nats-Msg-Id', `${stage} ${stream}.${entry.seq}`);
-    const stored = await this.#nc.request(subject.dead(stage), entry.data, {
-      headers: about,
-      timeout: timeoutsOf(this.#nc).requestMs,
-    });
-    if ((stored.json() as { error?: unknown }).error) throw new Error('the dead letter could not be stored');
-    this.#o.metrics.dead.inc({ stage, reason: error.name });
-    this.#o.log.error({ stage, partition, origin: `${stream}.${entry.seq}`, reason: error.message }, 'dead letter');
+  async #deadLetter(message: BatchMessage<T>, error: Error): Promise<void> {
+    await storeDeadLetter(this.#nc, this.#options, message, error);
+    message.poison = undefined;
+    message.dead = true;
   }
 }

@@ -14,7 +14,7 @@ export interface BrokerConf {
   secret: string;
   durability: Config['DURABILITY'];
   /** How many partitions and shards there are: their names stand in the permissions. */
-  cut: Pick<Config, 'PARTITIONS' | 'INBOX_SHARDS'>;
+  sharding: Pick<Config, 'PARTITIONS' | 'INBOX_SHARDS'>;
   portsDir?: string;
   pidFile?: string;
   /** `host:port` of the monitoring page, without authentication: keep it on loopback or inside. */
@@ -34,9 +34,9 @@ export interface ClusterConf {
   routes: string[];
 }
 
-export function natsConf(conf: BrokerConf): string {
+export function renderNatsConf(conf: BrokerConf): string {
   const q = JSON.stringify;
-  const users = Object.entries(permissions(conf.cut)).map(([user, allow]) => {
+  const users = Object.entries(permissions(conf.sharding)).map(([user, allow]) => {
     const password = q(natsPassword(conf.secret, user));
     return `      { user: ${user}, password: ${password}, permissions: { publish: { allow: ${q(allow.publish)} }, subscribe: { allow: ${q(allow.subscribe)} } } }`;
   });
@@ -136,20 +136,20 @@ function clusterOf(env: NodeJS.ProcessEnv): ClusterConf | undefined {
 }
 
 /** The configuration that an environment asks for, see HELP. @throws with the variable that is missing or wrong */
-export function natsConfOf(env: NodeJS.ProcessEnv): string {
+export function natsConfFromEnv(env: NodeJS.ProcessEnv): string {
   const config = readConfig(env);
   if (!config.NATS_SECRET)
     throw new Error('NATS_SECRET is not set: choose a long random one, e.g. `openssl rand -hex 32`');
   const { NATS_LISTEN, NATS_STORE_DIR, NATS_HTTP, NATS_TLS_CERT, NATS_TLS_KEY, NATS_TLS_CA } = env;
   const { NATS_SERVER_NAME } = env;
   const cluster = clusterOf(env);
-  return natsConf({
+  return renderNatsConf({
     name: NATS_SERVER_NAME || 'sealwire',
     listen: NATS_LISTEN || '0.0.0.0:4222',
     storeDir: NATS_STORE_DIR || '/data/jetstream',
     secret: config.NATS_SECRET,
     durability: config.DURABILITY,
-    cut: config,
+    sharding: config,
     ...(cluster ? { cluster } : {}),
     ...(config.NATS_MAX_FILE_STORE ? { maxFileStore: config.NATS_MAX_FILE_STORE } : {}),
     ...(NATS_HTTP ? { http: NATS_HTTP } : {}),
@@ -162,7 +162,7 @@ export function natsConfOf(env: NodeJS.ProcessEnv): string {
 if (import.meta.main) {
   try {
     const help = process.argv.includes('--help') || process.argv.includes('-h');
-    process.stdout.write(help ? HELP : natsConfOf(process.env));
+    process.stdout.write(help ? HELP : natsConfFromEnv(process.env));
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
     process.exitCode = 2;

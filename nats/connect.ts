@@ -1,21 +1,22 @@
+/** Connects to the broker as one of its users. */
 import { createHmac } from 'node:crypto';
 import { connect, createInbox, type NatsConnection } from 'nats';
 import type { Config } from '../shared/config/index.ts';
-import type { ServiceName } from '../shared/service.ts';
+import type { ServiceName } from '../shared/service-names.ts';
 import { setTimeouts } from './jetstream-manager.ts';
 
 export type NatsUser = ServiceName | 'admin';
 
-/** The password of a NATS user: hex HMAC-SHA256 of its name. Whoever has the secret can make them all. */
+/** Returns the password of a NATS user: hex HMAC-SHA256 of its name. NATS_SECRET is enough to make all of them. */
 export const natsPassword = (secret: string, user: string): string =>
   createHmac('sha256', secret).update(user).digest('hex');
 
-/** Replies come to a prefix of the user's own, which no other service may read. */
+/** Replies come to subjects of the user's own, which no other service may subscribe to. */
 export const inboxPrefix = (user: string): string => `_INBOX_${user}`;
 
 /**
- * A connection as that user. It waits for a broker that is not up yet and reconnects for ever; a refused password
- * rejects.
+ * Connects as a user. The connection reconnects for ever; with `wait` it also waits for a broker that is not up yet.
+ * @throws when NATS_URL is not set or the broker refuses the password
  */
 export async function connectNats(
   config: Pick<Config, 'NATS_URL' | 'NATS_SECRET'> & Partial<Pick<Config, 'NATS_PASSWORD' | 'BROKER_TIMEOUT_MS'>>,
@@ -43,8 +44,21 @@ export async function connectNats(
   return nc;
 }
 
-/** A reply subject of this connection's user, for many messages; `request()` makes its own. */
+/** Returns a new reply subject of this connection's user, for many messages; `request()` makes its own. */
 export function privateInbox(nc: NatsConnection): string {
   const { options } = nc as unknown as { options: { inboxPrefix?: string } };
   return createInbox(options.inboxPrefix);
+}
+
+/** Calls back whenever the connection is lost or restored, for as long as it is open. */
+export function watchConnection(
+  nc: NatsConnection,
+  { onDisconnect, onReconnect }: { onDisconnect?: () => void; onReconnect?: () => void },
+): void {
+  void (async () => {
+    for await (const { type } of nc.status()) {
+      if (type === 'disconnect') onDisconnect?.();
+      else if (type === 'reconnect') onReconnect?.();
+    }
+  })();
 }

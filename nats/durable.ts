@@ -1,61 +1,62 @@
-/** A durable as its worker needs it: made again when it is gone, and moved when the worker takes the partition. */
-
+/** Creates and resets the durable consumer of a worker. */
 import type { ConsumerConfig } from '@nats-io/jetstream';
+import { JetStreamApiError } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
+import { sleep } from '../shared/async/sleep.ts';
 import { Backoff } from './backoff.ts';
-import { pause } from './batch-runner.ts';
-import { jetstreamManager, timeoutsOf } from './jetstream-manager.ts';
+import { jetstreamManager } from './jetstream-manager.ts';
+import { jsApi, requestJetStream } from './js-api.ts';
 import type { StreamSpec } from './topology.ts';
 
 export interface Durable {
   stream: string;
   consumer: Partial<ConsumerConfig> & { durable_name: string };
-  /** Made again when the broker has it no more: for a stream in memory. */
-  ensure?: StreamSpec['config'];
+  /** Created when the broker does not have it any more: for a stream in memory. */
+  createStream?: StreamSpec['config'];
 }
 /** The longest pause before what failed is tried again: a new leader of a cluster's stream is found within it. */
 export const RETRY_CAP_MS = 2_000;
 
 /**
- * The broker says that a durable was deleted before it has removed its files. One that is made meanwhile loses its directory
- * and can't be made again until the broker restarts (seen with nats-server 2.14.0).
+ * The broker says that a durable was deleted before it has removed its files. One that is created meanwhile loses its
+ * directory and can't be created again until the broker restarts (seen with nats-server 2.14.0).
  */
 const DELETED_MS = 250;
 
-/** As topology says. */
-export async function makeDurable(nc: NatsConnection, { stream, consumer, ensure }: Durable): Promise<void> {
+/** Creates a durable, and its stream where `createStream` is given, as topology specifies them. */
+async function createDurable(nc: NatsConnection, { stream, consumer, createStream }: Durable): Promise<void> {
   const manager = await jetstreamManager(nc);
-  if (ensure) await manager.streams.add(ensure);
+  if (createStream) await manager.streams.add(createStream);
   await manager.consumers.add(stream, consumer);
 }
 
-/** Has it deliver from `from` on, or from its ack floor. Returns its next delivery and the stream sequence it begins at. */
+/**
+ * Makes a durable deliver from stream sequence `from` on, or from its ack floor.
+ * @returns the number of its next delivery and the stream sequence that it begins at
+ */
 export async function resetDurable(
   nc: NatsConnection,
   { stream, consumer }: Durable,
   from: number | undefined,
 ): Promise<{ delivery: number; seq: number }> {
-  const answer = await nc.request(
-    `$JS.API.CONSUMER.RESET.${stream}.${consumer.durable_name}`,
-    from === undefined ? '' : JSON.stringify({ seq: from }),
-    { timeout: timeoutsOf(nc).requestMs },
-  );
-  const info = answer.json() as {
-    error?: { description: string };
-    ack_floor: { consumer_seq: number };
-    reset_seq: number;
-  };
-  if (info.error) throw new Error(`consumer reset: ${info.error.description}`);
+  const info = await requestJetStream<{ ack_floor: { consumer_seq: number }; reset_seq: number }>(
+    nc,
+    jsApi.consumerReset(stream, consumer.durable_name),
+    from === undefined ? '' : { seq: from },
+  ).catch((error: unknown) => {
+    if (!(error instanceof JetStreamApiError)) throw error;
+    throw new Error(`consumer reset: ${error.message}`, { cause: error });
+  });
   return { delivery: info.ack_floor.consumer_seq + 1, seq: info.reset_seq };
 }
 
 /**
- * Makes a durable again that is gone (a stream in memory goes with the broker, consumers and all) or has no leader. One
- * attempt at a time, and each waits longer: what is asked without a pause meanwhile is answered 503 at once.
+ * Creates a durable again that is gone (a stream in memory goes with the broker, consumers and all) or has no leader. One
+ * attempt at a time, each after a longer pause: JetStream answers requests without a pause in between with 503 at once.
  */
-export class Recovery {
-  running = false;
+export class DurableRecovery {
+  isRunning = false;
   readonly #nc: NatsConnection;
   readonly #durable: Durable;
   readonly #log: Logger;
@@ -68,27 +69,28 @@ export class Recovery {
     this.#log = log;
   }
 
-  /** JetStream serves the durable: the next attempt need not wait. */
-  served(): void {
-    this.#backoff.succeed();
+  /** JetStream serves the durable: the next recovery begins with the shortest pause. */
+  resetBackoff(): void {
+    this.#backoff.reset();
   }
 
-  /** Resolves once it was made, or when `wanted()` no longer holds. */
-  async run(wanted: () => boolean): Promise<void> {
-    this.running = true;
-    while (wanted()) {
-      const { waitMs, say } = this.#backoff.fail();
-      const tries = this.#backoff.count;
-      // Also where the attempt before succeeded: nothing was served since.
-      await pause(tries > 1 ? waitMs : DELETED_MS);
+  /** Resolves once the durable was created, or when `isWanted()` no longer holds. */
+  async run(isWanted: () => boolean): Promise<void> {
+    this.isRunning = true;
+    while (isWanted()) {
+      const { waitMs, shouldLog } = this.#backoff.recordFailure();
+      const tries = this.#backoff.failures;
+      // Longer also after a recovery that succeeded, as long as the durable has not served anything since.
+      await sleep(tries > 1 ? waitMs : DELETED_MS);
       try {
-        await makeDurable(this.#nc, this.#durable);
-        if (say) this.#log.info({ tries }, 'durable made again');
+        await createDurable(this.#nc, this.#durable);
+        if (shouldLog) this.#log.info({ tries }, 'durable created again');
         break;
       } catch (error) {
-        if (say) this.#log.warn({ tries, reason: String(error) }, 'durable could not be made');
+        if (shouldLog)
+          this.#log.warn({ tries, reason: String(error) }, 'the durable could not be created, trying again');
       }
     }
-    this.running = false;
+    this.isRunning = false;
   }
 }

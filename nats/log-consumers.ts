@@ -1,55 +1,57 @@
-/** What all readers of LOG share: the durable that topology names for them, and how entries are read. */
+/** Creates the consumers of LOG that fanout, history and events share in all but their handlers. */
 import type { NatsConnection } from 'nats';
-import { decodeEntry, type LogRecord, unknownKind } from '../shared/pipeline/entry.ts';
+import { decodeEntry, type LogRecord } from '../shared/pipeline/entry.ts';
+import { unknownKind } from '../shared/pipeline/kinds.ts';
 import type { Context } from '../shared/service.ts';
-import { Halt, PartitionConsumer, type PartitionConsumerOptions } from './partition-consumer.ts';
-import { consumer, LOG, streams } from './topology.ts';
+import { HaltRequired, PartitionConsumer } from './partition-consumer.ts';
+import type { PartitionConsumerOptions } from './partition-consumer-options.ts';
+import { consumer, durableSpec, LOG } from './topology.ts';
 
-type Own = Pick<PartitionConsumerOptions<LogRecord[]>, 'window' | 'apartMs' | 'takeOver' | 'handle'>;
+type StageOptions = Pick<PartitionConsumerOptions<LogRecord[]>, 'window' | 'apartMs' | 'restore' | 'handle'>;
 
-/** One writer for each partition of LOG, by `own(partition)`. */
-export function logConsumers(
+/** Creates one consumer for each partition of LOG; `optionsOf` gives what the stage does with a partition. */
+export function createLogConsumers(
   nc: NatsConnection,
   { config, log, metrics }: Context,
   stage: 'fanout' | 'history' | 'events',
-  own: (partition: number) => Own,
+  optionsOf: (partition: number) => StageOptions,
 ): PartitionConsumer<LogRecord[]>[] {
-  const { consumers } = streams(config).find((stream) => stream.config.name === LOG)!;
   return Array.from({ length: config.PARTITIONS }, (_, partition) => {
-    const durable = consumer[stage](partition);
-    const mine = own(partition);
+    const options = optionsOf(partition);
     return new PartitionConsumer<LogRecord[]>(nc, {
       stage,
       partition,
       stream: LOG,
-      consumer: consumers.find(({ durable_name }) => durable_name === durable)!,
+      consumer: durableSpec(config, LOG, consumer[stage](partition)),
       direct: true,
       chained: true,
-      givenUp: givenUp(config, stage, partition),
+      acceptMissingUpTo: acceptedMissing(config, stage, partition),
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
       decode: decodeEntry,
-      ...mine,
-      handle: refuseUnknown(mine.handle),
+      ...options,
+      handle: haltOnUnknownKind(options.handle),
     });
   });
 }
 
-/** A projection that passed over what it does not know would miss it for ever, also after it was updated. */
-function refuseUnknown(handle: Own['handle']): Own['handle'] {
-  return async (batch, fence) => {
+/** Stops at a kind that this version does not know: a projection that skipped it would lack it also after an update. */
+function haltOnUnknownKind(handle: StageOptions['handle']): StageOptions['handle'] {
+  return async (batch, confirmPin) => {
     const kind = unknownKind(batch.flatMap(({ value }) => value));
     if (kind !== undefined)
-      throw new Halt(`an entry holds a record of kind ${kind}, which this version does not know: update this service`, {
-        letter: false,
-      });
-    await handle(batch, fence);
+      throw new HaltRequired(
+        `an entry holds a record of kind ${kind}, which this version does not know: update this service`,
+        { storesDeadLetter: false },
+      );
+    await handle(batch, confirmPin);
   };
 }
 
-/** As LOG_ACCEPT_MISSING says, e.g. `history:0:57`. */
-function givenUp({ LOG_ACCEPT_MISSING }: Context['config'], stage: string, partition: number): number {
-  const own = `${stage}:${partition}:`;
-  return Number(LOG_ACCEPT_MISSING.find((one) => one.startsWith(own))?.slice(own.length) ?? 0);
+/** Reads from LOG_ACCEPT_MISSING (such as `history:0:57`) up to which entry a stage may lack entries; 0 when it names none. */
+function acceptedMissing({ LOG_ACCEPT_MISSING }: Context['config'], stage: string, partition: number): number {
+  const prefix = `${stage}:${partition}:`;
+  const accepted = LOG_ACCEPT_MISSING.find((text) => text.startsWith(prefix));
+  return Number(accepted?.slice(prefix.length) ?? 0);
 }

@@ -1,20 +1,21 @@
-/** Reading LOG: where a partition ends, and its entries from a place on. Used to restore workers, not per message. */
-
-import { type DirectBatchOptions, JetStreamApiError, type JetStreamManager, type StoredMsg } from '@nats-io/jetstream';
+/** Reads LOG: where a partition ends, and its entries after a position. Used to restore workers, not per message. */
+import type { DirectBatchOptions, JetStreamManager, StoredMsg } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
+import { isNoMessage } from './errors.ts';
 import { jetstreamManager } from './jetstream-manager.ts';
+import { EXPECTED_LAST } from './js-api.ts';
 import { LOG, subject } from './topology.ts';
 
-export interface RawEntry {
+export interface StoredEntry {
   seq: number;
-  /** Sequence of the partition's entry before it, 0 for the first: a reader sees by it that entries are missing. */
+  /** Sequence of the partition's entry before it, undefined for the first: it shows a reader that entries are missing. */
   previous: number | undefined;
   data: Uint8Array;
 }
 
 const BATCH = 256;
-/** The fence of an append (publish.ts) stays in the entry's headers. */
-const PREVIOUS = 'Nats-Expected-Last-Subject-Sequence';
+/** Status of a direct get that finds nothing. */
+const NOT_FOUND = 404;
 
 export interface LogHead {
   /** Sequence of the partition's last entry, 0 when there is none (any more). */
@@ -25,45 +26,47 @@ export interface LogHead {
   created: string;
 }
 
-/** Where a partition ends. */
-export async function logHead(nc: NatsConnection, partition: number): Promise<LogHead> {
+/** Reads where a partition ends. */
+export async function readLogHead(nc: NatsConnection, partition: number): Promise<LogHead> {
   const manager = await jetstreamManager(nc);
   const { created, state } = await manager.streams.info(LOG);
-  const about = { created: String(created), last: state.last_seq };
+  const stream = { created: String(created), last: state.last_seq };
   try {
     const last = await manager.direct.getMessage(LOG, { last_by_subj: subject.log(partition) });
     const head = last?.seq ?? 0;
-    return { ...about, head, last: Math.max(head, about.last) };
+    // The entry may have been appended after the stream was asked.
+    return { ...stream, head, last: Math.max(head, stream.last) };
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === 10037) return { ...about, head: 0 };
+    if (isNoMessage(error)) return { ...stream, head: 0 };
     throw error;
   }
 }
 
-/** Entries after `position` up to and including `head`. */
+/** Reads the entries of a partition after `position`, up to and including `head`. */
 export async function* readLog(
   nc: NatsConnection,
   partition: number,
   position: number,
   head: number,
-): AsyncGenerator<RawEntry> {
+): AsyncGenerator<StoredEntry> {
   const manager = await jetstreamManager(nc);
   for (let next = position + 1; next <= head; ) {
     let got = 0;
     const query = { seq: next, next_by_subj: subject.log(partition), batch: BATCH };
-    for await (const message of directBatch(manager, LOG, query)) {
+    for await (const message of readDirectBatch(manager, LOG, query)) {
       if (message.seq > head) return;
       got++;
       next = message.seq + 1;
-      const previous = message.header.get(PREVIOUS);
+      // The append named it as the last one, and the header stays in the stored entry.
+      const previous = message.header.get(EXPECTED_LAST);
       yield { seq: message.seq, previous: previous ? Number(previous) : undefined, data: message.data };
     }
     if (got === 0) return;
   }
 }
 
-/** Messages by direct get; none where the broker says that there are none. */
-export async function* directBatch(
+/** Reads messages by direct get; yields nothing where the broker answers that there are none. */
+export async function* readDirectBatch(
   manager: JetStreamManager,
   stream: string,
   query: DirectBatchOptions,
@@ -71,6 +74,6 @@ export async function* directBatch(
   try {
     yield* await manager.direct.getBatch(stream, query);
   } catch (error) {
-    if (!((error as { code?: unknown }).code === 404)) throw error;
+    if ((error as { code?: unknown }).code !== NOT_FOUND) throw error;
   }
 }

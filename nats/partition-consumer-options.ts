@@ -1,19 +1,17 @@
-/** What a worker of a pinned durable is made of, see consume.ts. */
-import type { Handling } from './batch-runner.ts';
+/** The options of a PartitionConsumer, collected from its parts. */
+import type { BatchRunnerOptions } from './batch-runner.ts';
 import type { ConsumerMonitorOptions } from './consumer-monitor.ts';
-import type { Chain } from './deliveries.ts';
-import type { Durable } from './durable.ts';
+import type { ChainOptions } from './delivery-sequence.ts';
+import type { TakeOverOptions } from './take-over.ts';
 
 export interface PartitionConsumerOptions<T>
-  extends Handling<T>,
-    Durable,
-    Chain,
-    Pick<ConsumerMonitorOptions, 'direct' | 'lookMs' | 'stuckMs'> {
+  extends BatchRunnerOptions<T>,
+    TakeOverOptions,
+    ChainOptions,
+    Pick<ConsumerMonitorOptions, 'direct' | 'pollMs' | 'stuckMs'> {
   /** Messages pulled ahead; bounds memory. */
   window: number;
-  /** Batches begin at least so long after one another (ms), so that what is in no hurry gathers; 0 unless given. */
+  /** Batches begin at least this long after one another (ms), so that messages that can wait are gathered; 0 by default. */
   apartMs?: number;
-  /** Called when this process became the only one; returns the stream sequence to go on from, else the ack floor. */
-  takeOver(): Promise<number | undefined>;
   decode(data: Uint8Array): T;
 }

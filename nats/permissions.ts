@@ -1,8 +1,11 @@
-/** Who may publish and subscribe what: from here come the users in the broker's configuration. */
-
+/** Grants each service the subjects that it may publish and subscribe to. The users of the broker's configuration come from here. */
 import type { Config } from '../shared/config/index.ts';
-import type { ServiceName } from '../shared/service.ts';
+import type { ServiceName } from '../shared/service-names.ts';
+import { inboxPrefix } from './connect.ts';
+import { jsApi } from './js-api.ts';
 import {
+  bucketKey,
+  bucketStream,
   consumer,
   EVENTS,
   FULL_BUCKET,
@@ -12,6 +15,7 @@ import {
   LOG,
   MARKS,
   PAYMENTS,
+  subject,
 } from './topology.ts';
 
 export interface Permissions {
@@ -19,179 +23,168 @@ export interface Permissions {
   subscribe: string[];
 }
 
-/** `$JS.API` calls that a pinned worker needs for its durables. */
-const pull = (stream: string, durable: string): string[] => [
-  `$JS.API.CONSUMER.INFO.${stream}.${durable}`,
-  `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,
-  `$JS.API.CONSUMER.RESET.${stream}.${durable}`,
-  `$JS.ACK.${stream}.${durable}.>`,
+/** What a pinned worker needs for its durable. */
+const work = (stream: string, durable: string): string[] => [
+  jsApi.consumerInfo(stream, durable),
+  jsApi.consumerNext(stream, durable),
+  jsApi.consumerReset(stream, durable),
+  jsApi.acks(stream, durable),
 ];
-const kvRead = (bucket: string): string[] => [
-  `$JS.API.STREAM.INFO.KV_${bucket}`,
-  `$JS.API.STREAM.MSG.GET.KV_${bucket}`,
-  `$JS.API.DIRECT.GET.KV_${bucket}.>`,
-  `$JS.API.DIRECT.GET.KV_${bucket}`,
-  `$JS.API.CONSUMER.CREATE.KV_${bucket}.>`,
-  `$JS.API.CONSUMER.DELETE.KV_${bucket}.>`,
-  `$JS.API.CONSUMER.INFO.KV_${bucket}.>`,
-  `$JS.API.CONSUMER.MSG.NEXT.KV_${bucket}.>`,
-  `$JS.FC.KV_${bucket}.>`,
-];
+const readDirect = (stream: string): string[] => [jsApi.directGet(stream), jsApi.directGetLast(stream, '>')];
+const readBucket = (bucket: string): string[] => {
+  const stream = bucketStream(bucket);
+  return [
+    jsApi.streamInfo(stream),
+    jsApi.streamMessage(stream),
+    jsApi.directGetLast(stream, '>'),
+    jsApi.directGet(stream),
+    jsApi.consumerCreate(stream, '>'),
+    jsApi.consumerDelete(stream, '>'),
+    jsApi.consumerInfo(stream, '>'),
+    jsApi.consumerNext(stream, '>'),
+    jsApi.flowControl(stream),
+  ];
+};
 
-/** Least subjects per service; `admin` provisions and is used by nobody else. `_INBOX_<user>` is a private inbox. */
+/** Least subjects per service; `admin` provisions and no service uses it. `_INBOX_<user>` is a private inbox. */
 export function permissions(
   config: Pick<Config, 'PARTITIONS' | 'INBOX_SHARDS'>,
 ): Record<ServiceName | 'admin', Permissions> {
   // A wildcard stands for a whole token only: names with a number in them are listed.
   const inboxes = Array.from({ length: config.INBOX_SHARDS }, (_, shard) => inboxStream(shard));
-  const onInboxes = (...calls: string[]): string[] =>
-    inboxes.flatMap((stream) => calls.map((call) => call.replace('{}', stream)));
-  const durables = (name: (partition: number) => string): string[] =>
-    Array.from({ length: config.PARTITIONS }, (_, partition) => name(partition)).flatMap((durable) => [
-      ...pull(LOG, durable),
-      `$JS.API.CONSUMER.CREATE.${LOG}.${durable}.>`,
-    ]);
-  const infos = (name: (partition: number) => string): string[] =>
-    Array.from({ length: config.PARTITIONS }, (_, partition) => `$JS.API.CONSUMER.INFO.${LOG}.${name(partition)}`);
-  const own = (service: string): string[] => [`_INBOX_${service}.>`];
+  const onInboxes = (calls: (stream: string) => string[]): string[] => inboxes.flatMap(calls);
+  const onPartitions = (grants: (partition: number) => string[]): string[] =>
+    Array.from({ length: config.PARTITIONS }, (_, partition) => grants(partition)).flat();
+  const logDurables = (name: (partition: number) => string): string[] =>
+    onPartitions((partition) => [...work(LOG, name(partition)), jsApi.consumerCreate(LOG, `${name(partition)}.>`)]);
+  const own = (service: ServiceName): string[] => [`${inboxPrefix(service)}.>`];
   return {
     admin: { publish: ['>'], subscribe: ['>'] },
     edge: {
       publish: [
-        'ingress.*',
-        'live.*.*.signal',
-        'presence',
-        'commands',
-        '$JS.API.STREAM.INFO.*',
-        ...onInboxes(
-          '$JS.API.DIRECT.GET.{}',
-          '$JS.API.DIRECT.GET.{}.>',
-          '$JS.API.STREAM.MSG.GET.{}',
-          '$JS.API.CONSUMER.CREATE.{}.>',
-          '$JS.API.CONSUMER.INFO.{}.*',
-          '$JS.API.CONSUMER.RESET.{}.*',
-          '$JS.API.CONSUMER.DELETE.{}.*',
-          '$JS.API.CONSUMER.MSG.NEXT.{}.*',
-          '$JS.ACK.{}.>',
-        ),
-        ...kvRead(LINEAGE_BUCKET),
+        subject.ingress('*'),
+        subject.allSignals,
+        subject.presence,
+        subject.commands,
+        jsApi.streamInfo('*'),
+        ...onInboxes((stream) => [
+          ...readDirect(stream),
+          jsApi.streamMessage(stream),
+          jsApi.consumerCreate(stream, '>'),
+          jsApi.consumerInfo(stream, '*'),
+          jsApi.consumerReset(stream, '*'),
+          jsApi.consumerDelete(stream, '*'),
+          jsApi.consumerNext(stream, '*'),
+          jsApi.acks(stream),
+        ]),
+        ...readBucket(LINEAGE_BUCKET),
       ],
-      subscribe: ['reply.*', 'live.>', 'people.*', 'commands', ...own('edge')],
+      subscribe: [subject.reply('*'), subject.allLive, subject.people('*'), subject.commands, ...own('edge')],
     },
     api: {
       publish: [
-        'ingress.*',
-        'people.*',
-        'commands',
-        'webhooks.wake',
-        'payments.>',
-        '$JS.API.STREAM.INFO.*',
-        // Of people and devices that are gone.
-        ...onInboxes('$JS.API.STREAM.PURGE.{}', '$JS.API.CONSUMER.DELETE.{}.*'),
+        subject.ingress('*'),
+        subject.people('*'),
+        subject.commands,
+        subject.webhooks,
+        subject.allPayments,
+        jsApi.streamInfo('*'),
+        // For the inboxes of deleted users.
+        ...onInboxes((stream) => [jsApi.streamPurge(stream), jsApi.consumerDelete(stream, '*')]),
       ],
-      subscribe: ['reply.*', 'projected.*', 'people.*', 'commands', ...own('api')],
+      subscribe: [subject.reply('*'), subject.projected('*'), subject.people('*'), subject.commands, ...own('api')],
     },
     ingest: {
       publish: [
-        'log.*',
-        'reply.*',
-        'dead.ingest',
-        ...pull(INGRESS, '*'),
-        '$JS.API.STREAM.INFO.LOG',
-        '$JS.API.DIRECT.GET.LOG',
-        '$JS.API.DIRECT.GET.LOG.>',
-        '$JS.API.STREAM.INFO.INGRESS',
-        // In memory: gone with the broker, made again by whoever needs it first.
-        '$JS.API.STREAM.CREATE.INGRESS',
-        '$JS.API.CONSUMER.CREATE.INGRESS.>',
-        ...kvRead(FULL_BUCKET),
+        subject.log('*'),
+        subject.reply('*'),
+        subject.dead('ingest'),
+        ...work(INGRESS, '*'),
+        jsApi.streamInfo(LOG),
+        ...readDirect(LOG),
+        jsApi.streamInfo(INGRESS),
+        // A stream in memory is gone when the broker restarts; the first worker that needs it makes it again.
+        jsApi.streamCreate(INGRESS),
+        jsApi.consumerCreate(INGRESS, '>'),
+        ...readBucket(FULL_BUCKET),
       ],
-      subscribe: ['people.*', 'projected.*', ...own('ingest')],
+      subscribe: [subject.people('*'), subject.projected('*'), ...own('ingest')],
     },
     fanout: {
       publish: [
-        'inbox.>',
-        'mark.*',
-        `$JS.API.DIRECT.GET.${MARKS}`,
-        `$JS.API.DIRECT.GET.${MARKS}.>`,
-        `$JS.API.STREAM.CREATE.${MARKS}`,
-        'reply.*',
-        'dead.fanout',
-        ...durables(consumer.fanout),
-        '$JS.API.STREAM.INFO.*',
-        '$JS.API.DIRECT.GET.LOG',
-        '$JS.API.DIRECT.GET.LOG.>',
-        ...onInboxes(
-          '$JS.API.STREAM.CREATE.{}',
-          '$JS.API.DIRECT.GET.{}',
-          '$JS.API.DIRECT.GET.{}.>',
-          '$JS.API.CONSUMER.CREATE.{}',
-          '$JS.API.CONSUMER.CREATE.{}.>',
-          '$JS.API.CONSUMER.DELETE.{}.>',
-          // The queue of a device that was deleted.
-          '$JS.API.STREAM.PURGE.{}',
-        ),
-        ...kvRead(LINEAGE_BUCKET),
-        ...kvRead(FULL_BUCKET),
-        `$KV.${LINEAGE_BUCKET}.>`,
-        `$KV.${FULL_BUCKET}.>`,
+        subject.allInboxes,
+        subject.mark('*'),
+        ...readDirect(MARKS),
+        jsApi.streamCreate(MARKS),
+        subject.reply('*'),
+        subject.dead('fanout'),
+        ...logDurables(consumer.fanout),
+        jsApi.streamInfo('*'),
+        ...readDirect(LOG),
+        ...onInboxes((stream) => [
+          jsApi.streamCreate(stream),
+          ...readDirect(stream),
+          jsApi.consumerCreate(stream),
+          jsApi.consumerCreate(stream, '>'),
+          jsApi.consumerDelete(stream, '>'),
+          // For the items of deleted devices.
+          jsApi.streamPurge(stream),
+        ]),
+        ...readBucket(LINEAGE_BUCKET),
+        ...readBucket(FULL_BUCKET),
+        bucketKey(LINEAGE_BUCKET, '>'),
+        bucketKey(FULL_BUCKET, '>'),
       ],
-      subscribe: ['people.*', ...own('fanout')],
+      subscribe: [subject.people('*'), ...own('fanout')],
     },
     history: {
       publish: [
-        'projected.*',
-        'dead.history',
-        ...durables(consumer.history),
+        subject.projected('*'),
+        subject.dead('history'),
+        ...logDurables(consumer.history),
         // It removes entries from LOG that all its readers have acknowledged.
-        '$JS.API.STREAM.PURGE.LOG',
-        ...[consumer.fanout, consumer.events].flatMap((reader) => infos(reader)),
-        '$JS.API.STREAM.INFO.LOG',
-        '$JS.API.DIRECT.GET.LOG',
-        '$JS.API.DIRECT.GET.LOG.>',
+        jsApi.streamPurge(LOG),
+        ...[consumer.fanout, consumer.events].flatMap((reader) =>
+          onPartitions((partition) => [jsApi.consumerInfo(LOG, reader(partition))]),
+        ),
+        jsApi.streamInfo(LOG),
+        ...readDirect(LOG),
       ],
       subscribe: own('history'),
     },
     events: {
       publish: [
-        'events.>',
-        'dead.events',
-        ...durables(consumer.events),
-        '$JS.API.STREAM.INFO.LOG',
-        '$JS.API.DIRECT.GET.LOG',
-        '$JS.API.DIRECT.GET.LOG.>',
-        '$JS.API.DIRECT.GET.EVENTS',
-        '$JS.API.DIRECT.GET.EVENTS.>',
+        subject.allEvents,
+        subject.dead('events'),
+        ...logDurables(consumer.events),
+        jsApi.streamInfo(LOG),
+        ...readDirect(LOG),
+        ...readDirect(EVENTS),
       ],
       subscribe: own('events'),
     },
     'payments-webhook': {
       publish: [
-        'ingress.*',
-        'dead.payments-webhook',
-        ...pull(PAYMENTS, consumer.payments),
-        `$JS.API.CONSUMER.CREATE.PAYMENTS.${consumer.payments}.>`,
+        subject.ingress('*'),
+        subject.dead('payments-webhook'),
+        ...work(PAYMENTS, consumer.payments),
+        jsApi.consumerCreate(PAYMENTS, `${consumer.payments}.>`),
       ],
-      subscribe: ['reply.*', ...own('payments-webhook')],
+      subscribe: [subject.reply('*'), ...own('payments-webhook')],
     },
     push: {
-      publish: [
-        ...onInboxes('$JS.API.DIRECT.GET.{}', '$JS.API.DIRECT.GET.{}.>'),
-        ...kvRead(LINEAGE_BUCKET),
-        '$JS.API.STREAM.INFO.*',
-      ],
-      subscribe: ['live.>', 'presence', ...own('push')],
+      publish: [...onInboxes(readDirect), ...readBucket(LINEAGE_BUCKET), jsApi.streamInfo('*')],
+      subscribe: [subject.allLive, subject.presence, ...own('push')],
     },
     webhook: {
       publish: [
-        'dead.webhook',
-        ...pull(EVENTS, consumer.webhook),
-        `$JS.API.CONSUMER.CREATE.EVENTS.${consumer.webhook}.>`,
-        '$JS.API.STREAM.INFO.EVENTS',
-        '$JS.API.DIRECT.GET.EVENTS',
-        '$JS.API.DIRECT.GET.EVENTS.>',
+        subject.dead('webhook'),
+        ...work(EVENTS, consumer.webhook),
+        jsApi.consumerCreate(EVENTS, `${consumer.webhook}.>`),
+        jsApi.streamInfo(EVENTS),
+        ...readDirect(EVENTS),
       ],
-      subscribe: ['webhooks.wake', ...own('webhook')],
+      subscribe: [subject.webhooks, ...own('webhook')],
     },
   };
 }

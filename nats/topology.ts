@@ -22,36 +22,64 @@ export const LINEAGE_BUCKET = 'lineage';
 /** KV bucket: users whose inbox is full; ingest watches it. */
 export const FULL_BUCKET = 'full';
 
+/** A KV bucket is a stream, laid out as KV clients expect. */
+export const bucketStream = (bucket: string): string => `KV_${bucket}`;
+/** The subject of a key; `>` stands for all keys. */
+export const bucketKey = (bucket: string, key: string | number): string => `$KV.${bucket}.${key}`;
+
+/** Last token of an inbox item's subject when it is addressed to all devices of the user; otherwise it is a device's id. */
+export const ALL_DEVICES = 'all';
+/** Last token of the subject of signals between edges. */
+export const SIGNAL = 'signal';
+
+/** Core subjects are not stored in a stream: a subscriber that is away misses what is published meanwhile. */
 export const subject = {
-  ingress: (partition: number) => `ingress.${partition}`,
-  log: (partition: number) => `log.${partition}`,
-  /** Core: answers and statuses for the process that took the commands. */
+  ingress: (partition: number | '*') => `ingress.${partition}`,
+  log: (partition: number | '*') => `log.${partition}`,
+  /** Core: answers and statuses for the gateway that submitted the commands. */
   reply: (gateway: string) => `reply.${gateway}`,
   /** Core: history has committed up to an entry of a partition. */
-  projected: (partition: number) => `projected.${partition}`,
+  projected: (partition: number | '*') => `projected.${partition}`,
   /** Core: a person's devices or sessions changed; caches drop what they know. See shared/pipeline/person-event.ts. */
   people: (userId: string) => `people.${userId}`,
-  /** `target` is `all`, or one device's id. */
+  /** `target` is ALL_DEVICES, one device's id, or `*`. */
   inbox: (userId: string, target: string, shards: number) =>
     `inbox.${pad(shardOf(userId, shards))}.${userId}.${target}`,
-  /** fanout's marks: the last entry of a partition that stands in all shards. */
-  mark: (partition: number) => `mark.${partition}`,
-  /** Core: what is republished from the inbox, and signals between edges about one user. */
+  inboxesOfShard: (shard: number) => `inbox.${pad(shard)}.*.*`,
+  allInboxes: 'inbox.>',
+  /** Checkpoints of fanout: the last entry of a partition that all inbox shards have. */
+  mark: (partition: number | '*') => `mark.${partition}`,
+  /** Core: items republished from the inbox, and signals between edges about one user. */
   live: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.>`,
-  signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.signal`,
-  /** What happened, of one type; and everything that an entry of a partition of the log made happen. */
+  allLive: 'live.>',
+  signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.${SIGNAL}`,
+  allSignals: `live.*.*.${SIGNAL}`,
+  /** Events of one type that no log entry caused. */
   event: (type: string) => `events.${type}`,
+  /** Events that the entries of a log partition caused. */
   eventsOf: (partition: number) => `events.log.${partition}`,
+  allEvents: 'events.>',
   /** Core: how many commands a person has given to a process. */
   commands: 'commands',
-  /** Core: devices came and left. */
+  /** Core: devices connected and disconnected. */
   presence: 'presence',
-  /** Core: there may be something to deliver at once. */
+  /** Core: wakes the webhook dispatcher, because a delivery may be due. */
   webhooks: 'webhooks.wake',
   /** Payment events, one message a group. */
   payments: 'payments.events',
+  allPayments: 'payments.>',
   dead: (stage: string) => `dead.${stage}`,
+  allDead: 'dead.>',
 } as const;
+
+/** The two subjects of the items that one device gets: addressed to all devices of its user, or to it alone. */
+export const inboxSubjects = (userId: string, deviceId: string, shards: number): string[] => [
+  subject.inbox(userId, ALL_DEVICES, shards),
+  subject.inbox(userId, deviceId, shards),
+];
+
+/** The variable part of `ingress`, `log`, `reply`, `projected`, `people` and `mark`; the target of `inbox` and `live`. */
+export const lastToken = (text: string): string => text.slice(text.lastIndexOf('.') + 1);
 
 export const consumer = {
   ingest: (partition: number) => `ingest_${partition}`,
@@ -65,9 +93,24 @@ export const consumer = {
 /** The priority group of every pinned consumer: exactly one client of it is served at a time. */
 export const PIN_GROUP = 'writer';
 
+export type DurableSpec = Partial<ConsumerConfig> & { durable_name: string };
 export interface StreamSpec {
   config: Partial<StreamConfig> & { name: string; subjects: string[] };
-  consumers: (Partial<ConsumerConfig> & { durable_name: string })[];
+  consumers: DurableSpec[];
+}
+
+/** The specification of one stream. @throws when topology has no such stream */
+export function streamSpec(config: Config, stream: string): StreamSpec {
+  const spec = streams(config).find(({ config: { name } }) => name === stream);
+  if (!spec) throw new Error(`topology has no stream ${stream}`);
+  return spec;
+}
+
+/** The specification of one durable consumer. @throws when topology has no such durable */
+export function durableSpec(config: Config, stream: string, durableName: string): DurableSpec {
+  const spec = streamSpec(config, stream).consumers.find(({ durable_name }) => durable_name === durableName);
+  if (!spec) throw new Error(`topology has no durable ${durableName} on stream ${stream}`);
+  return spec;
 }
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
@@ -75,12 +118,7 @@ const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 export function streams(config: Config): StreamSpec[] {
   const partitions = range(config.PARTITIONS);
   const replicas = config.STREAM_REPLICAS;
-  const pinned = (
-    name: string,
-    filter: string,
-    about: string,
-    more: Partial<ConsumerConfig>,
-  ): Partial<ConsumerConfig> & { durable_name: string } => ({
+  const pinned = (name: string, filter: string, about: string, more: Partial<ConsumerConfig>): DurableSpec => ({
     durable_name: name,
     description: about,
     filter_subject: filter,
@@ -97,7 +135,7 @@ export function streams(config: Config): StreamSpec[] {
       config: {
         name: INGRESS,
         description: 'Commands on their way to ingest. In memory: nothing in it has been promised to anybody.',
-        subjects: ['ingress.*'],
+        subjects: [subject.ingress('*')],
         retention: 'workqueue',
         storage: 'memory',
         discard: 'new',
@@ -119,7 +157,7 @@ export function streams(config: Config): StreamSpec[] {
       config: {
         name: LOG,
         description: 'The truth: every conversation is its log. One message is one group of records of a partition.',
-        subjects: ['log.*'],
+        subjects: [subject.log('*')],
         retention: 'limits',
         storage: 'file',
         discard: 'old',
@@ -150,7 +188,7 @@ export function streams(config: Config): StreamSpec[] {
       config: {
         name: inboxStream(shard),
         description: `Inbox items of the users of shard ${shard}, one a recipient. A projection of LOG: see docs/operations.md.`,
-        subjects: [`inbox.${pad(shard)}.*.*`],
+        subjects: [subject.inboxesOfShard(shard)],
         retention: 'limits' as const,
         storage: 'file' as const,
         discard: 'old' as const,
@@ -162,7 +200,7 @@ export function streams(config: Config): StreamSpec[] {
         allow_direct: true,
         allow_batched: true,
         duplicate_window: SEC,
-        republish: { src: `inbox.${pad(shard)}.*.*`, dest: `live.${pad(shard)}.{{wildcard(1)}}.{{wildcard(2)}}` },
+        republish: { src: subject.inboxesOfShard(shard), dest: `live.${pad(shard)}.{{wildcard(1)}}.{{wildcard(2)}}` },
         ...(replicas === 1 ? { persist_mode: 'async' as const } : {}),
       },
       consumers: [],
@@ -172,7 +210,7 @@ export function streams(config: Config): StreamSpec[] {
         name: MARKS,
         description:
           'How far fanout has written each partition into the inbox shards; one mark a second, the last ones are kept.',
-        subjects: ['mark.*'],
+        subjects: [subject.mark('*')],
         retention: 'limits',
         storage: 'file',
         discard: 'old',
@@ -189,7 +227,7 @@ export function streams(config: Config): StreamSpec[] {
       config: {
         name: EVENTS,
         description: 'What happened, for the outside; never ciphertext. One message is one or more lines of JSON.',
-        subjects: ['events.>'],
+        subjects: [subject.allEvents],
         retention: 'limits',
         storage: 'file',
         discard: 'old',
@@ -200,14 +238,16 @@ export function streams(config: Config): StreamSpec[] {
         duplicate_window: 120 * SEC,
       },
       consumers: [
-        pinned(consumer.webhook, 'events.>', 'Makes deliveries of events; one active client.', { ack_policy: 'all' }),
+        pinned(consumer.webhook, subject.allEvents, 'Makes deliveries of events; one active client.', {
+          ack_policy: 'all',
+        }),
       ],
     },
     {
       config: {
         name: PAYMENTS,
         description: 'Payment events that were acknowledged to their sender; applied to requests and conversations.',
-        subjects: ['payments.>'],
+        subjects: [subject.allPayments],
         retention: 'limits',
         storage: 'file',
         discard: 'new',
@@ -220,7 +260,7 @@ export function streams(config: Config): StreamSpec[] {
         duplicate_window: SEC,
       },
       consumers: [
-        pinned(consumer.payments, 'payments.>', 'Applies payment events in their order; one active client.', {
+        pinned(consumer.payments, subject.allPayments, 'Applies payment events in their order; one active client.', {
           ack_policy: 'all',
         }),
       ],
@@ -229,7 +269,7 @@ export function streams(config: Config): StreamSpec[] {
       config: {
         name: DEAD,
         description: 'What no worker could handle, with the reason in its headers.',
-        subjects: ['dead.>'],
+        subjects: [subject.allDead],
         retention: 'limits',
         storage: 'file',
         max_age: 90 * DAY,

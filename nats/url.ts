@@ -1,26 +1,26 @@
-/** `npm run --silent nats-url`: the broker's address with a user's password, for the `nats` CLI. */
+/** Prints the broker's address with a user's password, for the `nats` CLI: `npm run --silent nats-url`. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { natsPassword } from './connect.ts';
 
-/** Of NATS_URL and NATS_SECRET, or of what `npm start` runs in DATA_DIR. */
+/** Returns the address from NATS_URL and NATS_SECRET, or of the broker that `npm start` runs in DATA_DIR. */
 export function natsUrl(config: Config, user: string): string {
-  const { NATS_URL, NATS_SECRET } = brokerOf(config);
+  const { NATS_URL, NATS_SECRET } = findBroker(config);
   const full = new URL(NATS_URL.split(',')[0]!);
   full.username = user;
   full.password = natsPassword(NATS_SECRET, user);
   return full.href;
 }
 
-/** Where the broker is, and the secret of its passwords. @throws where neither NATS_URL nor DATA_DIR says */
-export function brokerOf(config: Config): { NATS_URL: string; NATS_SECRET: string } {
-  const { NATS_URL, NATS_SECRET } = config.NATS_URL ? config : embedded(config.DATA_DIR);
+/** Finds the broker and the secret of its passwords. @throws where neither NATS_URL nor DATA_DIR leads to one */
+export function findBroker(config: Config): { NATS_URL: string; NATS_SECRET: string } {
+  const { NATS_URL, NATS_SECRET } = config.NATS_URL ? config : readEmbedded(config.DATA_DIR);
   if (!NATS_URL || !NATS_SECRET) throw new Error('NATS_SECRET is not set');
   return { NATS_URL, NATS_SECRET };
 }
 
-function embedded(dir: string): { NATS_URL: string; NATS_SECRET: string } {
+function readEmbedded(dir: string): { NATS_URL: string; NATS_SECRET: string } {
   try {
     const ports = readdirSync(join(dir, 'nats')).find((name) => name.endsWith('.ports'))!;
     const { nats } = JSON.parse(readFileSync(join(dir, 'nats', ports), 'utf8')) as { nats: string[] };

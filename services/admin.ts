@@ -4,16 +4,16 @@ import { parseArgs } from 'node:util';
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
 import { purgeInbox } from '../nats/inbox/purge.ts';
-import { brokerOf } from '../nats/url.ts';
+import { findBroker } from '../nats/url.ts';
 import { openBlindIndex } from '../shared/auth/blind-index.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
 import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { resealPeople } from '../shared/db/sealed-columns.ts';
-import { paymentsSecretOf, tokenOf } from './local/admin-token.ts';
-import { type Secrets, secretsThere, UnusableSecrets } from './local/data-dir.ts';
+import { resolveAdminToken, resolvePaymentsSecret } from './local/operator-secrets.ts';
 import { postgresUrl } from './local/postgres.ts';
+import { readSecrets, type Secrets, UnusableSecretsError } from './local/secrets.ts';
 
 const HELP = `npm run admin -- rotate-keys         a new key signs access tokens; those signed before stay good until they expire
 npm run admin -- reencrypt           personal fields and their index under the first of PERSONAL_KEYS and PERSONAL_INDEX_KEYS;
@@ -36,7 +36,10 @@ Of ADMIN_TOKEN or NATS_SECRET, or of what npm start runs in DATA_DIR.
 `;
 
 /** What follows from the configuration alone. */
-const DERIVED: Record<string, (config: Config) => string> = { token: tokenOf, 'payments-secret': paymentsSecretOf };
+const DERIVED: Record<string, (config: Config) => string> = {
+  token: resolveAdminToken,
+  'payments-secret': resolvePaymentsSecret,
+};
 
 type Command = (db: Database, config: Config, argument: string | undefined) => Promise<string>;
 
@@ -53,7 +56,7 @@ const COMMANDS: Record<string, Command> = {
     return done;
   },
   async suspend(db, _config, number) {
-    const ended = await db.transaction(async (query) => {
+    const ended = await db.transaction(async ({ query }) => {
       const id = await mark(query, number, 'now()');
       return await endSessions(query, id, 'suspended');
     });
@@ -85,7 +88,7 @@ const isUuid = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f
 
 /** A connection as admin to NATS_URL, or to what runs in DATA_DIR. */
 async function connectBroker(config: Config): Promise<NatsConnection> {
-  const { NATS_URL, NATS_SECRET } = brokerOf(config);
+  const { NATS_URL, NATS_SECRET } = findBroker(config);
   return await connectNats({ NATS_URL, NATS_SECRET }, 'admin', false);
 }
 
@@ -102,7 +105,7 @@ async function mark(query: Database['query'], number: string | undefined, at: 'n
 function withEmbedded(config: Config): Config {
   let secrets: Secrets | undefined;
   const own = (): Secrets => {
-    secrets ??= secretsThere(config.DATA_DIR);
+    secrets ??= readSecrets(config.DATA_DIR);
     return secrets;
   };
   try {
@@ -113,7 +116,7 @@ function withEmbedded(config: Config): Config {
       PERSONAL_INDEX_KEYS: config.PERSONAL_INDEX_KEYS.length ? config.PERSONAL_INDEX_KEYS : [own().personal_index],
     };
   } catch (cause) {
-    if (cause instanceof UnusableSecrets) throw cause;
+    if (cause instanceof UnusableSecretsError) throw cause;
     throw new Error(`nothing runs in ${config.DATA_DIR}: set DATA_DIR, or DATABASE_URL and the PERSONAL keys`, {
       cause,
     });

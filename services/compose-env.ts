@@ -4,7 +4,7 @@ import { natsPassword } from '../nats/connect.ts';
 import { adminToken, derivedKey } from '../shared/auth/derived.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { rolePassword } from '../shared/db/roles.ts';
-import { SERVICE_NAMES } from './main.ts';
+import { SERVICE_NAMES } from '../shared/service-names.ts';
 
 const HELP = `npm run --silent compose-env > .env     (without Node: docker build -t sealwire . && docker run --rm sealwire node services/compose-env.ts > .env)
 

@@ -1,48 +1,52 @@
 /** Runs services in this process: `node services/main.ts ingest fanout`, or `all`. */
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
-import { type Config, readConfig, requireFor } from '../shared/config/index.ts';
+import { sleep } from '../shared/async/sleep.ts';
+import { type Config, checkSettingsOf, readConfig } from '../shared/config/index.ts';
 import { openDatabase } from '../shared/db/database.ts';
 import { requireSchema } from '../shared/db/migrate.ts';
 import { createLog } from '../shared/log.ts';
 import { createMetrics } from '../shared/metrics.ts';
 import { startOps } from '../shared/ops.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../shared/service.ts';
-import { watchRefusals } from './publish-refusals.ts';
+import type { Context, Service, ServiceDefinition } from '../shared/service.ts';
+import { SERVICE_NAMES, type ServiceName } from '../shared/service-names.ts';
+import { watchPublishRefusals } from './publish-refusals.ts';
 
-/** In the order in which they open; they close the other way round, so that clients are let go first. */
-const SERVICES: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {
-  webhook: () => import('./webhook/index.ts'),
-  push: () => import('./push/index.ts'),
-  'payments-webhook': () => import('./payments-webhook/index.ts'),
-  events: () => import('./events/index.ts'),
-  history: () => import('./history/index.ts'),
-  fanout: () => import('./fanout/index.ts'),
-  ingest: () => import('./ingest/index.ts'),
-  api: () => import('./api/index.ts'),
+/** Loads only those services that run in this process. */
+const LOADERS: Record<ServiceName, () => Promise<{ default: ServiceDefinition }>> = {
   edge: () => import('./edge/index.ts'),
+  api: () => import('./api/index.ts'),
+  ingest: () => import('./ingest/index.ts'),
+  fanout: () => import('./fanout/index.ts'),
+  history: () => import('./history/index.ts'),
+  events: () => import('./events/index.ts'),
+  webhook: () => import('./webhook/index.ts'),
+  'payments-webhook': () => import('./payments-webhook/index.ts'),
+  push: () => import('./push/index.ts'),
 };
-export const SERVICE_NAMES = Object.keys(SERVICES) as ServiceName[];
+/** A process that has not closed its services after this long ends all the same. */
+const CLOSE_TIMEOUT_MS = 10_000;
+const READY_POLL_MS = 10;
 
 export interface Running {
-  /** `ops`, and e.g. `{ api: 'http://127.0.0.1:8080' }`. */
+  /** `ops`, and those that the services listen on, e.g. `{ api: 'http://127.0.0.1:8080' }`. */
   addresses: Record<string, string>;
   close(): Promise<void>;
 }
 
-export interface RunOptions {
+interface RunOptions {
   readyTimeoutMs?: number;
-  /** The broker began to refuse what the services publish (ms since 1970), or no longer does. */
-  refused?(since: number | undefined): void;
+  /** Called when the broker begins to refuse what the services publish (ms since 1970), and when it no longer does. */
+  onRefusal?(since: number | undefined): void;
 }
 
-/** Opens the services and resolves once all of them are ready. @throws what the first one that failed threw. */
+/** Opens the services and resolves once all of them are ready. @throws the error of the first one that failed. */
 export async function runServices(
-  names: ServiceName[],
+  names: readonly ServiceName[],
   config: Config,
-  { readyTimeoutMs = 60_000, refused = () => {} }: RunOptions = {},
+  { readyTimeoutMs = 60_000, onRefusal = () => {} }: RunOptions = {},
 ): Promise<Running> {
-  requireFor(names, config);
+  checkSettingsOf(names, config);
   const log = createLog(config);
   const metrics = createMetrics();
   const db = await openDatabase(config, log);
@@ -62,9 +66,9 @@ export async function runServices(
       return nc;
     },
   };
-  const endWatch = watchRefusals(context, { changed: refused });
+  const refusals = watchPublishRefusals(context, { onChange: onRefusal });
   const close = async (): Promise<void> => {
-    endWatch();
+    await refusals.close();
     for (const [name, service] of [...services].reverse()) {
       await service.close().catch((error: unknown) => log.error({ unit: 'close', service: name, err: error }));
     }
@@ -74,15 +78,15 @@ export async function runServices(
   };
   try {
     await requireSchema(db);
-    for (const name of SERVICE_NAMES.filter((one) => names.includes(one))) {
-      const { default: definition } = await SERVICES[name]();
+    for (const name of SERVICE_NAMES.toReversed().filter((one) => names.includes(one))) {
+      const { default: definition } = await LOADERS[name]();
       const service = await definition.open(context);
       services.set(name, service);
       Object.assign(addresses, service.addresses);
     }
     ops = await startOps(context);
     addresses.ops = ops.url;
-    await allReady(services, readyTimeoutMs);
+    await waitUntilReady(services, readyTimeoutMs);
   } catch (error) {
     await close();
     throw error;
@@ -91,50 +95,51 @@ export async function runServices(
   return { addresses, close };
 }
 
-async function allReady(services: Map<ServiceName, Service>, timeoutMs: number): Promise<void> {
+/** @throws an error with the reason of the first service that is not ready in time. */
+async function waitUntilReady(services: Map<ServiceName, Service>, timeoutMs: number): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   for (const [name, service] of services) {
     for (let state = service.ready(); state !== true; state = service.ready()) {
       if (Date.now() > deadline) throw new Error(`${name} did not become ready: ${state}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      await sleep(READY_POLL_MS);
     }
   }
 }
 
-/** @throws when a name is none of the services. */
-export function serviceNames(words: string[]): ServiceName[] {
+/** @throws when a word is not the name of a service. */
+export function parseServiceNames(words: readonly string[]): readonly ServiceName[] {
   if (words.includes('all')) return SERVICE_NAMES;
   const wrong = words.filter((word) => !SERVICE_NAMES.includes(word as ServiceName));
   if (wrong.length)
-    throw new Error(`${wrong.join(', ')}: no such service. There are ${SERVICE_NAMES.join(', ')}, and all.`);
+    throw new Error(`${wrong.join(', ')}: no such service. The services are ${SERVICE_NAMES.join(', ')}, and all.`);
   return words as ServiceName[];
 }
 
-/** Runs until SIGTERM, SIGINT or the parent's end; prints the addresses, and tells the parent if there is one. */
-export async function serve(names: ServiceName[]): Promise<void> {
+/** Runs until SIGTERM, SIGINT or the end of the parent. Reports the addresses to the parent, or prints them without one. */
+export async function serveUntilSignal(names: readonly ServiceName[]): Promise<void> {
   let running: Running | undefined;
-  let stopping = false;
-  const stop = (): void => {
-    if (stopping) return;
-    stopping = true;
-    setTimeout(() => process.exit(1), 10_000).unref();
+  let closing = false;
+  const close = (): void => {
+    if (closing) return;
+    closing = true;
+    setTimeout(() => process.exit(1), CLOSE_TIMEOUT_MS).unref();
     void (running?.close() ?? Promise.resolve()).finally(() => process.exit(0));
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, stop);
-  process.on('disconnect', stop);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, close);
+  process.on('disconnect', close);
   running = await runServices(names, readConfig(), {
-    refused: (since) => void process.send?.({ refused: since ?? null }),
+    onRefusal: (since) => void process.send?.({ refused: since ?? null }),
   });
-  if (stopping) return void running.close().finally(() => process.exit(0));
+  if (closing) return void running.close().finally(() => process.exit(0));
   if (process.send) process.send({ ready: running.addresses });
   else for (const [name, address] of Object.entries(running.addresses)) process.stdout.write(`${name} ${address}\n`);
 }
 
 if (import.meta.main) {
   try {
-    const names = serviceNames(process.argv.slice(2));
-    if (names.length === 0) throw new Error(`usage: node services/main.ts <${SERVICE_NAMES.join('|')}|all …>`);
-    await serve(names);
+    const names = parseServiceNames(process.argv.slice(2));
+    if (names.length === 0) throw new Error(`Usage: node services/main.ts <${SERVICE_NAMES.join('|')}|all …>`);
+    await serveUntilSignal(names);
   } catch (error) {
     process.stderr.write(`${(error as Error).message}\n`);
     process.exit(1);

@@ -1,9 +1,10 @@
 /**
- * What an operator asks of every process, on a port of its own: /health (it runs), /ready (requests would succeed, or
- * why not) and /metrics. The ports of clients tell a load balancer the state and nothing else.
+ * Serves /health (the process runs), /ready (requests would succeed, or why not) and /metrics to operators, on a port of
+ * each process. On the ports of clients a load balancer learns the state and nothing else.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostInUrl } from './host-in-url.ts';
 import type { Context } from './service.ts';
 
 export interface Reply {
@@ -18,20 +19,20 @@ const json = (status: number, body: unknown): Reply => ({
   body: JSON.stringify(body),
 });
 
-/** 200 once every service of this process is ready; otherwise 503 with each one's reason. */
-export function readiness({ services }: Pick<Context, 'services'>): Reply {
+/** @returns 200 once every service of this process is ready, otherwise 503 with the reason of each service. */
+function readiness({ services }: Pick<Context, 'services'>): Reply {
   const states = Object.fromEntries([...services].map(([name, service]) => [name, service.ready()]));
   const ready = services.size > 0 && Object.values(states).every((state) => state === true);
   return json(ready ? 200 : 503, { data: { ready, services: states } });
 }
 
-export const health = (): Reply => json(200, { data: { status: 'ok', uptime_sec: Math.floor(process.uptime()) } });
+const health = (): Reply => json(200, { data: { status: 'ok', uptime_sec: Math.floor(process.uptime()) } });
 
-export async function metricsText({ metrics }: Pick<Context, 'metrics'>): Promise<Reply> {
+async function metricsText({ metrics }: Pick<Context, 'metrics'>): Promise<Reply> {
   return { status: 200, type: metrics.registry.contentType, body: await metrics.registry.metrics() };
 }
 
-/** The answer to `GET path` on a port that clients reach: without reasons, without figures. */
+/** @returns the reply to `GET path` on a port that clients reach: without reasons and figures. Undefined for other paths. */
 export function publicReply(path: string, context: Pick<Context, 'services'>): Reply | undefined {
   if (path === '/health') return json(200, { data: { status: 'ok' } });
   if (path !== '/ready') return undefined;
@@ -39,7 +40,7 @@ export function publicReply(path: string, context: Pick<Context, 'services'>): R
   return json(status, { data: { ready: status === 200 } });
 }
 
-/** The answer to `GET path` on OPS_PORT, or undefined where it is none of the three. */
+/** @returns the reply to `GET path` on OPS_PORT, undefined for other paths. */
 async function opsReply(path: string, context: Pick<Context, 'services' | 'metrics'>): Promise<Reply | undefined> {
   if (path === '/health') return health();
   if (path === '/ready') return readiness(context);
@@ -47,14 +48,18 @@ async function opsReply(path: string, context: Pick<Context, 'services' | 'metri
   return undefined;
 }
 
-/** The three on OPS_HOST and OPS_PORT. @throws when another process has the port */
+/** Serves the three paths on OPS_HOST and OPS_PORT. @throws when another process has the port. */
 export async function startOps(context: Context): Promise<{ url: string; close(): Promise<void> }> {
   const { OPS_HOST, OPS_PORT } = context.config;
   const server = createServer((request, response) => {
     const path = (request.url ?? '').split('?')[0]!;
     const get = request.method === 'GET' || request.method === 'HEAD';
     opsReply(get ? path : '', context).then(
-      (reply = json(404, { error: { code: 'not_found', message: 'there are /health, /ready and /metrics' } })) => {
+      (
+        reply = json(404, {
+          error: { code: 'not_found', message: 'no such path: the paths are /health, /ready and /metrics' },
+        }),
+      ) => {
         response.writeHead(reply.status, { 'content-type': reply.type, 'cache-control': 'no-store' });
         response.end(request.method === 'HEAD' ? undefined : reply.body);
       },
@@ -63,14 +68,14 @@ export async function startOps(context: Context): Promise<{ url: string; close()
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      const taken = `OPS_PORT ${OPS_PORT} is taken: each process on a machine needs its own, 0 lets the kernel choose`;
+      const taken = `OPS_PORT ${OPS_PORT} is taken by another process: give each process of a machine its own port, or 0 for any free one`;
       reject(error.code === 'EADDRINUSE' ? new Error(taken, { cause: error }) : error);
     });
     server.listen(OPS_PORT, OPS_HOST, resolve);
   });
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://${OPS_HOST.includes(':') ? `[${OPS_HOST}]` : OPS_HOST}:${port}`,
+    url: `http://${hostInUrl(OPS_HOST)}:${port}`,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

@@ -4,17 +4,7 @@ import type { Logger } from 'pino';
 import type { Config } from './config/index.ts';
 import type { Database } from './db/database.ts';
 import type { Metrics } from './metrics.ts';
-
-export type ServiceName =
-  | 'edge'
-  | 'api'
-  | 'ingest'
-  | 'fanout'
-  | 'history'
-  | 'events'
-  | 'webhook'
-  | 'payments-webhook'
-  | 'push';
+import type { ServiceName } from './service-names.ts';
 
 export interface Context {
   config: Config;

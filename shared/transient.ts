@@ -37,7 +37,11 @@ export function isTransient(error: unknown): boolean {
     const code = String(e.code ?? '');
     const state = code.length === 5 && CLASSES.has(code.slice(0, 2));
     if (state || CODES.has(code) || NAMES.has(e.name ?? '')) return true;
-    if (/terminat|timeout exceeded when trying to connect|Connection ended|is not queryable/i.test(e.message ?? ''))
+    if (
+      /terminat|timeout exceeded when trying to connect|Connection ended|is not queryable|Query read timeout/i.test(
+        e.message ?? '',
+      )
+    )
       return true;
   }
   return false;

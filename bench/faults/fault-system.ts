@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { sleep } from '../../shared/async/sleep.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { freePort } from '../../shared/ports.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, type Places, type Spawned, startEnv } from '../../test/env/index.ts';
 import { countOutstanding } from './checker.ts';
 import type { Evidence, HistoryRow } from './evidence.ts';

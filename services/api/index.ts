@@ -11,6 +11,7 @@ import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { hasPlain, resealPeople } from '../../shared/db/sealed-columns.ts';
+import { hostInUrl } from '../../shared/host-in-url.ts';
 import { publicReply } from '../../shared/ops.ts';
 import { openOrigins } from '../../shared/origins.ts';
 import { type Ended, encodePersonEvent, type PersonEvent } from '../../shared/pipeline/person-event.ts';
@@ -33,7 +34,7 @@ import { devices } from './devices/routes.ts';
 import { cors, outermost, type State } from './http/middleware.ts';
 import { createRouter } from './http/router.ts';
 import { startEraser } from './jobs/erase.ts';
-import { sweepExpired } from './jobs/expire.ts';
+import { startExpiry } from './jobs/expire.ts';
 import { keys } from './keys/routes.ts';
 import { messages } from './messages/routes.ts';
 import { paymentsInbound } from './payments/inbound.ts';
@@ -58,7 +59,7 @@ async function open(context: Context): Promise<Service> {
     .then(async (plain) => plain && log.info({ unit: 'reencrypt', ...(await resealPeople(db, sealer)) }))
     .catch((error: unknown) => log.warn({ unit: 'reencrypt', err: error }));
   const publish = (user_id: string, event: PersonEvent): void => {
-    revocations.ended(event.ended ?? []);
+    revocations.add(event.ended ?? []);
     if (!nc.isClosed()) nc.publish(subject.people(user_id), encodePersonEvent(event));
   };
   const announcer = openChangeNotifier({ db, gateway, log, publish });
@@ -69,7 +70,7 @@ async function open(context: Context): Promise<Service> {
   const enter = entering({ config, origins, accounts, sessions, tokens, sealer });
   const courier = openCodeSender(config);
   const eraser = startEraser(db, nc, config, log);
-  const sweep = sweepExpired(db, log, config);
+  const expiry = startExpiry(db, log, config);
   const serviceTokens = openServiceTokens(db, config);
   const wakeWebhooks = (): void => {
     if (!nc.isClosed()) nc.publish(subject.webhooks);
@@ -102,7 +103,7 @@ async function open(context: Context): Promise<Service> {
         sealer,
         entering: enter,
         changed: announcer.changed,
-        gone: () => eraser.soon(),
+        gone: () => eraser.runSoon(),
       }),
       ...devices({ db, accounts, announcer }),
       ...keys({ config, db, accounts, announcer, limits, log }),
@@ -115,7 +116,7 @@ async function open(context: Context): Promise<Service> {
     {
       async device(token) {
         const identity = await tokens.verify(token);
-        revocations.refuse(identity.session_id);
+        revocations.assertActive(identity.session_id);
         return identity;
       },
       service: serviceTokens.verify,
@@ -168,14 +169,14 @@ async function open(context: Context): Promise<Service> {
   const probing = setInterval(() => void probe(), 1_000).unref();
 
   return {
-    ready: () => (state === true && !revocations.known ? 'which sessions ended is not known yet' : state),
-    addresses: { api: `http://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${port}` },
+    ready: () => (state === true && !revocations.isKnown ? 'which sessions ended is not known yet' : state),
+    addresses: { api: `http://${hostInUrl(config.HOST)}:${port}` },
     async close() {
       clearInterval(probing);
       state = 'closing';
       await sealing;
-      await eraser.stop();
-      await sweep.stop();
+      await eraser.close();
+      await expiry.close();
       await announcer.stop();
       await revocations.close();
       await passwords.close();

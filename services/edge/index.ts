@@ -8,6 +8,7 @@ import { watchRevocations } from '../../nats/revocations.ts';
 import { subject } from '../../nats/topology.ts';
 import { CLOSE } from '../../shared/contract/protocol.ts';
 import { openDatabase } from '../../shared/db/database.ts';
+import { hostInUrl } from '../../shared/host-in-url.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -120,10 +121,10 @@ async function open(context: Context): Promise<Service> {
     ready: () =>
       !edge.connected
         ? 'not connected to NATS'
-        : !edge.revocations.known
+        : !edge.revocations.isKnown
           ? 'which sessions ended is not known yet'
           : edge.shards.ready || 'waits for fanout to say which cursors are valid',
-    addresses: { edge: `ws://${config.HOST.includes(':') ? `[${config.HOST}]` : config.HOST}:${server.port}/v1/ws` },
+    addresses: { edge: `ws://${hostInUrl(config.HOST)}:${server.port}/v1/ws` },
     close,
   };
 }

@@ -1,17 +1,16 @@
-/** Where telling a partition has come to: it stands in EVENTS itself, beside what was told. */
-
-import { JetStreamApiError } from '@nats-io/jetstream';
+/** Reads and writes how far EVENTS tells each partition: the position is in the headers of the partition's last message. */
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
+import { isNoMessage } from '../../nats/errors.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 
-export interface Place {
+export interface EventPosition {
   /** Sequence in EVENTS of the partition's last message, 0 before the first. */
-  told: number;
-  /** Entry of LOG up to which it tells, and the creation time of that LOG; '' where nothing was told. */
+  lastSeq: number;
+  /** Entry of LOG whose events, and those of all before it, are published; `log` is the creation time of that LOG, '' before the first. */
   entry: number;
   log: string;
-  /** Of the entry after it, how many events are told already: one entry may fill several messages. */
+  /** How many events of the entry after it are published: one entry may fill several messages. */
   part?: { entry: number; events: number } | undefined;
 }
 
@@ -19,7 +18,8 @@ const ENTRY = 'Sealwire-Entry';
 const STREAM = 'Sealwire-Log';
 const PART = 'Sealwire-Part';
 
-export function about({ entry, log, part }: Omit<Place, 'told'>): MsgHdrs {
+/** The headers of a message after which the partition has this position. */
+export function positionHeaders({ entry, log, part }: Omit<EventPosition, 'lastSeq'>): MsgHdrs {
   const out = headers();
   out.set(ENTRY, String(entry));
   out.set(STREAM, log);
@@ -27,18 +27,18 @@ export function about({ entry, log, part }: Omit<Place, 'told'>): MsgHdrs {
   return out;
 }
 
-export async function readPlace(nc: NatsConnection, partition: number): Promise<Place> {
+export async function readEventPosition(nc: NatsConnection, partition: number): Promise<EventPosition> {
   const manager = await jetstreamManager(nc);
   try {
     const last = await manager.direct.getMessage(EVENTS, { last_by_subj: subject.eventsOf(partition) });
     if (last) {
-      const { seq: told, header } = last;
-      const [of, events] = header.get(PART).split(' ').map(Number);
-      const part = of && events ? { entry: of, events } : undefined;
-      return { told, entry: Number(header.get(ENTRY)), log: header.get(STREAM), part };
+      const { seq: lastSeq, header } = last;
+      const [entry, events] = header.get(PART).split(' ').map(Number);
+      const part = entry && events ? { entry, events } : undefined;
+      return { lastSeq, entry: Number(header.get(ENTRY)), log: header.get(STREAM), part };
     }
   } catch (error) {
-    if (!(error instanceof JetStreamApiError && error.code === 10037)) throw error;
+    if (!isNoMessage(error)) throw error;
   }
-  return { told: 0, entry: 0, log: '' };
+  return { lastSeq: 0, entry: 0, log: '' };
 }

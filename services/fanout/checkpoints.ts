@@ -12,7 +12,7 @@ import { JetStreamApiError, type StoredMsg } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
 import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager, timeoutsOf } from '../../nats/jetstream-manager.ts';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { inboxStream, MARKS, subject } from '../../nats/topology.ts';
 
 export interface Checkpoint {
@@ -30,7 +30,7 @@ interface Stored extends Checkpoint {
   at: number;
 }
 /** Up to which entry a shard has a partition, and where: -1 and 0 when nobody knows. */
-export interface Reached {
+export interface ShardProgress {
   entry: number;
   seq: number;
 }
@@ -45,7 +45,7 @@ const NONE = 10037;
 const WRONG_LAST_SEQUENCE = 10071;
 
 /** For the last item of a batch: with it the shard has all that the partition has for it, up to and including `entry`. */
-export function upTo(partition: number, entry: number): MsgHdrs {
+export function progressHeader(partition: number, entry: number): MsgHdrs {
   const about = headers();
   about.set(UPTO, `${partition} ${entry}`);
   return about;
@@ -58,7 +58,7 @@ export async function readCheckpoints(nc: NatsConnection, partition: number): Pr
   for (let next = 1, got = 1; got > 0; ) {
     got = 0;
     const query = { seq: next, next_by_subj: subject.mark(partition), batch: TAIL_BATCH };
-    for await (const stored of directBatch(manager, MARKS, query)) {
+    for await (const stored of readDirectBatch(manager, MARKS, query)) {
       found.unshift(toMark(stored));
       next = stored.seq + 1;
       got++;
@@ -86,17 +86,17 @@ const toMark = (stored: StoredMsg): Stored => ({
 });
 
 /** Whether every shard still holds what the mark counted. */
-export const isHeld = ({ cursors }: Checkpoint, lineages: readonly CursorMap[]): boolean =>
+export const isCheckpointValid = ({ cursors }: Checkpoint, lineages: readonly CursorMap[]): boolean =>
   lineages.every((lineage, shard) => !sequenceOf(lineage, cursors[shard] ?? -1).lost);
 
 /** Up to which entry the shard has the partition, at least: what the newest mark that still counts says, or an item behind it. */
-export async function reachedIn(
+export async function readShardProgress(
   nc: NatsConnection,
   shard: number,
   partition: number,
   lineage: CursorMap,
   marks: readonly Stored[],
-): Promise<Reached> {
+): Promise<ShardProgress> {
   for (const { entry, cursors, at } of marks) {
     const { seq, lost } = sequenceOf(lineage, cursors[shard] ?? -1);
     if (!lost) return await reachedSince(nc, shard, partition, { entry, seq }, at);
@@ -108,15 +108,15 @@ async function reachedSince(
   nc: NatsConnection,
   shard: number,
   partition: number,
-  mark: Reached,
+  mark: ShardProgress,
   at: number,
-): Promise<Reached> {
+): Promise<ShardProgress> {
   const manager = await jetstreamManager(nc);
   const end = at + timeoutsOf(nc).publishMs + TAIL_MS;
   let reached = mark;
   for (let next = mark.seq + 1, got = 1; got > 0; ) {
     got = 0;
-    for await (const { seq, time, header } of directBatch(manager, inboxStream(shard), {
+    for await (const { seq, time, header } of readDirectBatch(manager, inboxStream(shard), {
       seq: next,
       batch: TAIL_BATCH,
     })) {
@@ -144,7 +144,7 @@ export async function writeCheckpoint(
 ): Promise<void> {
   for (let tries = 0; tries < MARK_TRIES; tries++) {
     const old = await readCheckpoint(nc, partition);
-    const same = old?.server === mark.server && old.log === mark.log && isHeld(old, lineages);
+    const same = old?.server === mark.server && old.log === mark.log && isCheckpointValid(old, lineages);
     if (same && old.entry >= mark.entry) return;
     if (!still()) return;
     const about = headers();

@@ -1,7 +1,7 @@
 /** What each record becomes: inbox items, one a recipient, holding the finished frame. */
 
 import { encodeItem, type ItemHead, WANTS_DELIVERED } from '../../nats/inbox/item.ts';
-import type { Outgoing } from '../../nats/publisher.ts';
+import type { OutgoingMessage } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
@@ -14,7 +14,7 @@ import type {
   ReadRecord,
 } from '../../shared/pipeline/entry.ts';
 
-export interface Shape {
+export interface ItemLimits {
   INBOX_SHARDS: number;
   STATUS_MAX_MEMBERS: number;
 }
@@ -30,17 +30,17 @@ const text = (value: unknown): string => JSON.stringify(value);
 
 /** Items of one batch by shard, in the order of the log. */
 export class InboxItemBuilder {
-  readonly shards: Outgoing[][];
+  readonly shards: OutgoingMessage[][];
   /** Items by user, for the quota. */
   readonly counts = new Map<string, number>();
-  readonly #shape: Shape;
+  readonly #shape: ItemLimits;
   readonly #bases: number[];
   readonly #recipients: Recipients;
   /** By shard: the entry whose records are added now stands there already. */
   #has: boolean[] | undefined;
 
   /** `bases`: the cursor base of each shard. */
-  constructor(shape: Shape, bases: number[], recipients: Recipients) {
+  constructor(shape: ItemLimits, bases: number[], recipients: Recipients) {
     this.#shape = shape;
     this.#bases = bases;
     this.#recipients = recipients;

@@ -7,14 +7,20 @@ import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
 import { type CursorMap, cursorOf } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { directBatch, logHead } from '../../nats/log-reader.ts';
+import { readDirectBatch, readLogHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { isHeld, reachedIn, readCheckpoint, readCheckpoints, writeCheckpoint } from './checkpoints.ts';
+import {
+  isCheckpointValid,
+  readCheckpoint,
+  readCheckpoints,
+  readShardProgress,
+  writeCheckpoint,
+} from './checkpoints.ts';
 import { InboxShards } from './inbox-shards.ts';
 
 /** Where a worker goes on with a partition. */
-export interface Start {
+export interface PartitionStart {
   /** The log sequence to begin at; undefined: nothing is missing, the consumer's ack floor. */
   from: number | undefined;
   /** By shard: up to which entry it has the partition already; -1 where nobody knows. */
@@ -31,7 +37,7 @@ const REWRITE_MS = 120_000;
 
 /** The cursor of a sequence; of the beginning of the newest life where it is not known. */
 function startOf(lineage: CursorMap, seq: number | undefined): number {
-  const newest = lineage.lives.at(-1)!;
+  const newest = lineage.generations.at(-1)!;
   return (seq === undefined ? 0 : cursorOf(lineage, seq)) || newest.base + newest.from - 1;
 }
 
@@ -64,12 +70,12 @@ export class InboxRecovery {
 
   /** The cursor base of every shard, for the broker that is connected now. */
   cursorBases(): Promise<number[]> {
-    return this.#shards.bases();
+    return this.#shards.cursorBases();
   }
 
   /** Whether a shard was made anew since this was asked last: every partition has to be taken over again then. */
-  async wereReplaced(): Promise<boolean> {
-    if (!(await this.#shards.wereReplaced())) return false;
+  async detectReplacedStreams(): Promise<boolean> {
+    if (!(await this.#shards.detectReplacedStreams())) return false;
     this.#heads = undefined;
     this.#repaired = '';
     return true;
@@ -80,11 +86,11 @@ export class InboxRecovery {
    * in all shards (whoever works them takes them over by what comes again), and once all is written again says so to the
    * edges. False until then: call it again.
    */
-  async repair(): Promise<boolean> {
+  async repairInboxes(): Promise<boolean> {
     const { server } = this;
     await this.cursorBases();
     if (this.#heads?.server !== server) {
-      const heads = await Promise.all(this.#partitions.map((partition) => logHead(this.#nc, partition)));
+      const heads = await Promise.all(this.#partitions.map((partition) => readLogHead(this.#nc, partition)));
       this.#heads = { server, of: heads.map(({ head }) => head) };
     }
     if (server !== this.#repaired) {
@@ -100,9 +106,9 @@ export class InboxRecovery {
       }
       this.#repaired = server;
     }
-    const life = `${server} ${this.#shards.begun}`;
+    const life = `${server} ${this.#shards.generationsBegun}`;
     if (this.#whole !== life && (await this.#isWhole(server))) {
-      await this.#shards.tellWhole();
+      await this.#shards.markComplete();
       this.#whole = life;
     }
     return this.#whole === life;
@@ -110,12 +116,12 @@ export class InboxRecovery {
 
   /** Everything that the log held when this broker process was first seen stands in every shard. */
   async #isWhole(server: string): Promise<boolean> {
-    const [manager, lineages] = [await jetstreamManager(this.#nc), await this.#shards.lineages()];
+    const [manager, lineages] = [await jetstreamManager(this.#nc), await this.#shards.cursorMaps()];
     for (const partition of this.#partitions) {
       const head = this.#heads!.of[partition]!;
       if (head === 0) continue;
       const mark = await readCheckpoint(this.#nc, partition);
-      if (mark?.server !== server || !isHeld(mark, lineages)) return false;
+      if (mark?.server !== server || !isCheckpointValid(mark, lineages)) return false;
       if (mark.entry >= head) continue;
       // The last entries were dead letters, which no mark names.
       const { ack_floor } = await manager.consumers.info(LOG, consumer.fanout(partition));
@@ -132,13 +138,13 @@ export class InboxRecovery {
     server = this.server,
   ): Promise<void> {
     const still = (): boolean => this.server === server;
-    const log = this.#logs.get(partition) ?? (await logHead(this.#nc, partition)).created;
-    await writeCheckpoint(this.#nc, partition, { entry, cursors, server, log }, await this.#shards.lineages(), still);
+    const log = this.#logs.get(partition) ?? (await readLogHead(this.#nc, partition)).created;
+    await writeCheckpoint(this.#nc, partition, { entry, cursors, server, log }, await this.#shards.cursorMaps(), still);
   }
 
   /** Where this process goes on with a partition. */
-  async takeOver(partition: number): Promise<Start> {
-    this.#shards.forget();
+  async startPartition(partition: number): Promise<PartitionStart> {
+    this.#shards.forgetCursorMaps();
     this.#taken.set(partition, this.server);
     const start = await this.#start(partition);
     const { from, head, cursors } = start;
@@ -147,17 +153,17 @@ export class InboxRecovery {
     return start;
   }
 
-  async #start(partition: number): Promise<Start> {
-    const lineages = await this.#shards.lineages();
+  async #start(partition: number): Promise<PartitionStart> {
+    const lineages = await this.#shards.cursorMaps();
     const manager = await jetstreamManager(this.#nc);
-    const { head, created } = await logHead(this.#nc, partition);
+    const { head, created } = await readLogHead(this.#nc, partition);
     this.#logs.set(partition, created);
     const info = await manager.consumers.info(LOG, consumer.fanout(partition));
     const floor = Math.min(info.ack_floor.stream_seq, head);
     // A log that was made anew counts from 1 again.
     const marks = (await readCheckpoints(this.#nc, partition)).filter(({ log }) => log === created);
     const found = await Promise.all(
-      lineages.map((lineage, shard) => reachedIn(this.#nc, shard, partition, lineage, marks)),
+      lineages.map((lineage, shard) => readShardProgress(this.#nc, shard, partition, lineage, marks)),
     );
     const reached = found.map(({ entry }) => entry);
     const cursors = found.map(({ entry, seq }, shard) => startOf(lineages[shard]!, entry < 0 ? undefined : seq));
@@ -185,7 +191,7 @@ export class InboxRecovery {
       next_by_subj: subject.log(partition),
       batch: 1,
     };
-    for await (const message of directBatch(manager, LOG, query)) return message.seq;
+    for await (const message of readDirectBatch(manager, LOG, query)) return message.seq;
     return Number.MAX_SAFE_INTEGER;
   }
 }

@@ -4,16 +4,15 @@
  * be.
  */
 import { JetStreamApiError } from '@nats-io/jetstream';
-import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
-import { beginGeneration, type CursorMap } from '../../nats/inbox/cursor-map.ts';
+import { beginGeneration, type CursorMap, newestBase } from '../../nats/inbox/cursor-map.ts';
+import { readCursorMap, writeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { inboxStream, LINEAGE_BUCKET, MARKS, streams } from '../../nats/topology.ts';
+import { inboxStream, MARKS, streams } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
 const NO_STREAM = 10059;
-const WRONG_LAST_SEQUENCE = 10071;
 
 export class InboxShards {
   readonly #nc: NatsConnection;
@@ -21,11 +20,10 @@ export class InboxShards {
   readonly #log: Logger;
   readonly #numbers: number[];
   #current: { server: string; lineages: Promise<CursorMap[]> } | undefined;
-  #bucket: Promise<KV> | undefined;
   /** When the streams were made, as seen last. */
   #created: string | undefined;
   /** Lives that this process began. */
-  begun = 0;
+  generationsBegun = 0;
 
   constructor(nc: NatsConnection, config: Config, log: Logger) {
     this.#nc = nc;
@@ -40,30 +38,30 @@ export class InboxShards {
   }
 
   /** The lineages are read anew when they are wanted next. */
-  forget(): void {
+  forgetCursorMaps(): void {
     this.#current = undefined;
   }
 
   /** The cursor base of every shard, for the broker that is connected now. */
-  async bases(): Promise<number[]> {
-    return (await this.lineages()).map(({ lives }) => lives.at(-1)!.base);
+  async cursorBases(): Promise<number[]> {
+    return (await this.cursorMaps()).map(newestBase);
   }
 
   /**
    * Whether the stream of a shard was made anew, here or by another process, since this was asked last: the broker lost it,
    * or somebody deleted it. Every partition has to be taken over again then, and to write what the shard lacks.
    */
-  async wereReplaced(): Promise<boolean> {
+  async detectReplacedStreams(): Promise<boolean> {
     const streams = await Promise.all(this.#numbers.map((shard) => this.#stream(inboxStream(shard))));
     const created = streams.map((one) => one.created).join(' ');
     const replaced = this.#created !== undefined && this.#created !== created;
     this.#created = created;
-    if (replaced) this.forget();
+    if (replaced) this.forgetCursorMaps();
     return replaced;
   }
 
   /** Of every shard, for the broker that is connected now. */
-  lineages(): Promise<CursorMap[]> {
+  cursorMaps(): Promise<CursorMap[]> {
     if (this.#current?.server !== this.server) {
       const lineages = this.#stream(MARKS).then(() => Promise.all(this.#numbers.map((shard) => this.#lineage(shard))));
       const current = { server: this.server, lineages };
@@ -76,26 +74,19 @@ export class InboxShards {
   }
 
   async #lineage(shard: number): Promise<CursorMap> {
-    this.#bucket ??= new Kvm(this.#nc).open(LINEAGE_BUCKET);
-    const bucket = await this.#bucket;
     for (;;) {
       const { created, last } = await this.#stream(inboxStream(shard));
-      const entry = await bucket.get(String(shard));
-      const old = entry && entry.operation === 'PUT' ? entry.json<CursorMap>() : undefined;
+      const { map: old, revision } = await readCursorMap(this.#nc, shard);
       if (old?.server === this.server && old.created === created) return old;
       const lineage = beginGeneration(old, this.server, created, last);
-      try {
-        await bucket.put(String(shard), JSON.stringify(lineage), { previousSeq: entry?.revision ?? 0 });
-        this.#log.info(
-          { stage: 'fanout', shard, from: last + 1, anew: old !== undefined && old.created !== created },
-          'a life of an inbox shard began',
-        );
-        this.begun++;
-        return lineage;
-      } catch (error) {
-        // Another fanout was first: take what it wrote.
-        if (!(error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE)) throw error;
-      }
+      // Where another fanout was first: take what it wrote.
+      if (!(await writeCursorMap(this.#nc, shard, lineage, revision))) continue;
+      this.#log.info(
+        { stage: 'fanout', shard, from: last + 1, anew: old !== undefined && old.created !== created },
+        'a life of an inbox shard began',
+      );
+      this.generationsBegun++;
+      return lineage;
     }
   }
 
@@ -111,20 +102,14 @@ export class InboxShards {
   }
 
   /** Edges need not hold back `inbox.empty` any more: every shard has what the log held when its life began. */
-  async tellWhole(): Promise<void> {
+  async markComplete(): Promise<void> {
     for (const shard of this.#numbers) await this.#tellWhole(shard);
   }
 
   async #tellWhole(shard: number): Promise<void> {
-    const bucket = await this.#bucket!;
-    const entry = await bucket.get(String(shard));
-    const lineage = entry?.json<CursorMap>();
-    if (!entry || !lineage || lineage.whole || lineage.server !== this.server) return;
-    try {
-      await bucket.put(String(shard), JSON.stringify({ ...lineage, whole: true }), { previousSeq: entry.revision });
-    } catch (error) {
-      // Another fanout said it, or began another life.
-      if (!(error instanceof JetStreamApiError && error.code === WRONG_LAST_SEQUENCE)) throw error;
-    }
+    const { map, revision } = await readCursorMap(this.#nc, shard);
+    if (!map || map.whole || map.server !== this.server) return;
+    // Where it is not written, another fanout said it, or began another life.
+    await writeCursorMap(this.#nc, shard, { ...map, whole: true }, revision);
   }
 }

@@ -5,16 +5,16 @@
  */
 
 import { Backoff } from '../../nats/backoff.ts';
-import { pause } from '../../nats/batch-runner.ts';
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { logConsumers } from '../../nats/log-consumers.ts';
-import { type Delivered, RestoreRequired } from '../../nats/partition-consumer.ts';
+import { createLogConsumers } from '../../nats/log-consumers.ts';
+import { RestoreRequired, type StreamMessage } from '../../nats/partition-consumer.ts';
 import { PublishError, Publisher } from '../../nats/publisher.ts';
 import { subject } from '../../nats/topology.ts';
+import { sleep } from '../../shared/async/sleep.ts';
 import type { Reply } from '../../shared/pipeline/commands.ts';
 import type { LogRecord } from '../../shared/pipeline/entry.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
-import { upTo } from './checkpoints.ts';
+import { progressHeader } from './checkpoints.ts';
 import { InboxItemBuilder } from './inbox-items.ts';
 import { InboxRecovery } from './inbox-recovery.ts';
 import { Members } from './members.ts';
@@ -35,7 +35,7 @@ async function open(context: Context): Promise<Service> {
   await quota.open();
   // Edges wait for the lineage of the broker that is connected now, also when there is nothing to write yet.
   await lives.cursorBases();
-  await lives.wereReplaced();
+  await lives.detectReplacedStreams();
 
   /** By partition, since its last mark: the last entry that was written, where each shard has it, and the broker that took it. */
   const unmarked = new Map<number, { entry: number; cursors: readonly number[]; server: string }>();
@@ -65,30 +65,31 @@ async function open(context: Context): Promise<Service> {
     if (nc.isClosed()) return;
     await mark();
     try {
-      if (await lives.wereReplaced()) for (const writer of writers) writer.retake();
-      whole = await lives.repair();
-      repairs.succeed();
+      if (await lives.detectReplacedStreams()) for (const writer of writers) writer.requestRestore();
+      whole = await lives.repairInboxes();
+      repairs.reset();
     } catch (error) {
-      const { waitMs, say } = repairs.fail();
-      if (say) log.warn({ stage: 'fanout', tries: repairs.count, reason: String(error) }, 'looking again soon');
-      await pause(waitMs);
+      const { waitMs, shouldLog } = repairs.recordFailure();
+      if (shouldLog)
+        log.warn({ stage: 'fanout', tries: repairs.failures, reason: String(error) }, 'looking again soon');
+      await sleep(waitMs);
     }
   };
   next();
 
-  const writers = logConsumers(nc, context, 'fanout', (partition) => {
+  const writers = createLogConsumers(nc, context, 'fanout', (partition) => {
     const members = new Members(db.query, config.FANOUT_MAX_GROUPS);
     let reached: number[] = [];
     let cursors: number[] = [];
     let turn = 0;
     return {
       window: config.FANOUT_WINDOW,
-      async takeOver() {
+      async restore() {
         unmarked.delete(partition);
         unknown.add(partition);
-        members.forget();
+        members.clear();
         const mine = ++turn;
-        const start = await lives.takeOver(partition);
+        const start = await lives.startPartition(partition);
         // One that was overtaken (the broker went while it looked) knows what the broker before had.
         if (mine === turn) ({ reached, cursors } = start);
         return start.from;
@@ -99,7 +100,7 @@ async function open(context: Context): Promise<Service> {
         const records = batch.flatMap(({ value }) => value);
         await members.load(records);
         const items = new InboxItemBuilder(config, bases, {
-          membersOf: (conversation) => members.of(conversation),
+          membersOf: (conversation) => members.membersOf(conversation),
           partnersOf: (user) => members.partnersOf(user),
           isGone: (device) => removed.has(device),
         });
@@ -108,10 +109,10 @@ async function open(context: Context): Promise<Service> {
           for (const record of value) items.add(record);
         }
         const { seq: entry } = batch.at(-1)!;
-        for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = upTo(partition, entry);
+        for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = progressHeader(partition, entry);
         await fence();
         try {
-          const seqs = await Promise.all(items.shards.map((shard) => writes.write(shard)));
+          const seqs = await Promise.all(items.shards.map((shard) => writes.publishAll(shard)));
           cursors = cursors.map((cursor, shard) => (seqs[shard] ? bases[shard]! + seqs[shard] : cursor));
         } catch (error) {
           // The broker may have lost a shard: look, and go back to where the marks stand.
@@ -130,7 +131,7 @@ async function open(context: Context): Promise<Service> {
   });
 
   /** One message to each gateway with the commands whose messages now stand in every inbox. */
-  function tell(batch: Delivered<LogRecord[]>[]): void {
+  function tell(batch: StreamMessage<LogRecord[]>[]): void {
     const sent = new Map<string, number[]>();
     for (const { value } of batch) {
       for (const { meta } of value) {
@@ -146,7 +147,7 @@ async function open(context: Context): Promise<Service> {
 
   return {
     ready: () => writers.map((writer) => writer.ready()).find((state) => state !== true) ?? true,
-    brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusedSince)),
+    brokerRefusesSince: () => earliest(writes.refusesSince, ...writers.map((writer) => writer.refusesSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
       clearTimeout(ticking);

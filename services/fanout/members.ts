@@ -18,7 +18,7 @@ export class Members {
     this.#kept = kept;
   }
 
-  forget(): void {
+  clear(): void {
     this.#of.clear();
   }
 
@@ -54,7 +54,7 @@ export class Members {
       throw new ApiError('unavailable', 'the members of a conversation are not in the projection yet');
   }
 
-  of(conversationId: string): readonly string[] {
+  membersOf(conversationId: string): readonly string[] {
     return this.#of.get(conversationId)!;
   }
 

@@ -6,13 +6,14 @@
  */
 
 import { AckPolicy, DeliverPolicy } from '@nats-io/jetstream';
-import { type KV, Kvm } from '@nats-io/kv';
+import type { KV } from '@nats-io/kv';
 import { type NatsConnection, nanos } from 'nats';
 import type { Logger } from 'pino';
-import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
-import type { FullFor } from '../../nats/inbox/full.ts';
+import { sequenceOf } from '../../nats/inbox/cursor-map.ts';
+import { readCursorMap } from '../../nats/inbox/cursor-map-store.ts';
+import { type FullFor, openFullInboxes } from '../../nats/inbox/full-inboxes.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { FULL_BUCKET, inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
+import { inboxStream, subject } from '../../nats/topology.ts';
 import { Semaphore } from '../../shared/async/semaphore.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Query } from '../../shared/db/database.ts';
@@ -38,7 +39,6 @@ export class Quota {
   readonly #gate: Semaphore;
   readonly #timer: NodeJS.Timeout;
   #bucket: KV | undefined;
-  #lineages: KV | undefined;
 
   constructor(nc: NatsConnection, config: Config, query: Query, log: Logger) {
     this.#nc = nc;
@@ -52,9 +52,7 @@ export class Quota {
   }
 
   async open(): Promise<void> {
-    const manager = new Kvm(this.#nc);
-    this.#bucket = await manager.open(FULL_BUCKET);
-    this.#lineages = await manager.open(LINEAGE_BUCKET);
+    this.#bucket = await openFullInboxes(this.#nc);
     for await (const user of await this.#bucket.keys()) this.#full.set(user, 'all');
   }
 
@@ -100,8 +98,7 @@ export class Quota {
     );
     if (!rows.length) return 0;
     const shard = shardOf(user, this.#config.INBOX_SHARDS);
-    const entry = await this.#lineages!.get(String(shard));
-    const lineage = entry?.json<CursorMap>();
+    const { map: lineage } = await readCursorMap(this.#nc, shard);
     const manager = await jetstreamManager(this.#nc);
     const pending = await Promise.all(
       rows.map(async ({ id, cursor }) => {

@@ -1,6 +1,7 @@
 /** What history writes: one transaction for everything that was waiting, guarded by the position it continues. */
 import { rankOf } from '../../shared/contract/payments.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
+import { LATE_MESSAGE_MS } from '../../shared/db/deletion.ts';
 import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
 import type {
   ConversationRecord,
@@ -18,9 +19,9 @@ export interface Rows {
   reads: ReadRecord[];
   payments: PaymentRecord[];
 }
-export const noRows = (): Rows => ({ messages: [], conversations: [], reads: [], payments: [] });
+export const emptyRows = (): Rows => ({ messages: [], conversations: [], reads: [], payments: [] });
 
-export function sort(records: LogRecord[], into: Rows): void {
+export function collectRows(records: LogRecord[], into: Rows): void {
   for (const { meta, body } of records) {
     if (meta.kind === 'message') {
       into.messages.push({ meta, body });
@@ -53,17 +54,17 @@ export async function readPosition(query: Query, partition: number): Promise<Pos
  * Writes what lies after the recorded position and moves it. Returns the position reached; throws `Moved` when somebody
  * else moved it meanwhile (a worker that had lost the partition and did not know).
  */
-export class Moved extends Error {}
+export class PositionMoved extends Error {}
 
-export function write(db: Database, partition: number, from: Position, to: Position, rows: Rows): Promise<void> {
-  return db.transaction(async (query) => {
+export function writeRows(db: Database, partition: number, from: Position, to: Position, rows: Rows): Promise<void> {
+  return db.transaction(async ({ query }) => {
     const [moved] = await query(
       `insert into log_positions as p (partition, entry_seq, stream) values ($1, $2, $3)
        on conflict (partition) do update set entry_seq = $2, stream = $3 where p.entry_seq = $4 and p.stream = $5
        returning partition`,
       [partition, to.entry_seq, to.stream, from.entry_seq, from.stream],
     );
-    if (!moved) throw new Moved(`partition ${partition} is no longer at ${from.entry_seq}`);
+    if (!moved) throw new PositionMoved(`partition ${partition} is no longer at ${from.entry_seq}`);
     if (rows.conversations.length) await insertConversations(query, partition, rows.conversations);
     if (rows.messages.length) {
       await insertMessages(query, rows.messages);
@@ -99,12 +100,9 @@ async function insertConversations(query: Query, partition: number, records: Con
   );
 }
 
-/** Less than the api waits after a deletion for what may still come in, see services/api/jobs/erase.ts. */
-const LATE_MS = 5 * 60_000;
-
 /** Who deleted the account long ago was erased before these came in: the api has to do it again. */
 async function reopenErased(query: Query, records: Rows['messages']): Promise<void> {
-  const late = records.filter(({ meta }) => meta.at < Date.now() - LATE_MS);
+  const late = records.filter(({ meta }) => meta.at < Date.now() - LATE_MESSAGE_MS);
   if (!late.length) return;
   await query('update users set erased_at = null where id = any($1::uuid[]) and erased_at is not null', [
     [...new Set(late.map(({ meta }) => meta.user_id))].sort(),

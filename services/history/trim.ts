@@ -8,7 +8,7 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { Backoff } from '../../nats/backoff.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { directBatch, logHead } from '../../nats/log-reader.ts';
+import { readDirectBatch, readLogHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
 
 export interface TrimOptions {
@@ -21,7 +21,7 @@ export interface TrimOptions {
 }
 const READERS = [consumer.history, consumer.fanout, consumer.events];
 
-export class Trimmer {
+export class LogTrimmer {
   readonly #nc: NatsConnection;
   readonly #o: TrimOptions;
   readonly #timer: NodeJS.Timeout;
@@ -31,7 +31,7 @@ export class Trimmer {
   constructor(nc: NatsConnection, options: TrimOptions) {
     this.#nc = nc;
     this.#o = options;
-    this.#timer = setInterval(() => void this.round(), options.everyMs ?? 60_000).unref();
+    this.#timer = setInterval(() => void this.trimNow(), options.everyMs ?? 60_000).unref();
   }
 
   async close(): Promise<void> {
@@ -40,12 +40,12 @@ export class Trimmer {
   }
 
   /** Looks at each partition once; resolves when the look that is under way has ended. */
-  round(): Promise<void> {
+  trimNow(): Promise<void> {
     this.#running ??= this.#round()
-      .then(() => this.#failures.succeed())
+      .then(() => this.#failures.reset())
       .catch((error: unknown) => {
-        const { say } = this.#failures.fail();
-        if (say) this.#o.log.warn({ unit: 'trim', reason: String(error) }, 'old entries of LOG stay for now');
+        const { shouldLog } = this.#failures.recordFailure();
+        if (shouldLog) this.#o.log.warn({ unit: 'trim', reason: String(error) }, 'old entries of LOG stay for now');
       })
       .finally(() => {
         this.#running = undefined;
@@ -57,7 +57,7 @@ export class Trimmer {
     if (this.#nc.isClosed()) return;
     const manager = await jetstreamManager(this.#nc);
     for (let partition = 0; partition < this.#o.partitions; partition++) {
-      const { head } = await logHead(this.#nc, partition);
+      const { head } = await readLogHead(this.#nc, partition);
       if (head === 0) continue;
       let seq = head;
       for (const durable of READERS) {
@@ -75,7 +75,7 @@ export class Trimmer {
     const manager = await jetstreamManager(this.#nc);
     const start_time = new Date(Date.now() - this.#o.retentionMs);
     const query = { start_time, next_by_subj: subject.log(partition), batch: 1 };
-    for await (const { seq } of directBatch(manager, LOG, query)) return seq;
+    for await (const { seq } of readDirectBatch(manager, LOG, query)) return seq;
     return Number.MAX_SAFE_INTEGER;
   }
 }

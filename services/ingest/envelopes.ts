@@ -2,7 +2,8 @@
 import { ApiError } from '../../shared/contract/errors.ts';
 import { type SendCommand, unpackEnvelopes } from '../../shared/pipeline/commands.ts';
 import type { MessageRecord } from '../../shared/pipeline/entry.ts';
-import { type FindPerson, refuse } from './conversation.ts';
+import type { FindPerson } from './conversation.ts';
+import { refuse } from './refusals.ts';
 import type { Conversation, Person } from './store.ts';
 
 /**

@@ -9,7 +9,7 @@ import type { Store } from './store.ts';
 const RETRY_MS = 50;
 const PROBE_MS = 250;
 
-export class DatabaseAway extends Error {
+export class DatabaseUnavailable extends Error {
   override name = 'TimeoutError';
 }
 
@@ -38,13 +38,13 @@ export function guardStore(store: Store, probe: () => Promise<unknown>, timeoutM
   }
 
   async function ask<T>(look: () => Promise<T>): Promise<T> {
-    if (away) throw new DatabaseAway('Postgres has not answered yet');
+    if (away) throw new DatabaseUnavailable('Postgres has not answered yet');
     let late = false;
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         late = true;
-        reject(new DatabaseAway(`Postgres did not answer within ${timeoutMs} ms`));
+        reject(new DatabaseUnavailable(`Postgres did not answer within ${timeoutMs} ms`));
       }, timeoutMs);
     });
     const answer = async (): Promise<T> => {
@@ -62,7 +62,7 @@ export function guardStore(store: Store, probe: () => Promise<unknown>, timeoutM
     try {
       return await Promise.race([answered, deadline]);
     } catch (error) {
-      if (error instanceof DatabaseAway && !away) {
+      if (error instanceof DatabaseUnavailable && !away) {
         away = true;
         void untilItAnswers();
       }

@@ -1,11 +1,9 @@
 /** ingest: INGRESS → LOG. Numbers the messages of each conversation; one worker a partition, see worker.ts. */
-import { Kvm } from '@nats-io/kv';
-import type { NatsConnection } from 'nats';
 import { earliest } from '../../nats/consumer-monitor.ts';
-import { decodeFullFor, type FullFor } from '../../nats/inbox/full.ts';
+import { watchFullInboxes } from '../../nats/inbox/full-inboxes.ts';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { Publisher } from '../../nats/publisher.ts';
-import { consumer, FULL_BUCKET, INGRESS, streams } from '../../nats/topology.ts';
+import { consumer, INGRESS, streams } from '../../nats/topology.ts';
 import { openDatabase } from '../../shared/db/database.ts';
 import { decodeCommands } from '../../shared/pipeline/commands.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -26,7 +24,7 @@ async function open(context: Context): Promise<Service> {
   const publisher = new Publisher(nc);
   const people = new PersonCache(config.INGEST_MAX_PEOPLE);
   const ingress = streams(config).find(({ config: { name } }) => name === INGRESS)!;
-  const full = await watchFull(nc);
+  const full = await watchFullInboxes(nc);
   const workers = ingress.consumers.map(
     (_, number) => new IngestWorker(number, { nc, publisher, store, people, full, config, metrics, log }),
   );
@@ -46,7 +44,7 @@ async function open(context: Context): Promise<Service> {
   })();
 
   const checking = setInterval(() => {
-    for (const worker of workers) if (worker.trouble !== undefined) worker.check().catch(() => {});
+    for (const worker of workers) if (worker.unavailableReason !== undefined) worker.tryToResume().catch(() => {});
   }, CHECK_MS).unref();
 
   const writers = ingress.consumers.map((spec, number) => {
@@ -55,13 +53,13 @@ async function open(context: Context): Promise<Service> {
       stage: 'ingest',
       partition: number,
       stream: INGRESS,
-      ensure: ingress.config,
+      createStream: ingress.config,
       consumer: ingress.consumers.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
       window: config.INGEST_WINDOW,
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
-      takeOver: () => worker.takeOver(),
+      restore: () => worker.takeOver(),
       decode: decodeCommands,
       handle: (batch) => worker.handle(batch),
     });
@@ -69,9 +67,9 @@ async function open(context: Context): Promise<Service> {
   return {
     ready: () =>
       writers.map((writer) => writer.ready()).find((state) => state !== true) ??
-      workers.map(({ trouble }) => trouble).find((trouble) => trouble !== undefined) ??
+      workers.map(({ unavailableReason }) => unavailableReason).find((reason) => reason !== undefined) ??
       true,
-    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusedSince)),
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusesSince)),
     close: async () => {
       await Promise.all(writers.map((writer) => writer.close()));
       clearInterval(checking);
@@ -81,20 +79,6 @@ async function open(context: Context): Promise<Service> {
       await db.close();
     },
   };
-}
-
-/** The users whose inbox is full, as the bucket says; fanout writes it. */
-async function watchFull(nc: NatsConnection): Promise<ReadonlyMap<string, FullFor>> {
-  const full = new Map<string, FullFor>();
-  const bucket = await new Kvm(nc).open(FULL_BUCKET);
-  const changes = await bucket.watch();
-  void (async () => {
-    for await (const change of changes) {
-      if (change.operation === 'PUT') full.set(change.key, decodeFullFor(change.string()));
-      else full.delete(change.key);
-    }
-  })();
-  return full;
 }
 
 const definition: ServiceDefinition = { name: 'ingest', about: 'numbers conversations: INGRESS to LOG', open };

@@ -1,77 +1,81 @@
-/** Restarts the embedded broker when it answers and goes on refusing what services publish. */
+/** Restarts the broker of `npm start` when it answers and yet goes on refusing what services publish. */
 import { statfsSync } from 'node:fs';
+import { type PeriodicTask, startPeriodicTask } from '../../shared/async/periodic-task.ts';
 
-/** Below this the disk counts as full: a restart would end in the same state. */
-const ROOM_BYTES = 64 << 20;
+/** Below this the disk counts as full: a restarted broker would soon refuse again. */
+const MIN_FREE_BYTES = 64 << 20;
 
-export interface BrokerCareOptions {
-  /** The broker is restarted when it has been refusing for longer than this. */
-  afterMs: number;
-  /** Two restarts are at least so far apart. */
-  apartMs?: number;
+export interface BrokerMonitorOptions {
+  /** The broker is restarted when it has refused for longer than this. */
+  restartAfterMs: number;
+  /** Least time between two restarts. */
+  minIntervalMs?: number;
   everyMs?: number;
-  roomBytes?: number;
-  /** Of the disk that the broker writes to. */
+  minFreeBytes?: number;
+  /** Free bytes of the disk that the broker writes to. */
   freeBytes(): number;
   restart(): Promise<void>;
-  /** Progress, one line. */
-  say(line: string): void;
+  /** Receives one line per step. */
+  onProgress(line: string): void;
 }
 
 export class BrokerMonitor {
-  readonly #options: BrokerCareOptions;
-  /** By process: since when it is refused, ms since 1970. */
-  readonly #refused = new Map<string, number>();
-  readonly #timer: NodeJS.Timeout;
-  #restarted = Number.NEGATIVE_INFINITY;
-  #restarting = false;
-  #saidFull = false;
+  readonly #options: BrokerMonitorOptions;
+  /** By process: since when the broker refuses it, ms since 1970. */
+  readonly #refusesSince = new Map<string, number>();
+  readonly #task: PeriodicTask;
+  #restartedAt = Number.NEGATIVE_INFINITY;
+  #fullDiskReported = false;
 
-  constructor(options: BrokerCareOptions) {
+  constructor(options: BrokerMonitorOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => void this.#look(), options.everyMs ?? 1_000).unref();
+    this.#task = startPeriodicTask(() => this.#check(), {
+      everyMs: options.everyMs ?? 1_000,
+      onError: (error) => options.onProgress(`nats was not restarted: ${(error as Error).message}`),
+    });
   }
 
-  /** What a process reports; undefined when it is served, or gone. */
-  report(from: string, since: number | undefined): void {
-    if (since === undefined) this.#refused.delete(from);
-    else this.#refused.set(from, since);
+  /** Takes the report of a process: since when the broker refuses it, undefined when it does not, or the process is gone. */
+  reportRefusal(process: string, since: number | undefined): void {
+    if (since === undefined) this.#refusesSince.delete(process);
+    else this.#refusesSince.set(process, since);
   }
 
-  stop(): void {
-    clearInterval(this.#timer);
+  close(): Promise<void> {
+    return this.#task.close();
   }
 
-  async #look(): Promise<void> {
-    const { afterMs, apartMs = 60_000, roomBytes = ROOM_BYTES, freeBytes, restart, say } = this.#options;
-    const now = Date.now();
-    // A refusal that was reported before the last restart says nothing about the broker that runs now.
-    const since = Math.max(Math.min(...this.#refused.values()), this.#restarted);
-    if (this.#refused.size === 0) this.#saidFull = false;
-    if (this.#restarting || this.#refused.size === 0 || now - since < afterMs || now - this.#restarted < apartMs)
-      return;
-    const free = freeBytes();
-    if (free < roomBytes) {
-      if (!this.#saidFull)
-        say(
-          `nats refuses what is published, and its disk is full (${free >> 20} MiB left): make room, it is restarted then`,
-        );
-      this.#saidFull = true;
+  async #check(): Promise<void> {
+    const { restartAfterMs, minIntervalMs = 60_000, minFreeBytes = MIN_FREE_BYTES } = this.#options;
+    const { freeBytes, restart, onProgress } = this.#options;
+    if (this.#refusesSince.size === 0) {
+      this.#fullDiskReported = false;
       return;
     }
-    say(`nats has refused what is published for ${Math.round((now - since) / 1_000)} s: restarting it`);
-    this.#restarting = true;
+    const now = Date.now();
+    // A refusal that was reported before the last restart says nothing about the broker that runs now.
+    const since = Math.max(Math.min(...this.#refusesSince.values()), this.#restartedAt);
+    if (now - since < restartAfterMs || now - this.#restartedAt < minIntervalMs) return;
+    const free = freeBytes();
+    if (free < minFreeBytes) {
+      if (!this.#fullDiskReported)
+        onProgress(
+          `nats refuses what is published, and its disk is full (${free >> 20} MiB left): make room, and it is restarted`,
+        );
+      this.#fullDiskReported = true;
+      return;
+    }
+    onProgress(`nats has refused what is published for ${Math.round((now - since) / 1_000)} s: restarting it`);
     try {
       await restart();
     } finally {
-      this.#restarting = false;
-      this.#restarted = Date.now();
+      this.#restartedAt = Date.now();
     }
   }
 }
 
-/** What this process may still write below `dir`. */
-export function freeBytesOf(dir: string): number {
+/** @returns the bytes that this process may still write below `dir`. */
+export function measureFreeBytes(dir: string): number {
   const { bavail, bsize } = statfsSync(dir);
   return bavail * bsize;
 }

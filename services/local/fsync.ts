@@ -1,6 +1,6 @@
 /**
- * What must be on disk before it is built upon: a file is there after a power cut only when its content and the
- * directory that names it were fsynced, and that directory only when its own parent was.
+ * Writes files and directories that survive a power cut. A file does so only when its content and the directory that names
+ * it were fsynced, and that directory only when its own parent was.
  */
 import {
   closeSync,
@@ -18,8 +18,7 @@ import type { Config } from '../../shared/config/index.ts';
 
 export type Durability = Config['DURABILITY'];
 
-/** Fsyncs a file or a directory. */
-export function sync(path: string): void {
+function fsyncPath(path: string): void {
   const fd = openSync(path, 'r');
   try {
     fsyncSync(fd);
@@ -28,25 +27,25 @@ export function sync(path: string): void {
   }
 }
 
-/** Fsyncs `dir` and all its parents: one that an earlier start made may not be on disk yet. */
-export function syncUpwards(dir: string, durability: Durability): void {
+/** Fsyncs `dir` and all its parents: a parent that an earlier start made may not be on disk yet. */
+export function fsyncUpwards(dir: string, durability: Durability): void {
   if (durability === 'fast') return;
-  for (let at = resolve(dir); ; at = dirname(at)) {
+  for (let current = resolve(dir); ; current = dirname(current)) {
     try {
-      sync(at);
+      fsyncPath(current);
     } catch (error) {
-      // A parent that this user may walk through and not read is not of our making.
+      // A parent that this user may pass through but not read was not made by this program.
       const { code } = error as NodeJS.ErrnoException;
-      if (at === resolve(dir) || (code !== 'EACCES' && code !== 'EPERM')) throw error;
+      if (current === resolve(dir) || (code !== 'EACCES' && code !== 'EPERM')) throw error;
     }
-    if (at === dirname(at)) return;
+    if (current === dirname(current)) return;
   }
 }
 
-/** Makes a directory, with its parents, that is there after a power cut. */
-export function makeDir(dir: string, mode: number, durability: Durability): void {
+/** Makes a directory, with its parents, that survives a power cut. */
+export function makeDurableDir(dir: string, mode: number, durability: Durability): void {
   const first = mkdirSync(dir, { recursive: true, mode });
-  if (first !== undefined) syncUpwards(dir, durability);
+  if (first !== undefined) fsyncUpwards(dir, durability);
 }
 
 /** Replaces the file as a whole: after a power cut it has the old content or the new one. */
@@ -63,32 +62,33 @@ export function replaceFile(path: string, content: string, mode: number, durabil
   renameDurably(temporary, path, durability);
 }
 
+/** Renames, and fsyncs the directory of the new name. */
 export function renameDurably(from: string, to: string, durability: Durability): void {
   renameSync(from, to);
-  if (durability === 'durable') sync(dirname(to));
+  if (durability === 'durable') fsyncPath(dirname(to));
 }
 
 /** Fsyncs everything below `dir`, and `dir`. */
-export function syncTree(dir: string): void {
-  for (const entry of entriesOf(dir)) {
+export function fsyncTree(dir: string): void {
+  for (const entry of readEntries(dir)) {
     const path = join(dir, entry.name);
-    if (entry.isDirectory()) syncTree(path);
-    else if (entry.isFile()) unlessGone(() => sync(path));
+    if (entry.isDirectory()) fsyncTree(path);
+    else if (entry.isFile()) unlessRemoved(() => fsyncPath(path));
   }
-  unlessGone(() => sync(dir));
+  unlessRemoved(() => fsyncPath(dir));
 }
 
 /** Fsyncs `dir` and the directories below it, `depth` levels down. */
-export function syncDirectories(dir: string, depth: number): void {
+export function fsyncDirectories(dir: string, depth: number): void {
   if (depth > 0)
-    for (const entry of entriesOf(dir)) if (entry.isDirectory()) syncDirectories(join(dir, entry.name), depth - 1);
-  unlessGone(() => sync(dir));
+    for (const entry of readEntries(dir)) if (entry.isDirectory()) fsyncDirectories(join(dir, entry.name), depth - 1);
+  unlessRemoved(() => fsyncPath(dir));
 }
 
-const entriesOf = (dir: string): Dirent[] => unlessGone(() => readdirSync(dir, { withFileTypes: true })) ?? [];
+const readEntries = (dir: string): Dirent[] => unlessRemoved(() => readdirSync(dir, { withFileTypes: true })) ?? [];
 
-/** What its owner removed meanwhile needs no fsync. */
-function unlessGone<T>(work: () => T): T | undefined {
+/** Ignores that a path does not exist: a file that its owner removed meanwhile needs no fsync. */
+function unlessRemoved<T>(work: () => T): T | undefined {
   try {
     return work();
   } catch (error) {

@@ -1,11 +1,11 @@
 /**
- * Child processes that can't outlive this one, even when it is killed with SIGKILL: a shell of a few hundred kilobytes
- * holds the other end of a pipe and stops whatever is listed when the pipe closes.
+ * Ends child processes when this process is gone, even after SIGKILL: a shell of a few hundred kilobytes holds the other end
+ * of a pipe, and ends the listed processes when the pipe closes.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 
-// Signals first, and eight seconds later SIGKILL for what still lives.
+// First each process gets its signal. Those that are still alive after eight seconds get SIGKILL.
 const SCRIPT = `trap '' HUP INT TERM
 list=''
 trash=''
@@ -31,16 +31,16 @@ const guarded = new Map<number, string>();
 let trash: string | undefined;
 let shell: ChildProcess | undefined;
 
-function watchdog(): ChildProcess {
+function startShell(): ChildProcess {
   if (shell) return shell;
   const started = spawn('/bin/sh', ['-c', SCRIPT], { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/' });
   shell = started;
   started.stdin!.on('error', () => {});
   started.on('error', () => {});
-  // It is a child too: somebody may kill it. The next one learns the whole list.
+  // The shell may be killed as well. The next one is given the whole list.
   started.once('exit', () => {
     if (shell === started) shell = undefined;
-    if (guarded.size) watchdog();
+    if (guarded.size) startShell();
   });
   for (const [pid, signal] of guarded) started.stdin!.write(`add ${pid} ${signal}\n`);
   if (trash) started.stdin!.write(`trash ${trash}\n`);
@@ -49,31 +49,28 @@ function watchdog(): ChildProcess {
   return started;
 }
 
-/** Stops process `pid` with `signal` (without the SIG) when this process is gone, however it went. */
-export function guard(pid: number, signal: 'INT' | 'TERM' | 'QUIT' | 'KILL'): void {
-  const dog = watchdog();
+/** Has process `pid` ended with `signal` (without the SIG) when this process is gone, for whatever reason. */
+export function guardProcess(pid: number, signal: 'INT' | 'TERM' | 'QUIT' | 'KILL'): void {
+  const { stdin } = startShell();
   guarded.set(pid, signal);
-  dog.stdin!.write(`add ${pid} ${signal}\n`);
+  stdin!.write(`add ${pid} ${signal}\n`);
 }
 
-/** Call it once the process has exited: its number may soon belong to somebody else. */
-export function unguard(pid: number): void {
+/** Takes a process off the list. To be called once it has exited: another process may soon get its id. */
+export function unguardProcess(pid: number): void {
   if (guarded.delete(pid)) shell?.stdin?.write(`del ${pid}\n`);
-  letGo();
+  endIdleShell();
 }
 
-function letGo(): void {
+function endIdleShell(): void {
   if (guarded.size || trash) return;
   shell?.stdin?.end();
   shell = undefined;
 }
 
-/** A directory without spaces in its name that goes when this process is killed; undefined: none any more. */
-export function guardTrash(dir: string | undefined): void {
+/** Has a directory (no spaces in its name) removed when this process is killed; undefined for no directory any more. */
+export function guardTemporaryDir(dir: string | undefined): void {
   trash = dir;
   shell?.stdin?.write(`trash ${dir ?? ''}\n`);
-  letGo();
+  endIdleShell();
 }
-
-/** The processes that are guarded now; empty after a clean stop. */
-export const guardedPids = (): number[] => [...guarded.keys()];

@@ -1,82 +1,102 @@
-/** What payments are in Postgres: events for ever, requests as they stand, and the conversations they were put into. */
-import { rankOf } from '../../shared/contract/payments.ts';
+/** Payments in Postgres: events, stored once for ever, requests with their present state, and the conversations of each. */
+import { type PaymentState, rankOf } from '../../shared/contract/payments.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
-import { appendEvents } from '../../shared/db/outbox.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { ReceivedPayment } from '../../shared/pipeline/payments.ts';
-import { type Applied, apply, type Request } from './handle.ts';
 
-/** An event whose effect has not been told to everybody. */
-export interface Untold {
+export interface PaymentRequest {
+  request_id: string;
+  state: PaymentState;
+  transfer_id: string | null;
+  created_at: Date;
+  updated_at: Date;
+}
+/** An event that was not known, and what it did. */
+export interface AppliedEvent {
+  event: ReceivedPayment;
+  state: PaymentState;
+  /** False when its request had come that far already. */
+  moved: boolean;
+}
+/** A stored event whose effect may not have reached all conversations: `markApplied` was not called for it. */
+export interface PendingEvent {
   key: string;
   request_id: string;
-  state: Request['state'];
+  state: PaymentState;
   transfer_id: string | null;
   moved: boolean;
   received_at: Date;
 }
-/** Where a request stands; only parties are told its transfer. */
-export interface Place {
+/** A conversation that a request was put into; only parties are told the transfer. */
+export interface Attachment {
   conversation_id: string;
   party: boolean;
 }
-export interface Outcome {
-  untold: Untold[];
-  requests: Map<string, Request>;
-  /** Of each request. */
-  conversations: Map<string, Place[]>;
+export interface StoredBatch {
+  pending: PendingEvent[];
+  requests: Map<string, PaymentRequest>;
+  /** By request. */
+  attachments: Map<string, Attachment[]>;
 }
 
-/**
- * Writes a batch in one transaction. What was written before stays as it is, so a batch may come again; `untold` holds
- * what of it has not been marked by `told`.
- */
-export function record(db: Database, batch: ReceivedPayment[]): Promise<Outcome> {
+/** Locks the requests of a batch until the transaction ends, and reads them and which events of the batch are new. */
+export async function loadBatch(
+  query: Query,
+  batch: ReceivedPayment[],
+): Promise<{
+  newEvents: ReceivedPayment[];
+  requests: Map<string, PaymentRequest>;
+  keys: string[];
+  requestIds: string[];
+}> {
   const keys = [...new Set(batch.map(({ key }) => key))];
-  const ids = [...new Set(batch.map(({ request_id }) => request_id))];
-  return db.transaction(async (query) => {
-    // A request that is put into a conversation meanwhile either is seen here, or sees what is written here.
-    await query('select pg_advisory_xact_lock(hashtextextended(r, 0)) from unnest($1::text[]) r order by r', [
-      [...ids].sort(),
-    ]);
-    const known = await query<{ dedupe_key: string }>(
-      'select dedupe_key from payment_events where dedupe_key = any($1)',
-      [keys],
-    );
-    const old = new Set(known.map(({ dedupe_key }) => dedupe_key));
-    const fresh = batch.filter(({ key, replay }) => !replay && !old.has(key) && old.add(key));
-    const requests = await readRequests(query, ids);
-    const applied = apply(fresh, requests);
-    if (applied.length) await write(query, applied, requests);
-    const conversations = await readAttachments(query, ids);
-    await publish(query, applied, conversations);
-    const untold = await query<Untold>(
-      `select dedupe_key as key, request_id, state, transfer_id, moved, received_at from payment_events
-       where dedupe_key = any($1) and applied_at is null order by id`,
-      [keys],
-    );
-    return { untold, requests, conversations };
-  });
+  const requestIds = [...new Set(batch.map(({ request_id }) => request_id))];
+  // A request that is put into a conversation meanwhile either is seen here, or sees what is written here.
+  await query('select pg_advisory_xact_lock(hashtextextended(r, 0)) from unnest($1::text[]) r order by r', [
+    [...requestIds].sort(),
+  ]);
+  const stored = await query<{ dedupe_key: string }>(
+    'select dedupe_key from payment_events where dedupe_key = any($1)',
+    [keys],
+  );
+  const known = new Set(stored.map(({ dedupe_key }) => dedupe_key));
+  const newEvents = batch.filter(({ key, replay }) => !replay && !known.has(key) && known.add(key));
+  return { newEvents, requests: await readRequests(query, requestIds), keys, requestIds };
 }
 
-async function readRequests(query: Query, ids: string[]): Promise<Map<string, Request>> {
-  const rows = await query<Request>(
+/** The events among these keys that are not marked as applied, oldest first. */
+export function readPending(query: Query, keys: string[]): Promise<PendingEvent[]> {
+  return query<PendingEvent>(
+    `select dedupe_key as key, request_id, state, transfer_id, moved, received_at from payment_events
+     where dedupe_key = any($1) and applied_at is null order by id`,
+    [keys],
+  );
+}
+
+async function readRequests(query: Query, ids: string[]): Promise<Map<string, PaymentRequest>> {
+  const rows = await query<PaymentRequest>(
     'select request_id, state, transfer_id, created_at, updated_at from payment_requests where request_id = any($1)',
     [ids],
   );
   return new Map(rows.map((row) => [row.request_id, row]));
 }
 
-async function readAttachments(query: Query, ids: string[]): Promise<Map<string, Place[]>> {
-  const rows = await query<{ request_id: string; places: Place[] }>(
-    `select request_id, json_agg(json_build_object('conversation_id', conversation_id, 'party', party)) as places from payment_attachments
-     where request_id = any($1) group by 1`,
+/** The conversations of each of these requests. */
+export async function readAttachments(query: Query, ids: string[]): Promise<Map<string, Attachment[]>> {
+  const rows = await query<{ request_id: string; attachments: Attachment[] }>(
+    `select request_id, json_agg(json_build_object('conversation_id', conversation_id, 'party', party)) as attachments
+     from payment_attachments where request_id = any($1) group by 1`,
     [ids],
   );
-  return new Map(rows.map((row) => [row.request_id, row.places]));
+  return new Map(rows.map((row) => [row.request_id, row.attachments]));
 }
 
-async function write(query: Query, applied: Applied[], requests: Map<string, Request>): Promise<void> {
+/** Writes new events, the requests that they moved, and the conversations that they name. */
+export async function storeApplied(
+  query: Query,
+  applied: AppliedEvent[],
+  requests: Map<string, PaymentRequest>,
+): Promise<void> {
   const events = applied.map(({ event }) => event);
   await query(
     `insert into payment_events
@@ -123,20 +143,7 @@ async function write(query: Query, applied: Applied[], requests: Map<string, Req
     );
 }
 
-/** For webhooks: one event a step and conversation. */
-async function publish(query: Query, applied: Applied[], conversations: Map<string, Place[]>): Promise<void> {
-  const events = applied.flatMap(({ event, state, moved }) => {
-    if (!moved) return [];
-    const { request_id, transfer_id, received_at } = event;
-    const data = { request_id, state, ...(transfer_id === undefined ? {} : { transfer_id }) };
-    const one = { type: 'chat.payment.updated' as const, at: new Date(received_at), data };
-    const of = conversations.get(request_id);
-    return of?.map(({ conversation_id }) => ({ ...one, conversation_id, data: { ...data, conversation_id } })) ?? [one];
-  });
-  await appendEvents(query, ...events);
-}
-
-/** Their effect stands in the log. */
+/** Marks events as applied: the log holds their effect. */
 export async function markApplied(db: Database, keys: string[]): Promise<void> {
   await db.query('update payment_events set applied_at = now() where dedupe_key = any($1) and applied_at is null', [
     keys,

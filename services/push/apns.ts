@@ -2,8 +2,8 @@
 import { type ClientHttp2Session, connect, constants } from 'node:http2';
 import { importPKCS8, SignJWT } from 'jose';
 import type { Config } from '../../shared/config/index.ts';
-import type { Sent } from './handle.ts';
-import { reasonOf, type Sender, type TargetOf } from './senders.ts';
+import { failed, reasonOf, type SendResult } from './provider-reply.ts';
+import type { Sender, TargetOf } from './sender.ts';
 
 /** Apple wants a token no older than an hour, and not a new one more often than every 20 minutes. */
 const TOKEN_MS = 40 * 60_000;
@@ -90,20 +90,15 @@ export function openApns(config: Config, pem: string): Sender<TargetOf<'apns'>> 
   }
 
   return {
-    async send(target): Promise<Sent> {
+    async send(target): Promise<SendResult> {
       try {
         const { status, reason, retry_after } = await post(target, `bearer ${await bearer()}`);
         if (status === 200) return { is: 'ok' };
         if (status === 410 || DEAD.has(reason)) return { is: 'dead', reason: reason || 'http_410' };
         if (reason === 'ExpiredProviderToken') token = undefined;
-        const seconds = Number(retry_after);
-        return {
-          is: 'failed',
-          reason: reason || `http_${status}`,
-          ...(seconds > 0 && { retry_after_ms: seconds * 1_000 }),
-        };
+        return failed(reason || `http_${status}`, retry_after);
       } catch (error) {
-        return { is: 'failed', reason: reasonOf(error) };
+        return failed(reasonOf(error));
       }
     },
     async close() {

@@ -2,8 +2,8 @@
 import { importPKCS8, SignJWT } from 'jose';
 import { Agent, request } from 'undici';
 import type { Config } from '../../shared/config/index.ts';
-import type { Sent } from './handle.ts';
-import { reasonOf, retryAfter, type Sender, type TargetOf } from './senders.ts';
+import { failed, reasonOf, type SendResult } from './provider-reply.ts';
+import type { Sender, TargetOf } from './sender.ts';
 
 interface ServiceAccount {
   project_id: string;
@@ -76,7 +76,7 @@ export function openFcm(config: Config, json: string): Sender<TargetOf<'fcm'>> {
     });
 
   return {
-    async send({ token: to }): Promise<Sent> {
+    async send({ token: to }): Promise<SendResult> {
       try {
         const headers = { authorization: `Bearer ${await bearer()}`, 'content-type': 'application/json' };
         const signal = AbortSignal.timeout(config.PUSH_TIMEOUT_MS);
@@ -89,10 +89,9 @@ export function openFcm(config: Config, json: string): Sender<TargetOf<'fcm'>> {
         const code = error?.details?.find(({ errorCode }) => errorCode)?.errorCode ?? error?.status ?? '';
         if (reply.statusCode === 401) token = undefined;
         if (code === 'UNREGISTERED' || code === 'SENDER_ID_MISMATCH') return { is: 'dead', reason: code };
-        const reason = code || `http_${reply.statusCode}`;
-        return { is: 'failed', reason, ...retryAfter(reply.headers['retry-after']) };
+        return failed(code || `http_${reply.statusCode}`, reply.headers['retry-after']);
       } catch (error) {
-        return { is: 'failed', reason: reasonOf(error) };
+        return failed(reasonOf(error));
       }
     },
     close: () => dispatcher.destroy(),

@@ -1,5 +1,6 @@
 /** What push decides: which items wake a device, and what follows from how an attempt ended. Pure. */
 import { item } from '../../nats/inbox/item.ts';
+import type { SendResult } from './provider-reply.ts';
 
 const WAKING = new Set(['message.created', 'payment.updated', 'call.signal']);
 
@@ -9,12 +10,6 @@ export function wakes(data: Buffer, user_id: string, now: number): boolean {
   const expires = item.expiresAt(data);
   return expires === 0 || expires > now;
 }
-
-/** How an attempt at a provider ended. `dead`: the target is no more. */
-export type Sent =
-  | { is: 'ok' }
-  | { is: 'dead'; reason: string }
-  | { is: 'failed'; reason: string; retry_after_ms?: number };
 
 export interface Schedule {
   wakes: number;
@@ -33,7 +28,7 @@ const RETRY_MOST_MS = 3_600_000;
 /** `random`: 0 to 1. */
 export function next(
   before: { wakes: number; tries: number },
-  sent: Sent,
+  sent: SendResult,
   rules: Rules,
   random = Math.random(),
 ): Schedule {

@@ -6,12 +6,9 @@
 
 import type { Msg, NatsConnection, Subscription } from 'nats';
 import type { Logger } from 'pino';
-import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
-import { jetstreamManager, timeoutsOf } from '../../nats/jetstream-manager.ts';
-import { directBatch } from '../../nats/log-reader.ts';
-import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
+import { pendingItems } from '../../nats/inbox/backlog.ts';
+import { lastToken, subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { shardOf, uuid7Time } from '../../shared/ids.ts';
 import { wakes } from './handle.ts';
 import type { Away } from './store.ts';
 
@@ -20,9 +17,6 @@ interface Person {
   devices: Map<string, Away>;
 }
 const LOOKS = 64;
-const BATCH = 32;
-const BATCH_BYTES = 1 << 20;
-const SKEW_MS = 5_000;
 const AGAIN_MS = 1_000;
 
 export class WakeWatcher {
@@ -85,7 +79,7 @@ export class WakeWatcher {
   }
 
   #hear({ devices }: Person, { subject: to, data }: Msg): void {
-    const target = to.slice(to.lastIndexOf('.') + 1);
+    const target = lastToken(to);
     if (target === 'signal') return;
     const bytes = Buffer.from(data.buffer, data.byteOffset, data.length);
     for (const device of [...devices.values()]) {
@@ -121,31 +115,9 @@ export class WakeWatcher {
   }
 
   /** Whether anything after the device's cursor is worth a wake-up. */
-  async waits({ user_id, device_id, cursor }: Away): Promise<boolean> {
-    const shard = shardOf(user_id, this.#config.INBOX_SHARDS);
-    const manager = await jetstreamManager(this.#nc);
-    const one = (target: string): string => subject.inbox(user_id, target, this.#config.INBOX_SHARDS);
-    const mine = new Set([one('all'), one(device_id)]);
-    let seq = cursor === null ? 0 : await this.#place(shard, cursor);
-    const start_time = new Date(uuid7Time(device_id) - SKEW_MS);
-    for (;;) {
-      const from = seq === 0 && cursor === null ? { start_time } : { seq: seq + 1 };
-      let got = 0;
-      const query = { ...from, next_by_subj: one('*'), batch: BATCH, max_bytes: BATCH_BYTES };
-      for await (const message of directBatch(manager, inboxStream(shard), query)) {
-        got++;
-        seq = message.seq;
-        if (mine.has(message.subject) && wakes(Buffer.from(message.data), user_id, Date.now())) return true;
-      }
-      if (got === 0) return false;
-    }
-  }
-
-  async #place(shard: number, cursor: number): Promise<number> {
-    const reply = await this.#nc.request(`$JS.API.DIRECT.GET.KV_${LINEAGE_BUCKET}.$KV.${LINEAGE_BUCKET}.${shard}`, '', {
-      timeout: timeoutsOf(this.#nc).requestMs,
-    });
-    if (reply.headers?.code || reply.data.length === 0) return 0;
-    return sequenceOf(reply.json<CursorMap>(), cursor).seq;
+  async waits(device: Away): Promise<boolean> {
+    for await (const { data } of pendingItems(this.#nc, this.#config, device, device.cursor))
+      if (wakes(Buffer.from(data), device.user_id, Date.now())) return true;
+    return false;
   }
 }

@@ -5,8 +5,8 @@ import { vapidKeys } from '../../shared/auth/vapid.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { AddressRefused, guardedLookup, literal, openGuard } from '../../shared/egress-guard.ts';
-import type { Sent } from './handle.ts';
-import { reasonOf, retryAfter, type Sender, type TargetOf } from './senders.ts';
+import { failed, reasonOf, type SendResult } from './provider-reply.ts';
+import type { Sender, TargetOf } from './sender.ts';
 
 /** Newer ones replace it while it waits at the push service. */
 const TOPIC = 'wake';
@@ -49,7 +49,7 @@ export async function openWebPush(
   }
 
   return {
-    async send(target): Promise<Sent> {
+    async send(target): Promise<SendResult> {
       try {
         const { headers, body } = details(target as TargetOf<'unifiedpush'>);
         const signal = AbortSignal.timeout(timeout);
@@ -58,10 +58,10 @@ export async function openWebPush(
         const { statusCode: status } = reply;
         if (status >= 200 && status < 300) return { is: 'ok' };
         if (status === 404 || status === 410) return { is: 'dead', reason: `http_${status}` };
-        return { is: 'failed', reason: `http_${status}`, ...retryAfter(reply.headers['retry-after']) };
+        return failed(`http_${status}`, reply.headers['retry-after']);
       } catch (error) {
         if (error instanceof AddressRefused) return { is: 'dead', reason: 'address_refused' };
-        return { is: 'failed', reason: reasonOf(error) };
+        return failed(reasonOf(error));
       }
     },
     close: () => dispatcher.destroy(),

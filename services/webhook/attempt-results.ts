@@ -25,7 +25,7 @@ export interface Recorded {
 
 /** Claims that ran out count if they delivered; what failed is then somebody else's to judge. */
 export function record(db: Database, config: Config, results: Result[]): Promise<Recorded> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     const endpoints = [...new Set(results.map(({ claimed }) => claimed.endpoint_id))];
     // Deliveries behind these are added under the same lock, see shared/webhooks/deliveries.ts.
     await query('select 1 from webhook_endpoints where id = any($1) and ordered order by id for no key update', [

@@ -28,12 +28,12 @@ export async function fromEnvironment(db: Database, sealer: Encryption, checks: 
   const wanted = parse(checks.config.CHAT_WEBHOOK_ENDPOINTS_JSON);
   const ids: string[] = [];
   try {
-    await db.transaction(async (query) => {
+    await db.transaction(async ({ em, query }) => {
       for (const one of wanted) {
         const { url, secret, ...rest } = one;
         const id = derivedId(0, `endpoint ${url} ${secret}`);
         ids.push(id);
-        const { created } = await insertEndpoint(query, sealer, checks, id, one, 'environment');
+        const { created } = await insertEndpoint(em, sealer, checks, id, one, 'environment');
         if (created) continue;
         const {
           event_types = null,
@@ -43,7 +43,7 @@ export async function fromEnvironment(db: Database, sealer: Encryption, checks: 
           max_per_sec = null,
         } = rest;
         const whole = { event_types, conversation_id, headers, ordered, max_per_sec };
-        await updateEndpoint(query, sealer, checks, id, {
+        await updateEndpoint(em, sealer, checks, id, {
           ...whole,
           ...(rest.description !== undefined && { description: rest.description }),
         });

@@ -50,11 +50,11 @@ export async function open(context: Context, { now = Date.now, resolve }: World 
     metrics,
     // Where nobody wants events they are not even read.
     decode: (data) => () => decodeEvents(data),
-    takeOver: async () => undefined,
+    restore: async () => undefined,
     async handle(batch) {
       const orders = await matchEndpoints(db.query, () => batch.flatMap(({ value }) => value()));
       const made = orders.length;
-      if (made) await db.transaction((query) => insertDeliveries(query, orders));
+      if (made) await db.transaction(({ query }) => insertDeliveries(query, orders));
       metrics.records.inc({ stage: 'webhook', outcome: 'ok' }, made);
       metrics.batch.observe({ stage: 'webhook' }, made);
       if (made) dispatcher.wake();

@@ -4,7 +4,7 @@ import type { JetStreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
@@ -26,7 +26,7 @@ const SKEW_MS = 60_000;
 /** One step of the oldest recovery that nobody else works on. @returns whether there was one. */
 export async function recoverStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
   const manager = await jetstreamManager(nc);
-  return await db.transaction(async (query) => {
+  return await db.transaction(async ({ query }) => {
     const [recovery] = await query<Recovery>(
       `select id, endpoint_id, since, until, position from webhook_recoveries where done_at is null
        order by id limit 1 for update skip locked`,
@@ -80,7 +80,7 @@ async function read(
   const events: Event[] = [];
   let last: number | undefined;
   const from = position === null ? { start_time: new Date(since.getTime() - SKEW_MS) } : { seq: position + 1 };
-  for await (const message of directBatch(manager, EVENTS, { ...from, batch: STEP })) {
+  for await (const message of readDirectBatch(manager, EVENTS, { ...from, batch: STEP })) {
     last = message.seq;
     try {
       events.push(...decodeEvents(message.data));

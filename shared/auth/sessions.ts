@@ -2,10 +2,12 @@
  * Sessions and their refresh tokens. A session is the family of its refresh tokens: one is good at a time, showing a
  * used one ends the session (RFC 9700 §4.14.2), unless it comes so soon that the reply with its successor was lost.
  */
+import { sql } from '@mikro-orm/core';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
-import type { TokenPair } from '../contract/http/people.ts';
-import type { Database, Query } from '../db/database.ts';
+import type { TokenPair } from '../contract/http/auth.ts';
+import type { Database, Query, Transaction } from '../db/database.ts';
+import { Session } from '../db/entities.ts';
 import { uuid7 } from '../ids.ts';
 import type { Ended } from '../pipeline/person-event.ts';
 import { hashSecret, newSecret } from './secrets.ts';
@@ -30,7 +32,7 @@ export interface Started {
 }
 export interface Sessions {
   /** Inside the caller's transaction. `ip` is where the person is. */
-  start(query: Query, user_id: string, device_id: string, ip: string): Promise<Started>;
+  start(tx: Transaction, user_id: string, device_id: string, ip: string): Promise<Started>;
   /** @throws {ApiError} `unauthenticated`: log in again. */
   refresh(refresh_token: string, ip: string): Promise<TokenPair>;
   /** The session of a refresh token, good or not any more. */
@@ -79,13 +81,10 @@ export function openSessions(db: Database, config: Config, tokens: Tokens, annou
   }
 
   return {
-    async start(query, user_id, device_id, ip) {
+    async start({ em, query }, user_id, device_id, ip) {
       const session_id = uuid7();
       const ended = await endSessions(query, user_id, 'replaced', { device: device_id });
-      await query(
-        'insert into sessions (id, user_id, device_id, ip, last_used_at) values ($1, $2, $3, $4::inet, now())',
-        [session_id, user_id, device_id, ip],
-      );
+      await em.insert(Session, { id: session_id, user_id, device_id, ip, last_used_at: sql.now() });
       return { holder: { user_id, device_id, session_id }, refresh_token: await add(query, session_id), ended };
     },
 
@@ -99,7 +98,7 @@ export function openSessions(db: Database, config: Config, tokens: Tokens, annou
     async refresh(refresh_token, ip) {
       let stolen: { user_id: string; ended: Ended[] } | undefined;
       const hash = hashSecret(refresh_token);
-      const next = await db.transaction(async (query) => {
+      const next = await db.transaction(async ({ query }) => {
         // Whoever comes second with the same token waits here and then sees it used.
         await query(
           'select 1 from sessions where id = (select session_id from refresh_tokens where hash = $1) for update',

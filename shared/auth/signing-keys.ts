@@ -80,7 +80,7 @@ export function renewSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KEY
 }
 
 function rotateUnless(db: Database, sealing: Encryption, good: (newest: Row) => boolean): Promise<boolean> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     await query('select pg_advisory_xact_lock($1)', [KEYS_LOCK]);
     const [newest] = await query<Row>(
       'select kid, public_jwk, private_sealed from signing_keys where retired_at is null',

@@ -1,8 +1,7 @@
-/** The one reader of the environment. The tables stand in `settings/`; `docs/configuration.md` is generated from them. */
+/** Reads the environment: the only place that does. The tables are in `settings/`; `docs/configuration.md` is generated from them. */
 import { resolve } from 'node:path';
-import type { ServiceName } from '../service.ts';
+import type { ServiceName } from '../service-names.ts';
 import type { Setting } from './kinds.ts';
-import { OLD_NAMES } from './old-names.ts';
 import { ACCOUNTS } from './settings/accounts.ts';
 import { API } from './settings/api.ts';
 import { EDGE } from './settings/edge.ts';
@@ -14,7 +13,7 @@ import { PIPELINE } from './settings/pipeline.ts';
 import { PUSH } from './settings/push.ts';
 import { WEBHOOKS } from './settings/webhooks.ts';
 
-/** By heading of `docs/configuration.md`. */
+/** Tables of settings by heading of `docs/configuration.md`. */
 export const SETTING_GROUPS: Record<string, Record<string, Setting<unknown>>> = {
   'Addresses and engines': ENGINES,
   Pipeline: PIPELINE,
@@ -42,13 +41,14 @@ export const SETTINGS = {
 
 export type Config = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };
 
-/** Reads the environment once; throws an error that names the variable and what it should be. */
+/** @throws an error that names the variable as the operator set it, and what it must be. */
 export function readConfig(env: Record<string, string | undefined> = process.env): Config {
   const out: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries(SETTINGS) as [string, Setting<unknown>][]) {
-    const old = OLD_NAMES[name as keyof Config];
-    const value = env[name] || (old && env[old]);
-    out[name] = value === undefined || value === '' ? setting.default : setting.parse(value, name);
+    const { formerName } = setting;
+    const given = !env[name] && formerName && env[formerName] ? formerName : name;
+    const value = env[given];
+    out[name] = value === undefined || value === '' ? setting.default : setting.parse(value, given);
   }
   out.DATA_DIR = resolve(String(out.DATA_DIR));
   const config = Object.freeze(out) as Config;
@@ -56,22 +56,24 @@ export function readConfig(env: Record<string, string | undefined> = process.env
   const [channel, url] =
     config.AUTH_VERIFICATION === 'email' ? ['SMTP_URL', config.SMTP_URL] : ['SMS_WEBHOOK_URL', config.SMS_WEBHOOK_URL];
   if (config.AUTH_VERIFICATION !== 'off' && !url && config.OTP_DEV_CODE === undefined)
-    throw new Error(`AUTH_VERIFICATION=${config.AUTH_VERIFICATION} needs ${channel}`);
+    throw new Error(`AUTH_VERIFICATION=${config.AUTH_VERIFICATION} needs ${channel}: set it, or AUTH_VERIFICATION=off`);
   return config;
 }
 
-/** What a service needs beside the engines; in production nothing of it follows from NATS_SECRET, which only provisioning has. */
-const EXPLICIT: Partial<Record<ServiceName, (keyof Config)[]>> = {
+/** Secrets that a service requires in production: there only provisioning has NATS_SECRET, from which they would be derived. */
+const REQUIRED_IN_PRODUCTION: Partial<Record<ServiceName, (keyof Config)[]>> = {
   api: ['ADMIN_TOKEN', 'WEBHOOK_SECRETS_KEYS'],
   webhook: ['WEBHOOK_SECRETS_KEYS'],
 };
 
-/** @throws naming what these services lack, or what they can't share. */
-export function requireFor(services: readonly ServiceName[], config: Config): void {
+/** @throws an error that names the settings which these services lack, or cannot share in one process. */
+export function checkSettingsOf(services: readonly ServiceName[], config: Config): void {
   if (config.NATS_PASSWORD && services.length > 1)
-    throw new Error(`NATS_PASSWORD is of one service, and ${services.length} shall run here: set NATS_SECRET instead`);
+    throw new Error(
+      `NATS_PASSWORD is the password of one service, and this process runs ${services.length}: set NATS_SECRET instead`,
+    );
   if (config.NODE_ENV !== 'production') return;
-  const needed = new Set(services.flatMap((service) => EXPLICIT[service] ?? []));
+  const needed = new Set(services.flatMap((service) => REQUIRED_IN_PRODUCTION[service] ?? []));
   const missing = [...needed].filter((name) => !config[name] || (Array.isArray(config[name]) && !config[name].length));
   if (missing.length)
     throw new Error(

@@ -1,10 +1,18 @@
-/** The one way to Postgres: the ORM for people, plain SQL with `$1` for everything that is hot or written in batches. */
-import { MikroORM, type Options } from '@mikro-orm/postgresql';
+/**
+ * Opens Postgres for a service: entities by MikroORM, plain SQL with `$1` parameters, and transactions that mix both.
+ *
+ * The rule (docs/decisions/orm.md): single rows of people and of what operators configure are read and written as
+ * entities (`entities.ts`). SQL is for joins, upserts, claims, counters, locks, batches and projections, and for whatever
+ * changes several tables in one round trip.
+ */
+import { type EntityManager, MikroORM, type Options } from '@mikro-orm/postgresql';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
 import { isTransient } from '../transient.ts';
 import { entities } from './entities.ts';
+
+export type { EntityManager };
 
 /**
  * Runs one statement and returns its rows. Parameters: `$1`…; arrays become Postgres arrays (`unnest($1::uuid[])`);
@@ -13,11 +21,23 @@ import { entities } from './entities.ts';
  */
 export type Query = <T = Record<string, unknown>>(sql: string, params?: readonly unknown[]) => Promise<T[]>;
 
+/** One transaction on one connection, shared by entities and SQL: each sees at once what the other has written. */
+export interface Transaction {
+  query: Query;
+  /** A unit of work of this transaction. Only what was flushed is written; the commit does not flush. */
+  readonly em: EntityManager;
+}
+
 export interface Database {
   orm: MikroORM;
   query: Query;
-  /** Commits when `fn` resolves, rolls back when it rejects. */
-  transaction<T>(fn: (query: Query) => Promise<T>): Promise<T>;
+  /** @returns a new unit of work outside a transaction: every statement of its flush commits by itself. */
+  em(): EntityManager;
+  /**
+   * Commits when `fn` resolves, rolls back when it rejects.
+   * @throws {ApiError} `unavailable` when Postgres can't be reached; anything else as `fn` threw it.
+   */
+  transaction<T>(fn: (transaction: Transaction) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
 
@@ -29,13 +49,21 @@ interface Statement {
   values?: readonly unknown[];
   types?: TypeParsers;
 }
-/** What is used of `pg`, which comes with the ORM. */
+interface Result {
+  rows: unknown[];
+  rowCount: number | null;
+}
+interface Client {
+  query(statement: Statement): Promise<Result>;
+  release(destroy?: boolean): void;
+}
+/** The part of `pg` that is used here; the ORM opens the pool. */
 export interface Pool {
   readonly ended: boolean;
   end(): Promise<void>;
   options: { types: TypeParsers };
-  query(statement: Statement): Promise<{ rows: unknown[] }>;
-  connect(): Promise<{ query(statement: Statement): Promise<{ rows: unknown[] }>; release(destroy?: boolean): void }>;
+  query(statement: Statement): Promise<Result>;
+  connect(): Promise<Client>;
 }
 
 const PARSERS = new Map<number, (value: never) => unknown>([
@@ -51,11 +79,23 @@ export function isDuplicate(error: unknown, constraint?: string): boolean {
   return e.code === '23505' && (constraint === undefined || e.constraint === constraint);
 }
 
-function typed(error: unknown): unknown {
-  return isTransient(error) || (error as Error | undefined)?.message === 'Query read timeout'
-    ? new ApiError('unavailable', 'the database cannot be reached just now', { retry_after_ms: 1_000 })
+function toApiError(error: unknown): unknown {
+  return isTransient(error) && !(error instanceof ApiError)
+    ? new ApiError('unavailable', 'the database cannot be reached; try again', { retry_after_ms: 1_000 })
     : error;
 }
+
+/**
+ * Makes a `pg` client the transaction context of an EntityManager. The ORM asks of a context only `executeQuery`, with
+ * the parameters already written into the text. Beginning, ending and giving back the connection stay with
+ * `transaction`: an EntityManager of its own connection would return one that a timed-out statement still occupies.
+ */
+const transactionContext = (client: Client) => ({
+  async executeQuery({ sql }: { sql: string }): Promise<{ rows: unknown[]; numAffectedRows: number | null }> {
+    const { rows, rowCount } = await client.query({ text: sql });
+    return { rows, numAffectedRows: rowCount };
+  },
+});
 
 export function openOrm(config: Config, log?: Logger, more: Partial<Options> = {}): Promise<MikroORM> {
   if (!config.DATABASE_URL) throw new Error('DATABASE_URL is not set: npm start without names embeds a Postgres');
@@ -71,7 +111,9 @@ export function openOrm(config: Config, log?: Logger, more: Partial<Options> = {
     },
     ensureDatabase: false,
     forceUtcTimezone: true,
-    // Statements hold people's data: nothing but the driver's own complaints is logged.
+    // A flush of one row is one round trip. Whatever must be written together is written in `transaction`.
+    implicitTransactions: false,
+    // Statements contain people's data: only messages of the driver itself are logged.
     debug: false,
     colors: false,
     logger: (message) => log?.warn({ unit: 'database', note: message.slice(0, 300) }),
@@ -93,36 +135,50 @@ export async function openDatabase(config: Config, log?: Logger): Promise<Databa
       try {
         return (await on.query({ text, values, types })).rows as T[];
       } catch (error) {
-        throw typed(error);
+        throw toApiError(error);
       }
     };
+
+  const em = (): EntityManager => orm.em.fork();
 
   return {
     orm,
     query: queryOn(pool),
+    em,
     async transaction(fn) {
       const client = await pool.connect().catch((error: unknown) => {
-        throw typed(error);
+        throw toApiError(error);
       });
       const query = queryOn(client);
+      let unit: EntityManager | undefined;
       let broken = false;
       try {
         await query('begin');
-        const result = await fn(query);
+        const result = await fn({
+          query,
+          // Most transactions are SQL only, and a fork costs as much as a short statement.
+          get em() {
+            if (!unit) {
+              unit = em();
+              unit.setTransactionContext(transactionContext(client));
+            }
+            return unit;
+          },
+        });
         await query('commit');
         return result;
       } catch (error) {
         await query('rollback').catch(() => {
           broken = true;
         });
-        throw error;
+        throw toApiError(error);
       } finally {
         client.release(broken);
       }
     },
     async close() {
       await orm.close(true);
-      // The ORM ends only a pool that it has used itself; connections that are left keep the process alive for a minute.
+      // The ORM ends only a pool that it has used itself. Open connections would keep the process alive for a minute.
       if (!pool.ended) await pool.end();
     },
   };

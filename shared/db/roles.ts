@@ -4,7 +4,7 @@
  */
 import { createHmac } from 'node:crypto';
 import type { Config } from '../config/index.ts';
-import type { ServiceName } from '../service.ts';
+import { SERVICE_NAMES, type ServiceName } from '../service-names.ts';
 import { openDatabase } from './database.ts';
 
 const ALL = ['select', 'insert', 'update', 'delete'];
@@ -76,7 +76,6 @@ const GRANTS: Record<Exclude<ServiceName, 'api'>, Record<string, string[]>> = {
     push_keys: ['select', 'insert'],
   },
 };
-const SERVICES: ServiceName[] = [...(Object.keys(GRANTS) as (keyof typeof GRANTS)[]), 'api'];
 
 export const roleOf = (service: ServiceName): string => `sealwire_${service.replaceAll('-', '_')}`;
 
@@ -89,7 +88,7 @@ export const rolePassword = (secret: string, service: ServiceName): string =>
 /** The statements that bring the roles to what stands above, whatever they were before. */
 export function roleStatements(secret: string, database: string): string[] {
   const quoted = `"${database.replaceAll('"', '""')}"`;
-  return SERVICES.flatMap((service) => {
+  return SERVICE_NAMES.flatMap((service) => {
     const role = roleOf(service);
     return [
       `do $$ begin create role ${role}; exception when duplicate_object then null; end $$`,
@@ -121,10 +120,10 @@ export async function grantRoles(config: Config): Promise<string[]> {
   const db = await openDatabase(config);
   try {
     const [{ name }] = (await db.query<{ name: string }>('select current_database() as name')) as [{ name: string }];
-    await db.transaction(async (query) => {
+    await db.transaction(async ({ query }) => {
       for (const statement of roleStatements(config.NATS_SECRET!, name)) await query(statement);
     });
-    return SERVICES.map(roleOf);
+    return SERVICE_NAMES.map(roleOf);
   } finally {
     await db.close();
   }

@@ -50,7 +50,7 @@ export async function resealPeople(db: Database, sealer: BlindIndex): Promise<{ 
     }
   };
   for (let after = '00000000-0000-0000-0000-000000000000'; ; ) {
-    const last = await db.transaction(async (query) => {
+    const last = await db.transaction(async ({ query }) => {
       const users = await query<UserRow>(
         `select id, name, name_sealed, birthdate, birthdate_sealed from users where id > $1 order by id limit ${PAGE} for update`,
         [after],

@@ -92,6 +92,11 @@ export interface Incoming {
   command: Command;
   body: Uint8Array;
 }
+/** The commands of one INGRESS message and the subject that their answers go to. */
+export interface IncomingBatch {
+  reply: string;
+  commands: Incoming[];
+}
 
 const EMPTY = new Uint8Array(0);
 
@@ -129,7 +134,7 @@ export class CommandBatch {
 }
 
 /** Throws on bytes that no gateway of ours wrote: a dead letter. Bodies are views into `data`. */
-export function decodeCommands(data: Uint8Array): { reply: string; commands: Incoming[] } {
+export function decodeCommands(data: Uint8Array): IncomingBatch {
   const view = Buffer.from(data.buffer, data.byteOffset, data.length);
   let at = 2 + view.readUInt16LE(0);
   const reply = view.toString('latin1', 2, at);

@@ -60,13 +60,6 @@ export interface PaymentRecord extends Recorded {
   transfer_id?: string | undefined;
 }
 export type LogMeta = MessageRecord | ConversationRecord | ReadRecord | NoticeRecord | PaymentRecord;
-/** Kinds that this version knows. A reader that meets another one must not pass over it: it is older than the writer. */
-const KINDS: ReadonlySet<string> = new Set<LogMeta['kind']>(['message', 'conversation', 'read', 'notice', 'payment']);
-
-/** The kind of the first record that is not known here. */
-export const unknownKind = (records: readonly LogRecord[]): string | undefined =>
-  records.find(({ meta }) => !KINDS.has(meta.kind))?.meta.kind;
-
 export interface LogRecord {
   meta: LogMeta;
   head: Buffer;

@@ -1,10 +1,12 @@
 /** Endpoints as rows: checked, sealed, written. For the API and for those from the environment. */
 import { promises as dns } from 'node:dns';
+import { type EntityData, raw, sql } from '@mikro-orm/core';
 import type { Encryption } from '../auth/encryption.ts';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
 import type { ChangeEndpoint, CreateEndpoint } from '../contract/http/webhooks.ts';
-import type { Query } from '../db/database.ts';
+import type { EntityManager } from '../db/database.ts';
+import { WebhookEndpoint, type WebhookEndpoint as WebhookEndpointRow } from '../db/entities.ts';
 import { type Guard, literal } from '../egress-guard.ts';
 import { newEndpointSecret } from './secrets.ts';
 
@@ -61,7 +63,7 @@ export interface Written {
 
 /** Inserts the endpoint unless its id is there. @throws {ApiError} `invalid_request` naming the field. */
 export async function insertEndpoint(
-  query: Query,
+  em: EntityManager,
   sealer: Encryption,
   checks: Checks,
   id: string,
@@ -71,71 +73,79 @@ export async function insertEndpoint(
   const url = await checkUrl(body.url, checks);
   checkHeaders(headers);
   const { secret, public_key } = newEndpointSecret(given);
-  const [row] = await query<{ id: string }>(
-    `insert into webhook_endpoints (id, url, description, source, event_types, conversation_id, ordered, max_per_sec,
-       header_names, headers_sealed, secret_sealed, public_key)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (id) do nothing returning id`,
-    [
+  const { affectedRows } = await em
+    .createQueryBuilder(WebhookEndpoint)
+    .insert({
       id,
       url,
-      body.description ?? null,
+      description: body.description ?? null,
       source,
-      body.event_types ?? null,
-      body.conversation_id ?? null,
-      body.ordered ?? false,
-      body.max_per_sec ?? null,
-      Object.keys(headers ?? {}),
-      headers ? sealer.seal(JSON.stringify(headers), `${id} headers`) : null,
-      sealer.seal(JSON.stringify(secret), `${id} secret`),
+      event_types: body.event_types ?? null,
+      conversation_id: body.conversation_id ?? null,
+      ordered: body.ordered ?? false,
+      max_per_sec: body.max_per_sec ?? null,
+      header_names: Object.keys(headers ?? {}),
+      headers_sealed: headers ? sealer.seal(JSON.stringify(headers), `${id} headers`) : null,
+      secret_sealed: sealer.seal(JSON.stringify(secret), `${id} secret`),
       public_key,
-    ],
-  );
-  return row ? { id, created: true, secret: secret.hmac } : { id, created: false };
+    })
+    .onConflict('id')
+    .ignore()
+    .execute('run');
+  return affectedRows ? { id, created: true, secret: secret.hmac } : { id, created: false };
 }
+
+/** Counted by Postgres, so that no two changes share a version. A fragment of SQL is good for one statement. */
+const nextVersion = () => ({ version: raw('version + 1'), updated_at: sql.now() });
 
 /** Sets what the change names; enabling forgets the failures. @returns false where there is no such endpoint. */
 export async function updateEndpoint(
-  query: Query,
+  em: EntityManager,
   sealer: Encryption,
   checks: Checks,
   id: string,
   change: ChangeEndpoint,
 ): Promise<boolean> {
-  const values: unknown[] = [id];
-  const sets = ['version = version + 1', 'updated_at = now()'];
-  const set = (column: string, value: unknown): void => {
-    sets.push(`${column} = $${values.push(value)}`);
-  };
-  checkHeaders(change.headers);
-  if (change.url !== undefined) set('url', await checkUrl(change.url, checks));
-  for (const name of ['description', 'event_types', 'conversation_id', 'ordered', 'max_per_sec'] as const)
-    if (change[name] !== undefined) set(name, change[name]);
-  if (change.headers !== undefined) {
-    set('header_names', Object.keys(change.headers ?? {}));
-    set('headers_sealed', change.headers && sealer.seal(JSON.stringify(change.headers), `${id} headers`));
+  const { url, headers, enabled } = change;
+  checkHeaders(headers);
+  const data: EntityData<WebhookEndpointRow> = { ...nextVersion() };
+  if (url !== undefined) data.url = await checkUrl(url, checks);
+  if (change.description !== undefined) data.description = change.description;
+  if (change.event_types !== undefined) data.event_types = change.event_types;
+  if (change.conversation_id !== undefined) data.conversation_id = change.conversation_id;
+  if (change.ordered !== undefined) data.ordered = change.ordered;
+  if (change.max_per_sec !== undefined) data.max_per_sec = change.max_per_sec;
+  if (headers !== undefined) {
+    data.header_names = Object.keys(headers ?? {});
+    data.headers_sealed = headers && sealer.seal(JSON.stringify(headers), `${id} headers`);
   }
-  if (change.enabled !== undefined) {
-    set('enabled', change.enabled);
-    set('disabled_reason', change.enabled ? null : 'by request');
-    if (change.enabled) set('failing_since', null);
+  if (enabled !== undefined) {
+    data.enabled = enabled;
+    data.disabled_reason = enabled ? null : 'by request';
+    if (enabled) data.failing_since = null;
   }
-  const rows = await query(`update webhook_endpoints set ${sets.join(', ')} where id = $1 returning id`, values);
-  return rows.length > 0;
+  return (await em.nativeUpdate(WebhookEndpoint, { id }, data)) > 0;
 }
 
 /** The current secret becomes the old one, which signs as well until `until`. */
 export async function rotateSecret(
-  query: Query,
+  em: EntityManager,
   sealer: Encryption,
   id: string,
   given: string | undefined,
   until: Date,
 ): Promise<{ secret: string; public_key: string } | undefined> {
   const { secret, public_key } = newEndpointSecret(given);
-  const rows = await query(
-    `update webhook_endpoints set old_secret_sealed = secret_sealed, old_secret_until = $2, secret_sealed = $3,
-       public_key = $4, version = version + 1, updated_at = now() where id = $1 returning id`,
-    [id, until, sealer.seal(JSON.stringify(secret), `${id} secret`), public_key],
+  const rotated = await em.nativeUpdate(
+    WebhookEndpoint,
+    { id },
+    {
+      ...nextVersion(),
+      old_secret_sealed: raw('secret_sealed'),
+      old_secret_until: until,
+      secret_sealed: sealer.seal(JSON.stringify(secret), `${id} secret`),
+      public_key,
+    },
   );
-  return rows.length ? { secret: secret.hmac, public_key } : undefined;
+  return rotated ? { secret: secret.hmac, public_key } : undefined;
 }

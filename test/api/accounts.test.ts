@@ -13,8 +13,8 @@ test.after.always(() => env.stop());
 const device = { name: 'phone', platform: 'ios' };
 const password = 'correct horse';
 
-test('[A01] registering gives an account, its number, the first device with its key, and tokens', async (t) => {
-  const { status, data } = await api.ask('register', {
+test('[A01] registering returns an account with its number, its first device with its key, and tokens', async (t) => {
+  const { status, data } = await api.ask('auth.register', {
     body: {
       email: 'Ada@Example.org',
       phone: '+1 (555) 010-0123',
@@ -31,16 +31,16 @@ test('[A01] registering gives an account, its number, the first device with its 
   t.is(data.user.name, 'Ada L.');
   t.is(data.device.user_id, data.user.id);
   t.is(data.device.identity_key, 'S0FZ');
-  const me = await api.ask('me', { token: data.access_token });
+  const me = await api.ask('accounts.get', { token: data.access_token });
   t.deepEqual(me.data, data.user);
   for (const identifier of ['ada@EXAMPLE.org', ' +15550100123', 'ADA', data.user.number]) {
-    const login = await api.ask('login', { body: { identifier, password, device } });
+    const login = await api.ask('auth.login', { body: { identifier, password, device } });
     t.is(login.status, 200, identifier);
     t.is(login.data.user.id, data.user.id);
   }
 });
 
-test('[A01] the password is kept as Argon2id and nowhere else', async (t) => {
+test('[A01] the password is stored as an Argon2id hash', async (t) => {
   const { user } = await api.register({ password: 'not to be found' });
   const [row] = await env.db.query<{ password_hash: string }>('select password_hash from users where id = $1', [
     user.id,
@@ -48,26 +48,26 @@ test('[A01] the password is kept as Argon2id and nowhere else', async (t) => {
   t.regex(row!.password_hash, /^\$argon2id\$v=19\$m=64,t=1,p=1\$/);
 });
 
-test('[A01] a hundred registrations of one identifier at once make one account', async (t) => {
+test('[A01] a hundred simultaneous registrations of one identifier create one account', async (t) => {
   const body = { username: 'the_one', email: 'one@example.org', password, device };
-  const all = await Promise.all(Array.from({ length: 100 }, () => api.ask('register', { body })));
+  const all = await Promise.all(Array.from({ length: 100 }, () => api.ask('auth.register', { body })));
   t.is(all.filter((one) => one.status === 201).length, 1);
   t.is(all.filter((one) => one.error?.code === 'conflict').length, 99);
   const rows = await env.db.query(`select id from users where username = 'the_one'`);
   t.is(rows.length, 1);
 });
 
-test('[A01] a conflict on the second identifier leaves nothing of the account behind', async (t) => {
+test('[A01] a conflict on the second identifier rolls back the whole registration', async (t) => {
   await api.register({ username: 'taken', email: 'taken@example.org' });
-  const { error } = await api.ask('register', {
+  const { error } = await api.ask('auth.register', {
     body: { username: 'free_still', email: 'TAKEN@example.org', password, device },
   });
   t.is(error?.code, 'conflict');
   t.deepEqual(error?.details, { field: 'email' });
-  t.is((await api.ask('register', { body: { username: 'free_still', password, device } })).status, 201);
+  t.is((await api.ask('auth.register', { body: { username: 'free_still', password, device } })).status, 201);
 });
 
-test('[A01] bad identifiers, passwords and fields are refused by name', async (t) => {
+test('[A01] invalid identifiers, passwords and fields are refused with the name of the field', async (t) => {
   const cases: [Record<string, unknown>, string][] = [
     [{ password, device }, 'phone, email or username is missing'],
     [{ phone: '0555', password, device }, 'phone'],
@@ -81,26 +81,29 @@ test('[A01] bad identifiers, passwords and fields are refused by name', async (t
     [{ username: 'nul', password, device, name: 'a\0b' }, 'name holds U+0000'],
   ];
   for (const [body, words] of cases) {
-    const { error } = await api.ask('register', { body });
+    const { error } = await api.ask('auth.register', { body });
     t.is(error?.code, 'invalid_request', words);
     t.true(error?.message.includes(words), error?.message);
   }
 });
 
-test('[A03] logging in with a known device uses it again and ends its session; another device is added', async (t) => {
+test('[A03] logging in with a known device reuses it and ends its session; otherwise a device is added', async (t) => {
   const first = await api.register();
   const identifier = first.user.number;
-  const again = await api.ask('login', { body: { identifier, password, device: { id: first.device.id } } });
+  const again = await api.ask('auth.login', { body: { identifier, password, device: { id: first.device.id } } });
   t.is(again.data.device.id, first.device.id);
-  t.is((await api.ask('refresh', { body: { refresh_token: first.refresh_token } })).error?.code, 'unauthenticated');
-  const second = await api.ask('login', { body: { identifier, password, device: { name: 'tablet' } } });
+  t.is(
+    (await api.ask('auth.refresh', { body: { refresh_token: first.refresh_token } })).error?.code,
+    'unauthenticated',
+  );
+  const second = await api.ask('auth.login', { body: { identifier, password, device: { name: 'tablet' } } });
   t.not(second.data.device.id, first.device.id);
   const stranger = await api.register();
-  const foreign = await api.ask('login', {
+  const foreign = await api.ask('auth.login', {
     body: { identifier: stranger.user.number, password, device: { id: first.device.id } },
   });
   t.not(foreign.data.device.id, first.device.id);
-  t.is((await api.ask('refresh', { body: { refresh_token: again.data.refresh_token } })).status, 200);
+  t.is((await api.ask('auth.refresh', { body: { refresh_token: again.data.refresh_token } })).status, 200);
 });
 
 test('[A03] a wrong password, an unknown person and a deleted account get the same answer', async (t) => {
@@ -113,7 +116,7 @@ test('[A03] a wrong password, an unknown person and a deleted account get the sa
       ['is_nobody', password],
       ['is_gone', password],
       ['@', password],
-    ].map(([identifier, pw]) => api.ask('login', { body: { identifier, password: pw, device } })),
+    ].map(([identifier, pw]) => api.ask('auth.login', { body: { identifier, password: pw, device } })),
   );
   for (const { status, error } of answers) {
     t.is(status, 401);
@@ -121,7 +124,7 @@ test('[A03] a wrong password, an unknown person and a deleted account get the sa
   }
 });
 
-test('[A03] a person that nobody is costs one comparison, as a wrong password does', async (t) => {
+test('[A03] an unknown person costs one password comparison, as a wrong password does', async (t) => {
   const other = await env.spawn('api');
   try {
     const one = new Api(other.apiUrl);
@@ -132,7 +135,7 @@ test('[A03] a person that nobody is costs one comparison, as a wrong password do
     };
     for (const identifier of ['is_compared', 'is_nobody', '!']) {
       const before = await compared();
-      await one.ask('login', { body: { identifier, password: 'wrong horse', device } });
+      await one.ask('auth.login', { body: { identifier, password: 'wrong horse', device } });
       t.is(await compared(), before + 1, identifier);
     }
   } finally {
@@ -140,7 +143,7 @@ test('[A03] a person that nobody is costs one comparison, as a wrong password do
   }
 });
 
-test('[K02] a device publishes and replaces its identity key; everybody reads them all', async (t) => {
+test('[K02] a device publishes and replaces its identity key, and everybody can read all keys of the person', async (t) => {
   const alice = await api.register();
   const bob = await api.register();
   const nc = await env.nats('ingest');
@@ -149,14 +152,17 @@ test('[K02] a device publishes and replaces its identity key; everybody reads th
   });
   await nc.flush();
   for (const identity_key of ['Zmlyc3Q=', 'c2Vjb25k']) {
-    const put = await api.ask('putKeys', { token: alice.access_token, body: { identity_key, registration_id: 5 } });
+    const put = await api.ask('keys.publish', {
+      token: alice.access_token,
+      body: { identity_key, registration_id: 5 },
+    });
     t.is(put.data.identity_key, identity_key);
   }
   t.is(await heard, `people.${alice.user.id}`);
-  const tablet = await api.ask('login', {
+  const tablet = await api.ask('auth.login', {
     body: { identifier: alice.user.number, password, device: { name: 'tablet' } },
   });
-  const seen = await api.ask('devices', { id: alice.user.id, token: bob.access_token });
+  const seen = await api.ask('devices.listOfUser', { id: alice.user.id, token: bob.access_token });
   t.deepEqual(
     seen.data.items.map((one) => [one.id, one.identity_key]),
     [
@@ -167,17 +173,17 @@ test('[K02] a device publishes and replaces its identity key; everybody reads th
   const keys = ['id', 'identity_key', 'registration_id', 'user_id'];
   t.deepEqual(Object.keys(seen.data.items[0]!).sort(), keys, 'nothing of a stranger’s device but its keys');
   t.deepEqual(Object.keys(seen.data.items[1]!).sort(), ['id', 'user_id']);
-  const own = await api.ask('devices', { id: alice.user.id, token: alice.access_token });
+  const own = await api.ask('devices.listOfUser', { id: alice.user.id, token: alice.access_token });
   t.like(own.data.items[1], { name: 'tablet', platform: 'unknown' });
-  const page = await api.ask('devices', { id: alice.user.id, token: bob.access_token, query: { limit: 1 } });
+  const page = await api.ask('devices.listOfUser', { id: alice.user.id, token: bob.access_token, query: { limit: 1 } });
   t.is(page.data.items.length, 1);
-  const rest = await api.ask('devices', {
+  const rest = await api.ask('devices.listOfUser', {
     id: alice.user.id,
     token: bob.access_token,
     query: { limit: 1, cursor: page.data.next_cursor! },
   });
   t.is(rest.data.items[0]!.id, tablet.data.device.id);
   t.is(rest.data.next_cursor, null);
-  const nobody = await api.ask('devices', { id: alice.device.id, token: bob.access_token });
+  const nobody = await api.ask('devices.listOfUser', { id: alice.device.id, token: bob.access_token });
   t.is(nobody.error?.code, 'not_found');
 });

@@ -1,5 +1,5 @@
 import test from 'ava';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { directConversationId, uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -14,18 +14,22 @@ test.before(async () => {
 test.after.always(() => env.stop());
 
 const people = (count: number): Promise<LoggedIn[]> => Promise.all(Array.from({ length: count }, () => api.register()));
-const direct = (me: LoggedIn, body: object) => api.ask('direct', { token: me.access_token, body });
+const direct = (me: LoggedIn, body: object) => api.ask('conversations.createDirect', { token: me.access_token, body });
 const send = (me: LoggedIn, id: string, more: object = {}) =>
-  api.ask('send', { token: me.access_token, id, body: { client_message_id: uuid7(), payload: 'c2VhbGVk', ...more } });
+  api.ask('messages.send', {
+    token: me.access_token,
+    id,
+    body: { client_message_id: uuid7(), payload: 'c2VhbGVk', ...more },
+  });
 const history = (me: LoggedIn, id: string, query: Record<string, string | number> = {}) =>
-  api.ask('history', { token: me.access_token, id, query });
+  api.ask('messages.list', { token: me.access_token, id, query });
 const itemsOf = async (me: LoggedIn, id: string, query: Record<string, string | number> = {}) => {
   const { data } = await history(me, id, query);
   if (!('items' in data)) throw new Error('a page by number');
   return data;
 };
 
-test('[C01] a direct conversation is made once, by whatever name the other is called, and is the same from both sides', async (t) => {
+test('[C01] a direct conversation is created once, under whichever identifier, and is the same for both people', async (t) => {
   const [alice] = await people(1);
   const bob = await api.register({ email: 'bob@example.org', phone: '+15550100777' });
   const made = await direct(alice!, { number: bob.user.number });
@@ -38,14 +42,14 @@ test('[C01] a direct conversation is made once, by whatever name the other is ca
     t.is(again.data.id, made.data.id);
   }
   t.is((await direct(bob, { user_id: alice!.user.id })).data.id, made.data.id);
-  const list = await api.ask('conversations', { token: bob.access_token });
+  const list = await api.ask('conversations.list', { token: bob.access_token });
   t.deepEqual(
     list.data.items.map((one) => one.id),
     [made.data.id],
   );
 });
 
-test('[C01] twenty calls from both sides at once make one conversation', async (t) => {
+test('[C01] twenty simultaneous calls from both sides create one conversation', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const id = directConversationId(alice.user.id, bob.user.id);
   const all = await Promise.all(
@@ -57,7 +61,7 @@ test('[C01] twenty calls from both sides at once make one conversation', async (
   t.is(all.filter((one) => one.status === 201).length, 1);
 });
 
-test('[C01] with nobody, with oneself, with two names: refused', async (t) => {
+test('[C01] a direct conversation with nobody, with oneself or with two identifiers is refused', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   t.is((await direct(alice, { user_id: uuid7() })).error?.code, 'not_found');
   t.is((await direct(alice, { number: '00000000' })).error?.code, 'not_found');
@@ -66,24 +70,24 @@ test('[C01] with nobody, with oneself, with two names: refused', async (t) => {
   t.is((await direct(alice, { user_id: bob.user.id, number: bob.user.number })).error?.code, 'invalid_request');
 });
 
-test('[C02] a group with its members; the same key gives the same group', async (t) => {
+test('[C02] a group is created with its members, and the same idempotency key returns the same group', async (t) => {
   const [alice, bob, carol, dave] = (await people(4)) as [LoggedIn, LoggedIn, LoggedIn, LoggedIn];
   const ask = {
     token: alice.access_token,
     body: { type: 'group', name: 'Team', member_ids: [bob.user.id, carol.user.id, alice.user.id, bob.user.id] },
     headers: { 'idempotency-key': 'once' },
   };
-  const made = await api.ask('create', ask);
+  const made = await api.ask('conversations.create', ask);
   t.is(made.status, 201);
   t.like(made.data, { type: 'group', name: 'Team', role: 'owner', members_count: 3, last_seq: 0 });
-  const again = await api.ask('create', ask);
+  const again = await api.ask('conversations.create', ask);
   t.is(again.status, 200);
   t.is(again.data.id, made.data.id);
-  t.not((await api.ask('create', { ...ask, headers: {} })).data.id, made.data.id);
+  t.not((await api.ask('conversations.create', { ...ask, headers: {} })).data.id, made.data.id);
 
   const id = made.data.id;
-  const first = await api.ask('members', { id, token: bob.access_token, query: { limit: 2 } });
-  const rest = await api.ask('members', {
+  const first = await api.ask('conversations.members.list', { id, token: bob.access_token, query: { limit: 2 } });
+  const rest = await api.ask('conversations.members.list', {
     id,
     token: bob.access_token,
     query: { limit: 2, cursor: first.data.next_cursor! },
@@ -95,33 +99,33 @@ test('[C02] a group with its members; the same key gives the same group', async 
       ([a], [b]) => (a! < b! ? -1 : 1),
     ),
   );
-  for (const name of ['conversation', 'members', 'history'] as const) {
+  for (const name of ['conversations.get', 'conversations.members.list', 'messages.list'] as const) {
     t.is((await api.ask(name, { id, token: dave.access_token })).error?.code, 'not_found', name);
     t.is((await api.ask(name, { id: uuid7(), token: dave.access_token })).error?.code, 'not_found', name);
   }
   t.is((await send(dave, id)).error?.code, 'not_found');
 });
 
-test('[C02] who has left sees not who is there now', async (t) => {
+test('[C02] a person who has left a group cannot see its current members', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const body = { type: 'group' as const, member_ids: [bob.user.id] };
-  const { id } = (await api.ask('create', { token: alice.access_token, body })).data;
-  t.is((await api.ask('members', { id, token: bob.access_token })).status, 200);
+  const { id } = (await api.ask('conversations.create', { token: alice.access_token, body })).data;
+  t.is((await api.ask('conversations.members.list', { id, token: bob.access_token })).status, 200);
   await env.db.query('update members set left_seq = 0 where conversation_id = $1 and user_id = $2', [id, bob.user.id]);
-  t.is((await api.ask('members', { id, token: bob.access_token })).error?.code, 'not_member');
-  t.is((await api.ask('history', { id, token: bob.access_token })).status, 200, 'what was said until then');
+  t.is((await api.ask('conversations.members.list', { id, token: bob.access_token })).error?.code, 'not_member');
+  t.is((await api.ask('messages.list', { id, token: bob.access_token })).status, 200, 'what was said until then');
 });
 
-test('[C02] unknown members and too many of them are refused', async (t) => {
+test('[C02] a group with unknown or too many members is refused', async (t) => {
   const [alice] = (await people(1)) as [LoggedIn];
   const create = (member_ids: string[]) =>
-    api.ask('create', { token: alice.access_token, body: { type: 'group', member_ids } });
+    api.ask('conversations.create', { token: alice.access_token, body: { type: 'group', member_ids } });
   t.is((await create([uuid7()])).error?.code, 'not_found');
   t.is((await create(Array.from({ length: 5 }, () => uuid7()))).error?.code, 'invalid_request');
   t.is((await create(['abc'])).error?.code, 'invalid_request');
 });
 
-test('[M01] a message is queued with its seq, and what was sealed comes back byte for byte', async (t) => {
+test('[M01] a message is queued with its seq, and its payload is returned byte for byte', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const { id } = (await direct(alice, { user_id: bob.user.id })).data;
   const payloads = ['c2VhbGVk', '"\\/\u2028é😀\ud83d\ude00 \t\n', 'x'.repeat(1024)];
@@ -137,16 +141,19 @@ test('[M01] a message is queued with its seq, and what was sealed comes back byt
     payloads,
   );
   t.is(items[0]!.sender_device_id, alice.device.id);
-  const seen = await api.ask('conversation', { id, token: bob.access_token });
+  const seen = await api.ask('conversations.get', { id, token: bob.access_token });
   t.like(seen.data, { last_seq: 3, unread_count: 3 });
-  t.is((await api.ask('read', { id, token: bob.access_token, body: { seq: 2 } })).status, 200);
+  t.is((await api.ask('messages.markRead', { id, token: bob.access_token, body: { seq: 2 } })).status, 200);
   await env.settle();
-  const read = await api.ask('conversation', { id, token: bob.access_token });
+  const read = await api.ask('conversations.get', { id, token: bob.access_token });
   t.like(read.data, { read_seq: 2, unread_count: 1 });
-  t.is((await api.ask('read', { id, token: bob.access_token, body: { seq: 9 } })).error?.code, 'invalid_request');
+  t.is(
+    (await api.ask('messages.markRead', { id, token: bob.access_token, body: { seq: 9 } })).error?.code,
+    'invalid_request',
+  );
 });
 
-test('[M01] too large, empty, two kinds at once, foreign devices: refused', async (t) => {
+test('[M01] a message that is too large, empty, sealed in two ways or sealed for foreign devices is refused', async (t) => {
   const [alice, bob, carol] = (await people(3)) as [LoggedIn, LoggedIn, LoggedIn];
   const { id } = (await direct(alice, { user_id: bob.user.id })).data;
   const envelope = (who: LoggedIn) => ({ device_id: who.device.id, payload: 'x' });
@@ -170,7 +177,7 @@ test('[M01] too large, empty, two kinds at once, foreign devices: refused', asyn
 });
 
 test.serial(
-  '[M03] the same client_message_id is one message, at once, later, and after ingest was started anew',
+  '[M03] the same client_message_id is one message: simultaneously, later and after a restart of ingest',
   async (t) => {
     const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
     const { id } = (await direct(alice, { user_id: bob.user.id })).data;
@@ -193,7 +200,7 @@ test.serial(
   },
 );
 
-test('[H01] pages by seq in both directions and by number with totals', async (t) => {
+test('[H01] history is paged by seq in both directions, and by page number with totals', async (t) => {
   const [alice, bob] = (await people(2)) as [LoggedIn, LoggedIn];
   const { id } = (await direct(alice, { user_id: bob.user.id })).data;
   for (let i = 1; i <= 7; i++) await send(alice, id, { payload: `m${i}` });
@@ -225,9 +232,9 @@ test('[H01] pages by seq in both directions and by number with totals', async (t
   t.is((await history(bob, id, { cursor: 'abc' })).error?.code, 'invalid_request');
 });
 
-test('[H01] a member sees from joining to leaving, without what has expired; each device its own envelope', async (t) => {
+test('[H01] a member sees history from joining to leaving, without expired messages, and only its own envelope', async (t) => {
   const [alice, bob, carol] = (await people(3)) as [LoggedIn, LoggedIn, LoggedIn];
-  const made = await api.ask('create', {
+  const made = await api.ask('conversations.create', {
     token: alice.access_token,
     body: { type: 'group', member_ids: [bob.user.id, carol.user.id] },
   });

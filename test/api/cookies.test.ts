@@ -27,12 +27,12 @@ function jar(headers: Headers): Jar {
 }
 async function browser() {
   const body = { username: `browser_${++people}`, password, device, cookie: true };
-  const { status, data, headers } = await api.ask('register', { body });
+  const { status, data, headers } = await api.ask('auth.register', { body });
   return { status, data: data as unknown as Record<string, unknown>, ...jar(headers) };
 }
-const refresh = (headers: Record<string, string>) => api.ask('refresh', { body: {}, headers });
+const refresh = (headers: Record<string, string>) => api.ask('auth.refresh', { body: {}, headers });
 
-test('[A12] on request the refresh token is set as a cookie and stands in no reply', async (t) => {
+test('[A12] the refresh token is set as a cookie on request, and no reply contains it', async (t) => {
   const { status, data, attributes, csrf } = await browser();
   t.is(status, 201);
   t.false('refresh_token' in data);
@@ -41,24 +41,24 @@ test('[A12] on request the refresh token is set as a cookie and stands in no rep
   t.regex(token, /^sealwire_refresh=[\w-]{43}; Max-Age=2592000; Path=\/v1\/auth; HttpOnly; SameSite=Strict; Secure$/);
   t.regex(readable, /^sealwire_csrf=[\w-]{43}; Max-Age=2592000; Path=\/; SameSite=Strict; Secure$/);
   const email = `cookies${++people}@example.org`;
-  await api.ask('otpRequest', { body: { email } });
+  await api.ask('auth.otp.request', { body: { email } });
   for (const [name, body] of [
-    ['login', { identifier: (data.user as { number: string }).number, password, device, cookie: true }],
-    ['otpVerify', { email, code: '123456', device, cookie: true }],
+    ['auth.login', { identifier: (data.user as { number: string }).number, password, device, cookie: true }],
+    ['auth.otp.verify', { email, code: '123456', device, cookie: true }],
   ] as const) {
     const got = await api.ask(name, { body });
     t.false('refresh_token' in got.data, name);
     t.is(jar(got.headers).attributes.length, 2, name);
   }
-  const plain = await api.ask('register', { body: { username: `plain_${++people}`, password, device } });
+  const plain = await api.ask('auth.register', { body: { username: `plain_${++people}`, password, device } });
   t.deepEqual(plain.headers.getSetCookie(), []);
 });
 
-test('[A12] refreshing takes the cookie and its CSRF token, and rotates the cookie', async (t) => {
+test('[A12] a refresh with the cookie and its CSRF token rotates the cookie', async (t) => {
   const { cookie, csrf } = await browser();
   const next = await refresh({ cookie, 'x-csrf-token': csrf, origin: 'https://app.example' });
   t.is(next.status, 200);
-  t.is((await api.ask('me', { token: next.data.access_token })).status, 200);
+  t.is((await api.ask('accounts.get', { token: next.data.access_token })).status, 200);
   t.false('refresh_token' in next.data);
   const rotated = jar(next.headers);
   t.not(rotated.cookie, cookie);
@@ -68,7 +68,7 @@ test('[A12] refreshing takes the cookie and its CSRF token, and rotates the cook
   t.is((await refresh({ cookie: jar(own.headers).cookie, 'x-csrf-token': csrf })).status, 200);
 });
 
-test('[A12] without the token, with another one, or from another site it is refused and the cookie stays good', async (t) => {
+test('[A12] a refresh without the CSRF token, with another one or from another site is refused and keeps the cookie valid', async (t) => {
   const { cookie, csrf } = await browser();
   const other = await browser();
   const forged: Record<string, string>[] = [
@@ -88,9 +88,9 @@ test('[A12] without the token, with another one, or from another site it is refu
   t.is((await refresh({})).error?.code, 'invalid_request');
 });
 
-test('[A12] logging out takes the cookies away', async (t) => {
+test('[A12] logging out removes the cookies', async (t) => {
   const { cookie, csrf, data } = await browser();
-  const out = await api.ask('logout', { token: data.access_token as string, headers: { cookie } });
+  const out = await api.ask('sessions.logout', { token: data.access_token as string, headers: { cookie } });
   for (const one of jar(out.headers).attributes) t.regex(one, /^sealwire_(refresh|csrf)=; Max-Age=0;/);
   t.is((await refresh({ cookie, 'x-csrf-token': csrf })).error?.code, 'unauthenticated');
 });

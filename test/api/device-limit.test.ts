@@ -13,11 +13,11 @@ test.after.always(() => env.stop());
 
 const password = 'correct horse';
 const login = (identifier: string, device: { id?: string; name?: string } = { name: 'another' }) =>
-  api.ask('login', { body: { identifier, password, device } });
+  api.ask('auth.login', { body: { identifier, password, device } });
 const count = async (user: string): Promise<number> =>
   (await env.db.query('select 1 from devices where user_id = $1 and deleted_at is null', [user])).length;
 
-test('[A03] log-ins at the same time never make more devices than an account may have', async (t) => {
+test('[A03] simultaneous log-ins never create more devices than an account may have', async (t) => {
   const { user } = await api.register();
   const all = await Promise.all(Array.from({ length: 5 }, () => login(user.number)));
   t.is(all.filter(({ status }) => status === 200).length, 2);
@@ -25,7 +25,7 @@ test('[A03] log-ins at the same time never make more devices than an account may
   t.is(await count(user.id), 3);
 });
 
-test('[A03] who has too many devices is told the longest unused one, and can log in as it or delete it', async (t) => {
+test('[A03] a log-in over the device limit names the device unused for longest, which may be reused or deleted', async (t) => {
   const first = await api.register();
   const { number, id } = first.user;
   const [second] = [(await login(number)).data, (await login(number)).data];
@@ -45,17 +45,17 @@ test('[A03] who has too many devices is told the longest unused one, and can log
   const again = await login(number, { id: second!.device.id });
   t.is(again.data.device.id, second!.device.id);
   t.is((await login(number, { id, name: 'of no known device' })).error?.code, 'conflict');
-  t.is((await api.ask('deleteDevice', { token: first.access_token, id: second!.device.id })).status, 200);
+  t.is((await api.ask('devices.delete', { token: first.access_token, id: second!.device.id })).status, 200);
   t.is((await login(number)).status, 200);
   t.is(await count(id), 3);
 });
 
-test('[A04] a log-in by code is bound by it, too, and its code stays good for a device that is known', async (t) => {
+test('[A04] the device limit also applies to a log-in by code, and the code stays valid for a known device', async (t) => {
   const email = 'many@example.org';
   const verify = (device: { id?: string; name?: string }) =>
-    api.ask('otpVerify', { body: { email, code: '123456', device } });
+    api.ask('auth.otp.verify', { body: { email, code: '123456', device } });
   const enter = async (device: { id?: string; name?: string }) => {
-    await api.ask('otpRequest', { body: { email } });
+    await api.ask('auth.otp.request', { body: { email } });
     return await verify(device);
   };
   for (const status of [201, 200, 200]) t.is((await enter({ name: 'new' })).status, status);

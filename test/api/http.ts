@@ -2,7 +2,7 @@
 import { strict as assert } from 'node:assert';
 import type { ErrorBody } from '../../shared/contract/errors.ts';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type BodyOf, type ReplyOf, ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';
 
@@ -24,7 +24,7 @@ export interface Got<T> {
 }
 
 /** Registering is answered otherwise only where a test has switched verification on. */
-type DataOf<N extends RouteName> = N extends 'register' ? LoggedIn : ReplyOf<N>['data'];
+type DataOf<N extends RouteName> = N extends 'auth.register' ? LoggedIn : ReplyOf<N>['data'];
 
 export class Api {
   readonly url: string;
@@ -62,9 +62,9 @@ export class Api {
   }
 
   /** A new person with one device. */
-  async register(more: Partial<BodyOf<'register'>> = {}): Promise<LoggedIn> {
+  async register(more: Partial<BodyOf<'auth.register'>> = {}): Promise<LoggedIn> {
     const username = `person_${process.pid}_${++this.#names}`;
-    const { status, data, error } = await this.ask('register', {
+    const { status, data, error } = await this.ask('auth.register', {
       body: { username, password: 'correct horse', device: { name: 'phone' }, ...more },
     });
     assert.equal(status, 201, error?.message);

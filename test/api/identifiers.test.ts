@@ -16,7 +16,7 @@ test.after.always(() => env.stop());
 const password = 'correct horse';
 const device = { name: 'phone' };
 
-test('[A01] identifiers that look alike, hide something or mean something else are one, or refused', async (t) => {
+test('[A01] identifiers are stored in one normal form, and ambiguous or deceptive ones are refused', async (t) => {
   const one: [kind: IdentifierKind, text: string, is: string][] = [
     ['email', ' Anna.Ö+tag@EXAMPLE.org ', 'anna.ö+tag@example.org'],
     ['email', '\u212aate@ex\u00adample.org', 'kate@example.org'],
@@ -71,7 +71,7 @@ test('[A01] identifiers that look alike, hide something or mean something else a
   ];
   for (const [kind, ...texts] of none)
     for (const text of texts) {
-      const { error } = await api.ask('register', { body: { [kind]: text, password, device } });
+      const { error } = await api.ask('auth.register', { body: { [kind]: text, password, device } });
       t.is(error?.code, 'invalid_request', JSON.stringify(text));
       t.deepEqual(error?.details, { field: kind });
     }

@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto';
 import test from 'ava';
 import { addressKey, openLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
-import { account, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;
@@ -19,7 +20,7 @@ test.after.always(() => env.stop());
 
 const password = 'correct horse';
 const login = (identifier: string, pw: string, ip = '192.0.2.1', on = api) =>
-  on.ask('login', {
+  on.ask('auth.login', {
     body: { identifier, password: pw, device: { name: 'phone' } },
     headers: { 'x-forwarded-for': `203.0.113.9, ${ip}` },
   });
@@ -31,7 +32,7 @@ const codes = (all: { error: { code: string } | undefined }[]): Record<string, n
   return out;
 };
 
-test('[A10] of a hundred wrong passwords at once ten are looked at; then even the right one is refused, and told for how long', async (t) => {
+test('[A10] of a hundred simultaneous wrong passwords ten are checked, then even the right one is refused with a wait', async (t) => {
   const { user } = await api.register();
   const all = await times(100, () => login(user.number, 'wrong horse'));
   t.deepEqual(codes(all), { unauthenticated: 10, rate_limited: 90 });
@@ -43,14 +44,14 @@ test('[A10] of a hundred wrong passwords at once ten are looked at; then even th
   t.is((await login(user.number, password, '192.0.2.2')).status, 200, 'its owner at another address is not locked out');
 });
 
-test('[A10] an account that is not there is locked just the same', async (t) => {
+test('[A10] an account that does not exist is locked like an existing one', async (t) => {
   const all = await times(30, () => login('never_registered', 'wrong horse', '192.0.2.3'));
   t.deepEqual(codes(all), { unauthenticated: 10, rate_limited: 20 });
   const nonsense = await times(30, () => login('@@ @@', 'wrong horse', '192.0.2.3'));
   t.deepEqual(codes(nonsense), { unauthenticated: 10, rate_limited: 20 });
 });
 
-test('[A10] a lock holds in every API process and after a restart', async (t) => {
+test('[A10] a lock applies in every API process and after a restart', async (t) => {
   const { user } = await api.register();
   const other = await env.spawn('api');
   const elsewhere = new Api(other.apiUrl);
@@ -65,13 +66,13 @@ test('[A10] a lock holds in every API process and after a restart', async (t) =>
   await other.stop();
 });
 
-test('[A10] many addresses together do not get more tries at one account', async (t) => {
+test('[A10] many addresses together get no more tries at one account', async (t) => {
   const { user } = await api.register();
   const all = await times(150, (i) => login(user.number, 'wrong horse', `198.51.100.${i}`));
   t.deepEqual(codes(all), { unauthenticated: 100, rate_limited: 50 });
 });
 
-test('[A10] wrong passwords from everywhere lock nobody out where that person has logged in before', async (t) => {
+test('[A10] wrong passwords from everywhere do not lock a person out at a known address or device', async (t) => {
   const { user } = await api.register();
   const [home, cafe] = ['192.0.2.50', '192.0.2.51'];
   const { data } = await login(user.number, password, home);
@@ -79,7 +80,7 @@ test('[A10] wrong passwords from everywhere lock nobody out where that person ha
   t.is((await login(user.number, password, cafe)).error?.code, 'rate_limited', 'an address that is not known');
   t.is((await login(user.number, password, home)).status, 200, 'the address of before');
   const onDevice = (pw: string, ip: string, identifier = user.number) =>
-    api.ask('login', {
+    api.ask('auth.login', {
       body: { identifier, password: pw, device: { id: data.device.id } },
       headers: { 'x-forwarded-for': ip },
     });
@@ -97,7 +98,7 @@ test('[A10] wrong passwords from everywhere lock nobody out where that person ha
   });
 });
 
-test('[A10] a place is known for AUTH_KNOWN_DAYS and kept as a hash', async (t) => {
+test('[A10] a known address expires after AUTH_KNOWN_DAYS and is stored as a hash', async (t) => {
   const limits = openLimits(env.db, { ...env.config, AUTH_LOCK_MAX_FAILURES_IN_ALL: 1, AUTH_KNOWN_DAYS: 2 });
   const who = randomBytes(36);
   const { user, device } = await api.register();
@@ -117,7 +118,7 @@ test('[A10] a place is known for AUTH_KNOWN_DAYS and kept as a hash', async (t) 
   await t.throwsAsync(limits.guess(who, '192.0.2.60'), { message: /too many wrong tries/ });
 });
 
-test('[A10] who logs in rightly is never locked, and starts again from nothing', async (t) => {
+test('[A10] a successful log-in resets the count of failures', async (t) => {
   const { user } = await api.register();
   for (let round = 0; round < 3; round++) {
     t.deepEqual(codes(await times(9, () => login(user.number, 'wrong', '192.0.2.6'))), { unauthenticated: 9 });
@@ -125,12 +126,12 @@ test('[A10] who logs in rightly is never locked, and starts again from nothing',
   }
 });
 
-test('[A10] neighbours in one IPv6 network count as one, and a client cannot choose its address', async (t) => {
+test('[A10] addresses in one IPv6 network count as one, and a client cannot choose its address', async (t) => {
   const { user } = await api.register();
   await times(10, (i) => login(user.number, 'wrong', `2001:db8:1:2::${i}`));
   t.is((await login(user.number, password, '2001:db8:1:2:ffff::1')).error?.code, 'rate_limited');
   t.is((await login(user.number, password, '2001:db8:1:3::1')).status, 200);
-  const mine = await api.ask('login', {
+  const mine = await api.ask('auth.login', {
     body: { identifier: user.number, password, device: { name: 'phone' } },
     headers: { 'x-forwarded-for': '8.8.8.8, 2001:db8:1:2::77' },
   });
@@ -140,7 +141,7 @@ test('[A10] neighbours in one IPv6 network count as one, and a client cannot cho
   t.is(addressKey('::1'), '0:0:0:0');
 });
 
-test('[A10] the limit of calls per address is exact over processes', async (t) => {
+test('[A10] the limit of calls per address is exact over several processes', async (t) => {
   const config = { ...env.config, AUTH_RATE_LIMIT_MAX_REQUESTS: 40 };
   const [one, two] = [openLimits(env.db, config), openLimits(env.db, config)];
   const outcomes = await times(100, (i) =>
@@ -152,7 +153,7 @@ test('[A10] the limit of calls per address is exact over processes', async (t) =
   t.is(outcomes.filter((one) => one === 'good').length, 40);
 });
 
-test('[A10] a limit that has run out is over after its window', async (t) => {
+test('[A10] an exceeded limit ends with its window', async (t) => {
   const limits = openLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SEC: 3 });
   const who = randomBytes(36);
   const send = (): Promise<ApiError | undefined> =>
@@ -169,9 +170,9 @@ test('[A10] a limit that has run out is over after its window', async (t) => {
   t.true(Date.now() >= begun + 2_990);
 });
 
-test('[A10] look-ups of people by number, phone or email have a budget, over HTTP and the socket alike', async (t) => {
+test('[A10] looking people up by number, phone or email is limited over HTTP and the socket together', async (t) => {
   const me = await api.register();
-  const ask = (body: object) => api.ask('direct', { token: me.access_token, body });
+  const ask = (body: object) => api.ask('conversations.createDirect', { token: me.access_token, body });
   const guesses = await times(10, (i) => ask({ number: String(20_000_000 + i) }));
   t.deepEqual(codes(guesses), { not_found: 5, rate_limited: 5 });
   t.is((await ask({ phone: '+15550100999' })).error?.code, 'rate_limited');

@@ -3,8 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { Raw, until } from '../edge/devices.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 import { codeIn, type Mailbox, startMail, wrongFor } from './mailbox.ts';
 
@@ -32,10 +33,10 @@ const logs = (): string =>
 test('[A09] [A10] no code, token, password, address, name or payload is ever logged', async (t) => {
   const [email, phone, password, payload] = ['quiet@example.org', '+15550177123', 'hush hush hush', 'd2hpc3Blcg=='];
   const device = { name: 'Quiet phone' };
-  await api.ask('otpRequest', { body: { email } });
+  await api.ask('auth.otp.request', { body: { email } });
   const code = codeIn(await mail.next(email));
-  await api.ask('otpVerify', { body: { email, code: wrongFor(code), device } });
-  const { data: me } = await api.ask('otpVerify', { body: { email, code, device, name: 'Quiet Person' } });
+  await api.ask('auth.otp.verify', { body: { email, code: wrongFor(code), device } });
+  const { data: me } = await api.ask('auth.otp.verify', { body: { email, code, device, name: 'Quiet Person' } });
   const token = me.access_token;
   const friend = await api.register({
     username: 'whisperer',
@@ -44,17 +45,17 @@ test('[A09] [A10] no code, token, password, address, name or payload is ever log
     name: 'Whispering Friend',
     bio: 'silent',
   });
-  await api.ask('login', { body: { identifier: phone, password: 'guess guess', device } });
-  await api.ask('changePassword', {
+  await api.ask('auth.login', { body: { identifier: phone, password: 'guess guess', device } });
+  await api.ask('accounts.changePassword', {
     token: friend.access_token,
     body: { old_password: password, new_password: payload },
   });
-  const { data: pair } = await api.ask('refresh', { body: { refresh_token: me.refresh_token } });
-  await api.ask('putKeys', { token, body: { identity_key: 'aWRlbnRpdHk' } });
-  await api.ask('putBackup', { token, body: { data: payload } });
-  const { data: direct } = await api.ask('direct', { token, body: { phone } });
-  await api.ask('send', { token, id: direct.id, body: { client_message_id: 'quiet', payload } });
-  const { ticket } = (await api.ask('ticket', { token })).data;
+  const { data: pair } = await api.ask('auth.refresh', { body: { refresh_token: me.refresh_token } });
+  await api.ask('keys.publish', { token, body: { identity_key: 'aWRlbnRpdHk' } });
+  await api.ask('keys.backup.put', { token, body: { data: payload } });
+  const { data: direct } = await api.ask('conversations.createDirect', { token, body: { phone } });
+  await api.ask('messages.send', { token, id: direct.id, body: { client_message_id: 'quiet', payload } });
+  const { ticket } = (await api.ask('auth.tickets.create', { token })).data;
   const socket = new Raw(`${at.edgeUrl}/v1/ws?ticket=${ticket}`, {});
   await socket.until('connection.welcome');
   socket.socket.send(JSON.stringify({ type: 'message.send', id: payload, conversation_id: email, payload }));
@@ -64,7 +65,7 @@ test('[A09] [A10] no code, token, password, address, name or payload is ever log
   // Failures whose messages quote what failed: a row that a constraint refuses, and one that the eraser cannot change.
   await env.db.query(`alter table users add constraint nobody_is_erased check (erased_at is null)`);
   await env.db.query(`alter table key_backups add constraint nothing_new check (version < 2)`);
-  t.is((await api.ask('putBackup', { token, body: { data: payload } })).error?.code, 'internal');
+  t.is((await api.ask('keys.backup.put', { token, body: { data: payload } })).error?.code, 'internal');
   await env.db.query(`update users set deleted_at = now() - interval '1 hour' where id = $1`, [friend.user.id]);
   await env.db.query('update key_log set told_at = now()');
   await at.restart();

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { SMTPServer } from 'smtp-server';
-import { until } from '../edge/devices.ts';
+import { until } from '../env/until.ts';
 
 export interface Letter {
   to: string;

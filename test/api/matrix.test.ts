@@ -4,7 +4,7 @@ import { SignJWT } from 'jose';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { endSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { SCOPES, type Scope } from '../../shared/contract/http/route.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { uuid7 } from '../../shared/ids.ts';
@@ -34,7 +34,7 @@ test.before(async () => {
   };
 
   const [loggedOut, lost, inactive, deleted, late] = await Promise.all(Array.from({ length: 5 }, () => api.register()));
-  await api.ask('logout', { token: loggedOut!.access_token });
+  await api.ask('sessions.logout', { token: loggedOut!.access_token });
   await env.db.query('update devices set deleted_at = now() where id = $1', [lost!.device.id]);
   await env.db.query('update users set suspended_at = now() where id = $1', [inactive!.user.id]);
   await env.db.query('update users set deleted_at = now() where id = $1', [deleted!.user.id]);
@@ -60,11 +60,11 @@ test.before(async () => {
   });
 
   const newToken = async (...scopes: Scope[]) =>
-    (await api.ask('createToken', { token: adminToken(env.config), body: { name: 'matrix', scopes } })).data;
+    (await api.ask('serviceTokens.create', { token: adminToken(env.config), body: { name: 'matrix', scopes } })).data;
   for (const scope of SCOPES) scoped[scope] = await newToken(scope);
   const [past, gone] = [await newToken('admin'), await newToken('admin')];
   await env.db.query("update service_tokens set expires_at = now() - interval '1 second' where id = $1", [past.id]);
-  await api.ask('deleteToken', { token: adminToken(env.config), id: gone.id });
+  await api.ask('serviceTokens.delete', { token: adminToken(env.config), id: gone.id });
   const person = await api.register();
   Object.assign(refusedServices, {
     'no token': { code },
@@ -85,7 +85,7 @@ const asks = async (name: RouteName, made: World) => {
 const blind = ({ body }: Route) => ({ id: uuid7(), ...(body && { body: {} }) });
 const callable = (Object.entries(ROUTES) as [RouteName, Route][]).filter(([, { auth }]) => auth !== 'none');
 
-test('[A06] [A07] every route has a row, and every row a route', (t) => {
+test('[A06] [A07] every route has a row in the matrix, and every row has a route', (t) => {
   t.deepEqual(Object.keys(ROWS).sort(), Object.keys(ROUTES).sort());
   for (const [name, route] of Object.entries(ROUTES) as [RouteName, Route][]) {
     const row = ROWS[name];
@@ -95,7 +95,7 @@ test('[A06] [A07] every route has a row, and every row a route', (t) => {
 });
 
 for (const [name, route] of callable) {
-  test(`[A06] ${route.method} ${route.path} refuses who has no good token`, async (t) => {
+  test(`[A06] ${route.method} ${route.path} refuses callers without a valid token`, async (t) => {
     for (const [who, { token, code }] of Object.entries(route.auth === 'service' ? refusedServices : refused)) {
       const got = await api.ask(name, { ...blind(route), ...(token && { token }) });
       t.is(got.error?.code, code as never, who);
@@ -133,7 +133,7 @@ for (const [name, route] of callable) {
   const row = ROWS[name];
   if ('open' in row || !row.service) continue;
 
-  test(`[A07] ${route.method} ${route.path} serves tokens of ${row.service} and no others`, async (t) => {
+  test(`[A07] ${route.method} ${route.path} serves tokens with the scope ${row.service} and no others`, async (t) => {
     const made = await world();
     for (const [scope, { token }] of Object.entries(scoped)) {
       const may = scope === row.service || scope === 'admin';

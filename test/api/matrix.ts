@@ -1,7 +1,7 @@
 /** Who may call what: one row for each route. The tests in matrix.test.ts are made from this and from the routes. */
 import { strict as assert } from 'node:assert';
 import type { ErrorCode } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import type { Scope } from '../../shared/contract/http/route.ts';
 import type { RouteName } from '../../shared/contract/http/routes.ts';
 import type { Api, Ask } from './http.ts';
@@ -53,19 +53,19 @@ const inGroup = (more: Ask = {}): Row => ({
   member: 'may',
 });
 const sessionOf = async ({ owner }: World, api: Api): Promise<Ask> => {
-  const { data } = await api.ask('sessions', { token: owner.access_token });
+  const { data } = await api.ask('sessions.list', { token: owner.access_token });
   return { id: data.items[0]!.id };
 };
 
 const withBackup = async ({ owner }: World, api: Api): Promise<Ask> => {
-  await api.ask('putBackup', { token: owner.access_token, body: { data: 'c2VhbGVk' } });
+  await api.ask('keys.backup.put', { token: owner.access_token, body: { data: 'c2VhbGVk' } });
   return {};
 };
 
 const service = (ask: Ask = {}): Row => ({ service: 'webhooks', ask: () => ask });
 const endpointOf = async ({ admin }: World, api: Api): Promise<string> => {
   const body = { url: 'https://matrix.example.com/hook' };
-  const { data, error } = await api.ask('createEndpoint', { token: admin, body });
+  const { data, error } = await api.ask('webhooks.endpoints.create', { token: admin, body });
   assert.equal(error, undefined);
   return data.id;
 };
@@ -77,99 +77,103 @@ const onEndpoint = (body?: unknown, answer?: ErrorCode): Row => ({
 const EPOCH = '1970-01-01T00:00:00.000Z';
 
 export const ROWS: Record<RouteName, Row> = {
-  ping: open,
-  jwks: open,
-  publicKey: open,
-  register: open,
-  verify: open,
-  otpRequest: open,
-  otpVerify: open,
-  login: open,
-  refresh: open,
+  'server.ping': open,
+  'auth.jwks': open,
+  'auth.publicKey': open,
+  'auth.register': open,
+  'auth.verify': open,
+  'auth.otp.request': open,
+  'auth.otp.verify': open,
+  'auth.login': open,
+  'auth.refresh': open,
 
-  me: self,
-  ticket: self,
-  logout: self,
-  logoutAll: self,
-  sessions: self,
-  endOtherSessions: self,
-  changePassword: {
+  'accounts.get': self,
+  'auth.tickets.create': self,
+  'sessions.logout': self,
+  'sessions.logoutAll': self,
+  'sessions.list': self,
+  'sessions.endOthers': self,
+  'accounts.changePassword': {
     ask: () => ({ body: { old_password: 'correct horse', new_password: 'battery staple' } }),
     stranger: 'self',
   },
-  deleteMe: { ask: () => ({ body: { password: 'correct horse' } }), stranger: 'self' },
-  endSession: { ask: sessionOf, stranger: 'not_found', member: 'not_found' },
+  'accounts.delete': { ask: () => ({ body: { password: 'correct horse' } }), stranger: 'self' },
+  'sessions.end': { ask: sessionOf, stranger: 'not_found', member: 'not_found' },
 
-  devices: { ask: ({ owner }) => ({ id: owner.user.id }), stranger: 'may' },
-  myDevices: self,
-  patchDevice: {
+  'devices.listOfUser': { ask: ({ owner }) => ({ id: owner.user.id }), stranger: 'may' },
+  'devices.list': self,
+  'devices.update': {
     ask: ({ owner }) => ({ id: owner.device.id, body: { name: 'renamed' } }),
     stranger: 'not_found',
     member: 'not_found',
   },
-  deleteDevice: { ask: ({ owner }) => ({ id: owner.device.id }), stranger: 'not_found', member: 'not_found' },
-  prekeys: { ask: () => ({ body: { one_time: [] } }), stranger: 'self' },
-  keyCount: self,
-  claimKeys: { ask: ({ owner }) => ({ id: owner.user.id, body: {} }), stranger: 'may' },
-  keyLog: { ask: ({ owner }) => ({ id: owner.user.id }), stranger: 'may' },
-  putBackup: { ask: () => ({ body: { data: 'c2VhbGVk' } }), stranger: 'self' },
-  getBackup: { ask: withBackup, stranger: 'self' },
-  deleteBackup: { ask: withBackup, stranger: 'self' },
-  putKeys: { ask: () => ({ body: { identity_key: 'S0VZ' } }), stranger: 'self' },
+  'devices.delete': { ask: ({ owner }) => ({ id: owner.device.id }), stranger: 'not_found', member: 'not_found' },
+  'keys.prekeys.add': { ask: () => ({ body: { one_time: [] } }), stranger: 'self' },
+  'keys.prekeys.count': self,
+  'keys.prekeys.claim': { ask: ({ owner }) => ({ id: owner.user.id, body: {} }), stranger: 'may' },
+  'keys.log.list': { ask: ({ owner }) => ({ id: owner.user.id }), stranger: 'may' },
+  'keys.backup.put': { ask: () => ({ body: { data: 'c2VhbGVk' } }), stranger: 'self' },
+  'keys.backup.get': { ask: withBackup, stranger: 'self' },
+  'keys.backup.delete': { ask: withBackup, stranger: 'self' },
+  'keys.publish': { ask: () => ({ body: { identity_key: 'S0VZ' } }), stranger: 'self' },
 
-  direct: { ask: ({ member }) => ({ body: { user_id: member.user.id } }), stranger: 'may', member: 'may' },
-  create: { ask: () => ({ body: { type: 'group', member_ids: [] } }), stranger: 'self' },
-  conversations: self,
-  conversation: inGroup(),
-  members: inGroup(),
-  send: inGroup({ body: { client_message_id: 'matrix', payload: 'c2VhbGVk' } }),
-  read: inGroup({ body: { seq: 0 } }),
-  history: inGroup(),
+  'conversations.createDirect': {
+    ask: ({ member }) => ({ body: { user_id: member.user.id } }),
+    stranger: 'may',
+    member: 'may',
+  },
+  'conversations.create': { ask: () => ({ body: { type: 'group', member_ids: [] } }), stranger: 'self' },
+  'conversations.list': self,
+  'conversations.get': inGroup(),
+  'conversations.members.list': inGroup(),
+  'messages.send': inGroup({ body: { client_message_id: 'matrix', payload: 'c2VhbGVk' } }),
+  'messages.markRead': inGroup({ body: { seq: 0 } }),
+  'messages.list': inGroup(),
 
-  putPush: {
+  'push.targets.put': {
     ask: ({ owner }) => ({ id: owner.device.id, body: { provider: 'none' } }),
     stranger: 'not_found',
     member: 'not_found',
   },
-  getPush: { ask: ({ owner }) => ({ id: owner.device.id }), stranger: 'not_found', member: 'not_found' },
-  pushKey: self,
+  'push.targets.get': { ask: ({ owner }) => ({ id: owner.device.id }), stranger: 'not_found', member: 'not_found' },
+  'push.key.get': self,
 
   // Signed, not signed in: test/payments.
-  paymentsWebhook: open,
-  attachPayment: inGroup({ body: { request_id: 'matrix' } }),
-  payments: inGroup(),
-  paymentEvents: { service: 'payments' },
-  replayPayment: { service: 'payments', ask: ({ group }) => ({ id: group }), answer: 'not_found' },
+  'payments.receive': open,
+  'payments.attach': inGroup({ body: { request_id: 'matrix' } }),
+  'payments.list': inGroup(),
+  'payments.events.list': { service: 'payments' },
+  'payments.events.replay': { service: 'payments', ask: ({ group }) => ({ id: group }), answer: 'not_found' },
 
-  eventTypes: service(),
-  endpoints: service(),
-  createEndpoint: service({ body: { url: 'https://matrix.example.com/hook' } }),
-  endpoint: onEndpoint(),
-  changeEndpoint: onEndpoint({ enabled: false }),
-  deleteEndpoint: onEndpoint(),
-  rotateSecret: onEndpoint({}),
-  deliveries: onEndpoint(),
-  attempts: onEndpoint(),
-  resend: onEndpoint({ event_id: '00000000-0000-7000-8000-000000000000' }, 'not_found'),
-  redrive: onEndpoint({}),
-  recover: onEndpoint({ since: EPOCH }),
-  testEndpoint: onEndpoint({}),
-  stats: onEndpoint(),
+  'webhooks.eventTypes.list': service(),
+  'webhooks.endpoints.list': service(),
+  'webhooks.endpoints.create': service({ body: { url: 'https://matrix.example.com/hook' } }),
+  'webhooks.endpoints.get': onEndpoint(),
+  'webhooks.endpoints.update': onEndpoint({ enabled: false }),
+  'webhooks.endpoints.delete': onEndpoint(),
+  'webhooks.endpoints.rotateSecret': onEndpoint({}),
+  'webhooks.deliveries.list': onEndpoint(),
+  'webhooks.attempts.list': onEndpoint(),
+  'webhooks.deliveries.resend': onEndpoint({ event_id: '00000000-0000-7000-8000-000000000000' }, 'not_found'),
+  'webhooks.deliveries.redrive': onEndpoint({}),
+  'webhooks.deliveries.recover': onEndpoint({ since: EPOCH }),
+  'webhooks.endpoints.test': onEndpoint({}),
+  'webhooks.endpoints.stats': onEndpoint(),
 
-  createToken: { service: 'admin', ask: () => ({ body: { name: 'matrix', scopes: ['payments'] } }) },
-  tokens: { service: 'admin' },
-  deleteToken: {
+  'serviceTokens.create': { service: 'admin', ask: () => ({ body: { name: 'matrix', scopes: ['payments'] } }) },
+  'serviceTokens.list': { service: 'admin' },
+  'serviceTokens.delete': {
     service: 'admin',
     ask: async ({ admin }, api) => {
       const body = { name: 'matrix', scopes: ['payments'] };
-      return { id: (await api.ask('createToken', { token: admin, body })).data.id };
+      return { id: (await api.ask('serviceTokens.create', { token: admin, body })).data.id };
     },
   },
 };
 
 export async function makeWorld(api: Api, admin: string): Promise<World> {
   const [owner, member] = await Promise.all([api.register(), api.register()]);
-  const group = await api.ask('create', {
+  const group = await api.ask('conversations.create', {
     token: owner.access_token,
     body: { type: 'group', name: 'ours', member_ids: [member.user.id] },
   });

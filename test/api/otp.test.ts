@@ -27,9 +27,9 @@ test.after.always(async () => {
 
 const device = { name: 'phone', platform: 'ios' };
 const password = 'correct horse';
-const request = (to: object) => api.ask('otpRequest', { body: to });
+const request = (to: object) => api.ask('auth.otp.request', { body: to });
 const enter = (to: object, code: string, more: object = {}) =>
-  api.ask('otpVerify', { body: { ...to, code, device, ...more } });
+  api.ask('auth.otp.verify', { body: { ...to, code, device, ...more } });
 let people = 400;
 const newPhone = (): string => `+1555010${String(people++).padStart(4, '0')}`;
 async function enterByPhone(phone: string) {
@@ -38,7 +38,7 @@ async function enterByPhone(phone: string) {
   return await enter({ phone }, codeIn(await phones.next(phone, seen)));
 }
 
-test('[A04] the first log-in by code makes the account, later ones find it', async (t) => {
+test('[A04] the first log-in by code creates the account, later ones find it', async (t) => {
   const phone = newPhone();
   const asked = await request({ phone });
   t.is(asked.status, 202);
@@ -54,18 +54,18 @@ test('[A04] the first log-in by code makes the account, later ones find it', asy
   await request({ phone });
   const again = await enter({ phone }, codeIn(await phones.next(phone, 2)), { device: { id: first.data.device.id } });
   t.is(again.data.device.id, first.data.device.id);
-  const { error } = await api.ask('login', { body: { identifier: phone, password: 'anything', device } });
+  const { error } = await api.ask('auth.login', { body: { identifier: phone, password: 'anything', device } });
   t.is(error?.code, 'unauthenticated', 'there is no password to guess');
 });
 
-test('[A04] by email, in whatever case it is written', async (t) => {
+test('[A04] the email address of a log-in by code is case-insensitive', async (t) => {
   await request({ email: 'Eve@Example.ORG' });
   const { data, status } = await enter({ email: 'eve@example.org' }, codeIn(await mail.next('eve@example.org')));
   t.is(status, 201);
-  t.is((await api.ask('me', { token: data.access_token })).status, 200);
+  t.is((await api.ask('accounts.get', { token: data.access_token })).status, 200);
 });
 
-test('[A04] wrong, used, replaced, expired and much-tried codes are refused', async (t) => {
+test('[A04] wrong, used, replaced and expired codes are refused, and so is the right one after five tries', async (t) => {
   const phone = newPhone();
   await request({ phone });
   const first = codeIn(await phones.next(phone));
@@ -91,7 +91,7 @@ test('[A04] wrong, used, replaced, expired and much-tried codes are refused', as
   t.is((await enter({ phone: newPhone() }, '000000')).error?.code, 'code_invalid');
 });
 
-test('[A04] a hundred who enter one code at once make one account and one session', async (t) => {
+test('[A04] a code entered a hundred times simultaneously creates one account and one session', async (t) => {
   const phone = newPhone();
   await request({ phone });
   const code = codeIn(await phones.next(phone));
@@ -100,7 +100,7 @@ test('[A04] a hundred who enter one code at once make one account and one sessio
   t.true(all.every(({ status, error }) => status === 201 || ['code_invalid', 'rate_limited'].includes(error!.code)));
 });
 
-test('[A04] a hundred people log in by code at once', async (t) => {
+test('[A04] a hundred people log in by code simultaneously', async (t) => {
   const all = await Promise.all(
     Array.from({ length: 100 }, async () => {
       const phone = newPhone();
@@ -110,7 +110,7 @@ test('[A04] a hundred people log in by code at once', async (t) => {
   t.deepEqual(new Set(all.flat()), new Set([201, 200]));
 });
 
-test('[A10] a flood of wrong codes locks the address, whatever new codes are asked for', async (t) => {
+test('[A10] a flood of wrong codes locks the address, even when new codes are requested', async (t) => {
   const phone = newPhone();
   const outcomes: (string | undefined)[] = [];
   for (let round = 0; round < 3; round++) {
@@ -125,36 +125,39 @@ test('[A10] a flood of wrong codes locks the address, whatever new codes are ask
   t.true(locked.error!.retry_after_ms! > 0);
 });
 
-test('[A04] an address that was registered without proof goes to who proves it: password and sessions of before end', async (t) => {
+test('[A04] proving an address that was registered without proof takes over its account and ends its password and sessions', async (t) => {
   const phone = newPhone();
   const squatter = await api.register({ phone, email: 'squatter@example.org', username: 'squatter' });
   const [token, theirs] = [squatter.access_token, squatter.device.id];
-  await api.ask('putKeys', { token, body: { identity_key: 'c3F1YXR0ZXI=' } });
-  await api.ask('putBackup', { token, body: { data: 'c2VhbGVk' } });
+  await api.ask('keys.publish', { token, body: { identity_key: 'c3F1YXR0ZXI=' } });
+  await api.ask('keys.backup.put', { token, body: { data: 'c2VhbGVk' } });
   const push = { provider: 'unifiedpush' as const, endpoint: 'https://push.example.org/squatter' };
-  t.is((await api.ask('putPush', { token, id: theirs, body: push })).status, 200);
+  t.is((await api.ask('push.targets.put', { token, id: theirs, body: push })).status, 200);
   const owner = await enterByPhone(phone);
   t.is(owner.status, 200);
   t.is(owner.data.user.id, squatter.user.id);
   // Nobody seals for the squatter's device, and nothing wakes it.
-  const { data: left } = await api.ask('devices', { token: owner.data.access_token, id: owner.data.user.id });
+  const { data: left } = await api.ask('devices.listOfUser', {
+    token: owner.data.access_token,
+    id: owner.data.user.id,
+  });
   t.deepEqual(
     left.items.map(({ id }) => id),
     [owner.data.device.id],
   );
   t.not(owner.data.device.id, theirs);
-  t.is((await api.ask('getBackup', { token: owner.data.access_token })).error?.code, 'not_found');
+  t.is((await api.ask('keys.backup.get', { token: owner.data.access_token })).error?.code, 'not_found');
   t.deepEqual(await env.db.query('select 1 from devices where id = $1 and push is not null', [theirs]), []);
-  t.is((await api.ask('me', { token: squatter.access_token })).status, 401);
+  t.is((await api.ask('accounts.get', { token: squatter.access_token })).status, 401);
   for (const identifier of [phone, 'squatter', 'squatter@example.org'])
-    t.is((await api.ask('login', { body: { identifier, password, device } })).error?.code, 'unauthenticated');
+    t.is((await api.ask('auth.login', { body: { identifier, password, device } })).error?.code, 'unauthenticated');
   await request({ email: 'squatter@example.org' });
   const back = await enter({ email: 'squatter@example.org' }, codeIn(await mail.next('squatter@example.org')));
   t.is(back.status, 201, 'the address of the squatter is no way in any more');
   t.is((await enterByPhone(phone)).data.user.id, owner.data.user.id);
 });
 
-test('[A04] who proves the address on a device of the account keeps its devices', async (t) => {
+test('[A04] proving the address on a device of the account keeps its devices', async (t) => {
   const email = 'the.same@example.org';
   const me = await api.register({ email, keys: { identity_key: 'bWluZQ==' } });
   await request({ email });
@@ -162,10 +165,10 @@ test('[A04] who proves the address on a device of the account keeps its devices'
   t.is(data.user.id, me.user.id);
   t.is(data.device.id, me.device.id);
   t.is(data.device.identity_key, 'bWluZQ==');
-  t.is((await api.ask('me', { token: me.access_token })).status, 401);
+  t.is((await api.ask('accounts.get', { token: me.access_token })).status, 401);
 });
 
-test('[A04] where somebody has proved another address, the account is theirs and the unproved one leaves it', async (t) => {
+test('[A04] proving an address of an account that another person has proved creates a new account', async (t) => {
   const phone = newPhone();
   const mixed = await api.register({ phone, email: 'mixed@example.org' });
   await request({ email: 'mixed@example.org' });
@@ -178,7 +181,7 @@ test('[A04] where somebody has proved another address, the account is theirs and
   t.not(owner.data.user.id, mixed.user.id);
 });
 
-test('[A04] bad input is refused by name', async (t) => {
+test('[A04] invalid input is refused with the name of the field', async (t) => {
   const cases = [
     {},
     { phone: newPhone(), email: 'a@example.org' },
@@ -192,7 +195,7 @@ test('[A04] bad input is refused by name', async (t) => {
     t.is((await enter({ phone }, code)).error?.code, 'invalid_request');
 });
 
-test('[A03] a suspended account gets in by no way', async (t) => {
+test('[A03] a suspended account cannot log in by password, code or refresh token', async (t) => {
   const phone = newPhone();
   const { data } = await enterByPhone(phone);
   const person = await api.register();
@@ -200,13 +203,14 @@ test('[A03] a suspended account gets in by no way', async (t) => {
     [data.user.id, person.user.id],
   ]);
   t.is((await enterByPhone(phone)).error?.code, 'forbidden');
-  const login = (pw: string) => api.ask('login', { body: { identifier: person.user.number, password: pw, device } });
+  const login = (pw: string) =>
+    api.ask('auth.login', { body: { identifier: person.user.number, password: pw, device } });
   t.is((await login(password)).error?.code, 'forbidden');
   t.is((await login('wrong horse')).error?.code, 'unauthenticated', 'only its owner is told');
-  t.is((await api.ask('refresh', { body: { refresh_token: person.refresh_token } })).status, 401);
+  t.is((await api.ask('auth.refresh', { body: { refresh_token: person.refresh_token } })).status, 401);
 });
 
-test('[A04] the fixed development code needs no provider; production refuses to start with it', async (t) => {
+test('[A04] the fixed development code needs no provider, and production refuses to start with it', async (t) => {
   t.throws(() => readConfig({ NODE_ENV: 'production', OTP_DEV_CODE: '123456' }), {
     message: /production refuses .*OTP_DEV_CODE/,
   });
@@ -214,11 +218,11 @@ test('[A04] the fixed development code needs no provider; production refuses to 
   const dev = await env.spawn('api', { OTP_DEV_CODE: '123456', SMTP_URL: '', SMS_WEBHOOK_URL: '' });
   const there = new Api(dev.apiUrl);
   const phone = newPhone();
-  t.is((await there.ask('otpRequest', { body: { phone } })).status, 202);
-  t.is((await there.ask('otpVerify', { body: { phone, code: '123457', device } })).error?.code, 'code_invalid');
-  t.is((await there.ask('otpVerify', { body: { phone, code: '123456', device } })).status, 201);
+  t.is((await there.ask('auth.otp.request', { body: { phone } })).status, 202);
+  t.is((await there.ask('auth.otp.verify', { body: { phone, code: '123457', device } })).error?.code, 'code_invalid');
+  t.is((await there.ask('auth.otp.verify', { body: { phone, code: '123456', device } })).status, 201);
   await dev.stop();
   const none = await env.spawn('api', { SMTP_URL: '', SMS_WEBHOOK_URL: '' });
-  t.is((await new Api(none.apiUrl).ask('otpRequest', { body: { phone } })).error?.code, 'forbidden');
+  t.is((await new Api(none.apiUrl).ask('auth.otp.request', { body: { phone } })).error?.code, 'forbidden');
   await none.stop();
 });

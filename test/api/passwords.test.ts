@@ -21,7 +21,7 @@ async function open(options: PasswordOptions = {}) {
   return { passwords, threads };
 }
 
-test('[A01] log-ins go on after the hashing thread has ended, and those under way are answered', async (t) => {
+test('[A01] log-ins in progress and later ones are answered after the hashing thread has ended', async (t) => {
   const { passwords, threads } = await open();
   const stored = await passwords.hash('correct horse');
   const underWay = Array.from({ length: 6 }, (_, i) => passwords.verify(stored, i % 2 ? 'correct horse' : 'wrong'));
@@ -42,7 +42,7 @@ const FRAIL = `const { parentPort } = require('node:worker_threads');
   parentPort.on('message', ({ id, password }) =>
     password === 'poison' ? process.exit(1) : parentPort.postMessage({ id, value: true }));`;
 
-test('[A01] a password over which every thread ends is given up, and those behind it are not', async (t) => {
+test('[A01] a password that ends every hashing thread is given up, and those queued behind it are checked', async (t) => {
   let threads = 0;
   const startThread = () => {
     threads++;

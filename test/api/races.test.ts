@@ -1,9 +1,9 @@
 /** What two calls at the same moment must not make possible. */
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
-import { until } from '../edge/devices.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { Api, type Got, QUICK } from './http.ts';
 
 let env: Env;
@@ -22,7 +22,7 @@ test.after.always(() => env.stop());
 
 const password = 'correct horse';
 const login = (who: LoggedIn) =>
-  api.ask('login', { body: { identifier: who.user.number, password, device: { name: 'tablet' } } });
+  api.ask('auth.login', { body: { identifier: who.user.number, password, device: { name: 'tablet' } } });
 
 /** A hundred log-ins, so that at any moment some are under way while `change` happens; what they were answered. */
 async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Got<LoggedIn>[]> {
@@ -43,9 +43,9 @@ async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Go
 }
 async function allOut(got: Got<LoggedIn>[]): Promise<boolean> {
   const good = got.filter(({ status }) => status === 200);
-  const tokens = await Promise.all(good.map(({ data }) => api.ask('me', { token: data.access_token })));
+  const tokens = await Promise.all(good.map(({ data }) => api.ask('accounts.get', { token: data.access_token })));
   const refreshed = await Promise.all(
-    good.map(({ data: { refresh_token } }) => api.ask('refresh', { body: { refresh_token } })),
+    good.map(({ data: { refresh_token } }) => api.ask('auth.refresh', { body: { refresh_token } })),
   );
   return [...tokens, ...refreshed].every(({ status }) => status === 401);
 }
@@ -55,11 +55,11 @@ const openSessions = (who: LoggedIn) =>
     [who.user.id],
   );
 
-test('[A11] who logs in with the old password while it is changed is out after the change', async (t) => {
+test('[A11] a log-in with the old password during the password change is logged out by the change', async (t) => {
   for (let i = 0; i < 3; i++) {
     const me = await api.register();
     const got = await during(me, () =>
-      api.ask('changePassword', {
+      api.ask('accounts.changePassword', {
         token: me.access_token,
         body: { old_password: password, new_password: 'battery staple' },
       }),
@@ -74,10 +74,10 @@ test('[A11] who logs in with the old password while it is changed is out after t
   }
 });
 
-test('[A11] who logs in while the account is deleted gets no session and leaves no device', async (t) => {
+test('[A11] a log-in during the deletion of the account leaves no session and no device', async (t) => {
   for (let i = 0; i < 3; i++) {
     const me = await api.register();
-    const got = await during(me, () => api.ask('deleteMe', { token: me.access_token, body: { password } }));
+    const got = await during(me, () => api.ask('accounts.delete', { token: me.access_token, body: { password } }));
     for (const { error } of got) t.true(error === undefined || error.code === 'unauthenticated', error?.message);
     t.true(await allOut(got));
     t.deepEqual(await openSessions(me), []);
@@ -88,7 +88,7 @@ test('[A11] who logs in while the account is deleted gets no session and leaves 
   }
 });
 
-test('[A03] [A06] who logs in while the account is suspended is out, too', async (t) => {
+test('[A03] [A06] a log-in during the suspension of the account is logged out', async (t) => {
   const me = await api.register();
   const got = await during(me, () => admin(['suspend', me.user.number], env.config));
   for (const { error } of got) t.true(error === undefined || error.code === 'forbidden', error?.message);
@@ -97,7 +97,7 @@ test('[A03] [A06] who logs in while the account is suspended is out, too', async
   await until(() => allOut(got));
 });
 
-test('[A03] a hundred right log-ins at once all get in, also while the password is hashed anew', async (t) => {
+test('[A03] a hundred simultaneous log-ins with the right password succeed, even while the password is hashed again', async (t) => {
   const me = await api.register();
   const { hash } = await import('@node-rs/argon2');
   const earlier = await hash(password, { memoryCost: 32, timeCost: 1, parallelism: 1 });
@@ -109,13 +109,13 @@ test('[A03] a hundred right log-ins at once all get in, also while the password 
   );
 });
 
-test('[A11] [K01] an account and its devices can be deleted at the same time', async (t) => {
+test('[A11] [K01] an account and its devices can be deleted simultaneously', async (t) => {
   const me = await api.register();
   const others = await Promise.all(Array.from({ length: 20 }, () => login(me)));
   const got = await Promise.all([
-    ...others.map(({ data }) => api.ask('deleteDevice', { id: data.device.id, token: me.access_token })),
-    api.ask('deleteMe', { token: me.access_token, body: { password } }),
-    ...others.map(({ data }) => api.ask('logout', { token: data.access_token })),
+    ...others.map(({ data }) => api.ask('devices.delete', { id: data.device.id, token: me.access_token })),
+    api.ask('accounts.delete', { token: me.access_token, body: { password } }),
+    ...others.map(({ data }) => api.ask('sessions.logout', { token: data.access_token })),
   ]);
   for (const { status, error } of got)
     t.true(status === 200 || ['not_found', 'unauthenticated'].includes(error!.code), error?.message);

@@ -2,7 +2,7 @@ import { request } from 'node:http';
 import test from 'ava';
 import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
@@ -20,7 +20,7 @@ test.after.always(() => env.stop());
 const names = Object.keys(ROUTES) as RouteName[];
 const withBody = names.filter((name) => (ROUTES[name] as Route).body);
 
-test('[A01] whatever JSON is sent to whichever route, the answer is of the closed set and never 500', async (t) => {
+test('[A01] any JSON sent to any route gets a documented error and never 500', async (t) => {
   const field = fc.constantFrom(
     ...['phone', 'email', 'username', 'password', 'device', 'identifier', 'refresh_token', 'identity_key', 'user_id'],
     ...['number', 'type', 'member_ids', 'client_message_id', 'payload', 'envelopes', 'seq', '__proto__', 'constructor'],
@@ -35,7 +35,7 @@ test('[A01] whatever JSON is sent to whichever route, the answer is of the close
   );
 });
 
-test('[A03] strange texts in every field of a valid body never make a 500', async (t) => {
+test('[A03] unusual texts in every field of a valid body never cause a 500', async (t) => {
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),
     fc.string({ unit: 'grapheme' }),
@@ -44,12 +44,15 @@ test('[A03] strange texts in every field of a valid body never make a 500', asyn
   await fc.assert(
     fc.asyncProperty(text, text, text, async (a, b, c) => {
       const bodies: [RouteName, unknown][] = [
-        ['register', { username: a, email: b, password: `${c}12345678`, name: b, device: { name: c, platform: a } }],
-        ['login', { identifier: a, password: b, device: { name: c } }],
-        ['refresh', { refresh_token: a }],
-        ['putKeys', { identity_key: b }],
-        ['direct', { email: a }],
-        ['direct', { phone: b }],
+        [
+          'auth.register',
+          { username: a, email: b, password: `${c}12345678`, name: b, device: { name: c, platform: a } },
+        ],
+        ['auth.login', { identifier: a, password: b, device: { name: c } }],
+        ['auth.refresh', { refresh_token: a }],
+        ['keys.publish', { identity_key: b }],
+        ['conversations.createDirect', { email: a }],
+        ['conversations.createDirect', { phone: b }],
       ];
       for (const [name, body] of bodies) {
         const got = await api.ask(name, { token: me.access_token, body });
@@ -60,7 +63,7 @@ test('[A03] strange texts in every field of a valid body never make a 500', asyn
   );
 });
 
-test('[H01] whatever stands in path and query, the answer is typed', async (t) => {
+test('[H01] any path and query gets a documented error and never 500', async (t) => {
   const text = fc.oneof(
     fc.string(),
     fc.nat().map(String),
@@ -87,7 +90,7 @@ test('[H01] whatever stands in path and query, the answer is typed', async (t) =
   );
 });
 
-test('[A01] not JSON, not UTF-8, another type, another encoding and too much are refused as such', async (t) => {
+test('[A01] a body that is not JSON, not UTF-8, of another type or encoding, or too large is refused with its own code', async (t) => {
   const cases: [Parameters<Api['ask']>[1] & object, string][] = [
     [{ raw: '{' }, 'invalid_request'],
     [{ raw: Buffer.from([0x7b, 0xff, 0x7d]) }, 'invalid_request'],
@@ -99,7 +102,7 @@ test('[A01] not JSON, not UTF-8, another type, another encoding and too much are
     [{ raw: '{"password":"\\u0000"}' }, 'invalid_request'],
   ];
   for (const [ask, code] of cases)
-    t.is((await api.ask('register', ask)).error?.code, code as never, JSON.stringify(ask).slice(0, 80));
+    t.is((await api.ask('auth.register', ask)).error?.code, code as never, JSON.stringify(ask).slice(0, 80));
 });
 
 test('[A01] a body without a length is cut off at the limit', async (t) => {
@@ -120,55 +123,59 @@ test('[A01] a body without a length is cut off at the limit', async (t) => {
   t.is(status, 413);
 });
 
-test('[A01] unknown addresses, methods and query fields are told', async (t) => {
+test('[A01] unknown paths, methods and query fields are refused by name', async (t) => {
   for (const path of ['/', '/v1/nothing', '/v1/auth/login', '/v1/users/me/devices/x', '/v1/../health']) {
     const response = await fetch(`${api.url}${path}`);
     const { error } = (await response.json()) as { error?: { code: string } };
     if (path !== '/v1/../health') t.is(error?.code, 'not_found', path);
   }
-  const { error } = await api.ask('me', { token: me.access_token, query: { verbose: 1 } });
+  const { error } = await api.ask('accounts.get', { token: me.access_token, query: { verbose: 1 } });
   t.is(error?.message, 'query: verbose is not a known field');
-  t.is((await api.ask('conversation', { id: 'abc', token: me.access_token })).error?.code, 'invalid_request');
+  t.is((await api.ask('conversations.get', { id: 'abc', token: me.access_token })).error?.code, 'invalid_request');
 });
 
-test('[A01] browsers: only listed origins are let in, and every reply forbids sniffing and caching', async (t) => {
+test('[A01] only listed origins pass CORS, and every reply forbids sniffing and caching', async (t) => {
   const preflight = (origin: string) =>
     fetch(`${api.url}/v1/users/me`, { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'GET' } });
   const let_in = await preflight('https://app.example');
   t.is(let_in.status, 204);
   t.is(let_in.headers.get('access-control-allow-origin'), 'https://app.example');
   t.is((await preflight('https://evil.example')).headers.get('access-control-allow-origin'), null);
-  const { headers } = await api.ask('me', { token: me.access_token, headers: { 'x-request-id': 'abcdefgh-1' } });
+  const { headers } = await api.ask('accounts.get', {
+    token: me.access_token,
+    headers: { 'x-request-id': 'abcdefgh-1' },
+  });
   t.is(headers.get('x-request-id'), 'abcdefgh-1');
   t.is(headers.get('x-content-type-options'), 'nosniff');
   t.is(headers.get('cache-control'), 'no-store');
 });
 
-test('[A03] register, log-in and refresh share a limit per address', async (t) => {
+test('[A03] register, log-in and refresh share one limit per address', async (t) => {
   const strict = await startEnv({ ...QUICK, AUTH_RATE_LIMIT_MAX_REQUESTS: 3, AUTH_RATE_LIMIT_WINDOW_SEC: 3_600 });
   try {
     const one = new Api((await strict.start('api')).apiUrl);
     const codes: (string | undefined)[] = [];
-    for (let i = 0; i < 5; i++) codes.push((await one.ask('refresh', { body: { refresh_token: 'x' } })).error?.code);
+    for (let i = 0; i < 5; i++)
+      codes.push((await one.ask('auth.refresh', { body: { refresh_token: 'x' } })).error?.code);
     t.deepEqual(codes, ['unauthenticated', 'unauthenticated', 'unauthenticated', 'rate_limited', 'rate_limited']);
-    const refused = await one.ask('login', { body: { identifier: 'x', password: 'y', device: {} } });
+    const refused = await one.ask('auth.login', { body: { identifier: 'x', password: 'y', device: {} } });
     t.true(refused.error!.retry_after_ms! > 0 && refused.error!.retry_after_ms! <= 3_600_000);
     t.is(Number(refused.headers.get('retry-after')), Math.ceil(refused.error!.retry_after_ms! / 1000));
-    t.is((await one.ask('ping')).status, 200);
+    t.is((await one.ask('server.ping')).status, 200);
   } finally {
     await strict.stop();
   }
 });
 
 test.serial(
-  '[A03] while Postgres is away requests are answered unavailable, and are right again after it is back',
+  '[A03] requests are answered unavailable while Postgres is down, and succeed once it is back',
   async (t) => {
     const { postgres } = env;
     await postgres.kill9();
-    const away = await api.ask('login', { body: { identifier: 'is_someone', password: 'y', device: {} } });
+    const away = await api.ask('auth.login', { body: { identifier: 'is_someone', password: 'y', device: {} } });
     t.is(away.error?.code, 'unavailable');
     t.is(away.error?.retry_after_ms, 1_000);
     await postgres.restart();
-    t.is((await api.ask('me', { token: me.access_token })).status, 200);
+    t.is((await api.ask('accounts.get', { token: me.access_token })).status, 200);
   },
 );

@@ -2,9 +2,10 @@
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { readConfig } from '../../shared/config/index.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
-import { Raw, until } from '../edge/devices.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 import { Api, QUICK } from './http.ts';
 
 let env: Env;
@@ -20,21 +21,24 @@ test.after.always(() => env.stop());
 
 const password = 'correct horse';
 const again = async (person: LoggedIn, device: object = { name: 'tablet' }): Promise<LoggedIn> =>
-  (await api.ask('login', { body: { identifier: person.user.number, password, device } })).data;
+  (await api.ask('auth.login', { body: { identifier: person.user.number, password, device } })).data;
 const open = (who: LoggedIn, edge: Pick<Addresses, 'edgeUrl'> = at): Promise<Raw> =>
   Raw.open(edge, new Session({ api: api.url, ...who }));
 const works = async ({ access_token }: LoggedIn): Promise<number> =>
-  (await api.ask('me', { token: access_token })).status;
+  (await api.ask('accounts.get', { token: access_token })).status;
 
-test('[A06] logging out refuses the tokens and closes the socket; other devices stay', async (t) => {
+test('[A06] logging out refuses the tokens and closes the socket of this device only', async (t) => {
   const phone = await api.register();
   const tablet = await again(phone);
   const [one, two] = [await open(phone), await open(tablet)];
-  const { data } = await api.ask('logout', { token: phone.access_token });
+  const { data } = await api.ask('sessions.logout', { token: phone.access_token });
   t.is(data.revoked, 1);
   t.is(await one.closed(), 4401);
   t.is(await works(phone), 401);
-  t.is((await api.ask('refresh', { body: { refresh_token: phone.refresh_token } })).error?.code, 'unauthenticated');
+  t.is(
+    (await api.ask('auth.refresh', { body: { refresh_token: phone.refresh_token } })).error?.code,
+    'unauthenticated',
+  );
   t.is(two.code, undefined);
   t.is(await works(tablet), 200);
   const back = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${phone.access_token}` });
@@ -42,25 +46,25 @@ test('[A06] logging out refuses the tokens and closes the socket; other devices 
   two.socket.terminate();
 });
 
-test('[A06] logging out everywhere ends every session, in every API process', async (t) => {
+test('[A06] logging out everywhere ends every session in every API process', async (t) => {
   const other = await env.spawn(['api', 'edge']);
   const phone = await api.register();
   const tablet = await again(phone);
   const sockets = [await open(phone), await open(tablet, other)];
   const elsewhere = new Api(other.apiUrl);
-  t.is((await elsewhere.ask('me', { token: tablet.access_token })).status, 200);
-  t.is((await api.ask('logoutAll', { token: phone.access_token })).data.revoked, 2);
+  t.is((await elsewhere.ask('accounts.get', { token: tablet.access_token })).status, 200);
+  t.is((await api.ask('sessions.logoutAll', { token: phone.access_token })).data.revoked, 2);
   for (const socket of sockets) t.is(await socket.closed(), 4401);
   t.is(await works(tablet), 401);
-  t.is((await elsewhere.ask('me', { token: tablet.access_token })).error?.code, 'unauthenticated');
+  t.is((await elsewhere.ask('accounts.get', { token: tablet.access_token })).error?.code, 'unauthenticated');
   await other.stop();
 });
 
-test('[A07] my sessions show device, address and when; one or all others can be ended', async (t) => {
+test('[A07] a person lists the sessions with device, address and time, and ends one or all others', async (t) => {
   const phone = await api.register();
   const tablet = await again(phone, { name: 'tablet', platform: 'android' });
   const laptop = await again(phone, { name: 'laptop' });
-  const list = await api.ask('sessions', { token: phone.access_token });
+  const list = await api.ask('sessions.list', { token: phone.access_token });
   t.deepEqual(
     list.data.items.map(({ device, current, ip }) => [device.name, device.platform, current, ip]),
     [
@@ -69,8 +73,8 @@ test('[A07] my sessions show device, address and when; one or all others can be 
       ['phone', 'unknown', true, '127.0.0.1'],
     ],
   );
-  const page = await api.ask('sessions', { token: phone.access_token, query: { limit: 2 } });
-  const rest = await api.ask('sessions', {
+  const page = await api.ask('sessions.list', { token: phone.access_token, query: { limit: 2 } });
+  const rest = await api.ask('sessions.list', {
     token: phone.access_token,
     query: { limit: 2, cursor: page.data.next_cursor! },
   });
@@ -78,38 +82,40 @@ test('[A07] my sessions show device, address and when; one or all others can be 
   t.is(rest.data.next_cursor, null);
 
   const socket = await open(laptop);
-  t.is((await api.ask('endSession', { id: list.data.items[0]!.id, token: phone.access_token })).data.revoked, 1);
+  t.is((await api.ask('sessions.end', { id: list.data.items[0]!.id, token: phone.access_token })).data.revoked, 1);
   t.is(await socket.closed(), 4401);
   t.is(await works(laptop), 401);
-  const twice = await api.ask('endSession', { id: list.data.items[0]!.id, token: phone.access_token });
+  const twice = await api.ask('sessions.end', { id: list.data.items[0]!.id, token: phone.access_token });
   t.is(twice.error?.code, 'not_found');
 
   const stranger = await api.register();
-  const [theirs] = (await api.ask('sessions', { token: stranger.access_token })).data.items;
-  t.is((await api.ask('endSession', { id: theirs!.id, token: phone.access_token })).error?.code, 'not_found');
+  const [theirs] = (await api.ask('sessions.list', { token: stranger.access_token })).data.items;
+  t.is((await api.ask('sessions.end', { id: theirs!.id, token: phone.access_token })).error?.code, 'not_found');
   t.is(await works(stranger), 200);
 
-  t.is((await api.ask('endOtherSessions', { token: phone.access_token })).data.revoked, 1);
+  t.is((await api.ask('sessions.endOthers', { token: phone.access_token })).data.revoked, 1);
   t.is(await works(tablet), 401);
   t.is(await works(phone), 200);
 });
 
-test('[A06] a stolen refresh token that is shown again closes the socket too', async (t) => {
+test('[A06] reusing a stolen refresh token closes the socket too', async (t) => {
   const phone = await api.register();
   const socket = await open(phone);
-  await api.ask('refresh', { body: { refresh_token: phone.refresh_token } });
+  await api.ask('auth.refresh', { body: { refresh_token: phone.refresh_token } });
   await env.db.query(
     `update refresh_tokens r set used_at = used_at - interval '1 minute' from sessions s
      where s.id = r.session_id and s.device_id = $1`,
     [phone.device.id],
   );
-  await api.ask('refresh', { body: { refresh_token: phone.refresh_token } });
+  await api.ask('auth.refresh', { body: { refresh_token: phone.refresh_token } });
   t.is(await socket.closed(), 4401);
 });
 
-test('[A06] a hundred log-outs at once end one session once', async (t) => {
+test('[A06] a hundred simultaneous log-outs end one session once', async (t) => {
   const phone = await api.register();
-  const all = await Promise.all(Array.from({ length: 100 }, () => api.ask('logout', { token: phone.access_token })));
+  const all = await Promise.all(
+    Array.from({ length: 100 }, () => api.ask('sessions.logout', { token: phone.access_token })),
+  );
   t.is(
     all.filter(({ status, error }) => status === 200 && !error).reduce((sum, one) => sum + one.data.revoked, 0),
     1,
@@ -117,7 +123,7 @@ test('[A06] a hundred log-outs at once end one session once', async (t) => {
   t.true(all.every(({ status }) => status === 200 || status === 401));
 });
 
-test('[A06] a device that logs in anew ends its session of before, socket included', async (t) => {
+test('[A06] a device that logs in again ends its previous session and closes its socket', async (t) => {
   const phone = await api.register();
   const socket = await open(phone);
   const next = await again(phone, { id: phone.device.id });
@@ -127,7 +133,7 @@ test('[A06] a device that logs in anew ends its session of before, socket includ
 });
 
 test.serial(
-  '[A06] what ends while an edge is cut off from NATS is closed all the same, at the latest once it is back',
+  '[A06] sessions that end while an edge is cut off from NATS are closed, at the latest when it reconnects',
   async (t) => {
     const { REVOCATION_POLL_MS } = readConfig({});
     t.true(REVOCATION_POLL_MS < 1_000);
@@ -139,7 +145,9 @@ test.serial(
     // The event of this never comes: nobody can publish it.
     await env.db.query('update sessions set revoked_at = now() where user_id = $1', [phone.user.id]);
     t.is(await asks.closed(), 4401, 'while the broker is still away');
-    await until(async () => (await new Api(asking.apiUrl).ask('me', { token: tablet.access_token })).status === 401);
+    await until(
+      async () => (await new Api(asking.apiUrl).ask('accounts.get', { token: tablet.access_token })).status === 401,
+    );
     t.is(deaf.code, undefined);
     await env.broker.restart();
     t.is(await deaf.closed(), 4401);

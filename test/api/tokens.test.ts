@@ -12,7 +12,7 @@ import {
 import { renewSigningKey, rotateSigningKey } from '../../shared/auth/signing-keys.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { Api, QUICK } from './http.ts';
 
@@ -26,7 +26,7 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const refresh = (refresh_token: string) => api.ask('refresh', { body: { refresh_token } });
+const refresh = (refresh_token: string) => api.ask('auth.refresh', { body: { refresh_token } });
 const later = (session_of: LoggedIn, seconds: number) =>
   env.db.query(
     `update refresh_tokens r set used_at = used_at - make_interval(secs => $2)
@@ -34,11 +34,11 @@ const later = (session_of: LoggedIn, seconds: number) =>
     [session_of.device.id, seconds],
   );
 
-test('[A05] refreshing rotates: a new pair, and the old token shown later ends the whole family', async (t) => {
+test('[A05] refreshing returns a new pair, and reusing the old token later ends the session', async (t) => {
   const person = await api.register();
   const second = await refresh(person.refresh_token);
   t.is(second.status, 200);
-  t.is((await api.ask('me', { token: second.data.access_token })).status, 200);
+  t.is((await api.ask('accounts.get', { token: second.data.access_token })).status, 200);
   const third = await refresh(second.data.refresh_token);
   await later(person, REFRESH_RETRY_SEC + 1);
   t.is((await refresh(person.refresh_token)).error?.code, 'unauthenticated');
@@ -47,7 +47,7 @@ test('[A05] refreshing rotates: a new pair, and the old token shown later ends t
   t.is(session!.revoked_why, 'reuse');
 });
 
-test('[A05] a lost reply may be retried for a while and gets a fresh pair; only the last one goes on', async (t) => {
+test('[A05] a refresh whose reply was lost can be retried for a while, and only the last token continues', async (t) => {
   const person = await api.register();
   const lost = await refresh(person.refresh_token);
   await later(person, REFRESH_RETRY_SEC / 2);
@@ -59,7 +59,7 @@ test('[A05] a lost reply may be retried for a while and gets a fresh pair; only 
   t.is((await refresh(lost.data.refresh_token)).error?.code, 'unauthenticated');
 });
 
-test('[A05] a hundred refreshes with one token at once leave exactly one good token', async (t) => {
+test('[A05] a hundred simultaneous refreshes with one token leave exactly one valid token', async (t) => {
   const person = await api.register();
   const all = await Promise.all(Array.from({ length: 100 }, () => refresh(person.refresh_token)));
   t.true(all.every((one) => one.status === 200));
@@ -70,7 +70,7 @@ test('[A05] a hundred refreshes with one token at once leave exactly one good to
   t.is(rows.length, 1);
 });
 
-test('[A05] unknown, expired and revoked refresh tokens are refused; none is stored as it is', async (t) => {
+test('[A05] unknown, expired and revoked refresh tokens are refused, and no token is stored in plain text', async (t) => {
   t.is((await refresh('made-up')).error?.code, 'unauthenticated');
   const person = await api.register();
   await env.db.query(
@@ -85,20 +85,20 @@ test('[A05] unknown, expired and revoked refresh tokens are refused; none is sto
 });
 
 // These three one after the other, before all else: a rotation changes what is published.
-test.serial('[A08] tokens verify with the published JWKS and PEM', async (t) => {
+test.serial('[A08] access tokens verify with the published JWKS and PEM', async (t) => {
   const { access_token, user, device } = await api.register();
-  const { keys } = (await api.ask('jwks')).data;
+  const { keys } = (await api.ask('auth.jwks')).data;
   t.is(JSON.stringify(keys).includes('"d"'), false, 'a private key is published');
   const options = { issuer: 'sealwire', audience: 'sealwire', typ: 'at+jwt', algorithms: ['EdDSA'] };
   const by = await jwtVerify(access_token, await importJWK(keys[0] as JWK, 'EdDSA'), options);
   t.is(by.payload.sub, user.id);
   t.is(by.payload.did, device.id);
   t.is(by.payload.exp! - by.payload.iat!, 15 * 60);
-  const { public_key } = (await api.ask('publicKey')).data;
+  const { public_key } = (await api.ask('auth.publicKey')).data;
   await t.notThrowsAsync(jwtVerify(access_token, await importSPKI(public_key, 'EdDSA'), options));
 });
 
-test.serial('[A08] after a key rotation old tokens go on, and other processes verify the new ones', async (t) => {
+test.serial('[A08] after a key rotation old tokens stay valid, and other processes verify the new ones', async (t) => {
   const person = await api.register();
   const verifier = openTokens(env.db, env.config);
   await verifier.verify(person.access_token);
@@ -111,11 +111,11 @@ test.serial('[A08] after a key rotation old tokens go on, and other processes ve
   await t.notThrowsAsync(verifier.verify(access_token));
   // Nor does a process that looked before the rotation, and signs with the old key yet, keep the new one from others.
   const { kid } = decodeProtectedHeader(access_token);
-  t.true((await api.ask('jwks')).data.keys.some((one) => one.kid === kid));
+  t.true((await api.ask('auth.jwks')).data.keys.some((one) => one.kid === kid));
 });
 
 test.serial(
-  '[A08] the key that signs is sealed at rest, gone once retired, and opens with PERSONAL_KEYS alone',
+  '[A08] the signing key is encrypted at rest, deleted when retired, and decrypted with PERSONAL_KEYS alone',
   async (t) => {
     await api.register();
     const { kid, key } = await openTokens(env.db, env.config).keys.signing();
@@ -166,7 +166,7 @@ test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens a
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const good = await jwt().sign(own);
   const [head, body, signature] = good.split('.') as [string, string, string];
-  t.is((await api.ask('me', { token: good })).status, 200);
+  t.is((await api.ask('accounts.get', { token: good })).status, 200);
 
   const hmacKey = Buffer.from(
     JSON.stringify(await exportJWK(await importJWK(row!.public_jwk, 'EdDSA', { extractable: true }))),
@@ -190,17 +190,17 @@ test('[A08] forged, foreign, unsigned, wrongly typed and expired access tokens a
     'no token at all': 'x',
   };
   for (const [what, token] of Object.entries(bad)) {
-    const { error } = await api.ask('me', { token });
+    const { error } = await api.ask('accounts.get', { token });
     t.is(error?.code, 'unauthenticated', what);
   }
   const expired = await jwt({}, { exp: '-1s' }).sign(own);
-  t.is((await api.ask('me', { token: expired })).error?.code, 'token_expired');
-  const none = await api.ask('me');
+  t.is((await api.ask('accounts.get', { token: expired })).error?.code, 'token_expired');
+  const none = await api.ask('accounts.get');
   t.is(none.error?.code, 'unauthenticated');
   t.is(none.headers.get('www-authenticate'), 'Bearer');
 });
 
-test('[A08] a remembered verification ends with the token', async (t) => {
+test('[A08] a cached verification ends when the token expires', async (t) => {
   const { user, device } = await api.register();
   const tokens = openTokens(env.db, env.config);
   const { kid, key } = await tokens.keys.signing();
@@ -222,10 +222,11 @@ test('[A08] a remembered verification ends with the token', async (t) => {
   t.true(Date.now() >= expires_at);
 });
 
-test('[A13] a ticket is good once, for a short time, and not for an ended session', async (t) => {
+test('[A13] a ticket is valid once, for a short time, and only while its session lasts', async (t) => {
   const person = await api.register();
   const other = await api.register();
-  const ask = async ({ access_token }: LoggedIn) => (await api.ask('ticket', { token: access_token })).data.ticket;
+  const ask = async ({ access_token }: LoggedIn) =>
+    (await api.ask('auth.tickets.create', { token: access_token })).data.ticket;
   const tokens = openTokens(env.db, env.config);
   const [a, b] = [await ask(person), await ask(other)];
   const [one, none, two, twice] = await tokens.takeTickets([a, 'made-up', b, a]);
@@ -246,9 +247,9 @@ test('[A13] a ticket is good once, for a short time, and not for an ended sessio
   t.deepEqual(await tokens.takeTickets([revoked]), [undefined]);
 });
 
-test('[A13] a hundred takers of one ticket at once: one gets in', async (t) => {
+test('[A13] of a hundred simultaneous uses of one ticket one succeeds', async (t) => {
   const { access_token } = await api.register();
-  const { ticket } = (await api.ask('ticket', { token: access_token })).data;
+  const { ticket } = (await api.ask('auth.tickets.create', { token: access_token })).data;
   const tokens = openTokens(env.db, env.config);
   const all = await Promise.all(Array.from({ length: 100 }, () => tokens.takeTickets([ticket])));
   t.is(all.filter(([identity]) => identity).length, 1);

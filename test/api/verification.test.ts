@@ -2,8 +2,8 @@
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import type { BodyOf } from '../../shared/contract/http/routes.ts';
-import { Raw } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
 import { Api, type Got, QUICK } from './http.ts';
 import { codeIn, type Mailbox, startMail, startPhones, wrongFor } from './mailbox.ts';
 
@@ -34,17 +34,17 @@ const password = 'correct horse';
 const device = { name: 'phone', platform: 'ios' };
 /** With verification on, what comes back is no log-in yet. */
 const register = async (
-  more: Partial<BodyOf<'register'>>,
+  more: Partial<BodyOf<'auth.register'>>,
   on = api,
 ): Promise<Got<{ user_id: string; status: string }>> =>
-  (await on.ask('register', { body: { password, device, ...more } })) as unknown as Got<{
+  (await on.ask('auth.register', { body: { password, device, ...more } })) as unknown as Got<{
     user_id: string;
     status: string;
   }>;
-const verify = (user_id: string, code: string, on = api) => on.ask('verify', { body: { user_id, code } });
-const login = (identifier: string, on = api) => on.ask('login', { body: { identifier, password, device } });
+const verify = (user_id: string, code: string, on = api) => on.ask('auth.verify', { body: { user_id, code } });
+const login = (identifier: string, on = api) => on.ask('auth.login', { body: { identifier, password, device } });
 
-test('[A02] an account cannot be used until the code that came by mail is entered', async (t) => {
+test('[A02] an account cannot be used until the code sent by mail is entered', async (t) => {
   const { status, data } = await register({ email: 'Ada@Example.org', name: 'Ada', keys: { identity_key: 'S0VZ' } });
   t.is(status, 202);
   t.is(data.status, 'verification_sent');
@@ -62,7 +62,7 @@ test('[A02] an account cannot be used until the code that came by mail is entere
   socket.socket.terminate();
 });
 
-test('[A02] a code is good once, also for a hundred who enter it at once', async (t) => {
+test('[A02] a code is valid once, even when it is entered a hundred times simultaneously', async (t) => {
   const { data } = await register({ email: 'once@example.org' });
   const code = codeIn(await mail.next('once@example.org'));
   const all = await Promise.all(Array.from({ length: 100 }, () => verify(data.user_id, code)));
@@ -71,14 +71,14 @@ test('[A02] a code is good once, also for a hundred who enter it at once', async
   t.not((await verify(data.user_id, code)).status, 201);
 });
 
-test('[A02] after five wrong tries the right code is refused too', async (t) => {
+test('[A02] after five wrong tries the right code is refused', async (t) => {
   const { data } = await register({ email: 'five@example.org' });
   const code = codeIn(await mail.next('five@example.org'));
   for (let i = 0; i < 5; i++) t.is((await verify(data.user_id, wrongFor(code))).error?.code, 'code_invalid');
   t.is((await verify(data.user_id, code)).error?.code, 'code_invalid');
 });
 
-test('[A02] an expired code is refused, and so is the code of somebody else', async (t) => {
+test('[A02] an expired code and another person’s code are refused', async (t) => {
   const one = await register({ email: 'late@example.org' });
   const other = await register({ email: 'other@example.org' });
   const [late, good] = [codeIn(await mail.next('late@example.org')), codeIn(await mail.next('other@example.org'))];
@@ -88,7 +88,7 @@ test('[A02] an expired code is refused, and so is the code of somebody else', as
   t.is((await verify(other.data.user_id, good)).status, 201);
 });
 
-test('[A02] a stranger who registers the address as well gets nothing by the code of its owner', async (t) => {
+test('[A02] a stranger who registers the same address gains nothing from the owner’s code', async (t) => {
   const owner = await register({ email: 'mine@example.org', password: 'the owner chose this' });
   const first = codeIn(await mail.next('mine@example.org'));
   const stranger = await register({ email: 'mine@example.org', password: 'a stranger chose this' });
@@ -97,11 +97,11 @@ test('[A02] a stranger who registers the address as well gets nothing by the cod
   t.is((await verify(owner.data.user_id, first)).status, 201);
   t.is((await verify(stranger.data.user_id, first)).error?.code, 'code_invalid');
   const body = { identifier: 'mine@example.org', device };
-  t.is((await api.ask('login', { body: { ...body, password: 'a stranger chose this' } })).status, 401);
-  t.is((await api.ask('login', { body: { ...body, password: 'the owner chose this' } })).status, 200);
+  t.is((await api.ask('auth.login', { body: { ...body, password: 'a stranger chose this' } })).status, 401);
+  t.is((await api.ask('auth.login', { body: { ...body, password: 'the owner chose this' } })).status, 200);
 });
 
-test('[A02] [A10] registering an address that has an account looks the same; its owner is told by mail', async (t) => {
+test('[A02] [A10] registering an existing address gets the same answer, and its owner gets a mail', async (t) => {
   const { data } = await register({ email: 'taken@example.org' });
   await verify(data.user_id, codeIn(await mail.next('taken@example.org')));
   const again = await register({ email: 'TAKEN@example.org' });
@@ -112,7 +112,7 @@ test('[A02] [A10] registering an address that has an account looks the same; its
   t.regex(letter.text, /have an account/);
 });
 
-test('[A02] codes are kept as keyed hashes, what is pending is sealed', async (t) => {
+test('[A02] codes are stored as keyed hashes, and pending registrations are encrypted', async (t) => {
   const { data } = await register({ email: 'hidden@example.org', name: 'Very Hidden' });
   const code = codeIn(await mail.next('hidden@example.org'));
   const [row] = await env.db.query<{ row: string }>('select c::text as row from codes c where id = $1', [data.user_id]);
@@ -122,7 +122,7 @@ test('[A02] codes are kept as keyed hashes, what is pending is sealed', async (t
   }
 });
 
-test('[A02] what cannot be proved is refused, a taken username is told', async (t) => {
+test('[A02] an identifier that cannot be verified is refused, and a taken username is reported', async (t) => {
   t.deepEqual((await register({ email: 'x@example.org', phone: '+15550100200' })).error?.details, { field: 'phone' });
   t.is((await register({ username: 'only_a_name' })).error?.code, 'invalid_request');
   const { data } = await register({ email: 'named@example.org', username: 'named_one' });
@@ -131,10 +131,10 @@ test('[A02] what cannot be proved is refused, a taken username is told', async (
     field: 'username',
   });
   for (const body of [{ user_id: data.user_id, code: '12345' }, { user_id: 'x', code: '123456' }, { code: '123456' }])
-    t.is((await api.ask('verify', { body })).error?.code, 'invalid_request');
+    t.is((await api.ask('auth.verify', { body })).error?.code, 'invalid_request');
 });
 
-test('[A10] codes to one address are limited, and it is told for how long', async (t) => {
+test('[A10] the number of codes sent to one address is limited, and the refusal says for how long', async (t) => {
   const answers = [];
   for (let i = 0; i < 6; i++) answers.push(await register({ email: 'flooded@example.org' }));
   t.deepEqual(
@@ -145,7 +145,7 @@ test('[A10] codes to one address are limited, and it is told for how long', asyn
   t.true(wait > 3_500_000 && wait <= 3_600_000);
 });
 
-test('[A02] by phone the provider gets the number and the text', async (t) => {
+test('[A02] verification by phone sends number and text to the provider', async (t) => {
   const by = await env.spawn('api', { AUTH_VERIFICATION: 'phone' });
   const other = new Api(by.apiUrl);
   const { status, data } = await register({ phone: '+1 (555) 010-0300' }, other);
@@ -157,14 +157,14 @@ test('[A02] by phone the provider gets the number and the text', async (t) => {
   await by.stop();
 });
 
-test.serial('[A02] while the mail server refuses, registering is answered unavailable', async (t) => {
+test.serial('[A02] registering is answered unavailable while the mail server refuses', async (t) => {
   mail.broken = true;
   t.is((await register({ email: 'unlucky@example.org' })).error?.code, 'unavailable');
   mail.broken = false;
   t.is((await register({ email: 'unlucky@example.org' })).status, 202);
 });
 
-test('[A02] verification without a way to send codes is refused at the start', async (t) => {
+test('[A02] verification without a way to send codes is refused at start', async (t) => {
   const { readConfig } = await import('../../shared/config/index.ts');
   t.throws(() => readConfig({ AUTH_VERIFICATION: 'phone' }), { message: /needs SMS_WEBHOOK_URL/ });
   t.throws(() => readConfig({ AUTH_VERIFICATION: 'email' }), { message: /needs SMTP_URL/ });

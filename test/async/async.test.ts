@@ -28,7 +28,7 @@ function heldTask() {
 }
 const never = { everyMs: 3_600_000, onError: () => {} };
 
-test('a periodic task shares a run, and repeats it once for all that ask during a run', async (t) => {
+test('a periodic task shares a run, and runs once more for all callers during a run', async (t) => {
   const held = heldTask();
   const task = startPeriodicTask(() => held.run().then(() => {}), never);
   const first = task.run();
@@ -45,7 +45,7 @@ test('a periodic task shares a run, and repeats it once for all that ask during 
   await task.close();
 });
 
-test('a periodic task goes on after a run that failed, and close waits for the run under way', async (t) => {
+test('a periodic task continues after a failed run, and close waits for the run in progress', async (t) => {
   const held = heldTask();
   const errors: unknown[] = [];
   // The task's own timer does not keep the process alive.
@@ -71,7 +71,7 @@ test('a periodic task goes on after a run that failed, and close waits for the r
   t.is(errors.length, 1);
 });
 
-test('singleFlight shares one run and begins a new one after a failure', async (t) => {
+test('singleFlight shares one run and starts a new one after a failure', async (t) => {
   const held = heldTask();
   const shared = singleFlight(held.run);
   const calls = [shared(), shared()];
@@ -82,7 +82,7 @@ test('singleFlight shares one run and begins a new one after a failure', async (
   t.is(await next, 2);
 });
 
-test('serializedByKey gives a call during a run the result of the run that follows', async (t) => {
+test('serializedByKey gives a call during a run the result of the following run', async (t) => {
   const held = heldTask();
   const load = serializedByKey<string, number>(held.run);
   const first = load('a');
@@ -94,7 +94,7 @@ test('serializedByKey gives a call during a run the result of the run that follo
   t.deepEqual(await Promise.all(during), [2, 2]);
 });
 
-test('a semaphore runs as many tasks as it is wide, in order of arrival', async (t) => {
+test('a semaphore limits concurrent tasks and starts them in order of arrival', async (t) => {
   const held = heldTask();
   const semaphore = new Semaphore(2);
   const results = [1, 2, 3].map(() => semaphore.run(held.run));
@@ -106,7 +106,7 @@ test('a semaphore runs as many tasks as it is wide, in order of arrival', async 
   t.deepEqual(await Promise.all(results), [1, 2, 3]);
 });
 
-test('an LRU map evicts the entry that was used longest ago', (t) => {
+test('an LRU map evicts the least recently used entry', (t) => {
   const map = new LruMap<string, number>(2);
   map.set('a', 1);
   map.set('b', 2);

@@ -12,7 +12,7 @@ async function bench(...args: string[]): Promise<Record<string, never>> {
   return JSON.parse(stdout) as Record<string, never>;
 }
 
-test('[M01] [M02] W1: messages go from device to device, each once and in order, and are in history', async (t) => {
+test('[M01] [M02] W1 delivers every message once and in order, and history holds it', async (t) => {
   const result = (await bench(
     ...['W1', '--devices', '10', '--seconds', '0.5', '--profile', 'fast', '--inflight', '20'],
   )) as unknown as { runs: { msgs_per_sec: number; wrong: string[]; cpu_us: Record<string, number> }[] };
@@ -25,7 +25,7 @@ test('[M01] [M02] W1: messages go from device to device, each once and in order,
   );
 });
 
-test('[M06] W3: devices that were away get all that waited, once and in order', async (t) => {
+test('[M06] W3 delivers the whole backlog of away devices once and in order', async (t) => {
   const result = (await bench(
     ...['W3', '--devices', '20', '--backlog', '400', '--seconds', '0.5', '--profile', 'fast', '--live-rate', '20'],
   )) as unknown as { runs: { one: { wrong: string[] }; many: { wrong: string[]; items_each: number } }[] };
@@ -34,7 +34,7 @@ test('[M06] W3: devices that were away get all that waited, once and in order', 
   t.is(run!.many.items_each, 20);
 });
 
-test('[W07] W7: healthy endpoints get everything, beside others that are dead or slow', async (t) => {
+test('[W07] W7 delivers everything to healthy endpoints beside dead and slow ones', async (t) => {
   const result = (await bench(
     ...['W7', '--seconds', '0.5', '--rate', '100', '--backlog', '300', '--profile', 'fast'],
   )) as unknown as { runs: { wrong: string[]; beside_bad: { delivered: number }; drained_per_sec: number }[] };
@@ -44,12 +44,12 @@ test('[W07] W7: healthy endpoints get everything, beside others that are dead or
   t.true(run!.drained_per_sec > 0);
 });
 
-test('[R01] connects: each socket has its welcome', async (t) => {
+test('[R01] the connects benchmark gets a welcome on each socket', async (t) => {
   const args = ['connects', '--devices', '4', '--connects', '40', '--profile', 'fast'];
   t.like(await bench(...args), { connects: 40, cut: {}, wrong: [] });
 });
 
-test('what is asked wrongly is refused with what is wrong', (t) => {
+test('wrong options are refused with the reason', (t) => {
   const message = /^the workload must be one of direct-throughput \(W1\), .*, connects$/;
   t.throws(() => readOptions([]), { message });
   t.throws(() => readOptions(['W9']), { message });
@@ -61,7 +61,7 @@ test('what is asked wrongly is refused with what is wrong', (t) => {
   t.is(readOptions(['direct-throughput'])!.workload, 'direct-throughput');
 });
 
-test('figures are drawn', (t) => {
+test('median, bar and table format the figures', (t) => {
   t.is(median([3, 1, 2, 10]), 2.5);
   t.is(bar(1, 2).length, 15);
   t.is(bar(-1, 2), '');

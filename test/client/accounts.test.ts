@@ -37,7 +37,7 @@ test.after.always(async () => {
 const password = 'correct horse battery';
 const device = { name: 'phone' };
 
-test('[A02] [O08] registering asks for the code that came by mail', async (t) => {
+test('[A02] [O08] register asks for the code that was sent by mail', async (t) => {
   const by = await env.spawn('api', { AUTH_VERIFICATION: 'email' });
   const api = by.apiUrl;
   const email = 'asked@example.org';
@@ -56,7 +56,7 @@ test('[A02] [O08] registering asks for the code that came by mail', async (t) =>
   await by.stop();
 });
 
-test('[A04] [O08] logging in by code', async (t) => {
+test('[A04] [O08] loginByCode logs in with a requested code', async (t) => {
   const email = 'by.code@example.org';
   t.is(await requestCode(at.apiUrl, { email }), 300_000);
   const session = await loginByCode({
@@ -71,7 +71,7 @@ test('[A04] [O08] logging in by code', async (t) => {
   t.is((await login({ api: at.apiUrl, identifier: email, password, device })).user.id, session.user.id);
 });
 
-test('[A06] [A07] [O08] a device whose session is ended elsewhere is signed out and does not come back', async (t) => {
+test('[A06] [A07] [O08] a device whose session ends elsewhere is signed out and does not reconnect', async (t) => {
   const anna = await person(at);
   const tablet = await login({ api: at.apiUrl, identifier: anna.username, password, device: { name: 'tablet' } });
   const connected = new Device({ session: tablet, edge: at.edgeUrl, transport: wsTransport() });
@@ -89,7 +89,7 @@ test('[A06] [A07] [O08] a device whose session is ended elsewhere is signed out 
   t.is((await t.throwsAsync<SealwireError>(anna.session.call('GET', '/v1/users/me')))?.code, 'signed_out');
 });
 
-test('[A11] [O08] a new password, out everywhere, and the end of the account', async (t) => {
+test('[A11] [O08] the library changes the password, logs out everywhere and deletes the account', async (t) => {
   const { username, session } = await person(at);
   await changePassword(session, 'battery staple', password);
   const other = await login({ api: at.apiUrl, identifier: username, password: 'battery staple', device });

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import test from 'ava';
-import { deviceOf, fakeServer, until } from './server.ts';
+import { until } from '../env/until.ts';
+import { deviceOf, fakeServer } from './fake-server.ts';
 
-test('authorises by header where it can, and by a ticket where the upgrade was refused', async (t) => {
+test('the client authorises by header, and by ticket after its upgrade was refused', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   let tickets = 0;
@@ -24,7 +25,7 @@ test('authorises by header where it can, and by a ticket where the upgrade was r
   await server.close();
 });
 
-test('4401 before the welcome is answered as a 401 is: with a ticket, and the token is kept', async (t) => {
+test('the client answers 4401 before the welcome like a 401: with a ticket, keeping its token', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   const asked: string[] = [];
@@ -44,7 +45,7 @@ test('4401 before the welcome is answered as a 401 is: with a ticket, and the to
   await server.close();
 });
 
-test('4401 refreshes the token once and comes back with the new one', async (t) => {
+test('the client answers 4401 after the welcome by refreshing the token once and reconnecting', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   const used: unknown[] = [];
@@ -62,7 +63,7 @@ test('4401 refreshes the token once and comes back with the new one', async (t) 
   await server.close();
 });
 
-test('a revoked session ends the connection and what waits for it', async (t) => {
+test('a revoked session ends the connection and rejects waiting sends', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   server.http = () => ({ status: 401, error: { code: 'unauthenticated', message: 'revoked' } });
@@ -76,7 +77,7 @@ test('a revoked session ends the connection and what waits for it', async (t) =>
   await server.close();
 });
 
-test('a device that was replaced stays away', async (t) => {
+test('a replaced device does not reconnect', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   await device.connect();
@@ -88,7 +89,7 @@ test('a device that was replaced stays away', async (t) => {
   await server.close();
 });
 
-test('a draining edge is left when it says so', async (t) => {
+test('the client leaves a draining edge and reconnects', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   await device.connect();
@@ -101,7 +102,7 @@ test('a draining edge is left when it says so', async (t) => {
   await server.close();
 });
 
-test('a half-open socket is noticed: pinged, then given up', async (t) => {
+test('the client pings a silent socket, then gives it up', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server, { settings: { silence_ms: 150 } });
   await device.connect();
@@ -117,7 +118,7 @@ test('a half-open socket is noticed: pinged, then given up', async (t) => {
   await server.close();
 });
 
-test('an unreachable server is tried again until it is there', async (t) => {
+test('the client retries an unreachable server until it answers', async (t) => {
   const server = await fakeServer();
   const port = new URL(server.api).port;
   await server.close();

@@ -1,7 +1,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { HpkeCrypto, type OpenRequest } from '../../client/index.ts';
-import { CONVERSATION } from './server.ts';
+import { CONVERSATION } from './fake-server.ts';
 
 const [anna, ben, carl] = await Promise.all([HpkeCrypto.generate(), HpkeCrypto.generate(), HpkeCrypto.generate()]);
 
@@ -26,7 +26,7 @@ async function sealed(plaintext: Uint8Array, client_message_id = 'c1'): Promise<
   return { message, device_id: 'ben', sender_identity_key: await anna!.identityKey() };
 }
 
-test('whatever is sealed opens on the device it is for, and on no other', async (t) => {
+test('a sealed payload opens on its device and on no other', async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 3_000 }), fc.string({ minLength: 1 }), async (plaintext, id) => {
       const request = await sealed(plaintext, id);
@@ -37,7 +37,7 @@ test('whatever is sealed opens on the device it is for, and on no other', async 
   );
 });
 
-test('a changed payload does not open, whichever character it is', async (t) => {
+test('a payload with any character changed does not open', async (t) => {
   const request = await sealed(new TextEncoder().encode('attack at dawn'));
   const { payload } = request.message;
   await fc.assert(
@@ -61,7 +61,7 @@ test('a payload is bound to its sender, conversation, message id and devices', a
   }
 });
 
-test('lengths are hidden within steps of 64 bytes; the same text never seals to the same payload', async (t) => {
+test('payload lengths are padded to 64 bytes, and the same text never seals to the same payload', async (t) => {
   const [one, two, long] = await Promise.all(
     ['no', 'yes, at eight', 'x'.repeat(64)].map((text) => sealed(new TextEncoder().encode(text))),
   );
@@ -70,7 +70,7 @@ test('lengths are hidden within steps of 64 bytes; the same text never seals to 
   t.not((await sealed(new Uint8Array(3))).message.payload, (await sealed(new Uint8Array(3))).message.payload);
 });
 
-test('keys outlive the process by export and import', async (t) => {
+test('keys survive the process by export and import', async (t) => {
   const request = await sealed(new Uint8Array([1, 2, 3]));
   const again = await HpkeCrypto.import(JSON.parse(JSON.stringify(await ben!.export())));
   t.is(await again.identityKey(), await ben!.identityKey());
@@ -97,7 +97,7 @@ async function sealedToPrekey(plaintext: Uint8Array, to = ben!): Promise<OpenReq
   return { message, device_id: 'ben', sender_identity_key: await anna!.identityKey() };
 }
 
-test('[K03] to a one-time key: opens on its device alone, bound to everything as without one', async (t) => {
+test('[K03] a payload sealed to a one-time key opens on its device alone and is bound to the same context', async (t) => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ maxLength: 500 }), async (plaintext) => {
       const request = await sealedToPrekey(plaintext);
@@ -119,7 +119,7 @@ test('[K03] to a one-time key: opens on its device alone, bound to everything as
     await t.throwsAsync(ben!.open({ ...request, message: { ...message, payload } }));
 });
 
-test('[K03] neither the one-time key nor the identity key alone opens it; once thrown away, nothing does', async (t) => {
+test('[K03] a payload opens only with both the one-time key and the identity key, and never after the former is deleted', async (t) => {
   const dora = await HpkeCrypto.generate({ keep_ms: 0 });
   const request = await sealedToPrekey(new Uint8Array([7]), dora);
   const before = await dora.export();
@@ -136,7 +136,7 @@ test('[K03] neither the one-time key nor the identity key alone opens it; once t
   await t.throwsAsync(thief.open(request));
 });
 
-test('[K03] one-time keys outlive the process, and are safe before they are published', async (t) => {
+test('[K03] one-time keys survive the process and are saved before they are published', async (t) => {
   const dora = await HpkeCrypto.generate();
   let kept = await dora.export();
   dora.onchange = (keys) => {

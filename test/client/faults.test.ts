@@ -9,7 +9,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[M05] [R01] edge and workers are killed while two people talk: everything arrives, once, in order', async (t) => {
+test('[M05] [R01] two people who talk while edge and workers are killed get every message once and in order', async (t) => {
   const [edge, rest] = await Promise.all([env.spawn('edge'), env.spawn(['api', 'ingest', 'fanout', 'history'])]);
   const at = { apiUrl: rest.apiUrl, edgeUrl: edge.edgeUrl };
   const [anna, ben] = [await person(at), await person(at)];

@@ -6,7 +6,7 @@ import { shardOf } from '../../shared/ids.ts';
 import { startEnv } from '../env/index.ts';
 import { listen, person, sealing } from './people.ts';
 
-test('[M06] [H01] items that the inbox lost while a device was away are announced and come from history, once and in order', async (t) => {
+test('[M06] [H01] items that the inbox lost while a device was away are announced and fetched from history, once and in order', async (t) => {
   const env = await startEnv({ AWAY_GRACE_MS: 0 });
   const { apiUrl } = await env.start('api', 'ingest', 'fanout', 'history');
   const at = { apiUrl, edgeUrl: (await env.start('edge')).edgeUrl };

@@ -1,6 +1,7 @@
 import test from 'ava';
 import { type Device, MemoryStore } from '../../client/index.ts';
-import { CONVERSATION, deviceOf, fakeServer, message, type Peer, until } from './server.ts';
+import { until } from '../env/until.ts';
+import { CONVERSATION, deviceOf, fakeServer, message, type Peer } from './fake-server.ts';
 
 const acks = (peer: Peer): unknown[] => peer.got.filter((c) => c.type === 'inbox.ack').map((c) => c.cursor);
 function collect(device: Device): string[] {
@@ -9,7 +10,7 @@ function collect(device: Device): string[] {
   return got;
 }
 
-test('acknowledges the highest handled cursor, many items at once', async (t) => {
+test('the client acknowledges the highest handled cursor for many items at once', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   const got = collect(device);
@@ -26,7 +27,7 @@ test('acknowledges the highest handled cursor, many items at once', async (t) =>
   await server.close();
 });
 
-test('nothing is acknowledged before its handler has resolved; a failed one sees its item again, in order', async (t) => {
+test('an item is acknowledged after its handler has resolved, and delivered again in order after a failure', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server, { settings: { ack_every: 1 } });
   const tried: string[] = [];
@@ -54,7 +55,7 @@ test('nothing is acknowledged before its handler has resolved; a failed one sees
   await server.close();
 });
 
-test('what is delivered again is seen once, under its old cursor or a new one', async (t) => {
+test('an item delivered again under its old cursor or a new one is handled once', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   const got = collect(device);
@@ -74,7 +75,7 @@ test('what is delivered again is seen once, under its old cursor or a new one', 
   await server.close();
 });
 
-test('a gap is told and filled from history, once each and in order, before anything later', async (t) => {
+test('a gap is announced and filled from history, once and in order, before anything later', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   const got = collect(device);
@@ -108,7 +109,7 @@ test('a gap is told and filled from history, once each and in order, before anyt
   await server.close();
 });
 
-test('a gap that cannot be filled now is not acknowledged: it comes again', async (t) => {
+test('a gap that cannot be filled yet is not acknowledged and comes again', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   server.http = () => ({ status: 503, error: { code: 'unavailable', message: 'later' } });
@@ -124,7 +125,7 @@ test('a gap that cannot be filled now is not acknowledged: it comes again', asyn
   await server.close();
 });
 
-test('in a new epoch cursors start anew and messages are still seen once', async (t) => {
+test('in a new epoch cursors start again and messages are handled once', async (t) => {
   const server = await fakeServer();
   const store = new MemoryStore();
   const device = deviceOf(server, { store });
@@ -144,7 +145,7 @@ test('in a new epoch cursors start anew and messages are still seen once', async
   await server.close();
 });
 
-test('what was handled and comes again, because the ack was lost, is acknowledged again', async (t) => {
+test('a handled item that is delivered again because its ack was lost is acknowledged again', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   const got = collect(device);
@@ -160,7 +161,7 @@ test('what was handled and comes again, because the ack was lost, is acknowledge
   await server.close();
 });
 
-test('a listener that keeps failing slows down the reconnects instead of going round and round', async (t) => {
+test('a listener that keeps failing slows down the reconnects', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server, { settings: { backoff_base_ms: 1, backoff_cap_ms: 1_000 } });
   device.on('message', () => Promise.reject(new Error('never')));

@@ -15,8 +15,8 @@ import {
 import type { KeyLogLink, KeyStock } from '../../shared/contract/http/keys.ts';
 import type { Device } from '../../shared/contract/objects.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { another, listen, person } from './people.ts';
-import { until } from './server.ts';
 
 let env: Env;
 let at: Addresses;
@@ -30,7 +30,7 @@ const stockOf = (session: Session) => session.call<KeyStock>('GET', '/v1/keys/co
 const devicesOf = async (by: Session, user_id: string) =>
   (await by.call<{ items: Device[] }>('GET', `/v1/users/${user_id}/devices`)).items;
 
-test('[K03] messages are sealed to claimed one-time keys; one serves for many messages', async (t) => {
+test('[K03] messages are sealed to claimed one-time keys, and one key serves many messages', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
   const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
@@ -47,7 +47,7 @@ test('[K03] messages are sealed to claimed one-time keys; one serves for many me
   await Promise.all([phone, laptop].map(({ device }) => device.close()));
 });
 
-test('[K05] [K06] a device that is added is sealed for from its first minute on; one that is deleted no more', async (t) => {
+test('[K05] [K06] messages are sealed for an added device from its first minute, and no longer for a deleted one', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
   const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
@@ -69,7 +69,7 @@ test('[K05] [K06] a device that is added is sealed for from its first minute on;
   await Promise.all([phone, laptop, tablet].map(({ device }) => device.close()));
 });
 
-test('[K05] a device that comes back from an old backup is sealed for with keys that it has', async (t) => {
+test('[K05] messages are sealed for a device restored from an old backup with keys that it has', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
   const crypto = await HpkeCrypto.generate();
@@ -91,7 +91,7 @@ test('[K05] a device that comes back from an old backup is sealed for with keys 
   await Promise.all([phone, restored].map(({ device }) => device.close()));
 });
 
-test('[K03] a device that runs low adds keys by itself', async (t) => {
+test('[K03] a device that runs low on one-time keys uploads more', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
   await laptop.device.connect();
@@ -104,7 +104,7 @@ test('[K03] a device that runs low adds keys by itself', async (t) => {
   await laptop.device.close();
 });
 
-test('[K01] [K04] devices and the backup are managed by the library', async (t) => {
+test('[K01] [K04] the library manages devices and the backup', async (t) => {
   const anna = await person(at);
   const tablet = await another(anna, at);
   await updateDevice(anna.session, tablet.device.id, { name: 'kitchen', platform: 'web' });
@@ -125,7 +125,7 @@ test('[K01] [K04] devices and the backup are managed by the library', async (t) 
   await t.throwsAsync(getBackup(anna.session), { code: 'not_found' });
 });
 
-test('[K08] the key log is followed and checked; what was changed, left out or made up is noticed', async (t) => {
+test('[K08] the library follows the key log and detects changed, missing and forged links', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const publish = (session: Session, identity_key: string) =>
     session.call('PUT', '/v1/devices/me/keys', { identity_key });

@@ -1,7 +1,8 @@
 import test from 'ava';
 import { MemoryStore } from '../../client/index.ts';
 import { webTransport } from '../../client/transports/web.ts';
-import { CONVERSATION, deviceOf, fakeServer, numbering, until } from './server.ts';
+import { until } from '../env/until.ts';
+import { CONVERSATION, deviceOf, fakeServer, numbering } from './fake-server.ts';
 
 const sent = (peer: { got: Record<string, unknown>[] }): unknown[] => peer.got.map((c) => c.payload).filter(Boolean);
 
@@ -9,7 +10,7 @@ for (const [name, transport] of [
   ['global WebSocket', webTransport()],
   ['ws package', undefined],
 ] as const) {
-  test(`sends wait for a connection and outlive it, in order, under one id (${name})`, async (t) => {
+  test(`sends wait for a connection and survive its loss, in order and under one id (${name})`, async (t) => {
     const server = await fakeServer();
     const device = deviceOf(server, transport && { transport });
     server.http = () => ({ data: { ticket: 'T' } });
@@ -34,7 +35,7 @@ for (const [name, transport] of [
   });
 }
 
-test('patience is asked for and given; other refusals reach the caller', async (t) => {
+test('the outbox waits and retries after rate_limited, and other refusals reach the caller', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server);
   const number = numbering();
@@ -57,7 +58,7 @@ test('patience is asked for and given; other refusals reach the caller', async (
   await server.close();
 });
 
-test('the outbox is bounded and so is what is on its way', async (t) => {
+test('the outbox and the messages in flight are bounded', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server, { settings: { outbox_max: 3, in_flight: 1 } });
   await device.connect();
@@ -74,7 +75,7 @@ test('the outbox is bounded and so is what is on its way', async (t) => {
   await server.close();
 });
 
-test('an answer lost on a living connection is asked for again', async (t) => {
+test('a send whose answer was lost on a living connection is sent again', async (t) => {
   const server = await fakeServer();
   const device = deviceOf(server, { settings: { silence_ms: 500 } });
   const number = numbering();
@@ -93,7 +94,7 @@ test('an answer lost on a living connection is asked for again', async (t) => {
   await server.close();
 });
 
-test('with a store a restarted device sends what the last one could not', async (t) => {
+test('with a store a restarted device sends what the last process could not', async (t) => {
   const server = await fakeServer();
   const store = new MemoryStore();
   const first = deviceOf(server, { store });

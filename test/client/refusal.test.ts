@@ -3,7 +3,7 @@ import test from 'ava';
 import { findRefusal } from '../../client/refusal.ts';
 import type { Transport } from '../../client/transports/types.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
-import { deviceOf, fakeServer } from './server.ts';
+import { deviceOf, fakeServer } from './fake-server.ts';
 
 /** As in a browser: no headers, and no word of why a socket did not open. */
 function browserTransport(): Transport {
@@ -17,7 +17,7 @@ function browserTransport(): Transport {
 const refused = { code: 'forbidden', message: 'add the origin to ALLOWED_ORIGINS' };
 
 for (const transport of [browserTransport(), wsTransport()])
-  test(`[R01] a refused origin ends the attempts with an error, ${transport.headers ? 'where the status is seen' : 'also in a browser'}`, async (t) => {
+  test(`[R01] a refused origin ends the attempts with an error, ${transport.headers ? 'where the status is visible' : 'also in a browser'}`, async (t) => {
     const server = await fakeServer();
     server.refuse = 403;
     server.http = (_, path) =>
@@ -30,7 +30,7 @@ for (const transport of [browserTransport(), wsTransport()])
     await server.close();
   });
 
-test('[R01] where it is only the server that is away, attempts go on', async (t) => {
+test('[R01] attempts continue while only the server is down', async (t) => {
   const server = await fakeServer();
   server.refuse = 503;
   let asked = 0;
@@ -46,7 +46,7 @@ test('[R01] where it is only the server that is away, attempts go on', async (t)
   await server.close();
 });
 
-test('[R01] the API: what a page cannot read but can send says that its origin is refused', async (t) => {
+test('[R01] findRefusal recognises a refused origin by a request that is sent but cannot be read', async (t) => {
   const ask = (modes: { cors: boolean; noCors: boolean }, origin?: string) =>
     findRefusal({
       edge: 'wss://edge.example/v1/ws',

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { HandledMessages } from '../../client/handled-messages.ts';
 
-test('[M06] what came before the first item is not fetched again after a gap; what came before an own message is', (t) => {
+test('[M06] after a gap, messages before the first received one are not fetched again, but those before an own one are', (t) => {
   const seen = new HandledMessages();
   seen.add('got', 4);
   t.is(seen.contiguousSeq('got'), 4);

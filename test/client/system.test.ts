@@ -3,8 +3,8 @@ import test from 'ava';
 import { Device, webTransport } from '../../client/index.ts';
 import { openBrokerView } from '../../demo/broker-view.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 import { another, listen, person, sealing } from './people.ts';
-import { until } from './server.ts';
 
 let env: Env;
 let at: Addresses;
@@ -15,7 +15,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[O08] [M01] [M04] sealed both ways between three devices; neither database nor streams hold the plaintext', async (t) => {
+test('[O08] [M01] [M04] messages sealed between three devices arrive, and neither database nor streams hold the plaintext', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const phone = listen(anna.session, at, { crypto: await sealing() });
   const tablet = listen(await another(anna, at), at, { crypto: await sealing() });
@@ -49,7 +49,7 @@ test('[O08] [M01] [M04] sealed both ways between three devices; neither database
   await Promise.all(all.map(({ device }) => device.close()));
 });
 
-test('[M05] a device that was away gets all it missed from its durable consumer, in order, then hears that it is empty', async (t) => {
+test('[M05] a device that was away gets everything it missed from its durable in order, then inbox.empty', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const phone = listen(anna.session, at);
   const first = listen(ben.session, at);
@@ -86,7 +86,7 @@ test('[M05] a device that was away gets all it missed from its durable consumer,
   await Promise.all([phone, again].map(({ device }) => device.close()));
 });
 
-test('[R01] [A13] connects as a browser does, with a ticket, and as Node does, with its own WebSocket', async (t) => {
+test('[R01] [A13] a device connects with a ticket as a browser does, and with its own WebSocket as Node does', async (t) => {
   const { session } = await person(at);
   for (const transport of [webTransport(false), webTransport(true)]) {
     const device = new Device({ session, edge: at.edgeUrl, transport });
@@ -96,7 +96,7 @@ test('[R01] [A13] connects as a browser does, with a ticket, and as Node does, w
   }
 });
 
-test('[R04] the newer socket of a device wins, and the older stays away', async (t) => {
+test('[R04] the newer socket of a device wins, and the older one does not reconnect', async (t) => {
   const { session } = await person(at);
   const [older, newer] = [listen(session, at).device, listen(session, at).device];
   await older.connect();
@@ -108,7 +108,7 @@ test('[R04] the newer socket of a device wins, and the older stays away', async 
   await newer.close();
 });
 
-test('[M03] the same client_message_id is one message, from two devices and whenever', async (t) => {
+test('[M03] the same client_message_id is one message from two devices, at any time', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const [one, two] = [listen(anna.session, at).device, listen(await another(anna, at), at).device];
   const laptop = listen(ben.session, at);
@@ -122,7 +122,7 @@ test('[M03] the same client_message_id is one message, from two devices and when
   await Promise.all([one, two, laptop.device].map((device) => device.close()));
 });
 
-test('[M07] the sender hears what became of its message', async (t) => {
+test('[M07] the sender gets the statuses of its message', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const [phone, laptop] = [listen(anna.session, at).device, listen(ben.session, at).device];
   await Promise.all([phone.connect(), laptop.connect()]);
@@ -142,7 +142,7 @@ test('[M07] the sender hears what became of its message', async (t) => {
   await Promise.all([phone.close(), laptop.close()]);
 });
 
-test('a refused token is refreshed without anybody noticing; a signed-out session is told', async (t) => {
+test('a refused token is refreshed silently, and a signed-out session gets an error', async (t) => {
   const { session } = await person(at);
   session.access_token = 'spoiled';
   const { device } = listen(session, at, { settings: { backoff_base_ms: 10 } });

@@ -4,10 +4,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import test from 'ava';
 import { Value } from 'typebox/value';
-import { SERVICE_NAMES } from '../../services/main.ts';
 import { SETTINGS } from '../../shared/config/index.ts';
 import { EVENT_NAMES } from '../../shared/contract/events.ts';
 import { PaymentWebhook } from '../../shared/contract/payments.ts';
+import { SERVICE_NAMES } from '../../shared/service-names.ts';
 import { type Block, blocks, blocksOf, FILES, ROOT, read } from './blocks.ts';
 import { wrongWith } from './nats-cli.ts';
 
@@ -33,7 +33,7 @@ const DATA = ['json', 'http', 'mermaid'];
 const all: Block[] = FILES.flatMap(blocksOf);
 const where = ({ file, line }: Block): string => `${file}:${line}`;
 
-test('every fenced block says its language, and is run or marked as checked', (t) => {
+test('every fenced block names its language and is either run or marked as checked', (t) => {
   t.true(all.length > 30);
   const wrong = all.filter(({ file, language, mark }) => {
     if (DATA.includes(language)) return mark !== '';
@@ -53,7 +53,7 @@ test('every fenced block says its language, and is run or marked as checked', (t
   );
 });
 
-test('commands of blocks that are only checked exist, with their scripts, files, settings and services', (t) => {
+test('commands in checked blocks use existing scripts, files, settings and services', (t) => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
   const own = ['ci', 'cit', 'start', 'test'];
   let seen = 0;
@@ -91,7 +91,7 @@ test('[O04] each command line of the nats CLI has a subcommand, arguments and fl
   t.regex(wrongWith('nats consumer info LOG fanout_0 more')!, /takes 2 arguments/);
 });
 
-test('blocks of JSON and HTTP are what the contract says', (t) => {
+test('blocks of JSON and HTTP match the contract', (t) => {
   const [payment] = blocks('docs/payments.md', 'json');
   t.true(Value.Check(PaymentWebhook, JSON.parse(payment!)));
   for (const block of all.filter(({ language }) => language === 'json'))

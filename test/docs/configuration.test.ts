@@ -3,11 +3,11 @@ import test from 'ava';
 import { configurationDocs } from '../../shared/config/docs.ts';
 import { readConfig } from '../../shared/config/index.ts';
 
-test('docs/configuration.md is what the code says; npm run docs writes it', (t) => {
+test('docs/configuration.md matches the settings (npm run docs writes it)', (t) => {
   t.is(readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8'), configurationDocs());
 });
 
-test('a wrong value is refused by name, and production refuses what is unsafe', (t) => {
+test('a wrong value is refused by name, and production refuses unsafe settings', (t) => {
   t.throws(() => readConfig({ PARTITIONS: 'many' }), { message: /PARTITIONS must be a whole number/ });
   t.throws(() => readConfig({ DURABILITY: 'sometimes' }), { message: /DURABILITY must be durable or fast/ });
   t.throws(

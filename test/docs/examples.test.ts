@@ -42,13 +42,13 @@ const tools = (() => {
 // The tools that the examples use, where this machine has them.
 const withTools = tools ? test : test.skip;
 
-withTools('[A01] [A03] [A04] [A05] [A07] [A11] [A12] the examples of docs/accounts.md do what they say', async (t) => {
+withTools('[A01] [A03] [A04] [A05] [A07] [A11] [A12] the examples of docs/accounts.md run', async (t) => {
   const said = await shell(API, ...blocks('docs/accounts.md'));
   t.false(said.includes('"error"'), said);
   t.regex(said, /"code_sent"[\s\S]*BEGIN PUBLIC KEY[\s\S]*"keys":\[[\s\S]*\{"data":\{"revoked":1\}\}\n$/);
 });
 
-withTools('[A02] the example of a registration that is verified', async (t) => {
+withTools('[A02] the example of a verified registration in docs/accounts.md runs', async (t) => {
   const [functions] = blocks('docs/accounts.md');
   const other = await env.spawn('api', { AUTH_VERIFICATION: 'email' });
   const said = await shell(other.apiUrl, functions!, ...blocks('docs/accounts.md', 'bash'));
@@ -56,32 +56,32 @@ withTools('[A02] the example of a registration that is verified', async (t) => {
   await other.stop();
 });
 
-withTools('[H01] [K02] [K03] [K04] [K08] the examples of docs/api.md and docs/keys.md', async (t) => {
+withTools('[H01] [K02] [K03] [K04] [K08] the examples of docs/api.md and docs/keys.md run', async (t) => {
   const said = await shell(API, ...blocks('docs/api.md'), ...blocks('docs/keys.md'));
   t.false(said.includes('"error"'), said);
   t.regex(said, /"status":"queued"[\s\S]*"ticket"[\s\S]*"one_time_prekey"[\s\S]*"hash"[\s\S]*"version":1/);
 });
 
-withTools('[M01] the examples of README', async (t) => {
+withTools('[M01] the examples of README.md run', async (t) => {
   const calls = blocks('README.md');
   const said = await shell(API, ...calls);
   t.false(said.includes('"error"'), said);
   t.regex(said, /"status":"queued"/);
 });
 
-withTools('[N01] the example of docs/push.md, behind that of docs/api.md', async (t) => {
+withTools('[N01] the example of docs/push.md runs after those of docs/api.md', async (t) => {
   const said = await shell(API, ...apiOf('push'), ...blocks('docs/push.md'));
   t.regex(said, /"provider":"unifiedpush"/);
   t.false(said.includes('"error"'), said);
 });
 
-withTools('[P02] the examples of docs/payments.md, behind that of docs/api.md', async (t) => {
+withTools('[P02] the examples of docs/payments.md run after those of docs/api.md', async (t) => {
   const said = await shell(API, ...apiOf('payments'), ...blocks('docs/payments.md').slice(1));
   t.false(said.includes('"error"'), said);
   t.regex(said, /"request_id":"PR_ID"/);
 });
 
-withTools('[W01] the examples of docs/webhooks.md', async (t) => {
+withTools('[W01] the examples of docs/webhooks.md run', async (t) => {
   const said = await shell(API, ...blocks('docs/webhooks.md'));
   t.false(said.includes('"error"'), said);
   t.regex(said, /"secret":"whsec_[\s\S]*"token":"swt_/);

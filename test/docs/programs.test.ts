@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { account } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account } from '../env/people.ts';
 import { blocks, ROOT } from './blocks.ts';
 
 const run = promisify(execFile);
@@ -36,19 +36,19 @@ async function program(text: string): Promise<string> {
   }
 }
 
-test('[M01] the program of README.md', async (t) => {
+test('[M01] the program in README.md runs', async (t) => {
   const [text] = blocks('README.md', 'ts');
   const said = await program(text!);
   t.regex(said, /^durable as message 1$/m);
   t.regex(said, /^dan 1 lunch at noon\?$/m);
 });
 
-test('[M01] the program of docs/client.md', async (t) => {
+test('[M01] the program in docs/client.md runs', async (t) => {
   const [text] = blocks('docs/client.md', 'ts');
   t.regex(await program(text!), /^ben 1 lunch at noon\?\n1 false$/m);
 });
 
-test('[N01] the program of docs/push.md, with a browser that subscribes', async (t) => {
+test('[N01] the program in docs/push.md subscribes a browser', async (t) => {
   const [text] = blocks('docs/push.md', 'ts');
   const session = await account(at);
   const said = await program(`

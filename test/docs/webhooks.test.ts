@@ -64,10 +64,10 @@ async function receive(command: string, args: string[]): Promise<{ printed: stri
     printed += chunk;
   });
   await system.until(() => listens(port));
-  await system.api.ask('testEndpoint', { token: system.admin, id: endpoint.id, body: {} });
+  await system.api.ask('webhooks.endpoints.test', { token: system.admin, id: endpoint.id, body: {} });
   await system.until(async () => printed.includes(endpoint.id));
   await system.none(endpoint.id);
-  const { data } = await system.api.ask('attempts', { token: system.admin, id: endpoint.id });
+  const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: endpoint.id });
   if (data.items[0]?.outcome !== 'delivered') throw new Error('it did not answer 2xx');
   const headers = {
     'webhook-id': 'x',
@@ -79,7 +79,7 @@ async function receive(command: string, args: string[]): Promise<{ printed: stri
   return { printed, forged };
 }
 
-test('[W03] the JavaScript example verifies', async (t) => {
+test('[W03] the JavaScript receiver in docs/webhooks.md verifies deliveries', async (t) => {
   const { printed, forged } = await receive(process.execPath, ['--input-type=module', '-e', example('js')]);
   t.regex(printed, /webhook\.test/);
   t.is(forged, 401);
@@ -87,14 +87,14 @@ test('[W03] the JavaScript example verifies', async (t) => {
 
 // Other languages where this machine has them.
 if (there('python3', '-c', 'import sys; assert sys.version_info >= (3, 9)') !== undefined)
-  test('[W03] the Python example verifies', async (t) => {
+  test('[W03] the Python receiver in docs/webhooks.md verifies deliveries', async (t) => {
     const { printed, forged } = await receive('python3', ['-c', example('python')]);
     t.regex(printed, /webhook\.test/);
     t.is(forged, 401);
   });
 
 if (there('javac', '--version')?.match(/javac (1[7-9]|[2-9]\d)/))
-  test('[W03] the Java example verifies, by the public key', async (t) => {
+  test('[W03] the Java receiver in docs/webhooks.md verifies deliveries with the public key', async (t) => {
     const file = join(system.env.dir, 'Hook.java');
     writeFileSync(file, example('java'));
     const { printed, forged } = await receive('java', [file]);

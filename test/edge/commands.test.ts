@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Phone, Raw, until } from './devices.ts';
+import { account, another, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -25,7 +26,7 @@ test.after.always(async () => {
 
 const raw = async (): Promise<Raw> => await Raw.open(at, await account(at));
 
-test('[M01] [M07] a message is queued, then sent, delivered and read; the ack echoes the id', async (t) => {
+test('[M01] [M07] a message is queued, sent, delivered and read, and the ack echoes the id', async (t) => {
   const [mine, theirs] = [await account(at), await account(at)];
   const alice = await Raw.open(at, mine);
   const bob = await new Phone(theirs, at.edgeUrl).up();
@@ -54,7 +55,7 @@ test('[M01] [M07] a message is queued, then sent, delivered and read; the ack ec
   await bob.device.close();
 });
 
-test('[M01] by number, by conversation, and one envelope for each device', async (t) => {
+test('[M01] a message is addressed by number, by conversation or with one envelope per device', async (t) => {
   const [mine, theirs] = [await account(at), await account(at)];
   const alice = await Raw.open(at, mine);
   const bob = await new Phone(theirs, at.edgeUrl).up();
@@ -75,7 +76,7 @@ test('[M01] by number, by conversation, and one envelope for each device', async
   await Promise.all([bob.device.close(), second.device.close()]);
 });
 
-test('[H01] history over the socket, and refusals of it', async (t) => {
+test('[H01] history.get pages history over the socket', async (t) => {
   const alice = await raw();
   const bob = await account(at);
   for (let i = 1; i <= 3; i++)
@@ -89,7 +90,7 @@ test('[H01] history over the socket, and refusals of it', async (t) => {
   alice.socket.close();
 });
 
-test('[A07] a stranger hears of a conversation over the socket what is said of one that does not exist', async (t) => {
+test('[A07] a stranger gets the same answer about an existing conversation as about a missing one', async (t) => {
   const alice = await raw();
   const bob = await account(at);
   alice.say({ type: 'message.send', to: { user_id: bob.user.id }, client_message_id: 'one', payload: 'x' });
@@ -111,7 +112,7 @@ test('[A07] a stranger hears of a conversation over the socket what is said of o
   for (const one of [alice, stranger]) one.socket.close();
 });
 
-test('[M07] [R02] refused messages say why, twice: an error and a status', async (t) => {
+test('[M07] [R02] a refused message gets an error and a rejected status with the reason', async (t) => {
   const alice = await raw();
   const to = { user_id: (await account(at)).user.id };
   const wrong: [object, string][] = [
@@ -141,7 +142,7 @@ test('[M07] [R02] refused messages say why, twice: an error and a status', async
   alice.socket.close();
 });
 
-test('[R03] frames that are none: told twice, closed at the third; unknown types and fields are only told', async (t) => {
+test('[R03] two malformed frames get errors, the third closes with 4400; unknown types and fields only get errors', async (t) => {
   const one = await raw();
   for (const frame of ['{"type":"dance"}', '{"type":"ping","x":1}', '{"type":"inbox.ack"}']) one.say(frame);
   await one.until('error', 3);
@@ -153,7 +154,7 @@ test('[R03] frames that are none: told twice, closed at the third; unknown types
   t.is(await one.closed(), 4400);
 });
 
-test('[R03] a frame that is too large, and bytes that are no UTF-8, close the socket and nothing else', async (t) => {
+test('[R03] an oversized frame or invalid UTF-8 closes that socket and no other', async (t) => {
   const [large, bad, fine] = [await raw(), await raw(), await raw()];
   large.say('x'.repeat(5_000));
   t.true([1006, 1009].includes(await large.closed()));
@@ -164,7 +165,7 @@ test('[R03] a frame that is too large, and bytes that are no UTF-8, close the so
   fine.socket.close();
 });
 
-test('[R03] more commands than allowed are told when to come again, many more close the socket; acks are free', async (t) => {
+test('[R03] commands over the limit are refused with a wait, many more close the socket, and acks are free', async (t) => {
   const one = await raw();
   for (let i = 0; i < 200; i++) one.say({ type: 'inbox.ack', cursor: i });
   for (let i = 0; i < 41; i++) one.say({ type: 'dance', id: String(i) });
@@ -177,7 +178,7 @@ test('[R03] more commands than allowed are told when to come again, many more cl
   t.is(await one.closed(), 4429);
 });
 
-test('[R02] whatever comes, the answer is a typed error or a clean close', async (t) => {
+test('[R02] any frame gets a typed error or a clean close', async (t) => {
   const session = await account(at);
   const frame = fc.oneof(
     fc.string(),

@@ -11,7 +11,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[M05] a device that comes back while its cursor is written goes on from it', async (t) => {
+test('[M05] a device that returns while its cursor is being written continues from that cursor', async (t) => {
   const cursors = new CursorWriter(env.db, createLog(env.config));
   const [a, b] = [uuid7(), uuid7()];
   const inDatabase = async (device: string): Promise<number | undefined> => {

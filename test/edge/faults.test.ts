@@ -6,7 +6,8 @@ import { consumer, inboxStream } from '../../nats/topology.ts';
 import type { Message } from '../../shared/contract/objects.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, numbered, Phone, Raw, until } from './devices.ts';
+import { account, another, close, numbered, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -43,7 +44,7 @@ test.serial('[R04] the newer connection of a device wins, on one edge and across
   await edge.stop();
 });
 
-test.serial('[R07] devices of a person on different edges all work; a device may move', async (t) => {
+test.serial('[R07] devices of a person on different edges all receive, and a device may move', async (t) => {
   const edge = await env.spawn('edge', { AWAY_GRACE_MS: 100 });
   const [alice, bob] = [await phone(), await phone()];
   const bobs = new Phone(await another(bob.device.session), edge.edgeUrl);
@@ -71,7 +72,7 @@ test.serial('[R07] devices of a person on different edges all work; a device may
 const metric = async (opsUrl: string, line: string): Promise<boolean> =>
   (await (await fetch(`${opsUrl}/metrics`)).text()).includes(line);
 
-test.serial('[R05] a reader that pauses gets everything in order; others are not slowed', async (t) => {
+test.serial('[R05] a paused reader gets everything in order and slows nobody else', async (t) => {
   const edge = await env.spawn('edge', { WS_MAX_UNACKED: 10_000, WS_IDLE_TIMEOUT_SEC: 120 });
   const [alice, carol] = [await phone(edge.edgeUrl), await phone(edge.edgeUrl)];
   const session = await account(at);
@@ -130,30 +131,33 @@ test.serial('[R05] a reader that never reads is closed with 4408 and resumes fro
   await edge.stop();
 });
 
-test.serial('[M05] who does not acknowledge gets no more than the limit, and the rest when it does', async (t) => {
-  const alice = await phone();
-  const session = await account(at);
-  await alice.up();
-  const raw = await Raw.open(at, session);
-  const bob = new Phone(session, at.edgeUrl);
-  const payloads = numbered(350);
-  await Promise.all(payloads.map((payload) => alice.send(bob, payload)));
-  await env.settle();
-  await raw.until('message.created', 100);
-  raw.say({ type: 'ping' });
-  await raw.until('pong');
-  t.is(raw.of('message.created').length, 100);
-  raw.say({ type: 'inbox.ack', cursor: Number.MAX_SAFE_INTEGER });
-  await raw.until('message.created', 200);
-  raw.socket.terminate();
-  await until(() => raw.code !== undefined);
-  // What was clipped to what had been sent is safe; what came after it is not.
-  await bob.up();
-  t.deepEqual(bob.payloads, payloads.slice(100));
-  await close(alice, bob);
-});
+test.serial(
+  '[M05] a device that does not acknowledge gets items up to the limit, and the rest afterwards',
+  async (t) => {
+    const alice = await phone();
+    const session = await account(at);
+    await alice.up();
+    const raw = await Raw.open(at, session);
+    const bob = new Phone(session, at.edgeUrl);
+    const payloads = numbered(350);
+    await Promise.all(payloads.map((payload) => alice.send(bob, payload)));
+    await env.settle();
+    await raw.until('message.created', 100);
+    raw.say({ type: 'ping' });
+    await raw.until('pong');
+    t.is(raw.of('message.created').length, 100);
+    raw.say({ type: 'inbox.ack', cursor: Number.MAX_SAFE_INTEGER });
+    await raw.until('message.created', 200);
+    raw.socket.terminate();
+    await until(() => raw.code !== undefined);
+    // What was clipped to what had been sent is safe; what came after it is not.
+    await bob.up();
+    t.deepEqual(bob.payloads, payloads.slice(100));
+    await close(alice, bob);
+  },
+);
 
-test.serial('[R02] a half-open socket is closed, one that answers pings is not', async (t) => {
+test.serial('[R02] a half-open socket is closed, and one that answers pings stays open', async (t) => {
   const [deaf, fine] = [await account(at), await account(at)];
   const answering = await Raw.open(at, fine);
   const headers = { authorization: `Bearer ${deaf.access_token}` };
@@ -172,21 +176,24 @@ test.serial('[R02] a half-open socket is closed, one that answers pings is not',
   answering.socket.close();
 });
 
-test.serial('[R07] [M05] live again after the broker was killed and came back, nothing lost', async (t) => {
-  const [alice, bob] = [await phone(), await phone()];
-  await Promise.all([alice.up(), bob.up()]);
-  await alice.send(bob, 'before');
-  await until(() => bob.payloads.length === 1);
-  await env.broker.kill9();
-  const waiting = Promise.all(numbered(50).map((payload) => alice.send(bob, payload)));
-  await env.broker.restart();
-  await waiting;
-  await until(() => bob.payloads.length >= 51);
-  t.deepEqual(new Set(bob.payloads), new Set(['before', ...numbered(50)]));
-  await close(alice, bob);
-});
+test.serial(
+  '[R07] [M05] live delivery resumes after the broker was killed and restarted, with nothing lost',
+  async (t) => {
+    const [alice, bob] = [await phone(), await phone()];
+    await Promise.all([alice.up(), bob.up()]);
+    await alice.send(bob, 'before');
+    await until(() => bob.payloads.length === 1);
+    await env.broker.kill9();
+    const waiting = Promise.all(numbered(50).map((payload) => alice.send(bob, payload)));
+    await env.broker.restart();
+    await waiting;
+    await until(() => bob.payloads.length >= 51);
+    t.deepEqual(new Set(bob.payloads), new Set(['before', ...numbered(50)]));
+    await close(alice, bob);
+  },
+);
 
-test.serial('[R06] a draining edge tells its sockets, which go on elsewhere with nothing lost', async (t) => {
+test.serial('[R06] the sockets of a draining edge reconnect elsewhere with nothing lost', async (t) => {
   const edge = await env.spawn('edge');
   const [alice, bob] = [await phone(), await phone(edge.edgeUrl)];
   await Promise.all([alice.up(), bob.up()]);

@@ -4,7 +4,8 @@ import test, { type ExecutionContext } from 'ava';
 import { inboxStream } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, numbered, Phone, Raw, until } from './devices.ts';
+import { account, another, close, numbered, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 /** A second in nanoseconds. */
 const SHORT_NS = 1_000_000_000;
@@ -23,7 +24,7 @@ test.after.always(() => env?.stop());
 
 const phone = async (): Promise<Phone> => new Phone(await account(at), at.edgeUrl);
 
-test.serial('[M04] an item that was stored and not heard live is found by the next one', async (t) => {
+test.serial('[M04] an item that was stored but not heard live is fetched when the next one arrives', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   await alice.send(bob, 'heard');
@@ -45,7 +46,7 @@ test.serial('[M04] an item that was stored and not heard live is found by the ne
   await close(alice, bob);
 });
 
-test.serial('[M06] a cursor of an earlier life of the inbox is told by a gap, and history fills it', async (t) => {
+test.serial('[M06] a cursor of a deleted inbox stream gets a gap, and history fills it', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   await alice.send(bob, 'before');
@@ -70,7 +71,7 @@ test.serial('[M06] a cursor of an earlier life of the inbox is told by a gap, an
   await close(alice, back);
 });
 
-test.serial('[M06] what the inbox dropped for its age is told by a gap', async (t) => {
+test.serial('[M06] items that the inbox dropped for their age are announced by a gap', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   await alice.send(bob, 'before');
@@ -92,7 +93,7 @@ test.serial('[M06] what the inbox dropped for its age is told by a gap', async (
   await close(alice, back);
 });
 
-test.serial('[M06] what the quota pushed out is told by a gap', async (t) => {
+test.serial('[M06] items that the quota removed are announced by a gap', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   // It stays at the beginning of the stream, so that what is dropped there is not taken for too old.
@@ -140,7 +141,7 @@ async function settled(phone: Phone): Promise<void> {
   });
 }
 
-test.serial('[M06] a device that never connected is told that its first items grew too old', async (t) => {
+test.serial('[M06] a device that never connected gets a gap for first items that grew too old', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   const [second, third] = [await another(bob.device.session), await another(bob.device.session)];
   await alice.up();
@@ -167,7 +168,7 @@ test.serial('[M06] a device that never connected is told that its first items gr
   await close(again);
 });
 
-test.serial('[M06] a device whose shard has nothing left is told what it lost', async (t) => {
+test.serial('[M06] a device whose shard is empty gets a gap for what it lost', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   await alice.send(bob, 'before');
@@ -185,7 +186,7 @@ test.serial('[M06] a device whose shard has nothing left is told what it lost', 
 });
 
 test.serial(
-  '[M06] a device that had acknowledged only a part is told of the rest, however young its cursor is',
+  '[M06] a device that acknowledged only some items gets a gap for the rest, however young its cursor is',
   async (t) => {
     const [alice, bob] = [await phone(), await phone()];
     await alice.up();
@@ -215,7 +216,7 @@ test.serial(
   },
 );
 
-test.serial('[M06] a device that has everything hears no gap when items of others grow too old', async (t) => {
+test.serial('[M06] a device that has everything gets no gap when items of others grow too old', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   await alice.send(bob, 'the last one for bob');

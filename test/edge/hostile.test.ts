@@ -6,7 +6,8 @@ import { Connection as EdgeSession, type Socket } from '../../services/edge/conn
 import type { Edge } from '../../services/edge/edge.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw, until } from './devices.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -34,7 +35,7 @@ const BULKY = JSON.stringify({
   ...Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`f${i}`, 1])),
 });
 
-test('[R03] large frames that fail their check are counted with their bytes and close the socket; others are served', async (t) => {
+test('[R03] large malformed frames count with their bytes and close the socket, and others are served', async (t) => {
   const [hostile, fine] = [await raw(), await raw()];
   for (let i = 0; i < 300; i++) hostile.say(BULKY);
   fine.say({ type: 'ping' });
@@ -46,7 +47,7 @@ test('[R03] large frames that fail their check are counted with their bytes and 
   fine.socket.close();
 });
 
-test('[R03] bytes of refused commands count too, whatever they pretend to be', async (t) => {
+test('[R03] the bytes of refused commands count, whatever their type', async (t) => {
   const hostile = await raw();
   const dance = JSON.stringify({ type: 'dance', x: 'x'.repeat(100_000) });
   for (let i = 0; i < 20; i++) hostile.say(dance);
@@ -54,7 +55,7 @@ test('[R03] bytes of refused commands count too, whatever they pretend to be', a
   t.true(hostile.of('error').length <= 3);
 });
 
-test('[R03] free frames that fail their check are commands, and so are free frames that are too large', async (t) => {
+test('[R03] malformed or oversized free frames count as commands', async (t) => {
   const one = await raw();
   for (let i = 0; i < 20; i++) one.say({ type: 'ping', x: 1 });
   for (let i = 0; i < 20; i++) one.say({ x: 1, type: 'ping', id: 'y'.repeat(600) });
@@ -67,7 +68,7 @@ test('[R03] free frames that fail their check are commands, and so are free fram
   t.is(await one.closed(), 4429);
 });
 
-test('[R03] a flood of pings and of empty acknowledgements is one of commands; what acknowledges is free', async (t) => {
+test('[R03] pings and empty acknowledgements over their limit count as commands, and real acknowledgements are free', async (t) => {
   const [pings, acks] = [await raw(), await raw()];
   for (let i = 0; i < 1_000; i++) pings.say({ type: 'ping' });
   t.is(await pings.closed(), 4429);
@@ -102,7 +103,7 @@ async function talk(count: number, size: number): Promise<{ me: Raw; session: Se
   return { me, session, conversation_id: String(conversation_id) };
 }
 
-test('[H01] [R03] a page of history has so many bytes, one message in any case, and says that there is more', async (t) => {
+test('[H01] [R03] a history page is limited in bytes, holds at least one message and says whether there are more', async (t) => {
   const { me, conversation_id } = await talk(5, 2_000);
   const seqs: number[] = [];
   for (let after_seq = 0, more = true; more; after_seq = seqs.at(-1)!) {
@@ -123,7 +124,7 @@ test('[H01] [R03] a page of history has so many bytes, one message in any case, 
   for (const one of [me, large.me]) one.socket.close();
 });
 
-test('[H01] a page of history over HTTP has so many bytes too, and next_cursor leads to the rest', async (t) => {
+test('[H01] a history page over HTTP is limited in bytes, and next_cursor leads to the rest', async (t) => {
   const { me, session, conversation_id } = await talk(5, 2_000);
   const seqs: number[] = [];
   const path = `/v1/conversations/${conversation_id}/messages`;
@@ -138,10 +139,10 @@ test('[H01] a page of history over HTTP has so many bytes too, and next_cursor l
 });
 
 test.serial(
-  '[R03] pages of one socket come one after another, a few wait, and nobody else waits behind them',
+  '[R03] history pages of one socket are read one at a time, a few may wait, and other sockets are not blocked',
   async (t) => {
     const { me, conversation_id } = await talk(1, 10);
-    await env.db.transaction(async (query) => {
+    await env.db.transaction(async ({ query }) => {
       await query('lock table messages in access exclusive mode');
       for (let i = 0; i < 10; i++) me.say({ type: 'history.get', id: `h${i}`, conversation_id });
       await me.until('error', 6);
@@ -172,7 +173,7 @@ test.serial(
   },
 );
 
-test('[R03] [R05] no page is read for a socket that is full', async (t) => {
+test('[R03] [R05] no history page is read for a socket whose buffer is full', async (t) => {
   let buffered = 2 * env.config.WS_MAX_BUFFERED_BYTES;
   const socket = { send: () => 0, cork: (write: () => void) => write(), getBufferedAmount: () => buffered };
   const edge = { config: env.config, restless: new Set(), tally: { out: 0 } } as unknown as Edge;

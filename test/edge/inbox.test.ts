@@ -4,7 +4,8 @@ import test from 'ava';
 import { consumer, inboxStream, MARKS } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, Phone, until } from './devices.ts';
+import { account, another, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -25,7 +26,7 @@ async function durable({ device, user }: Phone) {
   return await jsm.consumers.info(stream, consumer.device(device.id)).catch(() => undefined);
 }
 
-test('[M04] online recipients get it live on all their devices, the sender on its other ones', async (t) => {
+test('[M04] online recipients get a message live on all their devices, and the sender on the other devices', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   const bobs = new Phone(await another(bob.device.session), at.edgeUrl);
   const alices = new Phone(await another(alice.device.session), at.edgeUrl);
@@ -48,7 +49,7 @@ test('[M04] online recipients get it live on all their devices, the sender on it
   await Promise.all([alice, alices, bob, bobs].map((one) => one.device.close()));
 });
 
-test('[M05] a device that was away gets all it missed, in order, from its durable consumer', async (t) => {
+test('[M05] a device that was away gets everything it missed in order from its durable consumer', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   await alice.send(bob, 'first');
@@ -74,7 +75,7 @@ test('[M05] a device that was away gets all it missed, in order, from its durabl
   await Promise.all([again, alice].map((one) => one.device.close()));
 });
 
-test('[M06] marks of fanout leave no hole in a shard, and a device that connects for the first time hears no gap', async (t) => {
+test('[M06] checkpoints of fanout leave no hole in a shard, and a new device gets no gap', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await alice.up();
   const jsm = await jetstreamManager(await env.nats('admin'));

@@ -7,7 +7,8 @@ import { CommandLimits } from '../../nats/command-limits.ts';
 import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Raw, until } from './devices.ts';
+import { account, another, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 const LIMIT = 80;
 const SHARE = LIMIT / 8;
@@ -45,7 +46,7 @@ async function post({ me, id }: { me: Session; id: string }, api = me.api): Prom
   }
 }
 
-test('[R03] commands count for a person: another socket of another device has what is left', async (t) => {
+test('[R03] commands count per person, so another socket of another device has only the remainder', async (t) => {
   const first = await account(at);
   const one = await Raw.open(at, first);
   for (let i = 0; i < LIMIT; i++) one.say({ type: 'dance' });
@@ -65,7 +66,7 @@ test('[R03] commands count for a person: another socket of another device has wh
   for (const raw of [other, again, stranger]) raw.socket.close();
 });
 
-test('[R03] [M15] messages over HTTP count too, and what is used there is used on the socket', async (t) => {
+test('[R03] [M15] messages over HTTP and on the socket share one limit', async (t) => {
   const conversation = await talk();
   const answers: string[] = [];
   for (let i = 0; i < LIMIT; i++) answers.push(await post(conversation));
@@ -81,7 +82,7 @@ test('[R03] [M15] messages over HTTP count too, and what is used there is used o
   raw.socket.close();
 });
 
-test('[R03] [R07] several processes together grant the limit and at most a share each', async (t) => {
+test('[R03] [R07] several processes together grant the limit and at most one share more each', async (t) => {
   const conversation = await talk();
   const other = await env.spawn('api');
   const answers: string[] = [];
@@ -93,7 +94,7 @@ test('[R03] [R07] several processes together grant the limit and at most a share
   await other.stop();
 });
 
-test('[R03] somebody quiet costs no message between processes', async (t) => {
+test('[R03] a person below a share causes no message between processes', async (t) => {
   const nc = await env.nats('admin');
   const told: string[] = [];
   nc.subscribe(subject.commands, {
@@ -115,20 +116,20 @@ test('[R03] somebody quiet costs no message between processes', async (t) => {
   t.is(told.filter((user) => user === busy.user.id).length, 1);
 });
 
-test('[R03] what a process remembers of people is bounded, and the longest counted is forgotten', async (t) => {
+test('[R03] a process remembers a bounded number of people and evicts the one counted longest ago', async (t) => {
   const config = { WS_RATE_LIMIT_MAX_COMMANDS: 1, WS_RATE_LIMIT_WINDOW_SEC: 86_400 };
   const limits = new CommandLimits({ nc: await env.nats('api'), config, users: 2 });
   const [a, b, c] = [uuid7(), uuid7(), uuid7()];
   t.deepEqual(
-    [a, a, b, b, b, b].map((user) => limits.spend(user)),
+    [a, a, b, b, b, b].map((user) => limits.countCommand(user)),
     ['within', 'over', 'within', 'over', 'over', 'far over'],
   );
-  limits.spend(c);
-  t.is(limits.spend(b), 'far over');
-  t.is(limits.spend(a), 'within');
+  limits.countCommand(c);
+  t.is(limits.countCommand(b), 'far over');
+  t.is(limits.countCommand(a), 'within');
 });
 
-test('[R03] a person has so many sockets, here and elsewhere; a device takes the place of its own', async (t) => {
+test('[R03] the sockets of a person are limited over all edges, and a device replaces its own socket', async (t) => {
   const first = await account(at);
   const devices = [first, await another(first), await another(first), await another(first)];
   const open = await Promise.all(devices.slice(0, 3).map((one) => Raw.open(at, one)));

@@ -34,7 +34,7 @@ function knock(origin: string, url = edgeUrl()): Promise<string> {
 const cors = async (origin: string, url = at.apiUrl): Promise<string | null> =>
   (await fetch(`${url}/v1/ping`, { headers: { origin } })).headers.get('access-control-allow-origin');
 
-test('[R01] [A01] one setting lets a page in at the API and at the edge; localhost may outside production', async (t) => {
+test('[R01] [A01] one setting allows an origin at the API and the edge, and localhost is allowed outside production', async (t) => {
   for (const origin of [APP, LOCAL, 'http://127.0.0.1:8000', 'http://[::1]:3000']) {
     t.is(await cors(origin), origin);
     t.is(await knock(origin), 'unauthenticated', 'it is asked for its token');
@@ -48,7 +48,7 @@ test('[R01] [A01] one setting lets a page in at the API and at the edge; localho
   t.regex((await fetch(`${at.apiUrl}/v1/ping`)).headers.get('vary') ?? '', /Origin/);
 });
 
-test('[R01] a refused page can ask the edge over plain HTTP, and is told the setting', async (t) => {
+test('[R01] a refused page that asks the edge over plain HTTP learns the setting', async (t) => {
   const reply = await fetch(edgeUrl(), { headers: { origin: EVIL } });
   t.is(reply.status, 403);
   t.is(reply.headers.get('access-control-allow-origin'), '*', 'the page may read it');
@@ -58,7 +58,7 @@ test('[R01] a refused page can ask the edge over plain HTTP, and is told the set
   t.is((await fetch(edgeUrl(), { headers: { origin: APP } })).status, 400, 'an allowed page is told to upgrade');
 });
 
-test('[R01] [A01] the two settings of before are read while the new one is not set', async (t) => {
+test('[R01] [A01] the two former settings are read while the new one is not set', async (t) => {
   const before = { ALLOWED_ORIGINS: [], CORS_ORIGINS: [APP], WS_ALLOWED_ORIGINS: [EVIL] };
   const old = await env.spawn('api', before);
   t.deepEqual([await cors(APP, old.apiUrl), await cors(EVIL, old.apiUrl)], [APP, null]);
@@ -69,7 +69,7 @@ test('[R01] [A01] the two settings of before are read while the new one is not s
   await edge.stop();
 });
 
-test('[R01] [A01] a refused origin is logged once with the name of the setting, and only so many are', (t) => {
+test('[R01] [A01] a refused origin is logged once with the name of the setting, and the log is bounded', (t) => {
   const lines: Record<string, unknown>[] = [];
   const log = { warn: (line: Record<string, unknown>) => void lines.push(line) } as never;
   const config = { ...env.config, NODE_ENV: 'production' };
@@ -85,7 +85,7 @@ test('[R01] [A01] a refused origin is logged once with the name of the setting, 
   t.deepEqual([any.allows(EVIL, 'api.example'), any.trusts(EVIL)], [true, false], 'and without cookies');
 });
 
-test('[R01] [A01] what is no origin is refused at the start, and so is * in production', (t) => {
+test('[R01] [A01] an invalid origin is refused at start, and so is * in production', (t) => {
   t.deepEqual(readConfig({ ALLOWED_ORIGINS: `${APP}, ${LOCAL}` }).ALLOWED_ORIGINS, [APP, LOCAL]);
   for (const wrong of ['https://app.example/', 'app.example', 'https://app.example/chat', 'null'])
     t.throws(() => readConfig({ ALLOWED_ORIGINS: wrong }), { message: /ALLOWED_ORIGINS must be origins/ }, wrong);

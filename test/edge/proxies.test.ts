@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { openProxies } from '../../shared/proxies.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw, until } from './devices.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -16,7 +17,7 @@ test.after.always(() => env?.stop());
 
 const client = openProxies({ TRUSTED_PROXIES: ['10.0.0.0/8', '192.168.1.1', 'fd00::/8'] });
 
-test('[R03] the client is the right-most address that is no trusted proxy', (t) => {
+test('[R03] the client is the right-most address that is not a trusted proxy', (t) => {
   const cases: [peer: string, forwarded: string, client: string][] = [
     ['203.0.113.9', '', '203.0.113.9'],
     ['203.0.113.9', '198.51.100.1', '203.0.113.9'],
@@ -38,7 +39,7 @@ test('[R03] the client is the right-most address that is no trusted proxy', (t) 
   t.throws(() => openProxies({ TRUSTED_PROXIES: ['balancer'] }), { message: /TRUSTED_PROXIES/ });
 });
 
-test('[R03] whatever a client writes, the proxy’s word about it stands', (t) => {
+test('[R03] the address added by the proxy counts, whatever the client writes', (t) => {
   fc.assert(
     fc.property(fc.string(), fc.ipV4(), (written, real) => {
       fc.pre(!real.startsWith('10.') && real !== '192.168.1.1');
@@ -55,7 +56,7 @@ async function enter(forwarded: string | string[]): Promise<Raw> {
   return raw;
 }
 
-test('[R03] the edge counts clients behind a proxy each for itself', async (t) => {
+test('[R03] the edge counts each client behind a proxy separately', async (t) => {
   const open = [
     await enter('198.51.100.1'),
     await enter('198.51.100.2'),
@@ -68,11 +69,11 @@ test('[R03] the edge counts clients behind a proxy each for itself', async (t) =
   for (const { socket } of open) socket.terminate();
 });
 
-test('[A10] the API believes the same proxies', async (t) => {
+test('[A10] the API trusts the same proxies', async (t) => {
   const api = new Api(at.apiUrl);
   const { user } = await api.register();
   const login = (forwarded: string, password: string) =>
-    api.ask('login', {
+    api.ask('auth.login', {
       body: { identifier: user.number, password, device: { name: 'phone' } },
       headers: { 'x-forwarded-for': forwarded },
     });

@@ -2,7 +2,8 @@
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, numbered, Phone, until } from './devices.ts';
+import { account, another, close, numbered, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -21,7 +22,7 @@ test.after.always(() => env?.stop());
 const phone = async (): Promise<Phone> => new Phone(await account(at), at.edgeUrl);
 const purge = (...words: string[]): Promise<string> => admin(['purge-inbox', ...words], env.config);
 
-test('[M06] a device that was away when its queue was purged is told, and history fills the gap', async (t) => {
+test('[M06] a device that was away during a purge of its queue gets a gap, and history fills it', async (t) => {
   const [alice, bob, carol] = [await phone(), await phone(), await phone()];
   await Promise.all([alice.up(), bob.up(), carol.up()]);
   await alice.send(bob, 'before');
@@ -53,7 +54,7 @@ test('[M06] a device that was away when its queue was purged is told, and histor
   await close(alice, carol, again);
 });
 
-test('[M06] a device that is connected while its queue is purged is told at once', async (t) => {
+test('[M06] a device that is connected during a purge of its queue gets a gap at once', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.up(), bob.up()]);
   await alice.send(bob, 'before');
@@ -67,7 +68,7 @@ test('[M06] a device that is connected while its queue is purged is told at once
   await close(alice, bob);
 });
 
-test('[M06] the purge of one device leaves the others alone', async (t) => {
+test('[M06] the purge of one device does not affect the others', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   const tablet = new Phone(await another(bob.device.session), at.edgeUrl);
   await Promise.all([alice.up(), bob.up(), tablet.up()]);
@@ -87,7 +88,7 @@ test('[M06] the purge of one device leaves the others alone', async (t) => {
   await close(alice, one, two);
 });
 
-test('[M06] the command says what it wants, and what there was not', async (t) => {
+test('[M06] purge-inbox explains its arguments and reports an empty queue', async (t) => {
   const bob = await phone();
   t.is(await purge(bob.user), 'nothing waits there\n');
   for (const words of [[], ['anna'], [bob.user, 'more'], [bob.user, '--device', 'x']])

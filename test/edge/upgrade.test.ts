@@ -5,7 +5,8 @@ import { SignJWT } from 'jose';
 import type { Session } from '../../client/index.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
-import { account, another, Raw, until } from './devices.ts';
+import { account, another, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Started;
@@ -51,7 +52,7 @@ const bearer = ({ access_token }: Session): Record<string, string> => ({ authori
 const ticket = async (session: Session): Promise<string> =>
   (await session.call<{ ticket: string }>('POST', '/v1/ws/tickets')).ticket;
 
-test('[R01] a token opens the socket by header, a ticket by subprotocol or query; both paths serve', async (t) => {
+test('[R01] a socket opens with a token in the header or a ticket in subprotocol or query, on both paths', async (t) => {
   const me = await account(at);
   t.is((await knock('/v1/ws', bearer(me))).status, 101);
   t.is((await knock('/ws', bearer(me))).status, 101);
@@ -79,7 +80,7 @@ async function outcome(path: string, headers: Record<string, string> = {}, proto
   return raw.got.length ? String(raw.got[0]!.type) : `${raw.code} ${raw.reason}`;
 }
 
-test('[R01] [A13] what can be decided at once is refused before the upgrade, with a reason', async (t) => {
+test('[R01] [A13] a refusal that needs no look-up comes before the upgrade, with a reason', async (t) => {
   const me = await account(at);
   t.is(await outcome('/v1/ws', bearer(me)), 'connection.welcome');
   const none = await new SignJWT({ did: me.device.id, sid: me.device.id })
@@ -107,7 +108,7 @@ test('[R01] [A13] what can be decided at once is refused before the upgrade, wit
   t.is((await knock('/v1/ws', { ...bearer(me), origin: 'https://chat.example' })).status, 101);
 });
 
-test('[R01] [A13] what has to be looked up is refused after the upgrade with 4401 and a reason', async (t) => {
+test('[R01] [A13] a refusal that needs a look-up comes after the upgrade, with 4401 and a reason', async (t) => {
   const me = await account(at);
   const used = await ticket(me);
   t.is(await outcome(`/v1/ws?ticket=${used}`), 'connection.welcome');
@@ -120,7 +121,7 @@ test('[R01] [A13] what has to be looked up is refused after the upgrade with 440
   t.is(await outcome('/v1/ws', stray), '4401 this session or device was revoked', 'a session that never was');
 });
 
-test('[R01] one ticket at once from many sides opens one socket', async (t) => {
+test('[R01] one ticket used simultaneously opens one socket', async (t) => {
   const me = await account(at);
   const one = await ticket(me);
   const answers = await Promise.all(Array.from({ length: 8 }, () => outcome(`/v1/ws?ticket=${one}`)));
@@ -128,7 +129,7 @@ test('[R01] one ticket at once from many sides opens one socket', async (t) => {
   t.is(answers.filter((answer) => answer.startsWith('4401 ')).length, 7);
 });
 
-test('[R01] revoked sessions and deleted devices are refused, other devices of the person are not', async (t) => {
+test('[R01] revoked sessions and deleted devices are refused, and other devices of the person are not', async (t) => {
   const first = await account(at);
   const other = await another(first);
   await env.db.query('update devices set deleted_at = now() where id = $1', [first.device.id]);
@@ -139,10 +140,10 @@ test('[R01] revoked sessions and deleted devices are refused, other devices of t
 });
 
 test.serial(
-  '[R01] what a socket says before it is known whose it is waits, in order; too much closes it',
+  '[R01] frames sent before the identity is known are answered later in order, and too many close the socket',
   async (t) => {
     const [patient, hasty] = [await account(at), await account(at)];
-    await env.db.transaction(async (query) => {
+    await env.db.transaction(async ({ query }) => {
       await query('lock table sessions in access exclusive mode');
       const [one, other] = [patient, hasty].map((me) => new Raw(`${at.edgeUrl}/v1/ws`, bearer(me)));
       await until(() => one!.socket.readyState === 1 && other!.socket.readyState === 1);
@@ -164,26 +165,23 @@ test.serial(
   },
 );
 
-test.serial(
-  '[R03] sockets of an address are counted as they are let in, also those that come at the same time',
-  async (t) => {
-    const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 10 });
-    const people = await Promise.all(Array.from({ length: 30 }, () => account(at)));
-    await Raw.open(edge, people[0]!).then((raw) => raw.socket.terminate());
-    await env.db.transaction(async (query) => {
-      await query('lock table sessions in access exclusive mode');
-      const sockets = people.map((me) => new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me)));
-      const open = () => sockets.filter(({ socket }) => socket.readyState === 1).length;
-      const refused = () => sockets.filter(({ code }) => code === 1006).length;
-      await until(() => open() + refused() === 30);
-      t.true(open() <= 10 && open() >= 9, `${open()} are open`);
-      for (const { socket } of sockets) socket.terminate();
-    });
-    await edge.stop();
-  },
-);
+test.serial('[R03] sockets per address are counted on admission, also when they arrive simultaneously', async (t) => {
+  const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 10 });
+  const people = await Promise.all(Array.from({ length: 30 }, () => account(at)));
+  await Raw.open(edge, people[0]!).then((raw) => raw.socket.terminate());
+  await env.db.transaction(async ({ query }) => {
+    await query('lock table sessions in access exclusive mode');
+    const sockets = people.map((me) => new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me)));
+    const open = () => sockets.filter(({ socket }) => socket.readyState === 1).length;
+    const refused = () => sockets.filter(({ code }) => code === 1006).length;
+    await until(() => open() + refused() === 30);
+    t.true(open() <= 10 && open() >= 9, `${open()} are open`);
+    for (const { socket } of sockets) socket.terminate();
+  });
+  await edge.stop();
+});
 
-test.serial('[R01] while Postgres cannot be asked a socket is closed with 1013, and opens once it can', async (t) => {
+test.serial('[R01] a socket is closed with 1013 while Postgres is down, and opens once it is back', async (t) => {
   const me = await account(at);
   const edge = await env.spawn('edge', { DATABASE_CONNECT_TIMEOUT_MS: 500 });
   await Raw.open(edge, me).then((raw) => raw.socket.terminate());
@@ -199,7 +197,7 @@ test.serial('[R01] while Postgres cannot be asked a socket is closed with 1013, 
   await edge.stop();
 });
 
-test.serial('[R01] sockets that open twenty at a time are not cut off as they open', async (t) => {
+test.serial('[R01] sockets that open twenty at a time are not cut off while opening', async (t) => {
   const people = await Promise.all(Array.from({ length: 20 }, () => account(at)));
   const codes: unknown[] = [];
   await Promise.all(
@@ -216,7 +214,7 @@ test.serial('[R01] sockets that open twenty at a time are not cut off as they op
   t.deepEqual(codes, []);
 });
 
-test('[R01] the query token works where it is switched on; without a list browsers come from the same host', async (t) => {
+test('[R01] the query token works where enabled, and without a list browsers may come from the same host', async (t) => {
   const edge = await env.spawn('edge', { WS_ALLOW_QUERY_TOKEN: true, WS_ALLOWED_ORIGINS: [] });
   const me = await account(at);
   t.is((await knock(`/v1/ws?access_token=${me.access_token}`, {}, edge.edgeUrl)).status, 101);
@@ -226,7 +224,7 @@ test('[R01] the query token works where it is switched on; without a list browse
   await edge.stop();
 });
 
-test('[R02] the welcome says who, where and within which limits', async (t) => {
+test('[R02] the welcome names person, device, epoch and limits', async (t) => {
   const me = await account(at);
   const raw = await Raw.open(at, me);
   const [welcome, empty] = raw.got;
@@ -241,7 +239,7 @@ test('[R02] the welcome says who, where and within which limits', async (t) => {
   t.is(await raw.closed(), 1005);
 });
 
-test('[R03] an address has so many sockets and no more', async (t) => {
+test('[R03] an address may open only so many sockets', async (t) => {
   const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 2 });
   const people = await Promise.all([account(at), account(at), account(at)]);
   const open = await Promise.all(people.slice(0, 2).map((one) => Raw.open(edge, one)));
@@ -255,7 +253,7 @@ test('[R03] an address has so many sockets and no more', async (t) => {
   await edge.stop();
 });
 
-test('[O03] the edge says whether it is well and ready, and counts', async (t) => {
+test('[O03] the edge reports health, readiness and metrics', async (t) => {
   const base = at.edgeUrl.replace('ws:', 'http:');
   for (const path of ['/health', '/ready']) t.is((await fetch(base + path)).status, 200);
   t.is((await fetch(`${base}/metrics`)).status, 404);

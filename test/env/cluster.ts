@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from 'nats';
-import { natsConfOf } from '../../nats/conf.ts';
+import { natsConfFromEnv } from '../../nats/conf.ts';
 import { connectNats, natsPassword } from '../../nats/connect.ts';
-import { type Child, startChild, tail } from '../../services/local/child.ts';
-import { until } from '../../services/local/engine.ts';
-import { natsBinary } from '../../services/local/nats.ts';
+import { type Child, lastLines, startChild } from '../../services/local/child.ts';
+import { findNatsBinary } from '../../services/local/nats-binary.ts';
+import { waitFor } from '../../shared/async/wait-for.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { freePort } from '../../shared/ports.ts';
 import { toEnv } from './index.ts';
@@ -53,7 +53,7 @@ export class Cluster {
       const name = `node-${i + 1}`;
       mkdirSync(join(dir, name));
       const conf = join(dir, name, 'nats.conf');
-      const text = natsConfOf({
+      const text = natsConfFromEnv({
         ...toEnv({ DURABILITY: 'fast', ...config, NATS_SECRET: SECRET }),
         NATS_SERVER_NAME: name,
         NATS_LISTEN: `127.0.0.1:${ports[i]}`,
@@ -91,14 +91,14 @@ export class Cluster {
   async whole(): Promise<void> {
     const size = this.#nodes.length;
     try {
-      await until(async () => {
+      await waitFor(async () => {
         const metas = await this.#metas();
         const replicas = metas.find((meta) => meta.replicas)?.replicas ?? [];
         const current = replicas.filter((one) => one.current && !one.offline).length;
         return metas.length === size && current === size - 1 ? true : undefined;
       }, START_MS);
     } catch (error) {
-      const logs = this.#nodes.map(({ name, log }) => `${name}:\n${tail(log)}`);
+      const logs = this.#nodes.map(({ name, log }) => `${name}:\n${lastLines(log)}`);
       throw new Error(`no cluster of ${size}: ${(error as Error).message}\n${logs.join('\n')}`);
     }
   }
@@ -108,7 +108,7 @@ export class Cluster {
     const nc = await connectNats({ NATS_URL: this.url, NATS_SECRET: SECRET }, 'admin');
     try {
       const jsm = await jetstreamManager(nc);
-      return await until(async () => (await jsm.streams.info(stream)).cluster?.leader, START_MS);
+      return await waitFor(async () => (await jsm.streams.info(stream)).cluster?.leader, START_MS);
     } finally {
       await nc.close();
     }
@@ -123,19 +123,19 @@ export class Cluster {
 
   /** Starts a node again that is down; resolves once all nodes are current. */
   async restart(name: string): Promise<void> {
-    await this.#node(name).child?.stop('SIGINT', 15_000);
+    await this.#node(name).child?.close('SIGINT', 15_000);
     this.#run(name);
     await this.whole();
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#nodes.map(({ child }) => child?.stop('SIGKILL', 0)));
+    await Promise.all(this.#nodes.map(({ child }) => child?.close('SIGKILL', 0)));
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 
   #run(name: string): void {
     const node = this.#node(name);
-    node.child = startChild(natsBinary(undefined), ['-c', node.conf], { orphan: 'KILL', log: node.log });
+    node.child = startChild(findNatsBinary(undefined), ['-c', node.conf], { orphan: 'KILL', log: node.log });
   }
 
   #node(name: string): Node {

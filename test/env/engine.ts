@@ -39,12 +39,12 @@ export class TestEngine {
 
   /** Starts it again on its port; stops it first when it runs. */
   async restart(): Promise<void> {
-    await this.#engine.stop();
+    await this.#engine.close();
     await this.start();
   }
 
   async stop(): Promise<void> {
-    await this.#now?.stop();
+    await this.#now?.close();
   }
 
   /** Processes that should be gone and are not. */

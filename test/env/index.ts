@@ -7,23 +7,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NatsConnection } from 'nats';
 import { connectNats, type NatsUser } from '../../nats/connect.ts';
-import { provision } from '../../nats/provision.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import type { Exit } from '../../services/local/child.ts';
-import { type Secrets, secretsOf } from '../../services/local/data-dir.ts';
 import { startNats } from '../../services/local/nats.ts';
 import { startPostgres } from '../../services/local/postgres.ts';
-import { type ServiceProcess, startServices } from '../../services/local/service-process.ts';
-import { guardTrash } from '../../services/local/watchdog.ts';
+import { openSecrets, type Secrets } from '../../services/local/secrets.ts';
+import { type ServiceProcess, startServiceProcess } from '../../services/local/service-process.ts';
+import { guardTemporaryDir } from '../../services/local/watchdog.ts';
 import { type Running, runServices } from '../../services/main.ts';
 import { type Config, readConfig } from '../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 import { grantRoles, roleOf, rolePassword } from '../../shared/db/roles.ts';
 import { freePort } from '../../shared/ports.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { TestEngine } from './engine.ts';
-import { PATIENCE_MS, settle } from './settle.ts';
+import { settle } from './settle.ts';
 import { placeCluster } from './template.ts';
+import { PATIENCE_MS } from './until.ts';
 
 const DEFAULTS: Partial<Config> = {
   DURABILITY: 'fast',
@@ -84,28 +85,30 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cl
   const dir = given ?? mkdtempSync(join(tmpdir(), 'sealwire-test-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);
-  if (!given) guardTrash(dir);
+  if (!given) guardTemporaryDir(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
   const copied = !given && base.DURABILITY === 'fast';
   if (copied) await placeCluster(dir);
-  const secrets: Secrets = secretsOf(dir, base.DURABILITY);
+  const secrets: Secrets = openSecrets(dir, base.DURABILITY);
   const broker = new TestEngine(async (port) => {
     // Not one of the kernel's choice: while the broker is down, its clients' own connections might get that port.
     const at = port || (await freePort());
     const engine = await startNats({ config: base, dir: natsDir ?? join(dir, 'nats'), secrets, port: at });
     // As the supervisor does: streams in memory are gone with the broker.
-    await provision({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats }).catch(async (error) => {
-      await engine.stop();
+    await provisionBroker({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats }).catch(async (error) => {
+      await engine.close();
       throw error;
     });
     return engine;
   });
   const postgres = new TestEngine((port) => startPostgres({ config: base, dir: join(dir, 'postgres'), secrets, port }));
-  const brokers = cluster ? provision({ ...base, NATS_URL: cluster.url, NATS_SECRET: cluster.secret }) : broker.start();
+  const brokers = cluster
+    ? provisionBroker({ ...base, NATS_URL: cluster.url, NATS_SECRET: cluster.secret })
+    : broker.start();
   const booted = await Promise.allSettled([brokers, postgres.start()]);
   const remove = (): void => {
     if (given) return;
-    guardTrash(undefined);
+    guardTemporaryDir(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
   const abandon = async (error: unknown): Promise<never> => {
@@ -170,7 +173,7 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cl
       const names = [services].flat();
       for (const name of names) started.add(name);
       const options = { services: names, env, log: logDir ? join(logDir, `${names.join('+')}.log`) : 'inherit' };
-      let now: ServiceProcess = await startServices(options);
+      let now: ServiceProcess = await startServiceProcess(options);
       const one: Spawned = {
         get pid() {
           return now.pid;
@@ -181,11 +184,11 @@ export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cl
           await now.exited;
         },
         async restart() {
-          await now.stop();
-          now = await startServices({ ...options, previous: now });
+          await now.close();
+          now = await startServiceProcess({ ...options, previous: now });
         },
         signal: (signal) => now.signal(signal),
-        stop: () => now.stop(),
+        stop: () => now.close(),
       };
       spawned.push(one);
       return one;

@@ -3,8 +3,6 @@ import { connectNats } from '../../nats/connect.ts';
 import { streams } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
-/** How long a state is waited for before it counts as one that never comes; it costs nothing when it does. */
-export const PATIENCE_MS = 90_000;
 /** The longest way: PAYMENTS, INGRESS, LOG, EVENTS. */
 const STAGES = 4;
 

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { guard, unguard } from '../../services/local/watchdog.ts';
+import { guardProcess, unguardProcess } from '../../services/local/watchdog.ts';
 
 const START = fileURLToPath(new URL('../../services/start.ts', import.meta.url));
 const READY_MS = 180_000;
@@ -31,14 +31,14 @@ export class Start {
   run(args: string[] = []): void {
     const child = spawn(process.execPath, [START, ...args], { env: this.#env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
-    guard(child.pid!, 'TERM');
+    guardProcess(child.pid!, 'TERM');
     for (const stream of [child.stdout!, child.stderr!]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
         this.output += text;
       });
     }
     this.#exited = new Promise((resolve) => {
-      child.once('exit', () => unguard(child.pid!));
+      child.once('exit', () => unguardProcess(child.pid!));
       child.once('close', (code, signal) => resolve(code ?? signal));
     });
   }

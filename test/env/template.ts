@@ -17,9 +17,9 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { secretsOf } from '../../services/local/data-dir.ts';
 import { startPostgres } from '../../services/local/postgres.ts';
-import { postgresPlace } from '../../services/local/postgres-home.ts';
+import { preparePostgres } from '../../services/local/postgres-installation.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 
@@ -47,7 +47,7 @@ export async function placeCluster(dataDir: string): Promise<void> {
   if (!existsSync(template)) await make(template);
   const [broker, nats] = [randomBytes(6).toString('hex'), randomBytes(24).toString('base64url')];
   writeFileSync(join(dataDir, 'secrets.json'), JSON.stringify({ broker, nats, postgres: PASSWORD }), { mode: 0o600 });
-  const { data } = postgresPlace(join(dataDir, 'postgres'), broker, 'fast');
+  const { data } = preparePostgres(join(dataDir, 'postgres'), broker, 'fast');
   // Many times faster than `cp -a`, and owners are kept too.
   mkdirSync(data);
   tar('-xpf', template, '-C', data);
@@ -57,18 +57,18 @@ async function make(template: string): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'sealwire-template-'));
   execFileSync('chmod', ['711', dir]);
   const config = { ...readConfig({}), DURABILITY: 'fast' as const, DATA_DIR: dir };
-  const secrets = { ...secretsOf(dir, 'fast'), postgres: PASSWORD };
+  const secrets = { ...openSecrets(dir, 'fast'), postgres: PASSWORD };
   const home = join(dir, 'postgres');
   try {
     const engine = await startPostgres({ config, dir: home, secrets });
     try {
       await migrate({ ...config, DATABASE_URL: engine.url });
     } finally {
-      await engine.stop();
+      await engine.close();
     }
     const mine = `${template}.${randomBytes(4).toString('hex')}`;
     mkdirSync(dirname(template), { recursive: true });
-    tar('-cf', mine, '-C', postgresPlace(home, secrets.broker, 'fast').data, '.');
+    tar('-cf', mine, '-C', preparePostgres(home, secrets.broker, 'fast').data, '.');
     // Another test file may have made it at the same time: one is as good as the other.
     renameSync(mine, template);
   } finally {

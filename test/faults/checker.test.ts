@@ -62,13 +62,13 @@ const told = ({ events, history }: { events: Event[]; history: HistoryRow[] }): 
   ...new Set(check({ devices, members, events, history } satisfies Evidence).map(({ invariant }) => invariant)),
 ];
 
-test('[M01] a sound story has no violation and nothing outstanding', (t) => {
+test('[M01] the checker finds no violation in a correct journal', (t) => {
   const story = sound();
   t.deepEqual(told(story), []);
   t.is(countOutstanding({ devices, members, ...story }), 0);
 });
 
-test('[M01] what a client was told to send again later may be numbered behind what it sent after it', (t) => {
+test('[M01] the checker accepts that a delayed send is numbered behind later sends', (t) => {
   const story = sound();
   const delayed: Event = { kind: 'delayed', at: 51, device: 'a1', code: 'unavailable' };
   const other = (n: number) => ({ client_message_id: id(9 - n), hash: hash(9 - n) });
@@ -79,9 +79,9 @@ test('[M01] what a client was told to send again later may be numbered behind wh
 });
 
 const spoilt: [title: string, invariant: string, spoil: (story: ReturnType<typeof sound>) => void][] = [
-  ['I1 queued and not in history', 'I1', (s) => void s.history.pop()],
+  ['I1 a queued message missing in history', 'I1', (s) => void s.history.pop()],
   [
-    'I1 queued and never delivered',
+    'I1 a queued message that is never delivered',
     'I1',
     (s) =>
       void s.events.splice(
@@ -90,59 +90,67 @@ const spoilt: [title: string, invariant: string, spoil: (story: ReturnType<typeo
       ),
   ],
   ['I1 another payload in history', 'I1', (s) => void s.history.splice(1, 1, { ...row(2), hash: hash(9) })],
-  ['I2 one client id, two messages', 'I2', (s) => void s.events.push(send(2), queued(2, 'a1', 4))],
-  ['I2 handed over twice', 'I2', (s) => void s.events.push(got(3, 'b1'))],
-  ['I2 twice in history', 'I2', (s) => void s.history.push({ ...row(4), client_message_id: id(3), hash: hash(3) })],
+  ['I2 two messages with one client id', 'I2', (s) => void s.events.push(send(2), queued(2, 'a1', 4))],
+  ['I2 a message handed over twice', 'I2', (s) => void s.events.push(got(3, 'b1'))],
   [
-    'I2 a cursor that falls',
+    'I2 a client id twice in history',
+    'I2',
+    (s) => void s.history.push({ ...row(4), client_message_id: id(3), hash: hash(3) }),
+  ],
+  [
+    'I2 a cursor that goes back',
     'I2',
     (s) => void s.events.push({ kind: 'disorder', at: 99, device: 'b1', cursor: 4, after: 7 }),
   ],
-  ['I3 a hole in the numbers', 'I3', (s) => void s.history.splice(2, 1, { ...row(3), seq: 4 })],
-  ['I3 numbered before what was acknowledged', 'I3', (s) => void s.events.push(send(4), queued(4, 'a1', 2))],
+  ['I3 a gap in seq', 'I3', (s) => void s.history.splice(2, 1, { ...row(3), seq: 4 })],
   [
-    'I3 one device, the other way round',
+    'I3 a message numbered before an earlier acknowledged one',
+    'I3',
+    (s) => void s.events.push(send(4), queued(4, 'a1', 2)),
+  ],
+  [
+    'I3 messages of one device in reversed order',
     'I3',
     (s) => void s.events.push(send(4), send(5), queued(4, 'a1', 5), queued(5, 'a1', 4)),
   ],
   [
-    'I4 in history and never delivered, though nobody was told',
+    'I4 a message in history that is never delivered or announced',
     'I4',
     (s) => {
       s.events.push(send(4));
       s.history.push(row(4));
     },
   ],
-  ['I4 out of order', 'I4', (s) => void s.events.push(...s.events.splice(3, 1))],
+  ['I4 a delivery out of order', 'I4', (s) => void s.events.push(...s.events.splice(3, 1))],
   [
-    'I4 a resync that nobody announced',
+    'I4 a resync that was not announced',
     'I4',
     (s) => {
       s.events.push(send(4), got(4, 'b1', { resync: true }), got(4, 'a2'));
       s.history.push(row(4));
     },
   ],
-  ['I5 a phantom', 'I5', (s) => void s.events.push(got(4, 'b1'))],
-  ['I5 changed on its way', 'I5', (s) => void s.events.splice(3, 1, got(1, 'b1', { hash: hash(9) }))],
+  ['I5 a message that nobody sent', 'I5', (s) => void s.events.push(got(4, 'b1'))],
+  ['I5 a payload changed on its way', 'I5', (s) => void s.events.splice(3, 1, got(1, 'b1', { hash: hash(9) }))],
   [
-    'I5 refused and yet there',
+    'I5 a refused message that is delivered',
     'I5',
     (s) => {
       const ack = s.events.findIndex((e) => e.kind === 'queued' && e.seq === 3);
       s.events[ack] = { kind: 'refused', at: 31, device: 'a1', client_message_id: id(3), code: 'queue_full' };
     },
   ],
-  ['I6 handed to a stranger', 'I6', (s) => void s.events.push(got(3, 'x1'))],
+  ['I6 a message delivered to a stranger', 'I6', (s) => void s.events.push(got(3, 'x1'))],
 ];
 for (const [title, invariant, spoil] of spoilt) {
-  test(`[M01] [M03] the checker turns red: ${title}`, (t) => {
+  test(`[M01] [M03] the checker reports a broken journal: ${title}`, (t) => {
     const story = sound();
     spoil(story);
     t.true(told(story).includes(invariant), told(story).join(' '));
   });
 }
 
-test('[M01] a gap that was told excuses a resync; a fault excuses the order of what was in flight', (t) => {
+test('[M01] the checker accepts a resync after an announced gap, and reordering of messages in flight during a fault', (t) => {
   const story = sound();
   story.events.push(
     send(4),
@@ -165,7 +173,7 @@ test('[M01] a gap that was told excuses a resync; a fault excuses the order of w
   t.deepEqual(told(story), []);
 });
 
-test('[M01] recovery is the time to the first fresh message, silence the longest pause', (t) => {
+test('[M01] recovery is the time to the first new message, and silence the longest pause', (t) => {
   const events: Event[] = [
     { kind: 'mark', at: 0, what: 'load', detail: '' },
     send(1),

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { Disk, diskUnavailableReason } from '../../bench/faults/disk.ts';
-import { freeBytesOf } from '../../services/local/broker-monitor.ts';
-import { account, close, Phone, until } from '../edge/devices.ts';
-import { PATIENCE_MS } from '../env/settle.ts';
+import { measureFreeBytes } from '../../services/local/broker-monitor.ts';
+import { account, close, Phone } from '../env/people.ts';
 import { Start } from '../env/start.ts';
+import { PATIENCE_MS, until } from '../env/until.ts';
 
-test('[M01] [O01] after the disk of the broker was full, sends go through again without anybody restarting anything', async (t) => {
+test('[M01] [O01] after the broker’s disk was full, sends succeed again without a manual restart', async (t) => {
   const reason = diskUnavailableReason();
   if (reason) {
     t.log(`left out: ${reason}`);
@@ -33,7 +33,7 @@ test('[M01] [O01] after the disk of the broker was full, sends go through again 
     await alice.send(bob, 'before');
     await until(() => bob.payloads.includes('before'));
     const filler = join(disk.dir, 'filler');
-    const free = freeBytesOf(disk.dir);
+    const free = measureFreeBytes(disk.dir);
     execFileSync('fallocate', ['-l', String(free - (1 << 20)), filler]);
     // Until the broker has found out; the library sends what was refused again and again.
     let sent = 0;

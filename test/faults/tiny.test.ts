@@ -1,8 +1,8 @@
 /** The same faults with bounds that every batch fills, and two of each worker. */
 import test from 'ava';
 import { BOUNDS } from '../../bench/faults/bounds.ts';
-import { FaultSystem, SERVICES } from '../../bench/faults/fault-system.ts';
-import { holds } from './perform.ts';
+import { SERVICES, FaultSystem } from '../../bench/faults/fault-system.ts';
+import { holds } from './run-scenario.ts';
 
 const { settings, workers } = BOUNDS.tiny;
 let stage: FaultSystem;
@@ -13,10 +13,14 @@ test.after.always(async () => {
   await stage?.close();
 });
 
-test.serial('[M01] [M02] [M03] tiny bounds: SIGKILL of each ingest', (t) => holds(t, stage, 'kill-ingest'));
-test.serial('[M01] [M05] tiny bounds: SIGKILL of nats-server', (t) => holds(t, stage, 'kill-nats'));
-test.serial('[M01] [H01] tiny bounds: SIGKILL of Postgres', (t) => holds(t, stage, 'kill-postgres'));
-test.serial('[M01] [M05] tiny bounds: a fanout that lost its partition and comes back', (t) =>
+test.serial('[M01] [M02] [M03] with tiny bounds SIGKILL of each ingest loses and doubles nothing', (t) =>
+  holds(t, stage, 'kill-ingest'),
+);
+test.serial('[M01] [M05] with tiny bounds SIGKILL of nats-server loses nothing', (t) => holds(t, stage, 'kill-nats'));
+test.serial('[M01] [H01] with tiny bounds SIGKILL of Postgres loses nothing', (t) => holds(t, stage, 'kill-postgres'));
+test.serial('[M01] [M05] with tiny bounds a fanout that lost its partition and resumes writes nothing', (t) =>
   holds(t, stage, 'freeze-fanout'),
 );
-test.serial('[M03] tiny bounds: the same client id from two sockets and over HTTP', (t) => holds(t, stage, 'same-id'));
+test.serial('[M03] with tiny bounds the same client id from two sockets and over HTTP is one message', (t) =>
+  holds(t, stage, 'same-id'),
+);

@@ -7,7 +7,7 @@ import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/people.ts';
+import { type Person, person, toPerson } from '../pipeline/inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -59,26 +59,29 @@ async function checkHistory(t: import('ava').ExecutionContext, answers: Answer[]
   }
 }
 
-test.serial('[M02] [M03] a batch over more conversations and ids than ingest remembers numbers each one', async (t) => {
-  const crowd = await people(8);
-  const pairs = crowd.slice(1).map((one) => [crowd[0]!, one] as const);
-  // Ids that do not sort: each has to be looked for in the window and in Postgres.
-  const id = () => uuid7().split('-').reverse().join('-');
-  const first = pairs.map(([a, b]) => toPerson(a, b, { client_message_id: id() }));
-  const all = await sendTwice(t, first);
-  t.true(all.every(({ seq }) => seq === 1));
-  // New conversations, which fill the cache, before those that it holds: by person and by conversation.
-  const strangers = (await people(4)).map((one) => toPerson(one, crowd[1]!, { client_message_id: id() }));
-  const byPerson = pairs.map(([a, b]) => toPerson(b, a, { client_message_id: id() }));
-  const byId = first.map(({ conversation_id }) => ({ ...toPerson(crowd[0]!, crowd[0]!), conversation_id }));
-  const mixed = await sendTwice(t, [...strangers, ...byPerson, ...byId]);
-  t.deepEqual(
-    mixed.map(({ seq }) => seq),
-    [...strangers.map(() => 1), ...byPerson.map(() => 2), ...byId.map(() => 3)],
-  );
-  all.push(...mixed);
-  await checkHistory(t, all);
-});
+test.serial(
+  '[M02] [M03] a batch with more conversations and ids than ingest caches numbers each message once',
+  async (t) => {
+    const crowd = await people(8);
+    const pairs = crowd.slice(1).map((one) => [crowd[0]!, one] as const);
+    // Ids that do not sort: each has to be looked for in the window and in Postgres.
+    const id = () => uuid7().split('-').reverse().join('-');
+    const first = pairs.map(([a, b]) => toPerson(a, b, { client_message_id: id() }));
+    const all = await sendTwice(t, first);
+    t.true(all.every(({ seq }) => seq === 1));
+    // New conversations, which fill the cache, before those that it holds: by person and by conversation.
+    const strangers = (await people(4)).map((one) => toPerson(one, crowd[1]!, { client_message_id: id() }));
+    const byPerson = pairs.map(([a, b]) => toPerson(b, a, { client_message_id: id() }));
+    const byId = first.map(({ conversation_id }) => ({ ...toPerson(crowd[0]!, crowd[0]!), conversation_id }));
+    const mixed = await sendTwice(t, [...strangers, ...byPerson, ...byId]);
+    t.deepEqual(
+      mixed.map(({ seq }) => seq),
+      [...strangers.map(() => 1), ...byPerson.map(() => 2), ...byId.map(() => 3)],
+    );
+    all.push(...mixed);
+    await checkHistory(t, all);
+  },
+);
 
 test.serial(
   '[M03] a retry at the edge of the window, in a batch that moves the window, is the same message',
@@ -94,7 +97,7 @@ test.serial(
   },
 );
 
-test.serial('[M02] [M03] any order of sends and retries: one message for each id of a conversation', async (t) => {
+test.serial('[M02] [M03] any order of sends and retries makes one message per id and conversation', async (t) => {
   const crowd = await people(4);
   const run = fc.array(
     fc.array(
@@ -135,7 +138,7 @@ test.serial('[M02] [M03] any order of sends and retries: one message for each id
   await checkHistory(t, answers);
 });
 
-test.serial('[P03] the rank of a payment outlives its eviction in the same batch', async (t) => {
+test.serial('[P03] the rank of a payment survives its eviction in the same batch', async (t) => {
   const [a, b] = (await people(2)) as [Person, Person];
   const { conversation_id } = await gateway.call(toPerson(a, b), '"x"');
   const about = { kind: 'payment', conversation_id, user_id: '', device_id: '' } as const;

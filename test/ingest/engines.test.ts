@@ -5,7 +5,8 @@ import { Gateway } from '../../nats/gateway.ts';
 import { consumer, INGRESS, LOG } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/people.ts';
+import { until } from '../env/until.ts';
+import { type Person, person, toPerson } from '../pipeline/inbox.ts';
 
 const BOUND = 10;
 let env: Env;
@@ -23,13 +24,8 @@ const refusal = (error: unknown): string => (error instanceof ApiError ? `${erro
 const send = (from: Person, to: Person): Promise<number | string> =>
   gateway.call(toPerson(from, to), '"x"').then(({ seq }) => seq, refusal);
 const pair = async (): Promise<[Person, Person]> => [await person(env), await person(env)];
-
-async function until(what: () => Promise<boolean>): Promise<void> {
-  while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 20));
-}
-
 test.serial(
-  '[M01] while Postgres does not answer, people in memory go on and the others hear unavailable at once',
+  '[M01] while Postgres is down, cached people can send and the others get unavailable at once',
   async (t) => {
     await env.start('ingest', 'fanout', 'history');
     const [[a, b], [c, d]] = [await pair(), await pair()];
@@ -56,7 +52,7 @@ test.serial(
 );
 
 test.serial(
-  '[M01] an ingest that starts while Postgres is away says so, and takes commands once it is back',
+  '[M01] an ingest that starts while Postgres is down says so, and takes commands once it is back',
   async (t) => {
     const [a, b] = await pair();
     await env.postgres.kill9();
@@ -67,20 +63,17 @@ test.serial(
   },
 );
 
-test.serial(
-  '[M01] history that stands still: senders hear unavailable before memory grows without bound',
-  async (t) => {
-    await env.start('ingest');
-    const [a, b] = await pair();
-    for (let seq = 1; seq <= BOUND; seq++) t.is(await send(a, b), seq);
-    t.regex(String(await send(a, b)), /^unavailable: history is 10 records behind/);
-    await env.start('fanout', 'history');
-    await until(async () => (await send(a, b)) === BOUND + 1);
-  },
-);
+test.serial('[M01] while history is stopped, senders get unavailable before memory grows without bound', async (t) => {
+  await env.start('ingest');
+  const [a, b] = await pair();
+  for (let seq = 1; seq <= BOUND; seq++) t.is(await send(a, b), seq);
+  t.regex(String(await send(a, b)), /^unavailable: history is 10 records behind/);
+  await env.start('fanout', 'history');
+  await until(async () => (await send(a, b)) === BOUND + 1);
+});
 
 test.serial(
-  '[M02] a partition whose entries were all removed from the log after history had them goes on counting',
+  '[M02] a partition whose entries were all removed after history had read them continues its numbering',
   async (t) => {
     await env.start('ingest', 'fanout', 'history');
     const [a, b] = await pair();
@@ -95,7 +88,7 @@ test.serial(
 );
 
 test.serial(
-  '[M02] [O03] entries that history has not read and the log has no more: ingest numbers nothing and says why',
+  '[M02] [O03] when the log lost entries that history has not read, ingest numbers nothing and says why',
   async (t) => {
     await env.start('ingest');
     const [a, b] = await pair();
@@ -112,10 +105,10 @@ test.serial(
   },
 );
 
-test.serial('[M01] a look-up that Postgres leaves unanswered is answered unavailable, and made again', async (t) => {
+test.serial('[M01] a look-up that Postgres does not answer is answered unavailable, and repeated later', async (t) => {
   await env.start('ingest');
   const [a, b] = await pair();
-  await env.db.transaction(async (query) => {
+  await env.db.transaction(async ({ query }) => {
     await query('lock table users in access exclusive mode');
     t.regex(String(await send(a, b)), /^unavailable: the database does not answer/);
   });

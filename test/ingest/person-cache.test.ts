@@ -4,7 +4,7 @@ import { PersonCache } from '../../services/ingest/person-cache.ts';
 import { openStore } from '../../services/ingest/store.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { person } from '../pipeline/people.ts';
+import { person } from '../pipeline/inbox.ts';
 
 let env: Env;
 test.before(async () => {
@@ -12,7 +12,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[M01] [K05] people and their devices are known although another partition begins anew meanwhile', async (t) => {
+test('[M01] [K05] people and devices are found even when another partition clears the cache meanwhile', async (t) => {
   const [a, b, nobody] = [await person(env), await person(env), uuid7()];
   const [cache, store] = [new PersonCache(1_000), openStore(env.db)];
   const ids = new Set([a.user, b.user, nobody]);
@@ -28,7 +28,7 @@ test('[M01] [K05] people and their devices are known although another partition 
   t.deepEqual(await known, expected, 'known, and forgotten before they are looked at');
 });
 
-test('[K05] [K08] a device that is added while its owner is looked up is in the answer', async (t) => {
+test('[K05] [K08] a device added during the look-up of its owner is in the result', async (t) => {
   const a = await person(env);
   const cache = new PersonCache(1_000);
   const real = openStore(env.db);
@@ -57,7 +57,7 @@ test('[K05] [K08] a device that is added while its owner is looked up is in the 
   );
 });
 
-test('[M03] a message that is committed while its sender is looked up raises the sender’s greatest client id', async (t) => {
+test('[M03] a message committed during the look-up of its sender raises the sender’s greatest client id', async (t) => {
   const [a, b] = [await person(env), await person(env)];
   const cache = new PersonCache(1_000);
   const real = openStore(env.db);
@@ -80,7 +80,7 @@ test('[M03] a message that is committed while its sender is looked up raises the
   t.is(people.get(a.user)?.greatest, 'mine');
 });
 
-test('[M01] a cache of one person answers for all people of a batch', async (t) => {
+test('[M01] a cache of one person returns all people of a batch', async (t) => {
   const people = await Promise.all(Array.from({ length: 5 }, () => person(env)));
   const cache = new PersonCache(1);
   const loaded = await cache.load(openStore(env.db), new Set(people.map(({ user }) => user)));

@@ -5,7 +5,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { directConversationId, partitionOf } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/people.ts';
+import { type Person, person, toPerson } from '../pipeline/inbox.ts';
 
 const PARTITIONS = 4;
 let env: Env;
@@ -44,7 +44,7 @@ async function party(): Promise<[Person, Person[]]> {
   return used.size === PARTITIONS ? [one, partners] : await party();
 }
 
-test('[M02] [M03] the same id into conversations of all partitions, sent twice, with kill -9 of each process in turn', async (t) => {
+test('[M02] [M03] the same id sent twice to all partitions, with kill -9 of each ingest, is one message per conversation', async (t) => {
   const [one, partners] = await party();
   const answers = new Map<string, Answer[]>();
   const round = async (name: string): Promise<void> => {

@@ -5,8 +5,9 @@ import type { Session } from '../../client/index.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { account, another, Phone, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -19,12 +20,12 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 const token = (session: Session) => ({ token: session.access_token });
-const publish = (session: Session, body: object) => api.ask('putKeys', { ...token(session), body });
+const publish = (session: Session, body: object) => api.ask('keys.publish', { ...token(session), body });
 
-test('[K01] list, rename, platform and push target of my devices; nobody else’s', async (t) => {
+test('[K01] a person lists, renames and changes the own devices and nobody else’s', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
   const tablet = await another(alice);
-  const list = async () => (await api.ask('myDevices', token(alice))).data.items;
+  const list = async () => (await api.ask('devices.list', token(alice))).data.items;
   t.deepEqual(
     (await list()).map(({ id, name, current }) => [id, name, current]),
     [
@@ -32,9 +33,10 @@ test('[K01] list, rename, platform and push target of my devices; nobody else’
       [tablet.device.id, 'another', false],
     ],
   );
-  const patch = (id: string, body: object, who = alice) => api.ask('patchDevice', { ...token(who), id, body });
+  const patch = (id: string, body: object, who = alice) => api.ask('devices.update', { ...token(who), id, body });
   const target = { provider: 'unifiedpush', endpoint: 'https://push.example/x' };
-  const wake = (body: object, who = alice) => api.ask('putPush', { ...token(who), id: tablet.device.id, body });
+  const wake = (body: object, who = alice) =>
+    api.ask('push.targets.put', { ...token(who), id: tablet.device.id, body });
   t.is((await wake(target)).status, 200);
   t.is((await wake(target, bob)).error?.code, 'not_found');
   const renamed = await patch(tablet.device.id, { name: 'Küche', platform: 'ipados' });
@@ -47,21 +49,21 @@ test('[K01] list, rename, platform and push target of my devices; nobody else’
   t.is((await patch(uuid7(), { name: 'x' })).error?.code, 'not_found');
   for (const body of [{}, { name: '' }, { name: 'x'.repeat(129) }, { push: target }, { id: uuid7() }])
     t.is((await patch(tablet.device.id, body)).error?.code, 'invalid_request', JSON.stringify(body).slice(0, 40));
-  const one = await api.ask('myDevices', { ...token(alice), query: { limit: 1 } });
-  const rest = await api.ask('myDevices', { ...token(alice), query: { limit: 1, cursor: one.data.next_cursor! } });
+  const one = await api.ask('devices.list', { ...token(alice), query: { limit: 1 } });
+  const rest = await api.ask('devices.list', { ...token(alice), query: { limit: 1, cursor: one.data.next_cursor! } });
   t.deepEqual(
     [...one.data.items, ...rest.data.items].map(({ id }) => id),
     [alice.device.id, tablet.device.id],
   );
 });
 
-test('[K01] deleting a device takes sessions, keys, push target, socket, queue and durable with it', async (t) => {
+test('[K01] deleting a device removes its sessions, keys, push target, socket, queue and durable', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
   const lost = await another(bob);
   await publish(bob, { identity_key: 'Ym9i' });
   await publish(lost, { identity_key: 'bG9zdA==' });
-  await api.ask('prekeys', { ...token(lost), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
-  await api.ask('putPush', { ...token(lost), id: lost.device.id, body: { provider: 'fcm', token: 'q' } });
+  await api.ask('keys.prekeys.add', { ...token(lost), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
+  await api.ask('push.targets.put', { ...token(lost), id: lost.device.id, body: { provider: 'fcm', token: 'q' } });
   const jsm = await jetstreamManager(await env.nats('admin'));
   const stream = inboxStream(shardOf(bob.user.id, env.config.INBOX_SHARDS));
   const queue = subject.inbox(bob.user.id, lost.device.id, env.config.INBOX_SHARDS);
@@ -87,14 +89,17 @@ test('[K01] deleting a device takes sessions, keys, push target, socket, queue a
   await until(async () => (await queued()) === 1 && (await durable()));
   const socket = await Raw.open(at, lost);
 
-  const gone = await api.ask('deleteDevice', { ...token(bob), id: lost.device.id });
+  const gone = await api.ask('devices.delete', { ...token(bob), id: lost.device.id });
   t.is(gone.status, 200);
   t.is(await queued(), 0);
   t.is(await socket.closed(), 4401);
   const heard = socket.got.length;
 
-  t.is((await api.ask('me', token(lost))).error?.code, 'unauthenticated');
-  t.is((await api.ask('refresh', { body: { refresh_token: lost.refresh_token! } })).error?.code, 'unauthenticated');
+  t.is((await api.ask('accounts.get', token(lost))).error?.code, 'unauthenticated');
+  t.is(
+    (await api.ask('auth.refresh', { body: { refresh_token: lost.refresh_token! } })).error?.code,
+    'unauthenticated',
+  );
   const refused = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${lost.access_token}` });
   await refused.closed();
   t.deepEqual(refused.got, []);
@@ -105,13 +110,13 @@ test('[K01] deleting a device takes sessions, keys, push target, socket, queue a
   t.is(await queued(), 0);
   await until(async () => !(await durable()));
   t.is(socket.got.length, heard);
-  const claimed = await api.ask('claimKeys', { ...token(alice), id: bob.user.id, body: {} });
+  const claimed = await api.ask('keys.prekeys.claim', { ...token(alice), id: bob.user.id, body: {} });
   t.deepEqual(
     claimed.data.devices.map(({ device_id }) => device_id),
     [bob.device.id],
   );
   t.deepEqual(
-    (await api.ask('devices', { ...token(alice), id: bob.user.id })).data.items.map(({ id }) => id),
+    (await api.ask('devices.listOfUser', { ...token(alice), id: bob.user.id })).data.items.map(({ id }) => id),
     [bob.device.id],
   );
   const [row] = await env.db.query(
@@ -122,11 +127,11 @@ test('[K01] deleting a device takes sessions, keys, push target, socket, queue a
     [lost.device.id],
   );
   t.deepEqual(row, { push: null, identity_key: null, prekeys: 0, sessions: 0, cursors: 0 });
-  t.is((await api.ask('deleteDevice', { ...token(bob), id: lost.device.id })).error?.code, 'not_found');
+  t.is((await api.ask('devices.delete', { ...token(bob), id: lost.device.id })).error?.code, 'not_found');
   await phone.device.close();
 });
 
-test('[K01] a message on its way while its device is deleted is never delivered after the answer', async (t) => {
+test('[K01] a message in flight during the deletion of its device is not delivered after the answer', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
   const lost = await another(bob);
   const [phone, target] = await Promise.all([new Phone(alice, at.edgeUrl).up(), Raw.open(at, lost)]);
@@ -135,7 +140,7 @@ test('[K01] a message on its way while its device is deleted is never delivered 
     for (let i = 0; on; i++) await phone.device.send({ to: { user_id: bob.user.id }, payload: `p${i}` });
   })();
   await target.until('message.created', 20);
-  await api.ask('deleteDevice', { ...token(bob), id: lost.device.id });
+  await api.ask('devices.delete', { ...token(bob), id: lost.device.id });
   await target.closed();
   const last = target.of('message.created').length;
   await phone.send(new Phone(bob, at.edgeUrl), 'after');
@@ -146,26 +151,26 @@ test('[K01] a message on its way while its device is deleted is never delivered 
   await phone.device.close();
 });
 
-test('[K01] the device that asks may delete itself: that is logging out for good', async (t) => {
+test('[K01] a device may delete itself, which logs it out for good', async (t) => {
   const bob = await account(at);
-  t.is((await api.ask('deleteDevice', { ...token(bob), id: bob.device.id })).status, 200);
-  t.is((await api.ask('me', token(bob))).error?.code, 'unauthenticated');
+  t.is((await api.ask('devices.delete', { ...token(bob), id: bob.device.id })).status, 200);
+  t.is((await api.ask('accounts.get', token(bob))).error?.code, 'unauthenticated');
 });
 
-test('[K02] keys are published, replaced and read; one key a person works without any registration id', async (t) => {
+test('[K02] keys are published, replaced and read, with or without a registration id', async (t) => {
   const [alice, bob] = [await account(at), await account(at)];
-  const read = async () => (await api.ask('devices', { ...token(alice), id: bob.user.id })).data.items[0]!;
+  const read = async () => (await api.ask('devices.listOfUser', { ...token(alice), id: bob.user.id })).data.items[0]!;
   t.is((await read()).identity_key, undefined);
   const signing_key = Buffer.alloc(32, 7).toString('base64');
   const first = await publish(bob, { identity_key: 'b25l', registration_id: 5, signing_key });
   t.like(first.data, { identity_key: 'b25l', registration_id: 5, signing_key });
   t.like(await read(), { identity_key: 'b25l', registration_id: 5, signing_key });
   t.is((await publish(bob, { identity_key: 'b25l' })).data.registration_id, 5, 'the same key keeps its registration');
-  await api.ask('prekeys', { ...token(bob), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
+  await api.ask('keys.prekeys.add', { ...token(bob), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
   const second = await publish(bob, { identity_key: 'dHdv' });
   t.not(second.data.registration_id, 5);
   t.is(second.data.signing_key, undefined);
-  t.is((await api.ask('keyCount', token(bob))).data.count, 0, 'prekeys of the old identity are taken back');
+  t.is((await api.ask('keys.prekeys.count', token(bob))).data.count, 0, 'prekeys of the old identity are taken back');
   for (const body of [{}, { identity_key: '' }, { identity_key: 'ü' }, { identity_key: 'x', signing_key: 'short' }])
     t.is((await publish(bob, body)).error?.code, 'invalid_request');
   const carol = await api.register({ keys: { identity_key: 'Y2Fyb2w=' } });

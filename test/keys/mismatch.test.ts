@@ -6,8 +6,9 @@ import { checkDevices } from '../../services/ingest/envelopes.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { account, another, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, another, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -20,23 +21,23 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 const token = (session: Session) => ({ token: session.access_token });
-const publish = (session: Session, body: object) => api.ask('putKeys', { ...token(session), body });
+const publish = (session: Session, body: object) => api.ask('keys.publish', { ...token(session), body });
 const keyed = async (session: Session): Promise<Session> => {
   await publish(session, { identity_key: 'a2V5', registration_id: 7 });
   return session;
 };
 const person = async (): Promise<Session> => keyed(await account(at));
 const direct = async (from: Session, to: Session) =>
-  (await api.ask('direct', { ...token(from), body: { user_id: to.user.id } })).data.id;
+  (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
 const seal = (...to: (Session | [Session, number])[]) =>
   to.map((one) => {
     const [{ device }, registration_id] = Array.isArray(one) ? one : [one, undefined];
     return { device_id: device.id, payload: 'eA==', ...(registration_id !== undefined && { registration_id }) };
   });
 const send = (from: Session, id: string, envelopes: object[]) =>
-  api.ask('send', { ...token(from), id, body: { client_message_id: uuid7(), envelopes } });
+  api.ask('messages.send', { ...token(from), id, body: { client_message_id: uuid7(), envelopes } });
 
-test('[K05] missing, extra and stale devices are named exactly, over HTTP and over the socket', async (t) => {
+test('[K05] missing, extra and stale devices are named exactly, over HTTP and on the socket', async (t) => {
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
   const tablet = await keyed(await another(bob));
   const mine = await keyed(await another(alice));
@@ -69,7 +70,7 @@ test('[K05] missing, extra and stale devices are named exactly, over HTTP and ov
   raw.socket.close();
 });
 
-test('[K05] a device that comes, goes or makes its keys anew counts from the answer on', async (t) => {
+test('[K05] an added, deleted or re-keyed device counts from the answer on', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
   const id = await direct(alice, bob);
   t.is((await send(alice, id, seal(bob))).status, 202);
@@ -81,15 +82,15 @@ test('[K05] a device that comes, goes or makes its keys anew counts from the ans
   const { registration_id } = (await publish(unkeyed, { identity_key: 'bmV3' })).data;
   t.is((await send(alice, id, seal(bob, [unkeyed, 7]))).error?.code, 'device_stale');
   t.is((await send(alice, id, seal(bob, [unkeyed, registration_id!]))).status, 202);
-  await api.ask('deleteDevice', { ...token(bob), id: unkeyed.device.id });
+  await api.ask('devices.delete', { ...token(bob), id: unkeyed.device.id });
   t.is((await send(alice, id, seal(bob, unkeyed))).error?.code, 'device_mismatch');
   t.is((await send(alice, id, seal(bob))).status, 202);
 });
 
-test('[K05] in a group every member’s devices count', async (t) => {
+test('[K05] in a group the devices of every member count', async (t) => {
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
   const members = { type: 'group', member_ids: [bob.user.id, carol.user.id] };
-  const { id } = (await api.ask('create', { ...token(alice), body: members })).data;
+  const { id } = (await api.ask('conversations.create', { ...token(alice), body: members })).data;
   t.is((await send(alice, id, seal(bob, carol))).status, 202);
   const { error } = await send(alice, id, seal(bob));
   t.like(error?.details, { missing: [carol.device.id], user_ids: [carol.user.id] });
@@ -135,16 +136,16 @@ const changes = (raw: Raw, { device }: Session): Record<string, unknown>[] => {
   return [...new Map(told.map(({ cursor: _, ...rest }) => [rest.n, rest])).values()];
 };
 
-test('[K06] conversation partners and my other devices hear of changes, also who was away; strangers don’t', async (t) => {
+test('[K06] conversation partners and own devices get changes, also after being away, and strangers do not', async (t) => {
   const [alice, bob, carol, stranger] = await Promise.all([person(), person(), person(), person()]);
   await direct(alice, bob);
-  await api.ask('create', { ...token(carol), body: { type: 'group', member_ids: [bob.user.id] } });
+  await api.ask('conversations.create', { ...token(carol), body: { type: 'group', member_ids: [bob.user.id] } });
   await env.settle();
   const [a, b, s] = await Promise.all([Raw.open(at, alice), Raw.open(at, bob), Raw.open(at, stranger)]);
   const tablet = await another(bob);
   await publish(tablet, { identity_key: 'bmV3' });
   await publish(tablet, { identity_key: 'bmV3' });
-  await api.ask('deleteDevice', { ...token(bob), id: tablet.device.id });
+  await api.ask('devices.delete', { ...token(bob), id: tablet.device.id });
   for (const raw of [a, b]) {
     await until(() => changes(raw, tablet).length >= 3);
     t.deepEqual(
@@ -166,7 +167,7 @@ test('[K06] conversation partners and my other devices hear of changes, also who
   for (const raw of [a, b, s, late]) raw.socket.close();
 });
 
-test('[K06] what could not be told when it happened is told later', async (t) => {
+test('[K06] a change that could not be announced at once is announced later', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
   await direct(alice, bob);
   const a = await Raw.open(at, alice);

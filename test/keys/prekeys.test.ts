@@ -1,11 +1,12 @@
 /** One-time keys, backups and the key log. */
 import { createHash } from 'node:crypto';
 import test from 'ava';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -28,9 +29,9 @@ test.after.always(() => env?.stop());
 const keyed = (identity_key = 'aWRlbnRpdHk='): Promise<LoggedIn> => api.register({ keys: { identity_key } });
 const another = async (who: LoggedIn): Promise<LoggedIn> => {
   const body = { identifier: who.user.number, password: 'correct horse', device: { name: 'another' } };
-  return (await api.ask('login', { body })).data;
+  return (await api.ask('auth.login', { body })).data;
 };
-const upload = (who: LoggedIn, body: object) => api.ask('prekeys', { token: who.access_token, body });
+const upload = (who: LoggedIn, body: object) => api.ask('keys.prekeys.add', { token: who.access_token, body });
 const some = (count: number, kind?: string, from = 1) =>
   Array.from({ length: count }, (_, i) => ({
     key_id: `${from + i}`,
@@ -38,10 +39,10 @@ const some = (count: number, kind?: string, from = 1) =>
     ...(kind && { kind }),
   }));
 const claim = (by: LoggedIn, of: LoggedIn, body: object = {}) =>
-  api.ask('claimKeys', { token: by.access_token, id: of.user.id, body });
-const count = async (who: LoggedIn) => (await api.ask('keyCount', { token: who.access_token })).data;
+  api.ask('keys.prekeys.claim', { token: by.access_token, id: of.user.id, body });
+const count = async (who: LoggedIn) => (await api.ask('keys.prekeys.count', { token: who.access_token })).data;
 
-test('[K03] a hundred and fifty claims at once each get another key, then the last resort; oldest first', async (t) => {
+test('[K03] a hundred and fifty simultaneous claims get different keys, oldest first, then the last resort', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const last_resort = { key_id: 'last', public_key: 'bGFzdA==' };
   const signed = { key_id: 's1', public_key: 'c2lnbmVk', signature: 'c2ln' };
@@ -69,7 +70,7 @@ test('[K03] a hundred and fifty claims at once each get another key, then the la
   t.like(await count(bob), { count: 0, last_resort: { x25519: 'last' }, signed: 's1' });
 });
 
-test('[K03] an upload that is repeated adds nothing, not even what was handed out meanwhile', async (t) => {
+test('[K03] a repeated upload adds nothing, not even keys claimed meanwhile', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   await upload(bob, { one_time: some(5) });
   t.is((await upload(bob, { one_time: some(5) })).data.count, 5);
@@ -80,7 +81,7 @@ test('[K03] an upload that is repeated adds nothing, not even what was handed ou
   t.is((await claim(alice, bob)).data.devices[0]!.one_time_prekey?.key_id, '50');
 });
 
-test('[K03] kinds are apart: curve, post-quantum and MLS key packages, each with its last resort', async (t) => {
+test('[K03] curve, post-quantum and MLS keys are kept apart, each with its own last resort', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const kinds = ['ml-kem-1024', 'mls-key-package'];
   await upload(bob, { one_time: [...some(2), ...kinds.flatMap((kind) => some(2, kind))] });
@@ -96,11 +97,11 @@ test('[K03] kinds are apart: curve, post-quantum and MLS key packages, each with
   t.is(none.one_time_prekey ?? none.last_resort, undefined);
 });
 
-test('[K03] of several devices, only those that were named, and never the one that asks', async (t) => {
+test('[K03] a claim returns keys of the named devices only, and never of the claiming device', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const tablet = await another(bob);
   t.is((await claim(alice, bob)).data.devices.length, 1, 'without an identity key there is nothing to claim');
-  await api.ask('putKeys', { token: tablet.access_token, body: { identity_key: 'dGFibGV0' } });
+  await api.ask('keys.publish', { token: tablet.access_token, body: { identity_key: 'dGFibGV0' } });
   await Promise.all([upload(bob, { one_time: some(3) }), upload(tablet, { one_time: some(3) })]);
   const devices = async (by: LoggedIn, body = {}) =>
     (await claim(by, bob, body)).data.devices.map(({ device_id }) => device_id);
@@ -110,7 +111,7 @@ test('[K03] of several devices, only those that were named, and never the one th
   t.like([(await count(bob)).count, (await count(tablet)).count], [2, 0]);
 });
 
-test('[K03] a device that runs low hears so once, also when it was away', async (t) => {
+test('[K03] a device that runs low is told once, also when it was away', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   await upload(bob, { one_time: some(5) });
   await claim(alice, bob);
@@ -133,27 +134,24 @@ test('[K03] a device that runs low hears so once, also when it was away', async 
   away.socket.close();
 });
 
-test.serial(
-  '[K03] a claim is answered while the broker is away, and the warning that could not be given is given later',
-  async (t) => {
-    const [alice, bob] = await Promise.all([keyed(), keyed()]);
-    await upload(bob, { one_time: some(4) });
-    await env.broker.kill9();
-    const { data } = await claim(alice, bob);
-    t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
-    await env.broker.restart();
-    const socket = await Raw.open(at, bob);
-    // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
-    await until(async () => {
-      await claim(alice, bob);
-      return socket.of('keys.low').length > 0;
-    });
-    t.is(socket.of('keys.low')[0]!.kind, 'x25519');
-    socket.socket.close();
-  },
-);
+test.serial('[K03] a claim is answered while the broker is down, and the warning follows later', async (t) => {
+  const [alice, bob] = await Promise.all([keyed(), keyed()]);
+  await upload(bob, { one_time: some(4) });
+  await env.broker.kill9();
+  const { data } = await claim(alice, bob);
+  t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
+  await env.broker.restart();
+  const socket = await Raw.open(at, bob);
+  // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
+  await until(async () => {
+    await claim(alice, bob);
+    return socket.of('keys.low').length > 0;
+  });
+  t.is(socket.of('keys.low')[0]!.kind, 'x25519');
+  socket.socket.close();
+});
 
-test('[K03] what is too much, wrong or nobody’s is refused', async (t) => {
+test('[K03] invalid, oversized and unknown uploads and claims are refused', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   t.is((await upload(bob, { one_time: some(301) })).error?.code, 'too_large');
   t.is((await count(bob)).count, 0);
@@ -172,12 +170,13 @@ test('[K03] what is too much, wrong or nobody’s is refused', async (t) => {
   t.deepEqual((await claim(alice, bob, { device_ids: [uuid7()] })).data.devices, []);
 });
 
-test.serial('[K03] one person can’t use up another’s keys: claims are limited over all processes', async (t) => {
+test.serial('[K03] claims are limited per claiming person over all processes', async (t) => {
   const [alice, bob, carol] = await Promise.all([keyed(), keyed(), keyed()]);
   const second = await env.spawn('api', { KEY_CLAIMS_MAX: 4 });
   const third = await env.spawn('api', { KEY_CLAIMS_MAX: 4 });
   const [one, two] = [new Api(second.apiUrl), new Api(third.apiUrl)];
-  const ask = (from: Api, by: LoggedIn) => from.ask('claimKeys', { token: by.access_token, id: bob.user.id, body: {} });
+  const ask = (from: Api, by: LoggedIn) =>
+    from.ask('keys.prekeys.claim', { token: by.access_token, id: bob.user.id, body: {} });
   const all = await Promise.all(Array.from({ length: 8 }, (_, i) => ask(i % 2 ? one : two, alice)));
   t.is(all.filter(({ status }) => status === 200).length, 4);
   const refused = all.find(({ error }) => error)!.error!;
@@ -188,11 +187,11 @@ test.serial('[K03] one person can’t use up another’s keys: claims are limite
   t.is((await ask(two, alice)).status, 200);
 });
 
-test('[K04] a sealed backup is stored, read, replaced and removed; two writers notice each other', async (t) => {
+test('[K04] a sealed backup is stored, read, replaced and deleted, and concurrent writers get a conflict', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
   const tablet = await another(alice);
-  const put = (who: LoggedIn, body: object) => api.ask('putBackup', { token: who.access_token, body });
-  const get = (who: LoggedIn) => api.ask('getBackup', { token: who.access_token });
+  const put = (who: LoggedIn, body: object) => api.ask('keys.backup.put', { token: who.access_token, body });
+  const get = (who: LoggedIn) => api.ask('keys.backup.get', { token: who.access_token });
   t.is((await get(alice)).error?.code, 'not_found');
   t.is((await put(alice, { data: 'x', if_version: 3 })).error?.code, 'conflict');
   t.is((await put(alice, { data: 'sealed "\\ 🦭', if_version: 0 })).data.version, 1);
@@ -204,22 +203,22 @@ test('[K04] a sealed backup is stored, read, replaced and removed; two writers n
   t.is((await put(alice, { data: 'z' })).data.version, 3);
   t.is((await put(alice, { data: 'é'.repeat(1_001) })).error?.code, 'too_large');
   t.is((await put(alice, { data: '' })).error?.code, 'invalid_request');
-  t.is((await api.ask('deleteBackup', { token: alice.access_token })).data.version, 4);
+  t.is((await api.ask('keys.backup.delete', { token: alice.access_token })).data.version, 4);
   t.is((await get(alice)).error?.code, 'not_found');
-  t.is((await api.ask('deleteBackup', { token: alice.access_token })).error?.code, 'not_found');
+  t.is((await api.ask('keys.backup.delete', { token: alice.access_token })).error?.code, 'not_found');
   t.is((await put(alice, { data: 'again', if_version: 0 })).data.version, 5);
 });
 
-test('[K08] every change of devices and keys is a link of the chain, whoever makes it, also at once', async (t) => {
+test('[K08] every change of devices and keys is a link of the chain, also when changes are simultaneous', async (t) => {
   const [alice, bob] = await Promise.all([keyed('b25l'), keyed()]);
   const tablets = await Promise.all(Array.from({ length: 5 }, () => another(alice)));
   const publish = (who: LoggedIn, identity_key: string) =>
-    api.ask('putKeys', { token: who.access_token, body: { identity_key } });
+    api.ask('keys.publish', { token: who.access_token, body: { identity_key } });
   await Promise.all(tablets.flatMap((one, i) => [publish(one, `a${i}`), publish(one, `b${i}`)]));
-  await api.ask('deleteDevice', { token: alice.access_token, id: tablets[0]!.device.id });
+  await api.ask('devices.delete', { token: alice.access_token, id: tablets[0]!.device.id });
   await publish(alice, 'b25l');
   const log = async (query: Record<string, string | number> = {}) =>
-    (await api.ask('keyLog', { token: bob.access_token, id: alice.user.id, query })).data;
+    (await api.ask('keys.log.list', { token: bob.access_token, id: alice.user.id, query })).data;
   const { items } = await log();
   const links = items.map(({ entry }) => JSON.parse(entry) as Record<string, unknown>);
   t.is(items.length, 1 + 5 + 10 + 1, 'publishing the same key again is no change');

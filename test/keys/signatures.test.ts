@@ -6,8 +6,9 @@ import { signedText } from '../../shared/contract/signed.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { listen, person } from '../client/people.ts';
-import { account, Raw, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { account, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
@@ -23,20 +24,23 @@ const token = (session: Session) => ({ token: session.access_token });
 async function signing(): Promise<{ session: Session; signer: Ed25519Signer }> {
   const [session, signer] = [await account(at), await Ed25519Signer.generate()];
   const body = { identity_key: 'a2V5', signing_key: await signer.publicKey() };
-  await api.ask('putKeys', { ...token(session), body });
+  await api.ask('keys.publish', { ...token(session), body });
   return { session, signer };
 }
 const direct = async (from: Session, to: Session) =>
-  (await api.ask('direct', { ...token(from), body: { user_id: to.user.id } })).data.id;
+  (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
 
-test('[K07] a good signature is handed on over HTTP, socket and history; the reader checks it again', async (t) => {
+test('[K07] a valid signature is delivered over HTTP, socket and history, and the reader can verify it', async (t) => {
   const [{ session, signer }, bob] = [await signing(), await account(at)];
   const conversation_id = await direct(session, bob);
   const [a, b] = [await Raw.open(at, session), await Raw.open(at, bob)];
   const message = (payload: string) => ({ client_message_id: uuid7(), payload });
   const one = message('c2VhbGVk');
   const signature = await signer.sign({ conversation_id, ...one });
-  t.is((await api.ask('send', { ...token(session), id: conversation_id, body: { ...one, signature } })).status, 202);
+  t.is(
+    (await api.ask('messages.send', { ...token(session), id: conversation_id, body: { ...one, signature } })).status,
+    202,
+  );
   const two = message('"\\ 🦭');
   const second = await signer.sign({ conversation_id, ...two });
   a.say({ type: 'message.send', id: '2', to: { user_id: bob.user.id }, ...two, signature: second });
@@ -47,17 +51,17 @@ test('[K07] a good signature is handed on over HTTP, socket and history; the rea
   t.true(await verifySignature(got, key));
   t.false(await verifySignature({ ...got, payload: 'other' }, key));
   await env.settle();
-  const { data } = await api.ask('history', { ...token(bob), id: conversation_id, query: { after_seq: 0 } });
+  const { data } = await api.ask('messages.list', { ...token(bob), id: conversation_id, query: { after_seq: 0 } });
   t.deepEqual('items' in data && data.items.map((item) => item.signature), [signature, second]);
   for (const raw of [a, b]) raw.socket.close();
 });
 
-test('[K07] one that is bad, another’s, of another place or without a published key is refused', async (t) => {
+test('[K07] a signature that is invalid, foreign, of another conversation or without a published key is refused', async (t) => {
   const [{ session, signer }, bob] = [await signing(), await account(at)];
   const id = await direct(session, bob);
   const body = { client_message_id: uuid7(), payload: 'c2VhbGVk' };
   const send = async (who: Session, more: object) =>
-    (await api.ask('send', { ...token(who), id, body: { ...body, ...more } })).error;
+    (await api.ask('messages.send', { ...token(who), id, body: { ...body, ...more } })).error;
   const good = await signer.sign({ conversation_id: id, ...body });
   const bad = [
     await (await Ed25519Signer.generate()).sign({ conversation_id: id, ...body }),
@@ -99,7 +103,7 @@ test('[K07] signed and unsigned messages of one socket keep their order', async 
   for (const raw of [a, b]) raw.socket.close();
 });
 
-test('[K07] the library signs what it seals, and publishes the key', async (t) => {
+test('[K07] the library signs what it seals and publishes the key', async (t) => {
   const [anna, ben] = [await person(at), await person(at)];
   const signer = await Ed25519Signer.import(await (await Ed25519Signer.generate()).export());
   const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate(), signer });
@@ -109,12 +113,13 @@ test('[K07] the library signs what it seals, and publishes the key', async (t) =
   await phone.device.send({ to: { user_id: ben.session.user.id }, plaintext: 'signed' });
   t.regex((await seen).message.signature ?? '', /^[A-Za-z0-9+/]{86}==$/);
   t.deepEqual(await laptop.until(1), ['signed']);
-  const [device] = (await api.ask('devices', { ...token(ben.session), id: anna.session.user.id })).data.items;
+  const [device] = (await api.ask('devices.listOfUser', { ...token(ben.session), id: anna.session.user.id })).data
+    .items;
   t.is(device!.signing_key, await signer.publicKey());
   await Promise.all([phone, laptop].map(({ device: one }) => one.close()));
 });
 
-test('[K07] no two messages have the same signed text', (t) => {
+test('[K07] two different messages never have the same signed text', (t) => {
   // Device ids are ids; the rest is whatever a client likes.
   const id = fc.constantFrom('d1', 'd2');
   const text = fc

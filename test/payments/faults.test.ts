@@ -3,10 +3,10 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { DEAD, subject } from '../../nats/topology.ts';
 import { QUICK } from '../api/http.ts';
-import { until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
-import { couple, events, id } from './parties.ts';
-import { change, SECRET, send } from './sender.ts';
+import { until } from '../env/until.ts';
+import { change, SECRET, send } from './fake-service.ts';
+import { couple, events, id } from './people.ts';
 
 let env: Env;
 let at: Addresses;
@@ -19,7 +19,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test.serial('[P02] the worker killed again and again loses no event and tells none twice', async (t) => {
+test.serial('[P02] killing the worker again and again loses no event and announces none twice', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const requests = Array.from({ length: 60 }, () => id('PR'));
   const sending = (async () => {
@@ -48,7 +48,7 @@ test.serial('[P02] the worker killed again and again loses no event and tells no
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test.serial('[P02] a worker that was frozen and comes back as a second one tells nothing twice', async (t) => {
+test.serial('[P02] a worker that was frozen and resumes beside a second one announces nothing twice', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const requests = Array.from({ length: 20 }, () => id('PR'));
   const send20 = (to: string) =>
@@ -70,7 +70,7 @@ test.serial('[P02] a worker that was frozen and comes back as a second one tells
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test.serial('[P02] what no api wrote is a dead letter, and the rest goes on', async (t) => {
+test.serial('[P02] an undecodable payment event becomes a dead letter, and the rest continues', async (t) => {
   const nc = await env.nats('api');
   await nc.request(subject.payments, 'no event');
   const request = id('PR');
@@ -82,7 +82,7 @@ test.serial('[P02] what no api wrote is a dead letter, and the rest goes on', as
   t.is(dead?.string(), 'no event');
 });
 
-test.serial('[P02] a full disk of Postgres, or a failover, is waited for and makes no dead letter', async (t) => {
+test.serial('[P02] a full disk or failover of Postgres makes events wait, not dead letters', async (t) => {
   const { query } = env.db;
   const jsm = await jetstreamManager(await env.nats('admin'));
   const dead = async (): Promise<number> => (await jsm.streams.info(DEAD)).state.messages;
@@ -104,18 +104,21 @@ test.serial('[P02] a full disk of Postgres, or a failover, is waited for and mak
   t.is(await dead(), before);
 });
 
-test.serial('[P02] what was acknowledged survives the broker, and is taken while Postgres is away', async (t) => {
-  const { anna, ben, conversation_id } = await couple(at);
-  const request = id('PR');
-  await env.postgres.kill9();
-  const answer = await send(at.apiUrl, change('accept', request, { conversation_id }, id('evt')));
-  t.deepEqual(answer, { status: 202, data: { received: true, duplicate: false } } as never);
-  await env.broker.kill9();
-  await env.broker.restart();
-  t.is((await send(at.apiUrl, change('create', request), { secret: 'wrong' })).status, 401);
-  await env.postgres.restart();
-  await until(() => ben.states(request).length > 0);
-  await env.settle();
-  t.deepEqual(ben.states(request), ['accepted']);
-  await Promise.all([anna, ben].map(({ device }) => device.close()));
-});
+test.serial(
+  '[P02] an accepted event survives the broker, and events are accepted while Postgres is down',
+  async (t) => {
+    const { anna, ben, conversation_id } = await couple(at);
+    const request = id('PR');
+    await env.postgres.kill9();
+    const answer = await send(at.apiUrl, change('accept', request, { conversation_id }, id('evt')));
+    t.deepEqual(answer, { status: 202, data: { received: true, duplicate: false } } as never);
+    await env.broker.kill9();
+    await env.broker.restart();
+    t.is((await send(at.apiUrl, change('create', request), { secret: 'wrong' })).status, 401);
+    await env.postgres.restart();
+    await until(() => ben.states(request).length > 0);
+    await env.settle();
+    t.deepEqual(ben.states(request), ['accepted']);
+    await Promise.all([anna, ben].map(({ device }) => device.close()));
+  },
+);

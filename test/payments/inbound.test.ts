@@ -7,7 +7,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { PAYMENTS } from '../../nats/topology.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
-import { change, now, SECRET, send, signature, type Tampering } from './sender.ts';
+import { change, now, SECRET, send, signature, type Tampering } from './fake-service.ts';
 
 let env: Env;
 let at: Started;
@@ -33,7 +33,7 @@ async function counted(outcome: string): Promise<number> {
   return Number(new RegExp(`sealwire_payment_webhooks_total\\{outcome="${outcome}"\\} (\\d+)`).exec(text)?.[1] ?? 0);
 }
 
-test.serial('[P01] a signed event is taken once it is durable, whatever else its body holds', async (t) => {
+test.serial('[P01] a signed event is accepted once it is durable, whatever else its body contains', async (t) => {
   const body = change('create', 'PR_1', { amount: 1200, currency: 'EUR', note: 'für 🦭' }, 'evt_1');
   t.deepEqual(await send(at.apiUrl, body), { status: 202, data: { received: true, duplicate: false } } as never);
   await env.settle();
@@ -46,7 +46,7 @@ test.serial('[P01] a signed event is taken once it is durable, whatever else its
   t.is((await send(at.apiUrl, { type: upper.event }, { ...upper, sign })).status, 202, 'hex in capitals is the same');
 });
 
-test.serial('[P01] the signature covers the raw body: spaces and key order are as they were sent', async (t) => {
+test.serial('[P01] the signature covers the raw body, including spaces and key order', async (t) => {
   const raw = '{ "data" : {"transfer_id":"TR_9",  "id":"PR_9"},\n "type":"requests.accept" }';
   t.is((await send(at.apiUrl, { type: 'requests.accept' }, { raw })).status, 202);
   t.is(
@@ -101,7 +101,7 @@ const CASES: [what: string, how: () => Tampering, status: number, outcome: strin
   ],
 ];
 
-test.serial('[P04] everything else is refused with its reason, counted, and never queued', async (t) => {
+test.serial('[P04] any other request is refused with its reason, counted and never queued', async (t) => {
   await env.settle();
   const before = await stored();
   for (const [what, how, status, outcome] of CASES) {
@@ -124,7 +124,7 @@ test.serial('[P04] everything else is refused with its reason, counted, and neve
   t.is((await send(at.apiUrl, body, off(-290))).status, 202, 'within the window');
 });
 
-test.serial('[P01] the example of docs/payments.md works as it is written', async (t) => {
+test.serial('[P01] the example in docs/payments.md works as written', async (t) => {
   const example = /```sh\n(export PAYMENTS_WEBHOOK_SECRET[\s\S]*?)```/.exec(
     readFileSync(new URL('../../docs/payments.md', import.meta.url), 'utf8'),
   )![1]!;

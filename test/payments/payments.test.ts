@@ -6,10 +6,11 @@ import { type PaymentEvent, rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { encodePayments } from '../../shared/pipeline/payments.ts';
 import { Api, type Got, QUICK } from '../api/http.ts';
-import { another, until } from '../edge/devices.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { couple, events, id, Payee } from './parties.ts';
-import { change, SECRET, send } from './sender.ts';
+import { another } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { change, SECRET, send } from './fake-service.ts';
+import { couple, events, id, Payee } from './people.ts';
 
 let env: Env;
 let at: Addresses;
@@ -22,7 +23,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-test('[P03] it stands in a conversation, and both people hear of each step on every device, at once or later', async (t) => {
+test('[P03] both people get each step of a request in their conversation on every device, at once or later', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const tablet = await Payee.up(at, await another(ben.device.session));
   await tablet.device.close();
@@ -31,9 +32,9 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
   await env.settle();
   const token = anna.device.session.access_token;
   const put = { id: conversation_id, token, body: { request_id: request } };
-  const first = await api.ask('attachPayment', put);
+  const first = await api.ask('payments.attach', put);
   t.like(first, { status: 201, data: { request_id: request, conversation_id, state: 'pending', seq: 1 } });
-  t.is((await api.ask('attachPayment', put)).status, 200, 'it was there');
+  t.is((await api.ask('payments.attach', put)).status, 200, 'it was there');
   await anna.send(ben, 'there you are');
   t.is((await send(at.apiUrl, change('accept', request, { transfer_id: 'TR_1' }))).status, 202);
   await until(() => ben.states(request).length === 2 && anna.states(request).length === 1);
@@ -49,7 +50,7 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
   const back = await Payee.up(at, tablet.device.session);
   t.deepEqual(back.states(request), ['pending', 'accepted'], 'a device that was away gets all of it');
   await env.settle();
-  const listed = await api.ask('payments', { id: conversation_id, token: ben.device.session.access_token });
+  const listed = await api.ask('payments.list', { id: conversation_id, token: ben.device.session.access_token });
   t.deepEqual(listed.data.items, [ben.payments.at(-1)!]);
   t.deepEqual(
     (await events(env, request)).map(({ data }) => data),
@@ -61,7 +62,7 @@ test('[P03] it stands in a conversation, and both people hear of each step on ev
   await Promise.all([anna, ben, back].map(({ device }) => device.close()));
 });
 
-test('[P03] late and backward events change nothing; the payments service may name the conversation', async (t) => {
+test('[P03] late and backward events change nothing, and the payments service may name the conversation', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   for (const [to, more] of [
@@ -92,14 +93,14 @@ test('[P03] late and backward events change nothing; the payments service may na
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test('[P03] a request that goes forward while it is put into conversations ends the same everywhere', async (t) => {
+test('[P03] a request that changes while it is attached to conversations ends in the same state everywhere', async (t) => {
   const couples = await Promise.all([couple(at), couple(at)]);
   const requests = Array.from({ length: 15 }, () => id('PR'));
   await Promise.all(
     requests.flatMap((request) => [
       send(at.apiUrl, change('accept', request)),
       ...couples.map(({ anna, conversation_id }) =>
-        api.ask('attachPayment', {
+        api.ask('payments.attach', {
           id: conversation_id,
           token: anna.device.session.access_token,
           body: { request_id: request },
@@ -122,13 +123,13 @@ test('[P03] a request that goes forward while it is put into conversations ends 
   }
 });
 
-test('[P03] a transfer is told to the parties of its request, and to nobody else who knows the id', async (t) => {
+test('[P03] the transfer id is visible to the parties of the request and to nobody else who knows its id', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const { anna: eve, ben: bob, conversation_id: elsewhere } = await couple(at);
   const [early, late, named] = [id('PR'), id('PR'), id('PR')];
   const put = async (who: Payee, where: string, request_id: string) => {
     const token = who.device.session.access_token;
-    return (await api.ask('attachPayment', { id: where, token, body: { request_id } })).data;
+    return (await api.ask('payments.attach', { id: where, token, body: { request_id } })).data;
   };
   await put(anna, conversation_id, early);
   await put(eve, elsewhere, early);
@@ -147,26 +148,32 @@ test('[P03] a transfer is told to the parties of its request, and to nobody else
   t.is((await put(ben, third, named)).transfer_id, 'TR_9', 'a party hands it on');
   const seen = eve.payments.filter(({ conversation_id: where }) => where === elsewhere);
   t.false(JSON.stringify(seen).includes('TR_9'));
-  const listed = await api.ask('payments', { id: elsewhere, token: eve.device.session.access_token });
+  const listed = await api.ask('payments.list', { id: elsewhere, token: eve.device.session.access_token });
   t.is(listed.data.items.length, 3);
   t.false(JSON.stringify(listed.data).includes('TR_9'));
   await Promise.all([anna, ben, eve, bob].map(({ device }) => device.close()));
 });
 
-test('[P03] only members put a request into a conversation, and only they see it', async (t) => {
+test('[P03] only members attach a request to a conversation, and only they see it', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const stranger = await api.register();
   const body = { request_id: id('PR') };
   t.is(
-    (await api.ask('attachPayment', { id: conversation_id, token: stranger.access_token, body })).error?.code,
+    (await api.ask('payments.attach', { id: conversation_id, token: stranger.access_token, body })).error?.code,
     'not_found',
   );
-  t.is((await api.ask('attachPayment', { id: uuid7(), token: stranger.access_token, body })).error?.code, 'not_found');
-  t.is((await api.ask('payments', { id: conversation_id, token: stranger.access_token })).error?.code, 'not_found');
+  t.is(
+    (await api.ask('payments.attach', { id: uuid7(), token: stranger.access_token, body })).error?.code,
+    'not_found',
+  );
+  t.is(
+    (await api.ask('payments.list', { id: conversation_id, token: stranger.access_token })).error?.code,
+    'not_found',
+  );
   for (const request_id of ['', 'two words', 'x'.repeat(129), 7])
     t.is(
       (
-        await api.ask('attachPayment', {
+        await api.ask('payments.attach', {
           id: conversation_id,
           token: anna.device.session.access_token,
           body: { request_id },
@@ -178,7 +185,7 @@ test('[P03] only members put a request into a conversation, and only they see it
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test('[P02] the same event 100 times at once, and again after everything was forgotten but Postgres, has one effect', async (t) => {
+test('[P02] an event sent 100 times simultaneously, and again after all caches are gone, has one effect', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   const event = change('accept', request, { transfer_id: 'T', conversation_id }, id('evt'));
@@ -208,21 +215,21 @@ test('[P02] the same event 100 times at once, and again after everything was for
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test('[P02] without an id the content stands for the event', async (t) => {
+test('[P02] an event without an id is identified by its content', async (t) => {
   const request = id('PR');
   t.false((await send(at.apiUrl, change('create', request))).data.duplicate);
   t.true((await send(at.apiUrl, change('create', request))).data.duplicate, 'sent again with another time');
   t.false((await send(at.apiUrl, change('create', request, { note: 'other' }))).data.duplicate);
 });
 
-test('[P03] operators list events and have one applied again', async (t) => {
+test('[P03] operators list events and replay one', async (t) => {
   const { anna, ben, conversation_id } = await couple(at);
   const request = id('PR');
   const token = adminToken(env.config);
   await send(at.apiUrl, change('accept', request, { conversation_id, transfer_id: 'T' }, 'evt_listed'));
   await until(() => ben.states(request).length === 1);
   await env.settle();
-  const { data } = await api.ask('paymentEvents', { token, query: { request_id: request } });
+  const { data } = await api.ask('payments.events.list', { token, query: { request_id: request } });
   t.is(data.items.length, 1);
   const [event] = data.items;
   t.like(event, {
@@ -234,12 +241,12 @@ test('[P03] operators list events and have one applied again', async (t) => {
     conversation_ids: [conversation_id],
   });
   t.truthy(event!.applied_at);
-  t.is((await api.ask('replayPayment', { token, id: event!.id })).status, 202);
+  t.is((await api.ask('payments.events.replay', { token, id: event!.id })).status, 202);
   await until(() => ben.states(request).length === 2 && anna.states(request).length === 2);
   t.deepEqual(ben.states(request), ['accepted', 'accepted']);
   const all: string[] = [];
   for (let cursor: string | null = ''; cursor !== null; ) {
-    const page: Got<{ items: PaymentEvent[]; next_cursor: string | null }> = await api.ask('paymentEvents', {
+    const page: Got<{ items: PaymentEvent[]; next_cursor: string | null }> = await api.ask('payments.events.list', {
       token,
       query: { limit: 3, ...(cursor && { cursor }) },
     });
@@ -248,11 +255,11 @@ test('[P03] operators list events and have one applied again', async (t) => {
   }
   t.deepEqual(all, [...new Set(all)].sort().reverse());
   t.deepEqual(
-    (await api.ask('paymentEvents', { token, query: { applied: 'false', request_id: request } })).data.items,
+    (await api.ask('payments.events.list', { token, query: { applied: 'false', request_id: request } })).data.items,
     [],
   );
-  t.is((await api.ask('replayPayment', { token, id: uuid7() })).error?.code, 'not_found');
+  t.is((await api.ask('payments.events.replay', { token, id: uuid7() })).error?.code, 'not_found');
   for (const wrong of [undefined, anna.device.session.access_token, 'swt_wrong'])
-    t.is((await api.ask('paymentEvents', wrong ? { token: wrong } : {})).error?.code, 'unauthenticated');
+    t.is((await api.ask('payments.events.list', wrong ? { token: wrong } : {})).error?.code, 'unauthenticated');
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });

@@ -15,7 +15,7 @@ import { decodeEntry, EntryWriter, type MessageRecord } from '../../shared/pipel
 const uuid = fc.constant(0).map(() => uuid7());
 const literal = fc.string({ unit: 'binary', minLength: 1 }).map((text) => JSON.stringify(text));
 
-test('[M01] a batch of commands comes out as it went in, payload bytes untouched', (t) => {
+test('[M01] a batch of commands decodes to what was encoded, with payload bytes unchanged', (t) => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.nat(), literal), { minLength: 1, maxLength: 20 }), (bodies) => {
       const batch = new CommandBatch('reply.g1');
@@ -38,7 +38,7 @@ test('[M01] a batch of commands comes out as it went in, payload bytes untouched
   );
 });
 
-test('[M01] a truncated batch or entry is refused, whatever is missing', (t) => {
+test('[M01] a truncated batch is refused, wherever it is cut', (t) => {
   const batch = new CommandBatch('reply.g1');
   batch.add(7, Buffer.from('{"kind":"read"}'), Buffer.from('"x"'));
   const bytes = batch.finish();
@@ -58,7 +58,7 @@ test('[M01] envelopes keep their order and bytes', (t) => {
   );
 });
 
-test('[M04] what an entry records is what a device is sent, byte for byte', (t) => {
+test('[M04] a device is sent what an entry records, byte for byte', (t) => {
   fc.assert(
     fc.property(literal, uuid, fc.nat(), (payload, device, seq) => {
       const writer = new EntryWriter();
@@ -104,7 +104,7 @@ test('[M04] what an entry records is what a device is sent, byte for byte', (t) 
   );
 });
 
-test('[M06] cursors only grow over the lives of a stream, and a place that was lost is known as lost', (t) => {
+test('[M06] cursors only grow over the generations of a stream, and a lost position is recognised', (t) => {
   fc.assert(
     fc.property(
       fc.array(fc.tuple(fc.nat({ max: 1_000 }), fc.boolean(), fc.nat({ max: 50 })), { minLength: 1, maxLength: 30 }),
@@ -131,7 +131,7 @@ test('[M06] cursors only grow over the lives of a stream, and a place that was l
   );
 });
 
-test('[C01] a direct conversation has one id from either side', (t) => {
+test('[C01] a direct conversation has the same id from either side', (t) => {
   const [a, b] = [uuid7(), uuid7()];
   t.is(directConversationId(a, b), directConversationId(b, a));
   t.regex(directConversationId(a, b), /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);

@@ -7,8 +7,8 @@ import { Gateway } from '../../nats/gateway.ts';
 import { inboxStream, subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
+import { items, person, toPerson } from './inbox.ts';
 import { type Loaded, load, ofMessages } from './load.ts';
-import { items, person, toPerson } from './people.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -66,7 +66,7 @@ test.serial(
   },
 );
 
-test.serial('[M01] a worker that slept through its take-over writes nothing any more', async (t) => {
+test.serial('[M01] a worker that was stopped during its take-over writes nothing afterwards', async (t) => {
   for (const worker of workers) {
     const result = await load(
       env,
@@ -85,7 +85,7 @@ test.serial('[M01] a worker that slept through its take-over writes nothing any 
   }
 });
 
-test.serial('[M01] [M06] kill -9 of the broker under load: what was not answered is sent again', async (t) => {
+test.serial('[M01] [M06] after kill -9 of the broker under load unanswered commands are sent again', async (t) => {
   const result = await load(
     env,
     gateway,
@@ -98,29 +98,26 @@ test.serial('[M01] [M06] kill -9 of the broker under load: what was not answered
   await checkDelivered(t, result);
 });
 
-test.serial(
-  '[M06] an inbox shard that is gone is made again, with cursors above all that it gave out before',
-  async (t) => {
-    const [a, b] = [await person(env), await person(env)];
-    const nc = await env.nats('admin');
-    await gateway.call(toPerson(a, b), '"before"');
-    await env.settle();
-    const [before] = await items(nc, env, b.user);
-    const manager = await jetstreamManager(nc);
-    for (let shard = 0; shard < env.config.INBOX_SHARDS; shard++) await manager.streams.delete(inboxStream(shard));
-    await gateway.call(toPerson(a, b, { client_message_id: uuid7() }), '"after"');
-    await env.settle();
-    const inbox = await items(nc, env, b.user);
-    // Each perhaps twice, which devices know by its id.
-    const again = inbox.map(({ frame }) => frame.message!.payload);
-    t.deepEqual(new Set(again), new Set(['before', 'after']), 'written again from the log');
-    t.is(again.at(-1), 'after');
-    t.true(inbox.every(({ cursor }) => cursor > before!.cursor));
-  },
-);
+test.serial('[M06] a deleted inbox shard is created again, with cursors above all earlier ones', async (t) => {
+  const [a, b] = [await person(env), await person(env)];
+  const nc = await env.nats('admin');
+  await gateway.call(toPerson(a, b), '"before"');
+  await env.settle();
+  const [before] = await items(nc, env, b.user);
+  const manager = await jetstreamManager(nc);
+  for (let shard = 0; shard < env.config.INBOX_SHARDS; shard++) await manager.streams.delete(inboxStream(shard));
+  await gateway.call(toPerson(a, b, { client_message_id: uuid7() }), '"after"');
+  await env.settle();
+  const inbox = await items(nc, env, b.user);
+  // Each perhaps twice, which devices know by its id.
+  const again = inbox.map(({ frame }) => frame.message!.payload);
+  t.deepEqual(new Set(again), new Set(['before', 'after']), 'written again from the log');
+  t.is(again.at(-1), 'after');
+  t.true(inbox.every(({ cursor }) => cursor > before!.cursor));
+});
 
 test.serial(
-  '[M06] what a power cut took from the inboxes is written again, though nobody writes anything new',
+  '[M06] items that a power cut removed from the inboxes are written again, even without new messages',
   async (t) => {
     const [a, b] = [await person(env), await person(env)];
     await gateway.call(toPerson(a, b), '"kept in the log"');
@@ -142,7 +139,7 @@ test.serial(
   },
 );
 
-test.serial('[M01] kill -9 of Postgres: messages go on, and history catches up', async (t) => {
+test.serial('[M01] during kill -9 of Postgres messages continue, and history catches up', async (t) => {
   const [a, b] = [await person(env), await person(env)];
   await gateway.call(toPerson(a, b), '"first"');
   await env.postgres.kill9();

@@ -8,7 +8,7 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type InboxItem, items as inboxOf, person as newPerson, type Person, toPerson } from './people.ts';
+import { type InboxItem, items as inboxOf, person as newPerson, type Person, toPerson } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -29,7 +29,7 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-test('[M01] [M02] messages get contiguous seqs, stand in the inbox and in history byte for byte', async (t) => {
+test('[M01] [M02] messages get contiguous seqs and reach the inbox and history byte for byte', async (t) => {
   const [a, b] = [await person(), await person()];
   const payloads = ['plain', 'quote " and \\ backslash', 'nul \u0000 and lone \ud800', '🦭'.repeat(50)];
   const answers = await Promise.all(payloads.map((payload) => gateway.call(toPerson(a, b), JSON.stringify(payload))));
@@ -54,7 +54,7 @@ test('[M01] [M02] messages get contiguous seqs, stand in the inbox and in histor
   );
 });
 
-test('[M03] the same client id is one message: at once, later, from two gateways, and after ingest forgot', async (t) => {
+test('[M03] the same client id is one message: simultaneously, later and through two gateways', async (t) => {
   const [a, b] = [await person(), await person()];
   const other = new Gateway(await env.nats('edge'), env.config);
   const command = toPerson(a, b);
@@ -70,7 +70,7 @@ test('[M03] the same client id is one message: at once, later, from two gateways
   other.close();
 });
 
-test('[C01] [M02] concurrent first messages from both sides make one conversation', async (t) => {
+test('[C01] [M02] simultaneous first messages from both sides create one conversation', async (t) => {
   const [a, b] = [await person(), await person()];
   const answers = await Promise.all(
     Array.from({ length: 40 }, (_, i) => gateway.call(i % 2 ? toPerson(a, b) : toPerson(b, a), `"${i}"`)),
@@ -91,7 +91,7 @@ const refused = async (call: Promise<Answer>): Promise<string> =>
     (error: unknown) => (error instanceof ApiError ? error.code : String(error)),
   );
 
-test('[C02] [M04] a group: members get one item each, strangers are refused, the unknown is not found', async (t) => {
+test('[C02] [M04] each member of a group gets one item, and senders who are not members get not_found', async (t) => {
   const [a, b, c, stranger] = [await person(), await person(), await person(), await person()];
   const group = uuid7();
   await gateway.call({
@@ -127,7 +127,7 @@ test('[C02] [M04] a group: members get one item each, strangers are refused, the
   t.like(members[0], { user_id: a.user, role: 'owner' });
 });
 
-test('[M01] one payload per device reaches that device alone', async (t) => {
+test('[M01] an envelope reaches its own device only', async (t) => {
   const [a, b] = [await person(), await person()];
   const { packEnvelopes } = await import('../../shared/pipeline/commands.ts');
   const devices = [b.device, a.device];
@@ -146,7 +146,7 @@ test('[M01] one payload per device reaches that device alone', async (t) => {
   );
 });
 
-test('[M07] reading moves the place in the projection and tells the other side', async (t) => {
+test('[M07] a read receipt moves read_seq in the projection and is delivered to the other side', async (t) => {
   const [a, b] = [await person(), await person()];
   const { conversation_id } = await gateway.call(toPerson(a, b), '"x"');
   const read = { kind: 'read' as const, conversation_id, user_id: b.user, device_id: b.device, seq: 1 };
@@ -171,7 +171,7 @@ test('[M07] reading moves the place in the projection and tells the other side',
   );
 });
 
-test('[M01] sent is told once the message stands in every inbox', async (t) => {
+test('[M01] sent is reported once the message is in every inbox', async (t) => {
   const [a, b] = [await person(), await person()];
   const seen = await new Promise<number>((resolve, reject) => {
     gateway.submit(toPerson(a, b), Buffer.from('"x"'), {
@@ -183,7 +183,7 @@ test('[M01] sent is told once the message stands in every inbox', async (t) => {
   t.is(seen, 1);
 });
 
-test('[M01] bytes that are no command become a dead letter and the rest flows', async (t) => {
+test('[M01] undecodable bytes become a dead letter, and the rest continues', async (t) => {
   const [a, b] = [await person(), await person()];
   const command = toPerson(a, b);
   for (let p = 0; p < env.config.PARTITIONS; p++) nc.publish(subject.ingress(p), 'poison');

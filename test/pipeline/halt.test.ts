@@ -7,9 +7,10 @@ import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { EntryWriter, type LogMeta, type LogRecord, type PaymentRecord } from '../../shared/pipeline/entry.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 const metrics = createMetrics();
 let env: Env;
@@ -43,7 +44,7 @@ const position = async (): Promise<number | undefined> =>
   (await env.db.query<{ at: number }>('select entry_seq::int as at from log_positions'))[0]?.at;
 
 test.serial(
-  '[M01] two messages in one place of a conversation stop history until it is mended; neither is dropped',
+  '[M01] two messages with the same seq stop history until an operator repairs it, and neither is dropped',
   async (t) => {
     const manager = await jetstreamManager(await env.nats('admin'));
     const letters = async (): Promise<number> => (await manager.streams.info(DEAD)).state.messages;
@@ -85,7 +86,7 @@ test.serial(
   },
 );
 
-test.serial('[M01] a kind of record that is younger than the workers stops them and is not passed over', async (t) => {
+test.serial('[M01] an unknown kind of record stops the workers and is not skipped', async (t) => {
   const services = new Map<ServiceName, Service>();
   for (const name of ['fanout', 'history', 'events'] as const) services.set(name, await open(name));
   await append(record(1, uuid7(), { opens: true }));
@@ -98,7 +99,7 @@ test.serial('[M01] a kind of record that is younger than the workers stops them 
   for (const service of services.values()) await service.close();
 });
 
-test.serial('[P03] a payment in a conversation does not go back, also when the log is read again', async (t) => {
+test.serial('[P03] a payment in a conversation does not go back, even when the log is read again', async (t) => {
   const conversation = uuid7();
   const payment = (state: PaymentRecord['state']): LogMeta => ({
     ...{ kind: 'payment', conversation_id: conversation, seq: 0, user_id: '', device_id: '', at: Date.now() },
@@ -112,7 +113,7 @@ test.serial('[P03] a payment in a conversation does not go back, also when the l
   await history.close();
 });
 
-test.serial('[C02] fanout knows the members of each group of a batch, however few groups it remembers', async (t) => {
+test.serial('[C02] fanout knows the members of each group in a batch, however few groups it caches', async (t) => {
   const members = new Members(env.db.query, 1);
   const [told, other, stored] = [uuid7(), uuid7(), uuid7()];
   const user = uuid7();
@@ -128,8 +129,8 @@ test.serial('[C02] fanout knows the members of each group of a batch, however fe
   const message = (id: string): LogRecord => ({ meta: record(1, id, { pair: undefined }), head: empty, body: empty });
   const batch = [group(told), group(other), message(stored), message(told), message(other)];
   await members.load(batch);
-  for (const id of [told, other, stored]) t.deepEqual(members.of(id), [user]);
+  for (const id of [told, other, stored]) t.deepEqual(members.membersOf(id), [user]);
   // The next batch finds one of them, and asks for the others.
   await members.load([message(stored)]);
-  t.deepEqual(members.of(stored), [user]);
+  t.deepEqual(members.membersOf(stored), [user]);
 });

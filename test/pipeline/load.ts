@@ -4,7 +4,7 @@ import type { Gateway } from '../../nats/gateway.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import type { Env } from '../env/index.ts';
-import { person, toPerson } from './people.ts';
+import { person, toPerson } from './inbox.ts';
 
 const LANES = 20;
 

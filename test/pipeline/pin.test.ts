@@ -5,8 +5,8 @@ import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { until } from '../env/until.ts';
 
 const PIN_MS = 500;
 const WINDOW = 64;
@@ -28,7 +28,7 @@ async function worker(partition: number, handle: () => Promise<void> = async () 
     ...{ stage: 'fanout', partition, stream: LOG, window: WINDOW, log: createLog(env.config), metrics },
     consumer: consumers.find(({ durable_name }) => durable_name === consumer.fanout(partition))!,
     decode: (data) => Buffer.from(data).toString(),
-    takeOver: async () => void counted.takeOvers++,
+    restore: async () => void counted.takeOvers++,
     async handle(batch) {
       await handle();
       got.push(...batch.map(({ seq }) => seq));
@@ -37,7 +37,7 @@ async function worker(partition: number, handle: () => Promise<void> = async () 
   return { writer, got, counted, metrics };
 }
 
-test('[M05] steady messages, fewer than half the window in a pin time-out: one take-over, no repeat, the standby waits', async (t) => {
+test('[M05] a worker with few messages per pin time-out takes over once and repeats nothing, and the standby waits', async (t) => {
   const nc = await env.nats('admin');
   const first = await worker(0);
   nc.publish(subject.log(0), 'first');
@@ -62,7 +62,7 @@ test('[M05] steady messages, fewer than half the window in a pin time-out: one t
   await standby.writer.close();
 });
 
-test('[M05] a batch that takes several pin time-outs, with a full window behind it, does not lose the pin', async (t) => {
+test('[M05] a batch that takes several pin time-outs with a full window behind it keeps the pin', async (t) => {
   const nc = await env.nats('admin');
   let release = (): void => {};
   const held = new Promise<void>((resolve) => {

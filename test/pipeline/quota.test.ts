@@ -3,7 +3,7 @@ import { Gateway } from '../../nats/gateway.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { items, type Person, person, toPerson } from './people.ts';
+import { items, type Person, person, toPerson } from './inbox.ts';
 
 /** Room for what is under way between a look at an inbox and what follows from it. */
 const QUOTA = 80;
@@ -24,7 +24,7 @@ const codeOf = (error: unknown): string => (error instanceof ApiError ? error.co
 const send = (from: Person, to: Person): Promise<string> =>
   gateway.call(toPerson(from, to), '"x"').then(() => 'queued', codeOf);
 
-test('[M06] [M07] a full inbox is told to the sender, who may write again once the device has caught up', async (t) => {
+test('[M06] [M07] a full inbox refuses the sender, who may send again once the device has caught up', async (t) => {
   const [a, b, c] = [await person(env), await person(env), await person(env)];
   let said = 'queued';
   let queued = 0;
@@ -51,7 +51,7 @@ test('[M06] [M07] a full inbox is told to the sender, who may write again once t
   t.is(said, 'queued');
 });
 
-test('[M06] [M15] whoever posts to a group with a full member hears queue_full; nothing of the others is dropped', async (t) => {
+test('[M06] [M15] a post to a group with a full member gets queue_full, and nothing of others is dropped', async (t) => {
   const [friend, stranger, victim] = [await person(env), await person(env), await person(env)];
   await gateway.call(toPerson(friend, victim), '"from a friend"');
   const group = uuid7();

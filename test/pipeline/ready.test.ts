@@ -6,10 +6,11 @@ import { Gateway } from '../../nats/gateway.ts';
 import { LOG } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { person, toPerson } from './people.ts';
+import { until } from '../env/until.ts';
+import { person, toPerson } from './inbox.ts';
 
 const WORKERS = ['ingest', 'fanout', 'history', 'events', 'webhook', 'payments-webhook'] as const;
 
@@ -36,7 +37,7 @@ test.after.always(async () => {
 
 const unready = (): ServiceName[] => WORKERS.filter((name) => opened.get(name)!.ready() !== true);
 
-test.serial('[O03] without a broker every worker says that it is not ready, for as long as it lasts', async (t) => {
+test.serial('[O03] every worker reports not ready for as long as the broker is down', async (t) => {
   await until(async () => /sealwire_lag_entries\{stage="history",partition="0"\} 0/.test(await text()));
   await env.broker.kill9();
   await until(() => unready().length === WORKERS.length, 10_000);
@@ -52,7 +53,7 @@ test.serial('[O03] without a broker every worker says that it is not ready, for 
   await until(async () => /sealwire_lag_entries\{stage="history",partition="0"\} 0/.test(await text()));
 });
 
-test.serial('[O03] a broker that refuses what ingest appends is said on /ready, with since when and why', async (t) => {
+test.serial('[O03] when the broker refuses what ingest appends, /ready says since when and why', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const gateway = new Gateway(await env.nats('edge'), env.config);
   await gateway.call(toPerson(await person(env), await person(env)), '"before"');

@@ -9,10 +9,11 @@ import { readCheckpoint } from '../../services/fanout/checkpoints.ts';
 import { InboxRecovery } from '../../services/fanout/inbox-recovery.ts';
 import { directConversationId, partitionOf, shardOf } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
-import { account, close, Phone, until } from '../edge/devices.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
+import { account, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { items, person, toPerson } from './inbox.ts';
 import { forMs, type Loaded, load } from './load.ts';
-import { items, person, toPerson } from './people.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -44,7 +45,7 @@ async function count({ answers, to }: Loaded): Promise<{ lost: number; repeats: 
 }
 
 test.serial(
-  '[M04] kill -9 of the broker under load: nothing is lost, and no more comes twice than was in flight',
+  '[M04] kill -9 of the broker under load loses nothing and repeats at most the messages in flight',
   async (t) => {
     const result = await load(
       env,
@@ -63,7 +64,7 @@ test.serial(
 );
 
 test.serial(
-  '[M04] a fanout that is frozen past its pin and continued does not write again what its successor wrote',
+  '[M04] a fanout frozen past its pin time-out does not write again what its successor wrote after it resumes',
   async (t) => {
     for (const fanout of fanouts) {
       const result = await load(
@@ -88,7 +89,7 @@ test.serial(
   },
 );
 
-test.serial('[M04] a durable of fanout that is deleted while the broker lives: nothing comes twice', async (t) => {
+test.serial('[M04] deleting fanout’s durables while the broker runs repeats nothing', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const result = await load(
     env,
@@ -108,7 +109,7 @@ test.serial('[M04] a durable of fanout that is deleted while the broker lives: n
 });
 
 test.serial(
-  '[M05] [M06] the inboxes are lost with the broker: inbox.empty comes after what is written again',
+  '[M05] [M06] after the inboxes are lost with the broker, inbox.empty follows the restored items',
   async (t) => {
     const [a, b] = [await new Phone(await account(at), at.edgeUrl).up(), new Phone(await account(at), at.edgeUrl)];
     await b.up();
@@ -134,7 +135,7 @@ test.serial(
 );
 
 test.serial(
-  '[M05] [M06] a shard that is deleted while nobody writes: every partition writes it again, and inbox.empty comes then',
+  '[M05] [M06] a shard deleted while nobody writes is restored by every partition before inbox.empty is sent to its devices',
   async (t) => {
     const b = await new Phone(await account(at), at.edgeUrl).up();
     await b.device.close();
@@ -160,11 +161,11 @@ test.serial(
   },
 );
 
-test.serial('[M04] a mark does not go back for the same broker, whoever writes it', async (t) => {
+test.serial('[M04] a checkpoint never goes back for the same broker, whoever writes it', async (t) => {
   const nc = await env.nats('fanout');
   const lives = new InboxRecovery(nc, env.config, createLog(env.config));
   const old = new InboxRecovery(nc, env.config, createLog(env.config));
-  const { cursors } = await lives.takeOver(1);
+  const { cursors } = await lives.startPartition(1);
   await lives.writeCheckpoint(1, 1_000_000, cursors);
   await old.writeCheckpoint(1, 999_999, cursors);
   t.is((await readCheckpoint(nc, 1))?.entry, 1_000_000);

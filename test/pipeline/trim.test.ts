@@ -2,26 +2,27 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
-import { logHead } from '../../nats/log-reader.ts';
-import { provision } from '../../nats/provision.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { LOG, subject } from '../../nats/topology.ts';
-import { Trimmer } from '../../services/history/trim.ts';
+import { LogTrimmer } from '../../services/history/trim.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import type { Context, Service, ServiceDefinition, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
+import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from './people.ts';
+import { until } from '../env/until.ts';
+import { type Person, person, toPerson } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
-let trimmer: Trimmer;
+let trimmer: LogTrimmer;
 let people: Person[];
 test.beforeEach(async () => {
   env = await startEnv({ PARTITIONS: 1, PIN_TIMEOUT_MS: 500, LOG_LEVEL: 'fatal' });
   await env.start('ingest');
   gateway = new Gateway(await env.nats('edge'), env.config);
-  trimmer = new Trimmer(await env.nats('history'), {
+  trimmer = new LogTrimmer(await env.nats('history'), {
     ...{ partitions: 1, retentionMs: 0, everyMs: 3_600_000, log: createLog(env.config) },
   });
   people = [await person(env), await person(env)];
@@ -48,39 +49,36 @@ const entries = async (): Promise<number> =>
 const written = async (): Promise<number> =>
   (await env.db.query<{ n: number }>('select count(*)::int as n from messages'))[0]!.n;
 
-test.serial(
-  '[M01] LOG keeps what one of its readers has not read, however old; then only the last entry stays',
-  async (t) => {
-    const [history, events] = [await open('history'), await open('events')];
-    await send(5);
-    await until(async () => (await written()) === 5);
-    await trimmer.round();
-    t.is(await entries(), 5, 'fanout has not read them');
-    const fanout = await open('fanout');
-    await env.settle(30_000, 'history', 'events', 'fanout');
-    await trimmer.round();
-    t.is(await entries(), 1);
-    await send(2);
-    await until(async () => (await written()) === 7);
-    await env.settle(30_000, 'history', 'events', 'fanout');
-    for (const service of [history, events, fanout]) {
-      t.is(service.ready(), true);
-      await service.close();
-    }
-    const { config } = await (await jetstreamManager(await env.nats('admin'))).streams.info(LOG);
-    t.is(config.max_age, 0);
-  },
-);
+test.serial('[M01] LOG keeps every entry that one of its readers has not read, then only the last entry', async (t) => {
+  const [history, events] = [await open('history'), await open('events')];
+  await send(5);
+  await until(async () => (await written()) === 5);
+  await trimmer.trimNow();
+  t.is(await entries(), 5, 'fanout has not read them');
+  const fanout = await open('fanout');
+  await env.settle(30_000, 'history', 'events', 'fanout');
+  await trimmer.trimNow();
+  t.is(await entries(), 1);
+  await send(2);
+  await until(async () => (await written()) === 7);
+  await env.settle(30_000, 'history', 'events', 'fanout');
+  for (const service of [history, events, fanout]) {
+    t.is(service.ready(), true);
+    await service.close();
+  }
+  const { config } = await (await jetstreamManager(await env.nats('admin'))).streams.info(LOG);
+  t.is(config.max_age, 0);
+});
 
-test.serial('[M01] a broker whose LOG has a maximum age is brought to none', async (t) => {
+test.serial('[M01] provisioning removes a maximum age from LOG', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const { config } = await manager.streams.info(LOG);
   await manager.streams.update(LOG, { ...config, max_age: 7 * 86_400_000_000_000 });
-  t.deepEqual(await provision(env.config), ['updated stream LOG: max_age']);
+  t.deepEqual(await provisionBroker(env.config), ['updated stream LOG: max_age']);
   t.is((await manager.streams.info(LOG)).config.max_age, 0);
 });
 
-test.serial('[M01] entries that were removed before they were read stop their readers, which say so', async (t) => {
+test.serial('[M01] entries removed before they were read stop their readers with a reason', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   let history = await open('history');
   await send(2);
@@ -103,7 +101,7 @@ test.serial('[M01] entries that were removed before they were read stop their re
   await history.close();
 });
 
-test.serial('[M01] a partition whose entries were all read and removed goes on where it was', async (t) => {
+test.serial('[M01] a partition whose entries were all read and removed continues', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const opened = [await open('history'), await open('events')];
   await send(2);
@@ -111,7 +109,7 @@ test.serial('[M01] a partition whose entries were all read and removed goes on w
   await env.settle(30_000, 'history', 'events');
   for (const service of opened) await service.close();
   await manager.streams.purge(LOG);
-  t.like(await logHead(await env.nats('admin'), 0), { head: 0, last: 2 });
+  t.like(await readLogHead(await env.nats('admin'), 0), { head: 0, last: 2 });
   const again = [await open('history'), await open('events')];
   const nc = await env.nats('admin');
   await nc.request(subject.log(0), '');

@@ -1,22 +1,22 @@
 import { join } from 'node:path';
 import test from 'ava';
-import { secretsOf } from '../../services/local/data-dir.ts';
-import { until } from '../../services/local/engine.ts';
 import { startNats } from '../../services/local/nats.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
+import { waitFor } from '../../shared/async/wait-for.ts';
 import { startEnv } from '../env/index.ts';
 
-test('[O02] a broker that came back without provisioning is made whole by those who need it', async (t) => {
+test('[O02] a broker that restarts without provisioning is completed by the services that need it', async (t) => {
   const env = await startEnv();
   await env.start('ingest', 'fanout', 'history');
   const port = Number(new URL(env.broker.url).port);
   await env.broker.kill9();
   // As a container does: only the server, INGRESS is gone with its memory.
-  const bare = await startNats({ config: env.config, dir: join(env.dir, 'nats'), secrets: secretsOf(env.dir), port });
+  const bare = await startNats({ config: env.config, dir: join(env.dir, 'nats'), secrets: openSecrets(env.dir), port });
   try {
-    t.true(await until(() => env.settle(5_000).then(() => true as const), 90_000, 100));
+    t.true(await waitFor(() => env.settle(5_000).then(() => true as const), 90_000, 100));
   } finally {
     await env.close('ingest');
-    await bare.stop();
+    await bare.close();
     await env.stop();
   }
 });

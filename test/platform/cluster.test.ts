@@ -4,14 +4,14 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { natsConfOf } from '../../nats/conf.ts';
+import { natsConfFromEnv } from '../../nats/conf.ts';
 import { connectNats } from '../../nats/connect.ts';
-import { provision } from '../../nats/provision.ts';
-import { until } from '../../services/local/engine.ts';
+import { provisionBroker } from '../../nats/provisioning/broker.ts';
+import { waitFor } from '../../shared/async/wait-for.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { Cluster } from '../env/cluster.ts';
 
-test('[O02] three nodes form a cluster that keeps its streams three times, and outlives the leader of one', async (t) => {
+test('[O02] three nodes form a cluster with three replicas per stream that survives the loss of a leader', async (t) => {
   const cut = { PARTITIONS: 1, INBOX_SHARDS: 1 };
   const cluster = await Cluster.start(cut);
   try {
@@ -22,8 +22,8 @@ test('[O02] three nodes form a cluster that keeps its streams three times, and o
       NATS_URL: cluster.url,
       NATS_SECRET: cluster.secret,
     };
-    await provision(config);
-    t.deepEqual(await provision(config), [], 'provisioning again changes nothing');
+    await provisionBroker(config);
+    t.deepEqual(await provisionBroker(config), [], 'provisioning again changes nothing');
     const nc = await connectNats(config, 'admin');
     const jsm = await jetstreamManager(nc, { timeout: 10_000 });
     for (const stream of ['LOG', 'INGRESS', 'INBOX_00', 'KV_lineage']) {
@@ -36,8 +36,8 @@ test('[O02] three nodes form a cluster that keeps its streams three times, and o
     await cluster.kill9(leader);
     // By its id it is one message, however often it has to be tried until another node leads.
     const again = { msgID: 'two' };
-    t.is(await until(async () => (await jetstream(nc).publish('dead.test', 'two', again)).seq, 60_000), 2);
-    const next = await until(async () => {
+    t.is(await waitFor(async () => (await jetstream(nc).publish('dead.test', 'two', again)).seq, 60_000), 2);
+    const next = await waitFor(async () => {
       const now = await cluster.leaderOf('DEAD');
       return now === leader ? undefined : now;
     }, 60_000);
@@ -50,22 +50,22 @@ test('[O02] three nodes form a cluster that keeps its streams three times, and o
   }
 });
 
-test('[O02] a node that is not told enough is refused by the name of what is missing', (t) => {
+test('[O02] an incomplete configuration of a node is refused with the name of the missing variable', (t) => {
   const env = {
     NATS_SECRET: 's',
     NATS_CLUSTER_NAME: 'sealwire',
     NATS_SERVER_NAME: 'a',
     NATS_CLUSTER_ROUTES: 'a:6222,b:6222',
   };
-  const conf = natsConfOf(env);
+  const conf = natsConfFromEnv(env);
   t.regex(conf, /^server_name: "a"$/m);
   t.regex(conf, /^ {2}listen: "0\.0\.0\.0:6222"$/m);
   t.is(conf.match(/nats-route:\/\/route:[0-9a-f]{64}@[ab]:6222/g)?.length, 2);
-  t.throws(() => natsConfOf({ ...env, NATS_SERVER_NAME: '' }), { message: /NATS_SERVER_NAME is not set/ });
-  t.throws(() => natsConfOf({ ...env, NATS_CLUSTER_ROUTES: '' }), { message: /NATS_CLUSTER_ROUTES must be/ });
-  t.throws(() => natsConfOf({ ...env, NATS_CLUSTER_ROUTES: 'a' }), { message: /; a is not/ });
-  t.throws(() => natsConfOf({ ...env, NATS_CLUSTER_NAME: '' }), { message: /NATS_CLUSTER_NAME is not/ });
-  t.notRegex(natsConfOf({ NATS_SECRET: 's' }), /cluster/);
+  t.throws(() => natsConfFromEnv({ ...env, NATS_SERVER_NAME: '' }), { message: /NATS_SERVER_NAME is not set/ });
+  t.throws(() => natsConfFromEnv({ ...env, NATS_CLUSTER_ROUTES: '' }), { message: /NATS_CLUSTER_ROUTES must be/ });
+  t.throws(() => natsConfFromEnv({ ...env, NATS_CLUSTER_ROUTES: 'a' }), { message: /; a is not/ });
+  t.throws(() => natsConfFromEnv({ ...env, NATS_CLUSTER_NAME: '' }), { message: /NATS_CLUSTER_NAME is not/ });
+  t.notRegex(natsConfFromEnv({ NATS_SECRET: 's' }), /cluster/);
 });
 
 test('[O02] the help of nats-conf names the variables of a cluster', async (t) => {

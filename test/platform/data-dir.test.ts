@@ -5,8 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
-import { lockDataDir, secretsOf } from '../../services/local/data-dir.ts';
-import { until } from '../../services/local/engine.ts';
+import { lockDataDir } from '../../services/local/data-dir-lock.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
+import { waitFor } from '../../shared/async/wait-for.ts';
 import { readConfig } from '../../shared/config/index.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-data-dir-'));
@@ -24,24 +25,24 @@ const TORN: Record<string, string> = {
 };
 
 for (const [content, what] of Object.entries(TORN)) {
-  test(`[O01] secrets.json that reads ${JSON.stringify(content)} is refused with what to do`, (t) => {
+  test(`[O01] secrets.json with the content ${JSON.stringify(content)} is refused with what to do`, (t) => {
     const dir = fresh();
     const file = join(dir, 'secrets.json');
     writeFileSync(file, content);
-    const unused = t.throws(() => secretsOf(dir))!.message;
+    const unused = t.throws(() => openSecrets(dir))!.message;
     t.true(unused.startsWith(file) && unused.includes(what), unused);
     t.true(unused.endsWith('holds no data yet: remove the file and start again.'), unused);
     mkdirSync(join(dir, 'nats', 'jetstream'), { recursive: true });
-    const used = t.throws(() => secretsOf(dir))!.message;
+    const used = t.throws(() => openSecrets(dir))!.message;
     t.true(used.includes(what) && used.endsWith('restore the file from a backup.'), used);
     t.is(readFileSync(file, 'utf8'), content, 'the file is left as it was');
   });
 }
 
-test('[O01] secrets are made only where no data is', (t) => {
+test('[O01] secrets are created only where no data exists', (t) => {
   const empty = fresh();
-  const secrets = secretsOf(empty);
-  t.deepEqual(secretsOf(empty), secrets);
+  const secrets = openSecrets(empty);
+  t.deepEqual(openSecrets(empty), secrets);
   t.is(statSync(join(empty, 'secrets.json')).mode & 0o777, 0o600);
   t.deepEqual(readdirSync(empty), ['secrets.json']);
   for (const [folder, file] of [
@@ -51,19 +52,19 @@ test('[O01] secrets are made only where no data is', (t) => {
     const dir = fresh();
     mkdirSync(join(dir, folder), { recursive: true });
     writeFileSync(join(dir, folder, file), '');
-    t.throws(() => secretsOf(dir), { message: /secrets\.json is missing\. .*restore the file from a backup/ });
+    t.throws(() => openSecrets(dir), { message: /secrets\.json is missing\. .*restore the file from a backup/ });
     t.false(readdirSync(dir).includes('secrets.json'));
   }
-  // The cluster lies in another folder, see postgres-place.ts.
+  // The cluster lies in another folder, see postgres-installation.ts.
   const [dir, home] = [fresh(), fresh()];
   mkdirSync(join(dir, 'postgres'));
   mkdirSync(join(home, 'data'));
   writeFileSync(join(dir, 'postgres', 'elsewhere'), `${home}\n`);
   writeFileSync(join(home, 'data', 'PG_VERSION'), '18\n');
-  t.throws(() => secretsOf(dir), { message: /is missing/ });
+  t.throws(() => openSecrets(dir), { message: /is missing/ });
 });
 
-test('[O01] the operator hears of a torn secrets.json too', async (t) => {
+test('[O01] admin commands report a torn secrets.json', async (t) => {
   const dir = fresh();
   writeFileSync(join(dir, 'secrets.json'), '');
   const config = readConfig({ DATA_DIR: dir });
@@ -83,7 +84,7 @@ test('[O01] a killed process that nobody has reaped does not hold the lock', asy
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
       return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     };
-    await until(async () => (fields()[0] === 'Z' ? true : undefined), 30_000);
+    await waitFor(async () => (fields()[0] === 'Z' ? true : undefined), 30_000);
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
     writeFileSync(join(dir, 'lock'), `${pid} ${boot}-${fields()[19]}\n`);
     const unlock = lockDataDir(dir);

@@ -2,8 +2,10 @@ import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { lockDataDir, secretsOf } from '../../services/local/data-dir.ts';
-import { natsBinary, startNats } from '../../services/local/nats.ts';
+import { lockDataDir } from '../../services/local/data-dir-lock.ts';
+import { startNats } from '../../services/local/nats.ts';
+import { findNatsBinary } from '../../services/local/nats-binary.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;
@@ -28,7 +30,7 @@ test.serial('[O01] the broker keeps its port and its streams over SIGKILL and re
   t.is((await jsm.streams.info('DEAD')).state.messages, 2);
 });
 
-test.serial('[O01] a connection comes back by itself', async (t) => {
+test.serial('[O01] a connection to the broker comes back by itself', async (t) => {
   const nc = await env.nats('edge');
   const back = (async () => {
     for await (const status of nc.status()) if (status.type === 'reconnect') return true;
@@ -50,7 +52,7 @@ test.serial('[O01] the database keeps its port and its rows over SIGKILL and res
   t.deepEqual(await env.db.query("select current_setting('fsync') as fsync"), [{ fsync: 'on' }]);
 });
 
-test.serial('[O01] secrets can be read by the owner only', (t) => {
+test.serial('[O01] secrets are readable by the owner only', (t) => {
   for (const file of ['secrets.json', 'nats/nats.conf']) t.is(statSync(join(env.dir, file)).mode & 0o777, 0o600, file);
   t.deepEqual(
     readdirSync(join(env.dir, 'postgres')).filter((name) => name.includes('password')),
@@ -58,7 +60,7 @@ test.serial('[O01] secrets can be read by the owner only', (t) => {
   );
 });
 
-test('[O01] a data directory has one owner; what a dead one left is taken over', (t) => {
+test('[O01] a data directory has one owner, and the lock of a dead process is taken over', (t) => {
   const dir = join(env.dir, 'locked');
   const unlock = lockDataDir(dir);
   t.throws(() => lockDataDir(dir), { message: new RegExp(`in use by process ${process.pid}`) });
@@ -72,17 +74,17 @@ test('[O01] a data directory has one owner; what a dead one left is taken over',
 });
 
 test('[O01] an unusable nats-server is refused with what to do', (t) => {
-  t.throws(() => natsBinary('/nowhere/nats-server'), { message: /NATS_SERVER_BIN=.* does not run/ });
+  t.throws(() => findNatsBinary('/nowhere/nats-server'), { message: /NATS_SERVER_BIN=.* does not run/ });
   const old = join(env.dir, 'old-nats-server');
   writeFileSync(old, '#!/bin/sh\necho "nats-server: v2.10.4"\n', { mode: 0o755 });
-  t.throws(() => natsBinary(old), { message: /2\.14 or newer is needed/ });
+  t.throws(() => findNatsBinary(old), { message: /2\.14 or newer is needed/ });
 });
 
-test('[O01] a broker that can not start says why', async (t) => {
+test('[O01] a broker that cannot start says why', async (t) => {
   const dir = join(env.dir, 'broken');
   mkdirSync(dir);
   writeFileSync(join(dir, 'jetstream'), 'a file where a directory must be');
-  await t.throwsAsync(startNats({ config: env.config, dir, secrets: secretsOf(dir) }), {
+  await t.throwsAsync(startNats({ config: env.config, dir, secrets: openSecrets(dir) }), {
     message: /did not start: it ended.*storage directory is not a directory/s,
   });
 });

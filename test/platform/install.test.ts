@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { SERVICE_NAMES } from '../../services/main.ts';
+import { SERVICE_NAMES } from '../../shared/service-names.ts';
 
 const json = (path: string) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8'));
 
-test('[O01] the platform packages stay optional, and npm on Node 20 does not drop the broker', (t) => {
+test('[O01] the platform packages stay optional, and npm on Node 20 keeps the broker', (t) => {
   const { packages } = json('package-lock.json') as {
     packages: Record<string, { optional?: boolean; engines?: object }>;
   };

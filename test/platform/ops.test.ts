@@ -14,7 +14,7 @@ const get = async (base: string, path: string): Promise<{ status: number; text: 
   return { status: reply.status, text: await reply.text() };
 };
 
-test.serial('[O03] the public ports say that the process runs and is ready, and nothing else', async (t) => {
+test.serial('[O03] the public ports report health and readiness and nothing else', async (t) => {
   for (const base of [at.apiUrl, at.edgeUrl]) {
     t.deepEqual(await get(base, '/health'), { status: 200, text: '{"data":{"status":"ok"}}' });
     t.deepEqual(await get(base, '/ready'), { status: 200, text: '{"data":{"ready":true}}' });
@@ -24,7 +24,7 @@ test.serial('[O03] the public ports say that the process runs and is ready, and 
   }
 });
 
-test.serial('[O03] the port of the operator has each service with its state, and the metrics', async (t) => {
+test.serial('[O03] the operator’s port reports the state of each service and the metrics', async (t) => {
   const ready = await get(at.opsUrl, '/ready');
   const services = { ingest: true, fanout: true, history: true, api: true, edge: true };
   t.deepEqual(JSON.parse(ready.text), { data: { ready: true, services } });
@@ -32,7 +32,7 @@ test.serial('[O03] the port of the operator has each service with its state, and
   t.is((await get(at.opsUrl, '/v1/users/me')).status, 404);
 });
 
-test.serial('[O03] a process that is not ready gives its reason to the operator only', async (t) => {
+test.serial('[O03] a process that is not ready gives its reason on the operator’s port only', async (t) => {
   const one = await env.spawn('api');
   // It notices by its own probe.
   await env.postgres.kill9();
@@ -48,7 +48,7 @@ test.serial('[O03] a process that is not ready gives its reason to the operator 
   }
 });
 
-test.serial('[O03] a second process on the same OPS_PORT is told what to do', async (t) => {
+test.serial('[O03] a second process on the same OPS_PORT fails at start', async (t) => {
   const taken = { OPS_PORT: Number(new URL(at.opsUrl).port) };
   await t.throwsAsync(env.spawn('history', taken), { message: /ended while starting/ });
 });

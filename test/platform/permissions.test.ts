@@ -1,7 +1,7 @@
 import test from 'ava';
 import { type NatsConnection, PermissionViolationError } from 'nats';
 import { permissions } from '../../nats/permissions.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;
@@ -48,7 +48,7 @@ async function refused(nc: NatsConnection, act: () => void): Promise<Set<string>
 
 for (const service of services) {
   const own = table[service];
-  test(`[O02] ${service} may use its own subjects and nobody else's`, async (t) => {
+  test(`[O02] ${service} may use its own subjects and no others`, async (t) => {
     const others = services.filter((other) => other !== service).map((other) => table[other]);
     const foreign = (kind: 'publish' | 'subscribe'): string[] => [
       ...new Set(
@@ -82,7 +82,7 @@ for (const service of services) {
   });
 }
 
-test('[O02] a wrong password is refused, and so is none', async (t) => {
+test('[O02] the broker refuses a wrong or missing password', async (t) => {
   const { connectNats } = await import('../../nats/connect.ts');
   for (const secret of ['wrong', undefined]) {
     const config = { NATS_URL: env.config.NATS_URL, NATS_SECRET: secret };

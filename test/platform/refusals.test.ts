@@ -3,24 +3,25 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { type BrokerCareOptions, BrokerMonitor } from '../../services/local/broker-monitor.ts';
-import { startAll } from '../../services/local/process-tree.ts';
-import { watchRefusals } from '../../services/publish-refusals.ts';
+import { BrokerMonitor, type BrokerMonitorOptions } from '../../services/local/broker-monitor.ts';
+import { startLocalSystem } from '../../services/local/local-system.ts';
+import { watchPublishRefusals } from '../../services/publish-refusals.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import type { Service, ServiceName } from '../../shared/service.ts';
-import { until } from '../edge/devices.ts';
+import type { Service } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { readyStatus } from '../env/start.ts';
+import { until } from '../env/until.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-refusals-'));
 chmodSync(root, 0o711);
 test.after.always(() => rmSync(root, { recursive: true, force: true, maxRetries: 5 }));
 
-test('[O01] npm start restarts a broker that refuses a service, says so, and goes on', async (t) => {
+test('[O01] npm start restarts a broker that refuses publishes, says so and continues', async (t) => {
   const said: string[] = [];
   const file = join(root, 'refused');
-  const tree = await startAll({
+  const tree = await startLocalSystem({
     env: {
       DATA_DIR: join(root, 'data'),
       PORT: '0',
@@ -30,9 +31,9 @@ test('[O01] npm start restarts a broker that refuses a service, says so, and goe
       BROKER_REFUSES_MS: '200',
       BROKER_RESTART_APART_MS: '0',
       REFUSED_FILE: file,
-      NODE_OPTIONS: `--import=${new URL('played/refused-ingest.ts', import.meta.url)}`,
+      NODE_OPTIONS: `--import=${new URL('fakes/refused-ingest.ts', import.meta.url)}`,
     },
-    say: (line) => said.push(line),
+    onProgress: (line) => said.push(line),
     log: join(root, 'services.log'),
   });
   try {
@@ -50,17 +51,17 @@ test('[O01] npm start restarts a broker that refuses a service, says so, and goe
       'a restart that was asked for is not a failure',
     );
   } finally {
-    await tree.stop();
+    await tree.close();
   }
 });
 
 /** A care that looks every 5 ms, what it said, and how often it restarted. */
-function watched(options: Partial<BrokerCareOptions>) {
+function watched(options: Partial<BrokerMonitorOptions>) {
   const said: string[] = [];
   const seen = { said, restarts: 0, looks: 0, care: undefined as unknown as BrokerMonitor };
   seen.care = new BrokerMonitor({
-    afterMs: 50,
-    apartMs: 0,
+    restartAfterMs: 50,
+    minIntervalMs: 0,
     everyMs: 5,
     freeBytes: () => {
       seen.looks++;
@@ -69,51 +70,51 @@ function watched(options: Partial<BrokerCareOptions>) {
     restart: async () => {
       seen.restarts++;
     },
-    say: (line) => said.push(line),
+    onProgress: (line) => said.push(line),
     ...options,
   });
   return seen;
 }
 
-test('[O01] the broker is not restarted again before its time, nor for what one process no longer says', async (t) => {
-  const seen = watched({ apartMs: 3_600_000 });
-  seen.care.report('edge', Date.now() - 1_000);
+test('[O01] the broker is not restarted too early, nor for a refusal that its process has withdrawn', async (t) => {
+  const seen = watched({ minIntervalMs: 3_600_000 });
+  seen.care.reportRefusal('edge', Date.now() - 1_000);
   await until(() => seen.restarts === 1);
-  const short = watched({ afterMs: 3_600_000 });
-  short.care.report('edge', Date.now() - 1_000);
+  const short = watched({ restartAfterMs: 3_600_000 });
+  short.care.reportRefusal('edge', Date.now() - 1_000);
   const over = watched({});
-  over.care.report('edge', Date.now() - 1_000);
-  over.care.report('edge', undefined);
+  over.care.reportRefusal('edge', Date.now() - 1_000);
+  over.care.reportRefusal('edge', undefined);
   // A third care with the same clock shows that the others had as many occasions.
   const clock = watched({});
-  clock.care.report('edge', Date.now() - 1_000);
+  clock.care.reportRefusal('edge', Date.now() - 1_000);
   await until(() => clock.restarts >= 3);
   t.deepEqual([seen.restarts, short.restarts, over.restarts], [1, 0, 0]);
-  for (const one of [seen, short, over, clock]) one.care.stop();
+  for (const one of [seen, short, over, clock]) one.care.close();
 });
 
-test('[O01] while the disk is full the broker is left alone, and that is said once', async (t) => {
+test('[O01] while the disk is full the broker is not restarted, and that is said once', async (t) => {
   let free = 1 << 20;
   let looks = 0;
   const seen = watched({
-    roomBytes: 2 << 20,
+    minFreeBytes: 2 << 20,
     freeBytes: () => {
       looks++;
       return free;
     },
   });
-  seen.care.report('edge', Date.now() - 1_000);
+  seen.care.reportRefusal('edge', Date.now() - 1_000);
   await until(() => looks >= 3);
   t.is(seen.restarts, 0);
   t.is(seen.said.length, 1);
   t.regex(seen.said[0]!, /disk is full \(1 MiB left\): make room/);
   free = 4 << 20;
   await until(() => seen.restarts === 1);
-  seen.care.stop();
+  seen.care.close();
   t.pass();
 });
 
-test('[O03] a process says in its log, a metric and to its parent since when it is refused', async (t) => {
+test('[O03] a process reports in its log, in a metric and to its parent since when it is refused', async (t) => {
   let since: number | undefined;
   const metrics = createMetrics();
   const service: Service = { ready: () => true, brokerRefusesSince: () => since, close: async () => {} };
@@ -124,7 +125,7 @@ test('[O03] a process says in its log, a metric and to its parent since when it 
     ['fanout', quiet],
   ]);
   const log = createLog(readConfig({ LOG_LEVEL: 'silent' }));
-  const end = watchRefusals({ services, log, metrics }, { everyMs: 2, changed: (at) => changes.push(at) });
+  const watch = watchPublishRefusals({ services, log, metrics }, { everyMs: 2, onChange: (at) => changes.push(at) });
   const gauge = async (): Promise<number> =>
     Number(/^sealwire_broker_refuses_seconds (\S+)$/m.exec(await metrics.registry.metrics())![1]);
   t.is(await gauge(), 0);
@@ -136,5 +137,5 @@ test('[O03] a process says in its log, a metric and to its parent since when it 
   await until(() => changes.length === 2);
   t.is(await gauge(), 0);
   t.deepEqual(changes, [at, undefined]);
-  end();
+  await watch.close();
 });

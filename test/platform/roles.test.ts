@@ -4,16 +4,16 @@ import test from 'ava';
 import { connect } from 'nats';
 import { natsPassword } from '../../nats/connect.ts';
 import { composeEnv } from '../../services/compose-env.ts';
-import { SERVICE_NAMES } from '../../services/main.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
-import { type Config, readConfig, requireFor } from '../../shared/config/index.ts';
+import { type Config, checkSettingsOf, readConfig } from '../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { grantRoles, roleOf } from '../../shared/db/roles.ts';
-import type { ServiceName } from '../../shared/service.ts';
+import { SERVICE_NAMES, type ServiceName } from '../../shared/service-names.ts';
 import { QUICK } from '../api/http.ts';
 import { read } from '../docs/blocks.ts';
-import { account, close, Phone, until } from '../edge/devices.ts';
 import { type Env, inRole, startEnv } from '../env/index.ts';
+import { account, close, Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
 
 let env: Env;
 test.before(async () => {
@@ -45,7 +45,7 @@ async function as(service: ServiceName, work: (db: Database) => Promise<void>): 
 }
 
 test.serial(
-  '[O02] all services run as themselves: log-in, messages, history, events and push go through',
+  '[O02] log-in, messages, history, events and push work when each service uses its own account',
   async (t) => {
     const processes = await Promise.all(
       SERVICE_NAMES.map(async (service) => [service, await env.spawn(service, own(service))] as const),
@@ -105,7 +105,7 @@ test.serial('[O02] a role reads and writes its own tables and no others', async 
     });
 });
 
-test.serial('[O02] the broker refuses one service the password of another', async (t) => {
+test.serial('[O02] the broker refuses the password of another service', async (t) => {
   const options = { servers: env.config.NATS_URL!, user: 'edge', reconnect: false };
   await t.throwsAsync(connect({ ...options, pass: natsPassword(secret(), 'history') }), { message: /Authorization/ });
   const nc = await connect({ ...options, pass: natsPassword(secret(), 'edge') });
@@ -113,19 +113,21 @@ test.serial('[O02] the broker refuses one service the password of another', asyn
   t.pass();
 });
 
-test('[O02] NATS_PASSWORD is of one service; production derives nothing from NATS_SECRET', (t) => {
+test('[O02] NATS_PASSWORD serves one service only, and production derives nothing from NATS_SECRET', (t) => {
   const config = readConfig({ NATS_PASSWORD: 'p' });
-  t.notThrows(() => requireFor(['edge'], config));
-  t.throws(() => requireFor(['edge', 'api'], config), { message: /NATS_PASSWORD is of one service, and 2 shall run/ });
+  t.notThrows(() => checkSettingsOf(['edge'], config));
+  t.throws(() => checkSettingsOf(['edge', 'api'], config), {
+    message: /NATS_PASSWORD is the password of one service, and this process runs 2/,
+  });
   const production = readConfig({ NODE_ENV: 'production', NATS_URL: 'nats://nats', NATS_SECRET: 's' });
-  t.notThrows(() => requireFor(['edge', 'history'], production));
-  t.throws(() => requireFor(['api'], production), { message: /set ADMIN_TOKEN, WEBHOOK_SECRETS_KEYS$/ });
-  t.throws(() => requireFor(['webhook'], production), { message: /set WEBHOOK_SECRETS_KEYS$/ });
+  t.notThrows(() => checkSettingsOf(['edge', 'history'], production));
+  t.throws(() => checkSettingsOf(['api'], production), { message: /set ADMIN_TOKEN, WEBHOOK_SECRETS_KEYS$/ });
+  t.throws(() => checkSettingsOf(['webhook'], production), { message: /set WEBHOOK_SECRETS_KEYS$/ });
   t.throws(() => adminToken(production), { message: /production refuses a generated admin token/ });
   t.is(adminToken({ ...production, ADMIN_TOKEN: 'mine' }), 'mine');
 });
 
-test('[O02] compose-env prints every variable that docker-compose.yml demands, and keeps what is given', (t) => {
+test('[O02] compose-env prints every variable that docker-compose.yml requires, and keeps given ones', (t) => {
   const demanded = new Set([...read('docker-compose.yml').matchAll(/\$\{([A-Z_]+):\?/g)].map(([, name]) => name!));
   const parse = (text: string): Record<string, string> =>
     Object.fromEntries([...text.matchAll(/^([A-Z_]+)=(.+)$/gm)].map(([, name, value]) => [name!, value!]));
@@ -142,7 +144,7 @@ test('[O02] compose-env prints every variable that docker-compose.yml demands, a
   t.is(first.EDGE_NATS_PASSWORD, natsPassword(NATS_SECRET!, 'edge'));
 });
 
-test('[O02] only conf and provision have NATS_SECRET, and every service a role of its own', (t) => {
+test('[O02] only conf and provision get NATS_SECRET, and every service gets a role of its own', (t) => {
   const { load } = createRequire(import.meta.url)('js-yaml') as { load(text: string): unknown };
   const { services } = load(read('docker-compose.yml')) as {
     services: Record<string, { environment?: Record<string, unknown> }>;

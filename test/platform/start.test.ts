@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { connectNats } from '../../nats/connect.ts';
-import { secretsOf } from '../../services/local/data-dir.ts';
-import { until } from '../../services/local/engine.ts';
+import { openSecrets } from '../../services/local/secrets.ts';
+import { waitFor } from '../../shared/async/wait-for.ts';
 import { descendants, readyStatus, Start } from '../env/start.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'sealwire-start-'));
@@ -21,7 +21,7 @@ test.after.always(async () => {
   rmSync(root, { recursive: true, force: true, maxRetries: 5 });
 });
 const gone = (pids: number[]): Promise<true> =>
-  until(async () => {
+  waitFor(async () => {
     const left = pids.filter((pid) => existsSync(`/proc/${pid}`));
     if (left.length) throw new Error(`still there: ${left.join(', ')}`);
     return true as const;
@@ -29,14 +29,14 @@ const gone = (pids: number[]): Promise<true> =>
 
 /** Waits for it; the error says what was waited for, and what was printed. */
 const eventually = (is: () => boolean | Promise<boolean>, what: string, one: Start): Promise<true> =>
-  until(async () => {
+  waitFor(async () => {
     if (await is()) return true as const;
     throw new Error(`not: ${what}\n${one.output}`);
   }, 90_000);
 
 /** How many dead letters there are, after one more where `text` is given. */
 async function deadLetters(one: Start, text?: string): Promise<number> {
-  const config = { NATS_URL: one.addresses.nats, NATS_SECRET: secretsOf(one.dataDir).nats };
+  const config = { NATS_URL: one.addresses.nats, NATS_SECRET: openSecrets(one.dataDir).nats };
   const nc = await connectNats(config, 'admin');
   try {
     if (text) await jetstream(nc).publish('dead.test', text);
@@ -46,63 +46,69 @@ async function deadLetters(one: Start, text?: string): Promise<number> {
   }
 }
 
-test.serial('[O01] npm start brings everything up and says where; Ctrl-C stops it; state survives', async (t) => {
-  const one = start('a');
-  const addresses = await one.ready();
-  t.regex(addresses.api!, /^http:\/\/127\.0\.0\.1:\d+$/);
-  t.regex(addresses.edge!, /^ws:\/\/127\.0\.0\.1:\d+\/v1\/ws$/);
-  t.notRegex(one.output, /:[^:/@\s]+@/, 'no password is printed');
-  t.is(await readyStatus(addresses.api!), 200);
-  t.is(await readyStatus(addresses.edge!.replace(/^ws/, 'http')), 200);
-  const pids = descendants(one.pid);
-  t.true(pids.length >= 5);
+test.serial(
+  '[O01] npm start runs everything and prints the addresses, Ctrl-C stops it, and state survives',
+  async (t) => {
+    const one = start('a');
+    const addresses = await one.ready();
+    t.regex(addresses.api!, /^http:\/\/127\.0\.0\.1:\d+$/);
+    t.regex(addresses.edge!, /^ws:\/\/127\.0\.0\.1:\d+\/v1\/ws$/);
+    t.notRegex(one.output, /:[^:/@\s]+@/, 'no password is printed');
+    t.is(await readyStatus(addresses.api!), 200);
+    t.is(await readyStatus(addresses.edge!.replace(/^ws/, 'http')), 200);
+    const pids = descendants(one.pid);
+    t.true(pids.length >= 5);
 
-  const second = start('a');
-  t.is(await second.exit(), 1);
-  t.regex(second.output, new RegExp(`in use by process ${one.pid}`));
+    const second = start('a');
+    t.is(await second.exit(), 1);
+    t.regex(second.output, new RegExp(`in use by process ${one.pid}`));
 
-  t.is(await deadLetters(one, 'kept'), 1);
-  one.kill('SIGINT');
-  t.is(await one.exit(), 0);
-  await gone(pids);
+    t.is(await deadLetters(one, 'kept'), 1);
+    one.kill('SIGINT');
+    t.is(await one.exit(), 0);
+    await gone(pids);
 
-  const again = start('a');
-  await again.ready();
-  t.is(await deadLetters(again), 1);
-  t.regex(again.output, /the schema is up to date/);
-  again.kill('SIGTERM');
-  t.is(await again.exit(), 0);
-});
+    const again = start('a');
+    await again.ready();
+    t.is(await deadLetters(again), 1);
+    t.regex(again.output, /the schema is up to date/);
+    again.kill('SIGTERM');
+    t.is(await again.exit(), 0);
+  },
+);
 
-test.serial('[O01] two side by side; a killed child comes back where it was; SIGKILL leaves no orphan', async (t) => {
-  const [one, two] = [start('b'), start('c')];
-  const [addresses] = await Promise.all([one.ready(), two.ready()]);
-  for (const child of ['nats-server', 'bin/postgres', 'main.ts edge', 'main.ts api']) {
-    const [pid] = descendants(one.pid, child);
-    process.kill(pid!, 'SIGKILL');
-    await eventually(() => descendants(one.pid, child).some((now) => now !== pid), `${child} is there again`, one);
-    for (const url of [addresses.api!, addresses.edge!.replace(/^ws/, 'http')]) {
-      const what = `${url} ready after ${child} was killed`;
-      await eventually(async () => (await readyStatus(url)) === 200, what, one);
+test.serial(
+  '[O01] two systems run side by side, a killed child comes back, and SIGKILL leaves no orphan',
+  async (t) => {
+    const [one, two] = [start('b'), start('c')];
+    const [addresses] = await Promise.all([one.ready(), two.ready()]);
+    for (const child of ['nats-server', 'bin/postgres', 'main.ts edge', 'main.ts api']) {
+      const [pid] = descendants(one.pid, child);
+      process.kill(pid!, 'SIGKILL');
+      await eventually(() => descendants(one.pid, child).some((now) => now !== pid), `${child} is there again`, one);
+      for (const url of [addresses.api!, addresses.edge!.replace(/^ws/, 'http')]) {
+        const what = `${url} ready after ${child} was killed`;
+        await eventually(async () => (await readyStatus(url)) === 200, what, one);
+      }
     }
-  }
-  t.is(await readyStatus(two.addresses.api!), 200);
-  const pids = [...descendants(one.pid), ...descendants(two.pid)];
-  one.kill('SIGKILL');
-  two.kill('SIGKILL');
-  await Promise.all([one.exit(), two.exit()]);
-  await gone(pids);
-  const back = start('b');
-  await back.ready();
-  back.kill('SIGTERM');
-  t.is(await back.exit(), 0);
-});
+    t.is(await readyStatus(two.addresses.api!), 200);
+    const pids = [...descendants(one.pid), ...descendants(two.pid)];
+    one.kill('SIGKILL');
+    two.kill('SIGKILL');
+    await Promise.all([one.exit(), two.exit()]);
+    await gone(pids);
+    const back = start('b');
+    await back.ready();
+    back.kill('SIGTERM');
+    t.is(await back.exit(), 0);
+  },
+);
 
-test.serial('[O01] a child that dies again and again stops the tree with the reason', async (t) => {
+test.serial('[O01] a child that dies again and again stops the whole tree with the reason', async (t) => {
   const one = start('d');
   await one.ready();
   const pids = descendants(one.pid);
-  const last = until(async () => {
+  const last = waitFor(async () => {
     for (const pid of descendants(one.pid, 'main.ts edge')) process.kill(pid, 'SIGKILL');
     return one.ended ? true : undefined;
   }, 120_000);
@@ -112,7 +118,7 @@ test.serial('[O01] a child that dies again and again stops the tree with the rea
   await gone(pids);
 });
 
-test('[O01] the command line explains itself and refuses what it does not know', async (t) => {
+test('[O01] the command line explains itself and refuses unknown arguments', async (t) => {
   const help = start('e', {});
   help.run(['--help']);
   t.is(await help.exit(), 0);

@@ -2,8 +2,9 @@
 import test from 'ava';
 import { openWebPush } from '../../services/push/webpush.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { type Phone, until } from '../edge/devices.ts';
-import { World } from './world.ts';
+import type { Phone } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { World } from './system.ts';
 
 let world: World;
 test.before(async () => {
@@ -11,7 +12,7 @@ test.before(async () => {
 });
 test.after.always(() => world?.stop());
 
-test('[N03] UnifiedPush: encrypted where the distributor gave keys, else plain', async (t) => {
+test('[N03] UnifiedPush gets an encrypted wake-up where the distributor gave keys, else a plain one', async (t) => {
   const alice = await (await world.phone()).up();
   for (const encrypted of [true, false]) {
     const bob = await world.phone();
@@ -25,7 +26,7 @@ test('[N03] UnifiedPush: encrypted where the distributor gave keys, else plain',
   await alice.device.close();
 });
 
-test('[N03] FCM: a signed assertion buys one token for all; unregistered tokens are removed', async (t) => {
+test('[N03] FCM gets one token for all wake-ups, and unregistered tokens are removed', async (t) => {
   const alice = await (await world.phone()).up();
   const [one, two, dead] = [await world.phone(), await world.phone(), await world.phone()];
   const tokenOf = ({ device }: Phone) => `fcm:${device.id}`;
@@ -56,7 +57,7 @@ test('[N03] FCM: a signed assertion buys one token for all; unregistered tokens 
   await alice.device.close();
 });
 
-test('[N03] APNs: one HTTP/2 connection, made again when it breaks; unregistered devices are removed', async (t) => {
+test('[N03] APNs gets one HTTP/2 connection that is reopened after a break, and unregistered devices are removed', async (t) => {
   const alice = await (await world.phone()).up();
   const [one, two, dead] = [await world.phone(), await world.phone(), await world.phone()];
   const tokenOf = ({ device }: Phone) => device.id.replaceAll('-', '');
@@ -81,7 +82,7 @@ test('[N03] APNs: one HTTP/2 connection, made again when it breaks; unregistered
   await alice.device.close();
 });
 
-test('[N03] an endpoint on a private address is never dialled, also where webhooks may go', async (t) => {
+test('[N03] an endpoint on a private address is never dialled, even where webhooks may go', async (t) => {
   const config = { ...world.env.config, PUSH_ALLOW_CIDRS: [], WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8', '::1/128'] };
   const senders = await openWebPush(config, world.env.db);
   const { browser, endpoint, keys } = world.web.subscribe();

@@ -3,8 +3,9 @@ import test from 'ava';
 import fc from 'fast-check';
 import { next } from '../../services/push/handle.ts';
 import type { PushTarget } from '../../shared/contract/http/push.ts';
-import { another, Phone, Raw, until } from '../edge/devices.ts';
-import { World } from './world.ts';
+import { another, Phone, Raw } from '../env/people.ts';
+import { until } from '../env/until.ts';
+import { World } from './system.ts';
 
 let world: World;
 test.before(async () => {
@@ -12,7 +13,7 @@ test.before(async () => {
 });
 test.after.always(() => world?.stop());
 
-test('[N01] a device says where it is woken; only its person may, and nonsense is refused by field', async (t) => {
+test('[N01] a device sets its push target, only its person may, and invalid targets are refused', async (t) => {
   const [alice, bob] = [await world.phone(), await world.phone()];
   const { endpoint, keys } = world.web.subscribe();
   const targets: PushTarget[] = [
@@ -47,14 +48,14 @@ test('[N01] a device says where it is woken; only its person may, and nonsense i
   ];
   for (const body of wrong) t.is((await world.putPush(bob, body)).error?.code, 'invalid_request', JSON.stringify(body));
   const others = { id: bob.device.id, token: alice.device.session.access_token };
-  t.is((await world.api.ask('putPush', { ...others, body: { provider: 'none' } })).error?.code, 'not_found');
-  t.is((await world.api.ask('getPush', others)).error?.code, 'not_found');
-  t.is((await world.api.ask('pushKey', { token: others.token })).data.public_key, world.web.publicKey);
+  t.is((await world.api.ask('push.targets.put', { ...others, body: { provider: 'none' } })).error?.code, 'not_found');
+  t.is((await world.api.ask('push.targets.get', others)).error?.code, 'not_found');
+  t.is((await world.api.ask('push.key.get', { token: others.token })).data.public_key, world.web.publicKey);
   const until = new Date(Date.now() + 60_000).toISOString();
   t.is((await world.putPush(bob, { provider: 'fcm', token: 'x', muted_until: until })).data.muted_until, until);
 });
 
-test('[N02] [N03] an away device is woken once for all that comes, with nothing but a wake-up that it can open', async (t) => {
+test('[N02] [N03] an away device is woken once for several messages, with an encrypted wake-up without content', async (t) => {
   const { bob, got } = await world.subscribed();
   const alice = await (await world.phone()).up();
   for (let i = 0; i < 5; i++) await alice.send(bob, `secret ${i}`);
@@ -67,7 +68,7 @@ test('[N02] [N03] an away device is woken once for all that comes, with nothing 
   await alice.device.close();
 });
 
-test('[N02] none for who is online; again when a socket closes with a backlog', async (t) => {
+test('[N02] an online device is not woken, and one whose socket closes with a backlog is', async (t) => {
   const { bob, got } = await world.subscribed();
   const alice = await (await world.phone()).up();
   await bob.up();
@@ -97,7 +98,7 @@ test('[N02] none for who is online; again when a socket closes with a backlog', 
   await alice.device.close();
 });
 
-test('[N02] not for what oneself or a receipt says, nor while muted; the mute over, for what waits', async (t) => {
+test('[N02] own messages, receipts and muted times wake nobody, and the end of a mute wakes for what waits', async (t) => {
   const { bob, got } = await world.subscribed();
   const alice = await (await world.phone()).up();
   const tablet = await new Phone(await another(bob.device.session), world.at.edgeUrl).up();
@@ -127,7 +128,7 @@ test('[N02] not for what oneself or a receipt says, nor while muted; the mute ov
   await Promise.all([alice, tablet].map(({ device }) => device.close()));
 });
 
-test('[N02] a dead target is removed, one that fails is tried again later', async (t) => {
+test('[N02] a dead target is removed, and a failing one is tried again later', async (t) => {
   const alice = await (await world.phone()).up();
   const gone = await world.subscribed();
   const busy = await world.subscribed();
@@ -154,7 +155,7 @@ test('[N02] a dead target is removed, one that fails is tried again later', asyn
   await alice.device.close();
 });
 
-test('[N02] a device that was woken and did not come is woken again, more and more rarely', async (t) => {
+test('[N02] a device that was woken and did not come is woken again at growing intervals', async (t) => {
   const rules = { PUSH_REPEAT_SEC: 900, PUSH_MAX_WAKES: 3, PUSH_MAX_TRIES: 8 };
   const pauses: (number | undefined)[] = [];
   for (let wakes = 0; wakes < 3; wakes++) pauses.push(next({ wakes, tries: 0 }, { is: 'ok' }, rules).in_ms);
@@ -185,7 +186,7 @@ test('[N02] a device that was woken and did not come is woken again, more and mo
   await alice.device.close();
 });
 
-test.serial('[N02] what came while the worker was dead is told when it is back, once', async (t) => {
+test.serial('[N02] items that arrived while the worker was dead cause one wake-up when it is back', async (t) => {
   const { bob, got } = await world.subscribed();
   const alice = await (await world.phone()).up();
   await world.quiet(bob);
@@ -206,7 +207,7 @@ test.serial('[N02] what came while the worker was dead is told when it is back, 
   await alice.device.close();
 });
 
-test.serial('[N02] devices of an edge that was killed are away', async (t) => {
+test.serial('[N02] devices of a killed edge count as away', async (t) => {
   const edge = await world.env.spawn('edge');
   const { bob, got } = await world.subscribed();
   const there = new Phone(bob.device.session, edge.edgeUrl);

@@ -22,11 +22,20 @@ const answer =
     void response.writeHead(status, headers).end('said so');
 const poke = async (endpoint: { id: string }, type?: string): Promise<string> => {
   const body = type === undefined ? {} : { event_type: type };
-  const { data } = await system.api.ask('testEndpoint', { token: system.admin, id: endpoint.id, body });
+  const { data } = await system.api.ask('webhooks.endpoints.test', { token: system.admin, id: endpoint.id, body });
   return data.event_id;
 };
-const ask = <N extends 'attempts' | 'deliveries' | 'stats' | 'endpoint'>(name: N, id: string, query = {}) =>
-  system.api.ask(name, { token: system.admin, id, query }).then(({ data }) => data);
+const ask = <
+  N extends
+    | 'webhooks.attempts.list'
+    | 'webhooks.deliveries.list'
+    | 'webhooks.endpoints.stats'
+    | 'webhooks.endpoints.get',
+>(
+  name: N,
+  id: string,
+  query = {},
+) => system.api.ask(name, { token: system.admin, id, query }).then(({ data }) => data);
 const attempted = async (id: string, n: number): Promise<void> =>
   system.until(async () => {
     const rows = await system.env.db.query('select 1 from webhook_attempts where endpoint_id = $1', [id]);
@@ -34,7 +43,7 @@ const attempted = async (id: string, n: number): Promise<void> =>
   });
 
 test.serial(
-  '[W04] ten attempts over three days, each when the schedule says, the same id and bytes; then a dead letter',
+  '[W04] a failing delivery is attempted ten times over three days with the same id and bytes, then becomes a dead letter',
   async (t) => {
     const receiver = await Receiver.start(answer(500));
     const endpoint = await system.endpoint({ url: receiver.url });
@@ -43,13 +52,13 @@ test.serial(
     const schedule = system.env.config.WEBHOOK_RETRY_SCHEDULE_SEC;
     system.clock.stop();
     for (const [i, sec] of schedule.slice(1).entries()) {
-      const [waits] = (await ask('deliveries', endpoint.id)).items;
-      const [last] = (await ask('attempts', endpoint.id)).items;
+      const [waits] = (await ask('webhooks.deliveries.list', endpoint.id)).items;
+      const [last] = (await ask('webhooks.attempts.list', endpoint.id)).items;
       // The first attempt was made before the clock stood still.
       const pause = Date.parse(waits!.next_at!) - Date.parse(last!.at) - last!.duration_ms;
       t.true(Math.abs(pause - sec * 1_000) <= 2, `attempt ${i + 2} is due when the schedule says: ${pause}`);
       system.clock.jump(Date.parse(waits!.next_at!) - system.clock.now() - 1);
-      t.is((await ask('deliveries', endpoint.id)).items[0]!.attempts, i + 1);
+      t.is((await ask('webhooks.deliveries.list', endpoint.id)).items[0]!.attempts, i + 1);
       t.is(receiver.got.length, i + 1, 'and not a moment before');
       system.clock.jump(1);
       await attempted(endpoint.id, i + 2);
@@ -61,22 +70,29 @@ test.serial(
     t.is(new Set(got.map((one) => one.id)).size, 1);
     t.is(new Set(got.map((one) => one.body)).size, 1);
     t.is(new Set(got.map((one) => one.headers['webhook-timestamp'])).size, 10, 'signed anew each time');
-    const { items } = await ask('deliveries', endpoint.id, { status: 'dead' });
+    const { items } = await ask('webhooks.deliveries.list', endpoint.id, { status: 'dead' });
     t.like(items[0], { event_id: id, status: 'dead', attempts: 10, last_status: 500, last_error: 'http_500' });
-    t.true((await ask('endpoint', endpoint.id)).enabled, 'one event is no five days of nothing but failures');
+    t.true(
+      (await ask('webhooks.endpoints.get', endpoint.id)).enabled,
+      'one event is no five days of nothing but failures',
+    );
 
     receiver.behave(answer(200));
-    const { data } = await system.api.ask('redrive', { token: system.admin, id: endpoint.id, body: {} });
+    const { data } = await system.api.ask('webhooks.deliveries.redrive', {
+      token: system.admin,
+      id: endpoint.id,
+      body: {},
+    });
     t.is(data.redriven, 1);
     const [, ...again] = await receiver.count(11);
     t.is(again.at(-1)!.id, id);
     await system.none(endpoint.id);
-    t.like((await ask('deliveries', endpoint.id)).items[0], { status: 'delivered', attempts: 1 });
+    t.like((await ask('webhooks.deliveries.list', endpoint.id)).items[0], { status: 'delivered', attempts: 1 });
     await receiver.stop();
   },
 );
 
-test('[W04] jitter is at most a fifth either way; Retry-After counts within bounds, in both its forms', (t) => {
+test('[W04] jitter is at most 20 %, and Retry-After is honoured within bounds in both its forms', (t) => {
   const config = readConfig({});
   t.is(pauseMs(config, 1, undefined, 0.5), 5_000);
   t.is(pauseMs(config, 2, undefined, 0), 240_000);
@@ -92,13 +108,13 @@ test('[W04] jitter is at most a fifth either way; Retry-After counts within boun
   for (const odd of ['', '-1', '1.5', 'soon', '99999999999', undefined]) t.is(retryAfterMs(odd, now), undefined);
 });
 
-test.serial('[W04] an endpoint that asks for time gets it', async (t) => {
+test.serial('[W04] a Retry-After of the endpoint is honoured', async (t) => {
   const receiver = await Receiver.start(answer(429, { 'retry-after': '600' }));
   const endpoint = await system.endpoint({ url: receiver.url });
   await poke(endpoint);
   await attempted(endpoint.id, 1);
-  const { items } = await ask('deliveries', endpoint.id);
-  const [last] = (await ask('attempts', endpoint.id)).items;
+  const { items } = await ask('webhooks.deliveries.list', endpoint.id);
+  const [last] = (await ask('webhooks.attempts.list', endpoint.id)).items;
   const pause = Date.parse(items[0]!.next_at!) - Date.parse(last!.at) - last!.duration_ms;
   t.true(Math.abs(pause - 10 * MINUTE) <= 2, String(pause));
   receiver.behave(answer(200));
@@ -107,58 +123,65 @@ test.serial('[W04] an endpoint that asks for time gets it', async (t) => {
   await receiver.stop();
 });
 
-test.serial('[W04] 410 disables at once and tells; what waits goes on when it is enabled again', async (t) => {
-  const watcher = await Receiver.start();
-  await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
-  const bothWait = Promise.withResolvers<void>();
-  const receiver = await Receiver.start(async (got, response) => {
-    await bothWait.promise;
-    await answer(410)(got, response);
-  });
-  const { conversation, say } = await system.pair();
-  const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
-  await say();
-  await say();
-  await system.until(async () => (await ask('stats', endpoint.id)).pending === 2);
-  bothWait.resolve();
-  const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
-  t.is(told!.event.data.reason, 'gone');
-  t.like(await ask('endpoint', endpoint.id), { enabled: false, disabled_reason: 'gone' });
-  await say();
-  await system.env.settle();
-  t.is(receiver.got.length, 1, 'nothing more was sent');
-  receiver.behave(answer(200));
-  const since = new Date(Date.now() - HOUR).toISOString();
-  const recover = (): Promise<{ status: number }> =>
-    system.api.ask('recover', { token: system.admin, id: endpoint.id, body: { since } });
-  t.is((await recover()).status, 409);
-  await system.api.ask('changeEndpoint', { token: system.admin, id: endpoint.id, body: { enabled: true } });
-  await receiver.count(2);
-  t.is(receiver.got.at(-1)!.event.data.seq, 2, 'what waited');
-  t.is((await recover()).status, 202);
-  const got = await receiver.count(4 + 3);
-  t.deepEqual(
-    got
-      .slice(2)
-      .map(({ event }) => `${event.type} ${event.data.seq ?? ''}`)
-      .sort(),
-    [
-      // From before the endpoint was there.
-      'chat.conversation.created ',
-      'chat.member.added ',
-      'chat.member.added ',
-      'chat.message.created 1',
-      'chat.message.created 3',
-    ],
-    'the dead letter, and what it missed',
-  );
-  await system.until(async () => !(await ask('stats', endpoint.id)).recovering);
-  t.is(new Set(got.map(({ id }) => id)).size, got.length - 1, 'the first one twice, the others once');
-  await Promise.all([receiver.stop(), watcher.stop()]);
-});
+test.serial(
+  '[W04] a 410 disables the endpoint and announces it, and deliveries continue when it is enabled again',
+  async (t) => {
+    const watcher = await Receiver.start();
+    await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
+    const bothWait = Promise.withResolvers<void>();
+    const receiver = await Receiver.start(async (got, response) => {
+      await bothWait.promise;
+      await answer(410)(got, response);
+    });
+    const { conversation, say } = await system.pair();
+    const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
+    await say();
+    await say();
+    await system.until(async () => (await ask('webhooks.endpoints.stats', endpoint.id)).pending === 2);
+    bothWait.resolve();
+    const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
+    t.is(told!.event.data.reason, 'gone');
+    t.like(await ask('webhooks.endpoints.get', endpoint.id), { enabled: false, disabled_reason: 'gone' });
+    await say();
+    await system.env.settle();
+    t.is(receiver.got.length, 1, 'nothing more was sent');
+    receiver.behave(answer(200));
+    const since = new Date(Date.now() - HOUR).toISOString();
+    const recover = (): Promise<{ status: number }> =>
+      system.api.ask('webhooks.deliveries.recover', { token: system.admin, id: endpoint.id, body: { since } });
+    t.is((await recover()).status, 409);
+    await system.api.ask('webhooks.endpoints.update', {
+      token: system.admin,
+      id: endpoint.id,
+      body: { enabled: true },
+    });
+    await receiver.count(2);
+    t.is(receiver.got.at(-1)!.event.data.seq, 2, 'what waited');
+    t.is((await recover()).status, 202);
+    const got = await receiver.count(4 + 3);
+    t.deepEqual(
+      got
+        .slice(2)
+        .map(({ event }) => `${event.type} ${event.data.seq ?? ''}`)
+        .sort(),
+      [
+        // From before the endpoint was there.
+        'chat.conversation.created ',
+        'chat.member.added ',
+        'chat.member.added ',
+        'chat.message.created 1',
+        'chat.message.created 3',
+      ],
+      'the dead letter, and what it missed',
+    );
+    await system.until(async () => !(await ask('webhooks.endpoints.stats', endpoint.id)).recovering);
+    t.is(new Set(got.map(({ id }) => id)).size, got.length - 1, 'the first one twice, the others once');
+    await Promise.all([receiver.stop(), watcher.stop()]);
+  },
+);
 
 test.serial(
-  '[W04] five days of nothing but failures disable, and tell; one success begins the count anew',
+  '[W04] five days of failures disable an endpoint and announce it, and one success restarts the count',
   async (t) => {
     const watcher = await Receiver.start();
     await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
@@ -181,24 +204,24 @@ test.serial(
     receiver.behave(answer(200));
     await fail();
     await system.none(endpoint.id);
-    t.is((await ask('endpoint', endpoint.id)).failing_since, undefined);
+    t.is((await ask('webhooks.endpoints.get', endpoint.id)).failing_since, undefined);
     receiver.behave(answer(503));
     await fail();
     await only();
     system.clock.jump(4.9 * DAY);
     await fail();
     await only();
-    t.true((await ask('endpoint', endpoint.id)).enabled);
+    t.true((await ask('webhooks.endpoints.get', endpoint.id)).enabled);
     system.clock.jump(0.2 * DAY);
     await fail();
     const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
     t.is(told!.event.data.reason, 'failing');
-    t.like(await ask('endpoint', endpoint.id), { enabled: false, disabled_reason: 'failing' });
+    t.like(await ask('webhooks.endpoints.get', endpoint.id), { enabled: false, disabled_reason: 'failing' });
     await Promise.all([receiver.stop(), watcher.stop()]);
   },
 );
 
-test.serial('[W05] the log of attempts, resending one event, stats', async (t) => {
+test.serial('[W05] an operator reads the log of attempts and stats, and resends one event', async (t) => {
   let status = 500;
   const receiver = await Receiver.start((_, response) => void response.writeHead(status).end(`said ${status}\0`));
   const endpoint = await system.endpoint({ url: receiver.url });
@@ -207,7 +230,7 @@ test.serial('[W05] the log of attempts, resending one event, stats', async (t) =
   t.is(receiver.got[0]!.event.type, 'chat.message.created');
   status = 200;
   const resend = (event_id: string): Promise<{ status: number }> =>
-    system.api.ask('resend', { token: system.admin, id: endpoint.id, body: { event_id } });
+    system.api.ask('webhooks.deliveries.resend', { token: system.admin, id: endpoint.id, body: { event_id } });
   t.is((await resend(id)).status, 202);
   await attempted(endpoint.id, 2);
   await system.none(endpoint.id);
@@ -215,7 +238,7 @@ test.serial('[W05] the log of attempts, resending one event, stats', async (t) =
   await attempted(endpoint.id, 3);
   t.is((await resend(uuid7())).status, 404);
   t.is(new Set(receiver.got.map((one) => one.id)).size, 1);
-  const { items } = await ask('attempts', endpoint.id, { event_id: id });
+  const { items } = await ask('webhooks.attempts.list', endpoint.id, { event_id: id });
   t.deepEqual(
     items.map(({ outcome, status: code, attempt, response }) => [outcome, code, attempt, response]),
     [
@@ -224,34 +247,39 @@ test.serial('[W05] the log of attempts, resending one event, stats', async (t) =
       ['failed', 500, 1, 'said 500\ufffd'],
     ],
   );
-  const first = await ask('attempts', endpoint.id, { limit: 2 });
-  const rest = await ask('attempts', endpoint.id, { limit: 2, cursor: first.next_cursor! });
+  const first = await ask('webhooks.attempts.list', endpoint.id, { limit: 2 });
+  const rest = await ask('webhooks.attempts.list', endpoint.id, { limit: 2, cursor: first.next_cursor! });
   t.deepEqual([...first.items, ...rest.items], items);
   t.is(rest.next_cursor, null);
   await receiver.stop();
 });
 
-test.serial('[W07] in order within each conversation: one that fails holds up its own and no other', async (t) => {
-  const stuck = new Set<string>();
-  const receiver = await Receiver.start((got, response) => {
-    response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
-  });
-  const endpoint = await system.endpoint({ url: receiver.url, ordered: true, event_types: ['chat.message.created'] });
-  const pairs = await Promise.all([system.pair(), system.pair(), system.pair()]);
-  stuck.add(pairs[0].conversation);
-  system.clock.stop();
-  for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
-  const seqs = (conversation: string): unknown[] =>
-    receiver.got.filter(({ event }) => event.data.conversation_id === conversation).map(({ event }) => event.data.seq);
-  const all = Array.from({ length: 10 }, (_, i) => i + 1);
-  await receiver.until(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
-  for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
-  t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
-  stuck.clear();
-  system.clock.go();
-  system.clock.jump(5_000);
-  await receiver.until(() => seqs(pairs[0].conversation).length === 11);
-  t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
-  await system.none(endpoint.id);
-  await receiver.stop();
-});
+test.serial(
+  '[W07] ordered deliveries keep their order per conversation, and a failing one delays no other conversation',
+  async (t) => {
+    const stuck = new Set<string>();
+    const receiver = await Receiver.start((got, response) => {
+      response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
+    });
+    const endpoint = await system.endpoint({ url: receiver.url, ordered: true, event_types: ['chat.message.created'] });
+    const pairs = await Promise.all([system.pair(), system.pair(), system.pair()]);
+    stuck.add(pairs[0].conversation);
+    system.clock.stop();
+    for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
+    const seqs = (conversation: string): unknown[] =>
+      receiver.got
+        .filter(({ event }) => event.data.conversation_id === conversation)
+        .map(({ event }) => event.data.seq);
+    const all = Array.from({ length: 10 }, (_, i) => i + 1);
+    await receiver.until(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
+    for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
+    t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
+    stuck.clear();
+    system.clock.go();
+    system.clock.jump(5_000);
+    await receiver.until(() => seqs(pairs[0].conversation).length === 11);
+    t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
+    await system.none(endpoint.id);
+    await receiver.stop();
+  },
+);

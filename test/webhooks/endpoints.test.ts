@@ -21,49 +21,58 @@ test.after.always(() => system?.stop());
 const ask: Api['ask'] = (name, more = {}) => system.api.ask(name, { token: system.admin, ...more });
 const URL = 'https://example.com/hook';
 
-test.serial('[W01] create, read, list, change, disable, enable, delete; the secret is shown once', async (t) => {
-  const made = await ask('createEndpoint', {
-    body: {
-      url: URL,
-      description: 'crm',
-      event_types: ['chat.message.read'],
-      headers: { authorization: 'Bearer xyz' },
-    },
-  });
-  t.is(made.status, 201);
-  const { secret, ...endpoint } = made.data;
-  t.regex(secret!, /^whsec_[A-Za-z0-9+/]{43}=$/);
-  t.like(endpoint, { url: URL, description: 'crm', enabled: true, ordered: false, source: 'api', max_per_sec: null });
-  t.deepEqual(endpoint.header_names, ['authorization']);
-  const id = endpoint.id;
-  const read = await ask('endpoint', { id });
-  t.deepEqual(read.data, endpoint);
-  t.false(JSON.stringify(read.data).includes('xyz'));
-  t.false('secret' in read.data);
-  const list = await ask('endpoints');
-  t.true(list.data.items.some((one) => one.id === id));
-  const changed = await ask('changeEndpoint', {
-    id,
-    body: { event_types: null, headers: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false },
-  });
-  t.like(changed.data, { event_types: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false });
-  t.like(changed.data, { disabled_reason: 'by request', header_names: [] });
-  t.is((await ask('changeEndpoint', { id, body: { enabled: true } })).data.disabled_reason, undefined);
-  t.is((await ask('deleteEndpoint', { id })).status, 200);
-  for (const gone of ['endpoint', 'deleteEndpoint', 'stats', 'deliveries', 'attempts'] as const)
-    t.is((await ask(gone, { id })).status, 404);
-  t.is((await ask('changeEndpoint', { id, body: { enabled: true } })).status, 404);
-});
+test.serial(
+  '[W01] an endpoint is created, read, listed, changed, disabled, enabled and deleted, and its secret is shown once',
+  async (t) => {
+    const made = await ask('webhooks.endpoints.create', {
+      body: {
+        url: URL,
+        description: 'crm',
+        event_types: ['chat.message.read'],
+        headers: { authorization: 'Bearer xyz' },
+      },
+    });
+    t.is(made.status, 201);
+    const { secret, ...endpoint } = made.data;
+    t.regex(secret!, /^whsec_[A-Za-z0-9+/]{43}=$/);
+    t.like(endpoint, { url: URL, description: 'crm', enabled: true, ordered: false, source: 'api', max_per_sec: null });
+    t.deepEqual(endpoint.header_names, ['authorization']);
+    const id = endpoint.id;
+    const read = await ask('webhooks.endpoints.get', { id });
+    t.deepEqual(read.data, endpoint);
+    t.false(JSON.stringify(read.data).includes('xyz'));
+    t.false('secret' in read.data);
+    const list = await ask('webhooks.endpoints.list');
+    t.true(list.data.items.some((one) => one.id === id));
+    const changed = await ask('webhooks.endpoints.update', {
+      id,
+      body: { event_types: null, headers: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false },
+    });
+    t.like(changed.data, { event_types: null, description: 'erp', ordered: true, max_per_sec: 5, enabled: false });
+    t.like(changed.data, { disabled_reason: 'by request', header_names: [] });
+    t.is((await ask('webhooks.endpoints.update', { id, body: { enabled: true } })).data.disabled_reason, undefined);
+    t.is((await ask('webhooks.endpoints.delete', { id })).status, 200);
+    for (const gone of [
+      'webhooks.endpoints.get',
+      'webhooks.endpoints.delete',
+      'webhooks.endpoints.stats',
+      'webhooks.deliveries.list',
+      'webhooks.attempts.list',
+    ] as const)
+      t.is((await ask(gone, { id })).status, 404);
+    t.is((await ask('webhooks.endpoints.update', { id, body: { enabled: true } })).status, 404);
+  },
+);
 
-test.serial('[W01] a repeated call with an Idempotency-Key makes one endpoint', async (t) => {
-  const call = () => ask('createEndpoint', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
+test.serial('[W01] a repeated call with an Idempotency-Key creates one endpoint', async (t) => {
+  const call = () => ask('webhooks.endpoints.create', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
   const all = await Promise.all([call(), call(), call(), call()]);
   t.is(new Set(all.map(({ data }) => data.id)).size, 1);
   t.deepEqual(all.map(({ status }) => status).sort(), [200, 200, 200, 201]);
   t.is(all.filter(({ data }) => data.secret !== undefined).length, 1);
 });
 
-test.serial('[W01] bad input is refused with the field', async (t) => {
+test.serial('[W01] invalid input is refused with the name of the field', async (t) => {
   const bad: [object, RegExp][] = [
     [{}, /url/],
     [{ url: 'http://10.0.0.1/' }, /not public/],
@@ -83,28 +92,29 @@ test.serial('[W01] bad input is refused with the field', async (t) => {
   ];
   // A name of loopback is one that WEBHOOK_ALLOW_CIDRS of these tests would let pass.
   for (const [body, message] of bad.filter(([body]) => !JSON.stringify(body).includes('localhost'))) {
-    const { status, error } = await ask('createEndpoint', { body });
+    const { status, error } = await ask('webhooks.endpoints.create', { body });
     t.is(status, 400, JSON.stringify(body).slice(0, 80));
     t.regex(error!.message, message);
   }
-  const { id } = (await ask('createEndpoint', { body: { url: URL } })).data;
+  const { id } = (await ask('webhooks.endpoints.create', { body: { url: URL } })).data;
   for (const [body, message] of bad.slice(1).filter(([body]) => !JSON.stringify(body).includes('localhost'))) {
-    const { error } = await ask('changeEndpoint', { id, body });
+    const { error } = await ask('webhooks.endpoints.update', { id, body });
     t.regex(error!.message, message);
   }
   const late = { since: '2026-01-02T00:00:00Z', until: '2026-01-01T00:00:00Z' };
-  for (const body of [late, { since: 'yesterday' }, {}]) t.is((await ask('recover', { id, body })).status, 400);
+  for (const body of [late, { since: 'yesterday' }, {}])
+    t.is((await ask('webhooks.deliveries.recover', { id, body })).status, 400);
 });
 
 test.serial(
-  '[W01] only service tokens with the scope get in; people do not; a token is shown once and can be taken back',
+  '[W01] only service tokens with the scope are accepted, and a token is shown once and can be revoked',
   async (t) => {
     const person = await system.api.register();
-    t.is((await ask('endpoints', { token: person.access_token })).status, 401);
-    t.is((await system.api.ask('endpoints')).status, 401);
-    t.is((await ask('endpoints', { token: `${system.admin}x` })).status, 401);
+    t.is((await ask('webhooks.endpoints.list', { token: person.access_token })).status, 401);
+    t.is((await system.api.ask('webhooks.endpoints.list')).status, 401);
+    t.is((await ask('webhooks.endpoints.list', { token: `${system.admin}x` })).status, 401);
     const make = async (scopes: string[], more = {}) => {
-      const { data } = await ask('createToken', { body: { name: 'crm', scopes, ...more } });
+      const { data } = await ask('serviceTokens.create', { body: { name: 'crm', scopes, ...more } });
       return data;
     };
     const [hooks, pay, all] = [
@@ -112,25 +122,28 @@ test.serial(
       await make(['payments']),
       await make(['admin'], { expires_in_days: 1 }),
     ];
-    t.is((await ask('endpoints', { token: hooks.token })).status, 200);
-    t.is((await ask('endpoints', { token: pay.token })).error!.code, 'forbidden');
-    t.is((await ask('endpoints', { token: all.token })).status, 200);
-    t.is((await ask('createToken', { token: hooks.token, body: { name: 'x', scopes: ['admin'] } })).status, 403);
-    const { items } = (await ask('tokens')).data;
+    t.is((await ask('webhooks.endpoints.list', { token: hooks.token })).status, 200);
+    t.is((await ask('webhooks.endpoints.list', { token: pay.token })).error!.code, 'forbidden');
+    t.is((await ask('webhooks.endpoints.list', { token: all.token })).status, 200);
+    t.is(
+      (await ask('serviceTokens.create', { token: hooks.token, body: { name: 'x', scopes: ['admin'] } })).status,
+      403,
+    );
+    const { items } = (await ask('serviceTokens.list')).data;
     t.false(items.some((one) => 'token' in one));
     await system.env.db.query("update service_tokens set expires_at = now() - interval '1 second' where id = $1", [
       all.id,
     ]);
-    t.is((await ask('endpoints', { token: all.token })).status, 401);
-    t.is((await ask('deleteToken', { id: hooks.id })).status, 200);
-    t.is((await ask('endpoints', { token: hooks.token })).status, 401);
-    t.is((await ask('deleteToken', { id: hooks.id })).status, 404);
+    t.is((await ask('webhooks.endpoints.list', { token: all.token })).status, 401);
+    t.is((await ask('serviceTokens.delete', { id: hooks.id })).status, 200);
+    t.is((await ask('webhooks.endpoints.list', { token: hooks.token })).status, 401);
+    t.is((await ask('serviceTokens.delete', { id: hooks.id })).status, 404);
     const rows = await system.env.db.query("select encode(hash, 'escape') as hash from service_tokens");
     t.false(JSON.stringify(rows).includes(pay.token.slice(4)));
   },
 );
 
-test.serial('[W01] filters by type and conversation; custom headers arrive', async (t) => {
+test.serial('[W01] an endpoint gets only events that match its filters, with its custom headers', async (t) => {
   const receiver = await Receiver.start();
   const [mine, other] = [await system.pair(), await system.pair()];
   await system.endpoint({
@@ -141,7 +154,7 @@ test.serial('[W01] filters by type and conversation; custom headers arrive', asy
   });
   await other.say();
   await mine.say();
-  await system.api.ask('read', { token: mine.b.access_token, id: mine.conversation, body: { seq: 1 } });
+  await system.api.ask('messages.markRead', { token: mine.b.access_token, id: mine.conversation, body: { seq: 1 } });
   await mine.say();
   const got = await receiver.count(2);
   await system.env.settle();
@@ -158,13 +171,13 @@ test.serial('[W01] filters by type and conversation; custom headers arrive', asy
 
 const signatures = (got: Got): string[] => String(got.headers['webhook-signature']).split(' ');
 
-test.serial('[W03] a rotated secret: both sign for 24 hours, then the new one alone', async (t) => {
+test.serial('[W03] after a rotation both secrets sign for 24 hours, then the new one alone', async (t) => {
   const receiver = await Receiver.start();
   const given = `whsec_${Buffer.alloc(24, 7).toString('base64')}`;
   const endpoint = await system.endpoint({ url: receiver.url, event_types: ['webhook.test'], secret: given });
   t.is(endpoint.secret, given);
   const poke = async (n: number): Promise<Got> => {
-    await ask('testEndpoint', { id: endpoint.id, body: {} });
+    await ask('webhooks.endpoints.test', { id: endpoint.id, body: {} });
     return (await receiver.count(n))[n - 1]!;
   };
   const opens = (secret: string, got: Got): boolean => {
@@ -193,7 +206,7 @@ test.serial('[W03] a rotated secret: both sign for 24 hours, then the new one al
   };
   const before = await poke(1);
   t.true(opens(given, before) && opensByKey(endpoint.public_key, before));
-  const { data: rotated } = await ask('rotateSecret', { id: endpoint.id, body: {} });
+  const { data: rotated } = await ask('webhooks.endpoints.rotateSecret', { id: endpoint.id, body: {} });
   t.not(rotated.secret, given);
   t.true(Math.abs(Date.parse(rotated.old_until) - Date.now() - 86_400_000) < 60_000);
   const during = await poke(2);
@@ -205,11 +218,11 @@ test.serial('[W03] a rotated secret: both sign for 24 hours, then the new one al
   t.is(signatures(after).length, 2);
   t.true(opens(rotated.secret, after) && opensByKey(rotated.public_key, after));
   t.false(opens(given, after) || opensByKey(endpoint.public_key, after));
-  t.is((await ask('rotateSecret', { id: uuid7(), body: {} })).status, 404);
+  t.is((await ask('webhooks.endpoints.rotateSecret', { id: uuid7(), body: {} })).status, 404);
 });
 
 test.serial(
-  '[W03] secrets and header values are sealed at rest, bound to their row, and open with any of the keys',
+  '[W03] secrets and header values are encrypted at rest, bound to their row, and open with any of the keys',
   async (t) => {
     const endpoint = await system.endpoint({ url: URL, headers: { 'x-key': 'my header value' } });
     const [row] = await system.env.db.query<{ secret_sealed: Buffer; headers_sealed: Buffer }>(
@@ -233,11 +246,13 @@ test.serial(
   },
 );
 
-test.serial('[W01] endpoints from the environment come, change and go with the variable', async (t) => {
+test.serial('[W01] endpoints from the environment are created, changed and removed with the variable', async (t) => {
   const receiver = await Receiver.start();
   const secret = `whsec_${Buffer.alloc(24, 9).toString('base64')}`;
   const list = async () =>
-    (await ask('endpoints', { query: { limit: 100 } })).data.items.filter((one) => one.source === 'environment');
+    (await ask('webhooks.endpoints.list', { query: { limit: 100 } })).data.items.filter(
+      (one) => one.source === 'environment',
+    );
   const run = async (endpoints: unknown): Promise<void> => {
     const CHAT_WEBHOOK_ENDPOINTS_JSON = JSON.stringify(endpoints);
     const worker = await system.env.spawn('webhook', { CHAT_WEBHOOK_ENDPOINTS_JSON });
@@ -246,7 +261,7 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
   await run([{ url: receiver.url, secret, event_types: ['webhook.test'] }]);
   const [first] = await list();
   t.like(first, { url: receiver.url, event_types: ['webhook.test'] });
-  await ask('testEndpoint', { id: first!.id, body: {} });
+  await ask('webhooks.endpoints.test', { id: first!.id, body: {} });
   const [got] = await receiver.count(1);
   t.is(
     signatures(got!)[0],
@@ -256,7 +271,11 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
   const again = await list();
   t.is(again.length, 1);
   t.like(again[0], { id: first!.id, ordered: true, event_types: null });
-  t.is((await ask('rotateSecret', { id: first!.id, body: {} })).status, 409, 'the variable has its secret');
+  t.is(
+    (await ask('webhooks.endpoints.rotateSecret', { id: first!.id, body: {} })).status,
+    409,
+    'the variable has its secret',
+  );
   await run([]);
   t.deepEqual(await list(), []);
   const { config } = system.env;
@@ -275,15 +294,16 @@ test.serial('[W01] endpoints from the environment come, change and go with the v
     );
 });
 
-test.serial('[W01] there are no more endpoints than allowed', async (t) => {
-  const { items } = (await ask('endpoints', { query: { limit: 100 } })).data;
-  for (let n = items.length; n < 30; n++) t.is((await ask('createEndpoint', { body: { url: URL } })).status, 201);
-  t.is((await ask('createEndpoint', { body: { url: URL } })).error!.code, 'forbidden');
-  const again = await ask('createEndpoint', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
+test.serial('[W01] the number of endpoints is limited', async (t) => {
+  const { items } = (await ask('webhooks.endpoints.list', { query: { limit: 100 } })).data;
+  for (let n = items.length; n < 30; n++)
+    t.is((await ask('webhooks.endpoints.create', { body: { url: URL } })).status, 201);
+  t.is((await ask('webhooks.endpoints.create', { body: { url: URL } })).error!.code, 'forbidden');
+  const again = await ask('webhooks.endpoints.create', { body: { url: URL }, headers: { 'idempotency-key': 'k-1' } });
   t.is(again.status, 200, 'one that is there already may be asked for again');
 });
 
-test('[W01] npm run admin -- token prints the token that a running system takes', (t) => {
+test('[W01] npm run admin -- token prints a token that a running system accepts', (t) => {
   const run = (words: string[], env: Record<string, string>): string =>
     execFileSync(process.execPath, ['services/admin.ts', ...words], {
       encoding: 'utf8',

@@ -3,13 +3,13 @@ import test from 'ava';
 import fc from 'fast-check';
 import { Webhook } from 'standardwebhooks';
 import { Session } from '../../client/index.ts';
-import { eventsOf, linesOf } from '../../services/events/handle.ts';
+import { eventLines, eventsOf } from '../../services/events/handle.ts';
 import { EVENT_TYPES, type EventName } from '../../shared/contract/events.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { appendEvents } from '../../shared/db/outbox.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { MessageRecord } from '../../shared/pipeline/entry.ts';
-import { Phone } from '../edge/devices.ts';
+import { Phone } from '../env/people.ts';
 import { type Got, Receiver } from './receiver.ts';
 import { System } from './system.ts';
 
@@ -25,7 +25,7 @@ const checks = Object.fromEntries(
 ) as Record<EventName, (value: unknown) => unknown>;
 const types = (got: Got[]): string[] => got.map(({ event }) => event.type);
 
-test('[W02] a message, its attachments and its reading are told: ids and metadata, never ciphertext', async (t) => {
+test('[W02] a message, its attachments and its reading are published with ids and metadata, never ciphertext', async (t) => {
   const receiver = await Receiver.start();
   const { a, b, conversation } = await system.pair();
   const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
@@ -36,8 +36,8 @@ test('[W02] a message, its attachments and its reading are told: ids and metadat
     payload: sealed,
     attachments: [{ media_id: media, content_type: 'image/webp', filename: 'passport.webp', size: 5 }],
   };
-  const { data } = await system.api.ask('send', { token: a.access_token, id: conversation, body });
-  await system.api.ask('read', { token: b.access_token, id: conversation, body: { seq: 1 } });
+  const { data } = await system.api.ask('messages.send', { token: a.access_token, id: conversation, body });
+  await system.api.ask('messages.markRead', { token: b.access_token, id: conversation, body: { seq: 1 } });
   const got = await receiver.count(3);
   t.deepEqual(types(got), ['chat.message.created', 'chat.attachment.added', 'chat.message.read']);
   for (const { event, body: raw } of got) {
@@ -55,10 +55,10 @@ test('[W02] a message, its attachments and its reading are told: ids and metadat
   await receiver.stop();
 });
 
-test('[W03] both signatures verify: HMAC by the standardwebhooks library, ed25519 by the public key', async (t) => {
+test('[W03] both signatures verify: HMAC with the standardwebhooks library, ed25519 with the public key', async (t) => {
   const receiver = await Receiver.start();
   const endpoint = await system.endpoint({ url: receiver.url, event_types: ['webhook.test'] });
-  await system.api.ask('testEndpoint', { token: system.admin, id: endpoint.id, body: {} });
+  await system.api.ask('webhooks.endpoints.test', { token: system.admin, id: endpoint.id, body: {} });
   const [got] = await receiver.count(1);
   const headers = got!.headers as Record<string, string>;
   t.notThrows(() => new Webhook(endpoint.secret).verify(got!.body, headers));
@@ -73,7 +73,7 @@ test('[W03] both signatures verify: HMAC by the standardwebhooks library, ed2551
   await receiver.stop();
 });
 
-test('[W02] delivered is told once the device has acknowledged and its cursor is durable; not of the sender herself', async (t) => {
+test('[W02] delivered is published once the device’s cursor is durable, and not for the sender’s own devices', async (t) => {
   const receiver = await Receiver.start();
   const { edgeUrl } = await system.env.start('edge');
   await system.endpoint({ url: receiver.url, event_types: ['chat.message.delivered'] });
@@ -102,7 +102,7 @@ test('[W02] delivered is told once the device has acknowledged and its cursor is
   await receiver.stop();
 });
 
-test('[W02] devices: added, other keys, removed, each told with the change that made it so', async (t) => {
+test('[W02] added, re-keyed and removed devices are published in the transaction of the change', async (t) => {
   const receiver = await Receiver.start();
   await system.endpoint({
     url: receiver.url,
@@ -110,8 +110,8 @@ test('[W02] devices: added, other keys, removed, each told with the change that 
   });
   const { user, device, access_token } = await system.api.register();
   const mine = ({ event }: Got): boolean => event.data.user_id === user.id;
-  await system.api.ask('putKeys', { token: access_token, body: { identity_key: 'a2V5' } });
-  await system.api.ask('putKeys', { token: access_token, body: { identity_key: 'a2V5' } });
+  await system.api.ask('keys.publish', { token: access_token, body: { identity_key: 'a2V5' } });
+  await system.api.ask('keys.publish', { token: access_token, body: { identity_key: 'a2V5' } });
   await receiver.count(2, mine);
   await system.env.db.query('delete from users where id = $1', [user.id]);
   const got = await receiver.count(3, mine);
@@ -121,7 +121,7 @@ test('[W02] devices: added, other keys, removed, each told with the change that 
     t.is(event.data.device_id, device.id);
   }
   await t.throwsAsync(
-    system.env.db.transaction(async (query) => {
+    system.env.db.transaction(async ({ query }) => {
       await query("insert into users (id, number) values ($1, '12345678')", [uuid7()]);
       await appendEvents(query, { type: 'webhook.test', data: { endpoint_id: user.id } });
       throw new Error('rolled back');
@@ -131,8 +131,8 @@ test('[W02] devices: added, other keys, removed, each told with the change that 
   await receiver.stop();
 });
 
-test('[W02] the catalogue: every type with its schema and an example that fits it', async (t) => {
-  const { data } = await system.api.ask('eventTypes', { token: system.admin });
+test('[W02] the catalogue lists every type with its schema and a valid example', async (t) => {
+  const { data } = await system.api.ask('webhooks.eventTypes.list', { token: system.admin });
   t.deepEqual(
     data.items.map(({ type }) => type),
     Object.keys(EVENT_TYPES),
@@ -144,7 +144,7 @@ test('[W02] the catalogue: every type with its schema and an example that fits i
   }
 });
 
-test('[W02] what is put together as text is what the event says', (t) => {
+test('[W02] the text written for an event equals its object', (t) => {
   fc.assert(
     fc.property(
       fc.record({
@@ -160,7 +160,7 @@ test('[W02] what is put together as text is what the event says', (t) => {
         };
         const record = { meta, head: Buffer.alloc(0), body: Buffer.alloc(0) };
         t.deepEqual(
-          linesOf(record).map((line) => JSON.parse(line)),
+          eventLines(record).map((line) => JSON.parse(line)),
           eventsOf(record).map((one) => JSON.parse(JSON.stringify(one))),
         );
       },

@@ -2,7 +2,7 @@
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';
@@ -27,7 +27,7 @@ async function told(): Promise<Event[]> {
   const out: Event[] = [];
   for (let seq = 1; ; ) {
     let got = 0;
-    for await (const message of directBatch(manager, EVENTS, { seq, batch: 500 })) {
+    for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 500 })) {
       out.push(...decodeEvents(message.data));
       seq = message.seq + 1;
       got++;
@@ -48,7 +48,7 @@ async function hold(table: string): Promise<() => Promise<void>> {
   const holding = new Promise<void>((resolve) => {
     held = resolve;
   });
-  const done = system.env.db.transaction(async (query) => {
+  const done = system.env.db.transaction(async ({ query }) => {
     await query(`lock table ${table} in access exclusive mode`);
     held();
     await released;
@@ -70,7 +70,7 @@ const awaited = (table: string): Promise<void> =>
   });
 
 test.serial(
-  '[W02] kill -9 of the teller under load, again and again: every message is told once, in order',
+  '[W02] kill -9 of the events worker under load, again and again: each message is published once and in order',
   async (t) => {
     const pairs = await Promise.all(Array.from({ length: 4 }, () => system.pair()));
     const sent = new Map<string, string[]>(pairs.map(({ conversation }) => [conversation, []]));
@@ -99,7 +99,7 @@ test.serial(
   },
 );
 
-test.serial('[W02] kill -9 of the broker: the log and EVENTS still say the same', async (t) => {
+test.serial('[W02] after kill -9 of the broker LOG and EVENTS agree', async (t) => {
   const { conversation, say } = await system.pair();
   const ids = [await say()];
   await system.env.broker.kill9();
@@ -115,7 +115,7 @@ test.serial('[W02] kill -9 of the broker: the log and EVENTS still say the same'
   );
 });
 
-test.serial('[W04] killed with an event taken and its deliveries not written', async (t) => {
+test.serial('[W04] a worker killed before it writes the deliveries of an event delivers the event once', async (t) => {
   const receiver = await Receiver.start(well);
   const { conversation, say } = await system.pair();
   await system.endpoint({ url: receiver.url, conversation_id: conversation, event_types: ['chat.message.created'] });
@@ -131,27 +131,30 @@ test.serial('[W04] killed with an event taken and its deliveries not written', a
   t.is(receiver.got.length, 1);
 });
 
-test.serial('[W04] killed with a delivery claimed and dialled, before the request', async (t) => {
-  const { conversation, say } = await system.pair();
-  const sockets: Socket[] = [];
-  const deaf = createServer((socket) => void sockets.push(socket.pause()));
-  await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
-  const { port } = deaf.address() as AddressInfo;
-  const url = `http://127.0.0.1:${port}/hook`;
-  await system.endpoint({ url, conversation_id: conversation, event_types: ['chat.message.created'] });
-  const id = await say();
-  await system.until(async () => sockets.length > 0);
-  await webhook.kill9();
-  for (const socket of sockets) socket.destroy();
-  await new Promise((resolve) => deaf.close(resolve));
-  const receiver = await Receiver.start(well, port);
-  await system.age();
-  await webhook.restart();
-  const [got] = await receiver.count(1);
-  t.is(got!.event.data.message_id, id);
-});
+test.serial(
+  '[W04] a worker killed after dialling and before the request delivers the event after a restart',
+  async (t) => {
+    const { conversation, say } = await system.pair();
+    const sockets: Socket[] = [];
+    const deaf = createServer((socket) => void sockets.push(socket.pause()));
+    await new Promise<void>((resolve) => deaf.listen(0, '127.0.0.1', resolve));
+    const { port } = deaf.address() as AddressInfo;
+    const url = `http://127.0.0.1:${port}/hook`;
+    await system.endpoint({ url, conversation_id: conversation, event_types: ['chat.message.created'] });
+    const id = await say();
+    await system.until(async () => sockets.length > 0);
+    await webhook.kill9();
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => deaf.close(resolve));
+    const receiver = await Receiver.start(well, port);
+    await system.age();
+    await webhook.restart();
+    const [got] = await receiver.count(1);
+    t.is(got!.event.data.message_id, id);
+  },
+);
 
-test.serial('[W04] killed after the request, before the reply: once more, with the same id and bytes', async (t) => {
+test.serial('[W04] a worker killed between request and reply delivers again with the same id and bytes', async (t) => {
   const { conversation, say } = await system.pair();
   const receiver = await Receiver.start(() => {});
   await system.endpoint({ url: receiver.url, conversation_id: conversation, event_types: ['chat.message.created'] });
@@ -166,7 +169,7 @@ test.serial('[W04] killed after the request, before the reply: once more, with t
   t.is(again!.body, first!.body);
 });
 
-test.serial('[W04] killed after 2xx, before it is written down: once more, with the same id', async (t) => {
+test.serial('[W04] a worker killed after 2xx and before recording it delivers again with the same id', async (t) => {
   const { conversation, say } = await system.pair();
   const receiver = await Receiver.start(well);
   const endpoint = await system.endpoint({
@@ -188,30 +191,33 @@ test.serial('[W04] killed after 2xx, before it is written down: once more, with 
   t.is(receiver.got.length, 2);
 });
 
-test.serial('[W04] killed with all written and nothing acknowledged: events that come again are known', async (t) => {
-  const { conversation, say } = await system.pair();
-  const receiver = await Receiver.start(well);
-  const endpoint = await system.endpoint({
-    url: receiver.url,
-    conversation_id: conversation,
-    event_types: ['chat.message.created'],
-  });
-  for (let i = 0; i < 5; i++) await say();
-  await receiver.count(5);
-  await system.none(endpoint.id);
-  await webhook.kill9();
-  // The whole stream once more.
-  const nc = await system.env.nats('admin');
-  await nc.request('$JS.API.CONSUMER.RESET.EVENTS.webhook', JSON.stringify({ seq: 1 }));
-  await nc.close();
-  await webhook.restart();
-  await system.env.settle();
-  await system.none(endpoint.id);
-  t.is(receiver.got.length, 5);
-});
+test.serial(
+  '[W04] events that a killed worker did not acknowledge are recognised and not delivered again',
+  async (t) => {
+    const { conversation, say } = await system.pair();
+    const receiver = await Receiver.start(well);
+    const endpoint = await system.endpoint({
+      url: receiver.url,
+      conversation_id: conversation,
+      event_types: ['chat.message.created'],
+    });
+    for (let i = 0; i < 5; i++) await say();
+    await receiver.count(5);
+    await system.none(endpoint.id);
+    await webhook.kill9();
+    // The whole stream once more.
+    const nc = await system.env.nats('admin');
+    await nc.request('$JS.API.CONSUMER.RESET.EVENTS.webhook', JSON.stringify({ seq: 1 }));
+    await nc.close();
+    await webhook.restart();
+    await system.env.settle();
+    await system.none(endpoint.id);
+    t.is(receiver.got.length, 5);
+  },
+);
 
 test.serial(
-  '[W04] killed while a retry waits; kill -9 of Postgres and the broker: it comes when it is due',
+  '[W04] a waiting retry survives kill -9 of the worker, Postgres and the broker, and is sent when due',
   async (t) => {
     const { conversation, say } = await system.pair();
     let ok = false;
@@ -241,7 +247,7 @@ test.serial(
   },
 );
 
-test.serial('[W07] two senders at once: each event once, a rate and an order kept between them', async (t) => {
+test.serial('[W07] two workers deliver each event once and keep rate and order between them', async (t) => {
   const second = await system.env.spawn('webhook');
   const { conversation, say } = await system.pair();
   const [plain, lined] = [await Receiver.start(), await Receiver.start()];
@@ -259,19 +265,22 @@ test.serial('[W07] two senders at once: each event once, a rate and an order kep
   await second.stop();
 });
 
-test.serial('[W04] a stop waits a moment for attempts; what it cuts off is due at once and no failure', async (t) => {
-  await webhook.stop();
-  const patient = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SEC: 60 });
-  const { conversation, say } = await system.pair();
-  const receiver = await Receiver.start(() => {});
-  const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation });
-  await say();
-  await receiver.count(1);
-  t.deepEqual(await patient.stop(), { code: 0, signal: null }, 'nobody had to insist');
-  const { data } = await system.api.ask('deliveries', { token: system.admin, id: endpoint.id });
-  t.like(data.items[0], { status: 'pending', attempts: 0 });
-  t.is(data.items[0]!.next_at, undefined);
-  receiver.behave(well);
-  await webhook.restart();
-  await receiver.count(2);
-});
+test.serial(
+  '[W04] closing waits a moment for attempts, and an interrupted one is due at once and no failure',
+  async (t) => {
+    await webhook.stop();
+    const patient = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SEC: 60 });
+    const { conversation, say } = await system.pair();
+    const receiver = await Receiver.start(() => {});
+    const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation });
+    await say();
+    await receiver.count(1);
+    t.deepEqual(await patient.stop(), { code: 0, signal: null }, 'nobody had to insist');
+    const { data } = await system.api.ask('webhooks.deliveries.list', { token: system.admin, id: endpoint.id });
+    t.like(data.items[0], { status: 'pending', attempts: 0 });
+    t.is(data.items[0]!.next_at, undefined);
+    receiver.behave(well);
+    await webhook.restart();
+    await receiver.count(2);
+  },
+);

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { directBatch } from '../../nats/log-reader.ts';
+import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
 import type { Spawned } from '../env/index.ts';
@@ -33,14 +33,14 @@ async function freeze(one: Spawned): Promise<void> {
 
 const numbers = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
-test.serial('[W02] a teller that was frozen and comes back tells nothing twice and nothing out of order', async (t) => {
+test.serial('[W02] an events worker that was frozen and resumes publishes nothing twice or out of order', async (t) => {
   const { conversation, say } = await system.pair();
   const manager = await jetstreamManager(await system.env.nats('admin'));
   const told = async (): Promise<Event[]> => {
     const out: Event[] = [];
     for (let seq = 1, got = 1; got > 0; ) {
       got = 0;
-      for await (const message of directBatch(manager, EVENTS, { seq, batch: 500 })) {
+      for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 500 })) {
         out.push(...decodeEvents(message.data).filter((one) => one.conversation_id === conversation));
         seq = message.seq + 1;
         got++;
@@ -69,7 +69,7 @@ test.serial('[W02] a teller that was frozen and comes back tells nothing twice a
 });
 
 test.serial(
-  '[W04] [W07] a sender that was frozen with a delivery under way undoes nothing when it is back',
+  '[W04] [W07] a webhook worker that was frozen during a delivery and resumes overwrites nothing of its successor',
   async (t) => {
     const { conversation, say } = await system.pair();
     const held = Promise.withResolvers<void>();
@@ -92,7 +92,7 @@ test.serial(
     held.resolve();
     // What it held has ended for it, one way or the other.
     await system.until(async () => {
-      const { data } = await system.api.ask('attempts', { token: system.admin, id: endpoint.id });
+      const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: endpoint.id });
       return data.items.length === 4;
     });
     await second.stop();
@@ -103,7 +103,7 @@ test.serial(
       receiver.got.map(({ event }) => event.data.seq),
       [1, 1, 2, 3, 4, 5, 6],
     );
-    const { data } = await system.api.ask('deliveries', { token: system.admin, id: endpoint.id });
+    const { data } = await system.api.ask('webhooks.deliveries.list', { token: system.admin, id: endpoint.id });
     t.true(data.items.every(({ status }) => status === 'delivered'));
     t.is(data.items.length, 6);
   },

@@ -1,7 +1,7 @@
 /** An integrator's server on loopback: takes deliveries, checks them as the Standard Webhooks library does, behaves as told. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { PATIENCE_MS } from '../env/settle.ts';
+import { PATIENCE_MS } from '../env/until.ts';
 
 export interface Got {
   path: string;

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import test from 'ava';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { Api, QUICK } from '../api/http.ts';
-import { until } from '../edge/devices.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { change, now, SECRET, send, signature } from '../payments/sender.ts';
+import { until } from '../env/until.ts';
+import { change, now, SECRET, send, signature } from '../payments/fake-service.ts';
 import { Receiver } from './receiver.ts';
 
 const logDir = mkdtempSync(join(tmpdir(), 'sealwire-logs-'));
@@ -27,7 +27,7 @@ test.after.always(async () => {
   rmSync(logDir, { recursive: true, force: true });
 });
 
-test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and signatures are not logged, nor shown again', async (t) => {
+test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and signatures are neither logged nor shown again', async (t) => {
   const { apiUrl } = await env.spawn([
     ...(['webhook', 'push', 'payments-webhook', 'events'] as const),
     ...(['history', 'fanout', 'ingest', 'api'] as const),
@@ -38,27 +38,27 @@ test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and sign
   const hidden = new Map<string, string>([['the operator token', token]]);
   const create = async (url: string) => {
     const headers = { 'x-key': 'header-value-4711' };
-    const { data } = await api.ask('createEndpoint', { token, body: { url, headers } });
+    const { data } = await api.ask('webhooks.endpoints.create', { token, body: { url, headers } });
     hidden.set(`the secret of ${url}`, data.secret!.slice('whsec_'.length));
     return data;
   };
   hidden.set('a header value', 'header-value-4711').set('an address', 'address-token-0815');
   const good = await create(`${receiver.url}?t=address-token-0815`);
   const bad = await create('http://127.0.0.1:1/?t=address-token-0815');
-  const rotated = await api.ask('rotateSecret', { token, id: good.id, body: {} });
+  const rotated = await api.ask('webhooks.endpoints.rotateSecret', { token, id: good.id, body: {} });
   hidden.set('a rotated secret', rotated.data.secret.slice('whsec_'.length));
-  const made = await api.ask('createToken', { token, body: { name: 'crm', scopes: ['webhooks'] } });
+  const made = await api.ask('serviceTokens.create', { token, body: { name: 'crm', scopes: ['webhooks'] } });
   hidden.set('a service token', made.data.token);
 
-  for (const { id } of [good, bad]) await api.ask('testEndpoint', { token: made.data.token, id, body: {} });
+  for (const { id } of [good, bad]) await api.ask('webhooks.endpoints.test', { token: made.data.token, id, body: {} });
   const [got] = await receiver.count(1, ({ event }) => event.type === 'webhook.test');
   t.is(got!.headers['x-key'], 'header-value-4711');
   hidden.set('a signature', String(got!.headers['webhook-signature']).slice(3, 40));
-  await until(async () => (await api.ask('attempts', { token, id: bad.id })).data.items.length > 0);
+  await until(async () => (await api.ask('webhooks.attempts.list', { token, id: bad.id })).data.items.length > 0);
 
   const person = await api.register();
   const target = { provider: 'unifiedpush', endpoint: 'http://127.0.0.1:1/push-token-1234' };
-  const put = await api.ask('putPush', { token: person.access_token, id: person.device.id, body: target });
+  const put = await api.ask('push.targets.put', { token: person.access_token, id: person.device.id, body: target });
   t.is(put.status, 200);
   hidden.set('a push target', 'push-token-1234').set('an access token', person.access_token);
 
@@ -71,17 +71,28 @@ test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and sign
 
   // Engines that die make the most talkative errors.
   await env.postgres.kill9();
-  await api.ask('testEndpoint', { token, id: good.id, body: {} });
+  await api.ask('webhooks.endpoints.test', { token, id: good.id, body: {} });
   await send(apiUrl, event);
   await env.postgres.restart();
-  await until(async () => (await api.ask('endpoints', { token })).status === 200);
+  await until(async () => (await api.ask('webhooks.endpoints.list', { token })).status === 200);
 
   const replies: unknown[] = [];
-  for (const name of ['endpoint', 'deliveries', 'attempts', 'stats'] as const)
+  for (const name of [
+    'webhooks.endpoints.get',
+    'webhooks.deliveries.list',
+    'webhooks.attempts.list',
+    'webhooks.endpoints.stats',
+  ] as const)
     for (const { id } of [good, bad]) replies.push((await api.ask(name, { token, id })).data);
-  replies.push((await api.ask('endpoints', { token })).data, (await api.ask('tokens', { token })).data);
-  replies.push((await api.ask('changeEndpoint', { token, id: good.id, body: { description: 'x' } })).data);
-  replies.push((await api.ask('getPush', { token: person.access_token, id: person.device.id })).data, put.data);
+  replies.push(
+    (await api.ask('webhooks.endpoints.list', { token })).data,
+    (await api.ask('serviceTokens.list', { token })).data,
+  );
+  replies.push((await api.ask('webhooks.endpoints.update', { token, id: good.id, body: { description: 'x' } })).data);
+  replies.push(
+    (await api.ask('push.targets.get', { token: person.access_token, id: person.device.id })).data,
+    put.data,
+  );
   const shown = JSON.stringify(replies);
   const logged = readdirSync(logDir).map((name) => readFileSync(join(logDir, name), 'utf8'));
   t.regex(logged.join(''), /"unit":"webhook"/);

@@ -3,15 +3,16 @@ import { connectNats } from '../../nats/connect.ts';
 import { open, type World } from '../../services/webhook/index.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import type { Config } from '../../shared/config/index.ts';
-import type { LoggedIn } from '../../shared/contract/http/people.ts';
+import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import type { BodyOf } from '../../shared/contract/http/routes.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
-import type { Service, ServiceName } from '../../shared/service.ts';
+import type { Service } from '../../shared/service.ts';
+import type { ServiceName } from '../../shared/service-names.ts';
 import { Api, QUICK } from '../api/http.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { PATIENCE_MS } from '../env/settle.ts';
+import { PATIENCE_MS } from '../env/until.ts';
 import { Receiver } from './receiver.ts';
 
 const WHERE = {
@@ -85,8 +86,8 @@ export class System {
     await this.env.stop();
   }
 
-  endpoint = async (body: BodyOf<'createEndpoint'>) => {
-    const { data, error } = await this.api.ask('createEndpoint', { token: this.admin, body });
+  endpoint = async (body: BodyOf<'webhooks.endpoints.create'>) => {
+    const { data, error } = await this.api.ask('webhooks.endpoints.create', { token: this.admin, body });
     if (error) throw new Error(error.message);
     return { ...data, secret: data.secret! };
   };
@@ -99,13 +100,16 @@ export class System {
     say: (payload?: string) => Promise<string>;
   }> {
     const [a, b] = [await this.api.register(), await this.api.register()];
-    const { data } = await this.api.ask('direct', { token: a.access_token, body: { user_id: b.user.id } });
+    const { data } = await this.api.ask('conversations.createDirect', {
+      token: a.access_token,
+      body: { user_id: b.user.id },
+    });
     const conversation = data.id;
     // So that an endpoint that is made now hears of none of this.
     await this.env.settle(PATIENCE_MS, ...(this.#webhook ? (['webhook'] as const) : []));
     const say = async (payload = 'c2VhbGVk'): Promise<string> => {
       const body = { client_message_id: uuid7(), payload };
-      const sent = await this.api.ask('send', { token: a.access_token, id: conversation, body });
+      const sent = await this.api.ask('messages.send', { token: a.access_token, id: conversation, body });
       return sent.data.message_id;
     };
     return { a, b, conversation, say };

@@ -5,7 +5,7 @@ import { subject } from '../../../nats/topology.ts';
 /** Time from the answer to the append. */
 const LATE_MS = 300;
 
-Publisher.prototype.append = function (partition, after, entry) {
-  setTimeout(() => void this.write([{ subject: subject.log(partition), data: entry }]).catch(() => {}), LATE_MS);
+Publisher.prototype.appendToLog = function (partition, after, entry) {
+  setTimeout(() => void this.publishAll([{ subject: subject.log(partition), data: entry }]).catch(() => {}), LATE_MS);
   return Promise.resolve(after + 1);
 };

@@ -1,6 +1,6 @@
 /** Scenarios in which a process is suspended: another worker takes its partitions over, and then it continues as a zombie. */
 import { sleep } from '../../../shared/async/sleep.ts';
-import type { ServiceName } from '../../../shared/service.ts';
+import type { ServiceName } from '../../../shared/service-names.ts';
 import type { FaultSystem } from '../fault-system.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 

@@ -1,6 +1,6 @@
 /** Scenarios in which every service and both engines are killed with SIGKILL under load and restarted. */
 import { sleep } from '../../../shared/async/sleep.ts';
-import type { ServiceName } from '../../../shared/service.ts';
+import type { ServiceName } from '../../../shared/service-names.ts';
 import type { FaultSystem } from '../fault-system.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 

@@ -3,8 +3,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { login, register } from '../../../client/index.ts';
-import { secretsThere } from '../../../services/local/data-dir.ts';
 import { postgresUrl } from '../../../services/local/postgres.ts';
+import { readSecrets } from '../../../services/local/secrets.ts';
 import { sleep } from '../../../shared/async/sleep.ts';
 import { type Config, readConfig } from '../../../shared/config/index.ts';
 import { type Database, openDatabase } from '../../../shared/db/database.ts';
@@ -76,7 +76,7 @@ class StartedSystem extends FaultSystem {
 
   get #config(): Config {
     const { nats } = this.#start!.addresses;
-    const secrets = secretsThere(this.#dataDir);
+    const secrets = readSecrets(this.#dataDir);
     return {
       ...readConfig(this.#variables),
       NATS_URL: nats,

@@ -5,11 +5,12 @@ import { endSessions } from '../../../shared/auth/sessions.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Database, Query } from '../../../shared/db/database.ts';
+import { DELETE_ROWS_OF_DEVICES_OF_USER } from '../../../shared/db/device-tables.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { checkPassword } from '../auth/login.ts';
 import type { Passwords } from '../auth/passwords.ts';
 import { type Entering, signedOut } from '../auth/token-response.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 
 interface Deps {
   config: Config;
@@ -29,22 +30,17 @@ const FAREWELL = [
   `update users set deleted_at = now(), password_hash = null, username = null, name_sealed = null, bio = null,
      birthdate_sealed = null, avatar_url = null where id = $1`,
   'delete from identifiers where user_id = $1',
-  ...['device_cursors', 'push_states'].map(
-    (table) => `delete from ${table} where device_id in (select id from devices where user_id = $1)`,
-  ),
   `update devices set deleted_at = coalesce(deleted_at, now()), name = '', push = null, identity_key = null,
      signing_key = null, registration_id = null where user_id = $1`,
-  'delete from prekeys where device_id in (select id from devices where user_id = $1)',
-  'delete from prekey_alarms where device_id in (select id from devices where user_id = $1)',
+  ...DELETE_ROWS_OF_DEVICES_OF_USER,
   'delete from key_backups where user_id = $1',
   'delete from refresh_tokens where session_id in (select id from sessions where user_id = $1)',
-  'delete from ws_tickets where user_id = $1',
   'update sessions set ip = null where user_id = $1',
   // The request stays with its conversation.
   'update payment_attachments set attached_by = null where attached_by = $1',
 ];
 
-export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe'> {
+export function leaving(deps: Deps): HandlersOf<'accounts.changePassword' | 'accounts.delete'> {
   const { config, db, passwords, limits, sealer, entering, changed, gone } = deps;
 
   /** @throws {ApiError} `forbidden` unless it is the password, or there is none. @returns the hash it was checked with */
@@ -77,11 +73,11 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
   }
 
   return {
-    async changePassword({ me, body, ip }) {
+    async 'accounts.changePassword'({ me, body, ip }) {
       checkPassword(body.new_password, config);
       const old = await confirm(me.user_id, body.old_password, ip);
       const hash = await passwords.hash(body.new_password);
-      const ended = await db.transaction(async (query) => {
+      const ended = await db.transaction(async ({ query }) => {
         const changed = await query(
           'update users set password_hash = $3 where id = $1 and password_hash is not distinct from $2 returning 1',
           [me.user_id, old, hash],
@@ -93,9 +89,9 @@ export function leaving(deps: Deps): Pick<Handlers, 'changePassword' | 'deleteMe
       return { status: 200, data: { revoked: ended.length } };
     },
 
-    async deleteMe({ me, body, ip }) {
+    async 'accounts.delete'({ me, body, ip }) {
       await confirm(me.user_id, body.password, ip);
-      const event = await db.transaction((query) => erase(query, me.user_id));
+      const event = await db.transaction(({ query }) => erase(query, me.user_id));
       // Twice: what partners are told of stands in this inbox, too.
       void changed(me.user_id, event).then(gone, gone);
       gone();

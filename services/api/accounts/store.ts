@@ -1,13 +1,21 @@
 /** Accounts and devices as they stand in Postgres. */
 import { randomInt } from 'node:crypto';
+import { sql } from '@mikro-orm/core';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { LoginBody, RegisterBody } from '../../../shared/contract/http/people.ts';
+import type { LoginBody, RegisterBody } from '../../../shared/contract/http/auth.ts';
 import type { Device, User } from '../../../shared/contract/objects.ts';
-import { type Database, isDuplicate, type Query } from '../../../shared/db/database.ts';
+import {
+  type Database,
+  type EntityManager,
+  isDuplicate,
+  type Query,
+  type Transaction,
+} from '../../../shared/db/database.ts';
 import {
   Device as DeviceEntity,
   type Device as DeviceRow,
+  Identifier,
   User as UserEntity,
   type User as UserRow,
 } from '../../../shared/db/entities.ts';
@@ -66,7 +74,7 @@ export interface Account {
 export interface Accounts {
   /** Inside a transaction; gives the id of the device. @throws {ApiError} `conflict` naming what is taken. */
   create(
-    query: Query,
+    tx: Transaction,
     user_id: string,
     names: Names,
     /** Null for who logs in by codes only. */
@@ -86,66 +94,63 @@ export interface Accounts {
   device(id: string): Promise<Device | undefined>;
   devices(user_id: string, after: string | undefined, limit: number): Promise<Device[]>;
   /** The device with that id if it is the user's, else a new one. */
-  signIn(query: Query, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
+  signIn(tx: Transaction, user_id: string, device: LoginBody['device']): Promise<{ id: string; added: boolean }>;
 }
 
 export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
-  const em = () => db.orm.em.fork();
-
   async function insertDevice(
-    query: Query,
+    { em, query }: Transaction,
     user_id: string,
     { device, keys }: Pick<RegisterBody, 'device' | 'keys'>,
   ): Promise<string> {
     const id = uuid7();
-    await query(
-      `insert into devices (id, user_id, name, platform, push, identity_key, signing_key, registration_id, last_seen)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, now())`,
-      [
-        id,
-        user_id,
-        device.name,
-        device.platform ?? 'unknown',
-        device.push ? JSON.stringify(device.push) : null,
-        keys?.identity_key ?? null,
-        keys?.signing_key ?? null,
-        keys ? (keys.registration_id ?? newRegistrationId()) : null,
-      ],
-    );
+    await em.insert(DeviceEntity, {
+      id,
+      user_id,
+      name: device.name,
+      platform: device.platform ?? 'unknown',
+      push: device.push ?? null,
+      identity_key: keys?.identity_key ?? null,
+      signing_key: keys?.signing_key ?? null,
+      registration_id: keys ? (keys.registration_id ?? newRegistrationId()) : null,
+      last_seen: sql.now(),
+    });
     if (device.push) await query('insert into push_states (device_id, next_at) values ($1, now())', [id]);
     return id;
   }
 
   async function insertUser(
-    query: Query,
+    em: EntityManager,
     id: string,
     names: Names,
     password_hash: string | null,
     { name, bio, birthdate }: NewAccount,
   ): Promise<void> {
     for (let tries = 1; ; tries++) {
-      const [row] = await query(
-        `insert into users (id, number, password_hash, username, name_sealed, bio, birthdate_sealed) values ($1, $2, $3, $4, $5, $6, $7)
-         on conflict (number) do nothing returning id`,
-        [
+      // An insert that fails would end the transaction; one that finds the number taken inserts nothing.
+      const { affectedRows } = await em
+        .createQueryBuilder(UserEntity)
+        .insert({
           id,
-          newNumber(),
+          number: newNumber(),
           password_hash,
-          names.username ?? null,
-          name === undefined ? null : sealer.seal(name, place.name(id)),
-          bio ?? null,
-          birthdate === undefined ? null : sealer.seal(birthdate, place.birthdate(id)),
-        ],
-      );
-      if (row) return;
+          username: names.username ?? null,
+          name_sealed: name === undefined ? null : sealer.seal(name, place.name(id)),
+          bio: bio ?? null,
+          birthdate_sealed: birthdate === undefined ? null : sealer.seal(birthdate, place.birthdate(id)),
+        })
+        .onConflict('number')
+        .ignore()
+        .execute('run');
+      if (affectedRows) return;
       if (tries === NUMBER_TRIES) throw new Error('found no free number');
     }
   }
 
   async function insertIdentifier(
-    query: Query,
+    { em, query }: Transaction,
     user_id: string,
-    kind: string,
+    kind: IdentifierKind,
     value: string,
     { verified }: NewAccount,
   ): Promise<void> {
@@ -162,20 +167,24 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
       ]);
       if (found.length) throw taken();
     }
-    await query(
-      `insert into identifiers (kind, lookup, sealed, user_id, verified_at)
-       values ($1, $2, $3, $4, case when $5 then now() end)`,
-      [kind, lookup, sealer.seal(value, place.identifier(kind, user_id)), user_id, verified === kind],
-    ).catch((error: unknown) => {
+    const row = {
+      kind,
+      lookup: lookup!,
+      sealed: sealer.seal(value, place.identifier(kind, user_id)),
+      user_id,
+      verified_at: verified === kind ? sql.now() : null,
+    };
+    await em.insert(Identifier, row).catch((error: unknown) => {
       throw isDuplicate(error, 'identifiers_lookup_unique') ? taken() : error;
     });
   }
 
   return {
-    async create(query, user_id, names, password_hash, body) {
-      await insertUser(query, user_id, names, password_hash, body);
-      for (const [kind, value] of Object.entries(names)) await insertIdentifier(query, user_id, kind, value, body);
-      return await insertDevice(query, user_id, body);
+    async create(tx, user_id, names, password_hash, body) {
+      await insertUser(tx.em, user_id, names, password_hash, body);
+      for (const [kind, value] of Object.entries(names) as [IdentifierKind, string][])
+        await insertIdentifier(tx, user_id, kind, value, body);
+      return await insertDevice(tx, user_id, body);
     },
     async claim(query, user_id, { kind, value }) {
       const rows = await query<{ kind: string; proved: boolean }>(
@@ -212,36 +221,34 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
       return row;
     },
     async rehash(id, old, hash) {
-      const sql = 'update users set password_hash = $3 where id = $1 and password_hash = $2 returning 1';
-      return (await db.query(sql, [id, old, hash])).length > 0;
+      return (await db.em().nativeUpdate(UserEntity, { id, password_hash: old }, { password_hash: hash })) > 0;
     },
     async user(id) {
-      const row = await em().findOne(UserEntity, { id, deleted_at: null });
+      const row = await db.em().findOne(UserEntity, { id, deleted_at: null });
       return row ? toUser(row, sealer) : undefined;
     },
     async device(id) {
-      const row = await em().findOne(DeviceEntity, { id, deleted_at: null });
+      const row = await db.em().findOne(DeviceEntity, { id, deleted_at: null });
       return row ? toDevice(row) : undefined;
     },
     async devices(user_id, after, limit) {
-      const rows = await em().find(
-        DeviceEntity,
-        { user_id, deleted_at: null, ...(after && { id: { $gt: after } }) },
-        { orderBy: { id: 'asc' }, limit },
-      );
+      const rows = await db
+        .em()
+        .find(
+          DeviceEntity,
+          { user_id, deleted_at: null, ...(after && { id: { $gt: after } }) },
+          { orderBy: { id: 'asc' }, limit },
+        );
       return rows.map(toDevice);
     },
-    async signIn(query, user_id, { id, name, platform }) {
-      const [known] = id
-        ? await query<{ id: string }>(
-            `update devices set last_seen = now(), name = coalesce($3, name), platform = coalesce($4, platform)
-             where id = $1 and user_id = $2 and deleted_at is null returning id`,
-            [id, user_id, name ?? null, platform ?? null],
-          )
-        : [];
-      if (known) return { id: known.id, added: false };
-      const device = { name: name ?? 'device', ...(platform && { platform }) };
-      return { id: await insertDevice(query, user_id, { device }), added: true };
+    async signIn(tx, user_id, { id, name, platform }) {
+      const given = { ...(name !== undefined && { name }), ...(platform !== undefined && { platform }) };
+      if (id !== undefined) {
+        const where = { id, user_id, deleted_at: null };
+        if (await tx.em.nativeUpdate(DeviceEntity, where, { last_seen: sql.now(), ...given }))
+          return { id, added: false };
+      }
+      return { id: await insertDevice(tx, user_id, { device: { name: 'device', ...given } }), added: true };
     },
   };
 }

@@ -4,14 +4,14 @@ import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { endSessions, type Sessions, type Started } from '../../../shared/auth/sessions.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { LoginBody, RegisterBody } from '../../../shared/contract/http/people.ts';
-import type { Database, Query } from '../../../shared/db/database.ts';
+import type { LoginBody, RegisterBody } from '../../../shared/contract/http/auth.ts';
+import type { Database, Transaction } from '../../../shared/db/database.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { type IdentifierKind, normalise, recognise } from '../accounts/identifiers.ts';
 import type { Account, Accounts, Names, NewAccount } from '../accounts/store.ts';
 import { hasDevice, refuseTooMany, removeDevices } from '../devices/store.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import { targetOf } from '../push/target.ts';
 import type { CodeSender } from './code-sender.ts';
 import type { Codes, Provable } from './one-time-codes.ts';
@@ -32,7 +32,6 @@ export interface WaysInDeps {
   /** Tells all processes that a person's devices are others now, and which sessions and devices ended with that. */
   changed(user_id: string, event: PersonEvent): void;
 }
-type WaysIn = 'register' | 'verify' | 'login' | 'otpRequest' | 'otpVerify' | 'refresh';
 /** What waits for the code. */
 interface Pending {
   names: Names;
@@ -60,7 +59,9 @@ function provable({ phone, email }: { phone?: string; email?: string }): Provabl
     : { kind: 'phone', value: normalise('phone', phone) };
 }
 
-export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
+export function waysIn(
+  deps: WaysInDeps,
+): HandlersOf<'auth.register' | 'auth.verify' | 'auth.login' | 'auth.otp' | 'auth.refresh'> {
   const { config, db, accounts, passwords, limits, sealer, sessions, codes, courier, entering, changed } = deps;
   const verifies = config.AUTH_VERIFICATION === 'off' ? undefined : config.AUTH_VERIFICATION;
 
@@ -92,11 +93,11 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
   }
 
   /** A session on a device of theirs, or on a new one. Inside a transaction that holds their row. @throws {ApiError} `conflict` */
-  async function signIn(query: Query, user_id: string, device: LoginBody['device'], ip: string): Promise<Started> {
-    if (device.id === undefined || !(await hasDevice(query, user_id, device.id)))
-      await refuseTooMany(query, user_id, config.DEVICES_MAX);
-    const { id, added } = await accounts.signIn(query, user_id, device);
-    const session = await sessions.start(query, user_id, id, ip);
+  async function signIn(tx: Transaction, user_id: string, device: LoginBody['device'], ip: string): Promise<Started> {
+    if (device.id === undefined || !(await hasDevice(tx.em, user_id, device.id)))
+      await refuseTooMany(tx.query, user_id, config.DEVICES_MAX);
+    const { id, added } = await accounts.signIn(tx, user_id, device);
+    const session = await sessions.start(tx, user_id, id, ip);
     return { ...session, added };
   }
   const tell = ({ holder, ended, added }: Started, removed: readonly string[] = []): void => {
@@ -107,13 +108,13 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
     const who = Object.entries(names).map(([kind, value]) => sealer.lookup(kind as IdentifierKind, value));
     return limits.remember(who, ip, holder.device_id);
   };
-  async function create(query: Query, id: string, names: Names, hash: string | null, body: NewAccount, ip: string) {
-    return await sessions.start(query, id, await accounts.create(query, id, names, hash, body), ip);
+  async function create(tx: Transaction, id: string, names: Names, hash: string | null, body: NewAccount, ip: string) {
+    return await sessions.start(tx, id, await accounts.create(tx, id, names, hash, body), ip);
   }
 
   /** The account of who proved to own an address; undefined when a new one has to be made. */
   async function owned(
-    query: Query,
+    tx: Transaction,
     to: Provable,
     account: Account | undefined,
     device: string | undefined,
@@ -122,14 +123,14 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
     // Somebody registered it without proof. Whoever that was must not stay in the account of its owner: not with a session,
     // nor with a device that others seal for and that is woken when something comes. Who comes on one of its devices is
     // the same person.
-    if (!(await accounts.claim(query, account.id, to))) return { account: undefined, ended: [], removed: [] };
-    if (device !== undefined && (await hasDevice(query, account.id, device)))
-      return { account, ended: await endSessions(query, account.id, 'account'), removed: [] };
-    return { account, ...(await removeDevices(query, account.id)) };
+    if (!(await accounts.claim(tx.query, account.id, to))) return { account: undefined, ended: [], removed: [] };
+    if (device !== undefined && (await hasDevice(tx.em, account.id, device)))
+      return { account, ended: await endSessions(tx.query, account.id, 'account'), removed: [] };
+    return { account, ...(await removeDevices(tx, account.id)) };
   }
 
   return {
-    async register({ body, ip }) {
+    async 'auth.register'({ body, ip }) {
       const { password, phone: _phone, email: _email, username: _username, cookie, ...rest } = body;
       const names = namesOf(body);
       checkPassword(password, config);
@@ -137,7 +138,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       const id = uuid7();
       if (!verifies) {
         const hash = await passwords.hash(password);
-        const session = await db.transaction((query) => create(query, id, names, hash, rest, ip));
+        const session = await db.transaction((tx) => create(tx, id, names, hash, rest, ip));
         await remember(names, session, ip);
         return { status: 201, ...(await entering.loggedIn(session, cookie)) };
       }
@@ -161,19 +162,19 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return { status: 202, data: { user_id: id, status: 'verification_sent' as const } };
     },
 
-    async verify({ body: { user_id, code, cookie }, ip }) {
+    async 'auth.verify'({ body: { user_id, code, cookie }, ip }) {
       const guess = await limits.guess(sealer.lookup('pending', user_id), ip);
       const proof = await codes.tryPending(user_id, code);
       const { names, password_hash, body } = proof.pending as Pending;
-      const session = await db.transaction(async (query) => {
-        await proof.use(query);
-        return await create(query, user_id, names, password_hash, body, ip);
+      const session = await db.transaction(async (tx) => {
+        await proof.use(tx.query);
+        return await create(tx, user_id, names, password_hash, body, ip);
       });
       await Promise.all([guess.right(), remember(names, session, ip)]);
       return { status: 201, ...(await entering.loggedIn(session, cookie)) };
     },
 
-    async login({ body, ip }) {
+    async 'auth.login'({ body, ip }) {
       const named = recognise(body.identifier) ?? { kind: 'username', value: body.identifier };
       const guess = await limits.guess(sealer.lookup(named.kind, named.value), ip, body.device.id);
       const session = await again(async () => {
@@ -187,8 +188,8 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
           const hash = await passwords.hash(body.password);
           if (await accounts.rehash(account.id, account.password_hash!, hash)) account.password_hash = hash;
         }
-        return await db.transaction(async (query) =>
-          (await hold(query, account)) ? await signIn(query, account.id, body.device, ip) : undefined,
+        return await db.transaction(async (tx) =>
+          (await hold(tx.query, account)) ? await signIn(tx, account.id, body.device, ip) : undefined,
         );
       });
       await remember({ [named.kind]: named.value }, session, ip);
@@ -196,7 +197,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return { status: 200, ...(await entering.loggedIn(session, body.cookie)) };
     },
 
-    async otpRequest({ body, ip }) {
+    async 'auth.otp.request'({ body, ip }) {
       const to = provable(body);
       mayReach(to.kind);
       await limits.send(sealer.lookup(to.kind, to.value), ip);
@@ -204,7 +205,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return { status: 202, data: { status: 'code_sent' as const, expires_in_sec: config.CODE_TTL_SEC } };
     },
 
-    async otpVerify({ body, ip }) {
+    async 'auth.otp.verify'({ body, ip }) {
       const to = provable(body);
       const guess = await limits.guess(sealer.lookup(to.kind, to.value), ip, body.device.id);
       const proof = await codes.tryLogin(to, body.code);
@@ -214,20 +215,20 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       const session = await again(async () => {
         const found = await accounts.find(to);
         if (found?.suspended) throw suspended();
-        return await db.transaction(async (query) => {
-          if (found && !(await hold(query, found))) return undefined;
-          await proof.use(query);
-          const { account, ended, removed } = await owned(query, to, found, body.device.id);
+        return await db.transaction(async (tx) => {
+          if (found && !(await hold(tx.query, found))) return undefined;
+          await proof.use(tx.query);
+          const { account, ended, removed } = await owned(tx, to, found, body.device.id);
           strangers = removed;
           made = !account;
           if (account) {
-            const started = await signIn(query, account.id, body.device, ip);
+            const started = await signIn(tx, account.id, body.device, ip);
             return { ...started, ended: [...ended, ...started.ended] };
           }
           const device = { ...body.device, name: body.device.name ?? 'device' };
           const { id: _, ...given } = device;
           const about = { device: given, verified: to.kind, ...(body.name !== undefined && { name: body.name }) };
-          return await create(query, uuid7(), { [to.kind]: to.value }, null, about, ip);
+          return await create(tx, uuid7(), { [to.kind]: to.value }, null, about, ip);
         });
       });
       await remember({ [to.kind]: to.value }, session, ip);
@@ -236,7 +237,7 @@ export function waysIn(deps: WaysInDeps): Pick<Handlers, WaysIn> {
       return made ? { status: 201, ...told } : { status: 200, ...told };
     },
 
-    async refresh({ body, browser, ip }) {
+    async 'auth.refresh'({ body, browser, ip }) {
       return { status: 200, ...(await entering.refresh(body.refresh_token, browser, ip)) };
     },
   };

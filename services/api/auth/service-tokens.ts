@@ -1,12 +1,17 @@
 /** Tokens of integrations and operators: opaque, hashed at rest, with scopes. ADMIN_TOKEN may do everything. */
 import { timingSafeEqual } from 'node:crypto';
+import { raw, sql } from '@mikro-orm/core';
 import { adminToken } from '../../../shared/auth/derived.ts';
 import { hashSecret, newSecret } from '../../../shared/auth/secrets.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Scope } from '../../../shared/contract/http/route.ts';
-import type { ServiceToken } from '../../../shared/contract/http/webhooks.ts';
+import type { ServiceToken } from '../../../shared/contract/http/service-tokens.ts';
 import type { Database } from '../../../shared/db/database.ts';
+import {
+  ServiceToken as ServiceTokenEntity,
+  type ServiceToken as ServiceTokenRow,
+} from '../../../shared/db/entities.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 
 export interface ServiceIdentity {
@@ -15,14 +20,8 @@ export interface ServiceIdentity {
   scopes: Scope[];
 }
 
-interface Row {
-  id: string;
-  name: string;
-  scopes: Scope[];
-  created_at: Date;
-  expires_at: Date | null;
-}
-const shown = ({ id, name, scopes, created_at, expires_at }: Row): ServiceToken => ({
+type Row = Pick<ServiceTokenRow, 'id' | 'name' | 'scopes' | 'created_at' | 'expires_at'>;
+const toServiceToken = ({ id, name, scopes, created_at, expires_at }: Row): ServiceToken => ({
   id,
   name,
   scopes,
@@ -43,17 +42,15 @@ const unknown = (): ApiError => new ApiError('unauthenticated', 'this is no vali
 
 export function openServiceTokens(db: Database, config: Config): ServiceTokens {
   const admin = config.ADMIN_TOKEN || config.NATS_SECRET ? hashSecret(adminToken(config)) : undefined;
-  const COLUMNS = 'id, name, scopes, created_at, expires_at';
   return {
     async verify(token, scope) {
       const hash = hashSecret(token);
       if (admin && timingSafeEqual(hash, admin)) return { token_id: 'admin', scopes: ['admin'] };
-      // What was not made here needs no look: anybody can send a token.
+      // Any caller can send any text: one that no service token looks like costs no query.
       if (!token.startsWith(PREFIX)) throw unknown();
-      const [found] = await db.query<Row>(
-        `select ${COLUMNS} from service_tokens where hash = $1 and (expires_at is null or expires_at > now())`,
-        [hash],
-      );
+      const found = await db
+        .em()
+        .findOne(ServiceTokenEntity, { hash, $or: [{ expires_at: null }, { expires_at: { $gt: sql.now() } }] });
       if (!found) throw unknown();
       if (!found.scopes.includes(scope) && !found.scopes.includes('admin'))
         throw new ApiError('forbidden', `this token lacks the scope ${scope}`, { details: { scope } });
@@ -61,22 +58,24 @@ export function openServiceTokens(db: Database, config: Config): ServiceTokens {
     },
     async create(name, scopes, days) {
       const token = `${PREFIX}${newSecret()}`;
-      const [row] = await db.query<Row>(
-        `insert into service_tokens (id, hash, name, scopes, expires_at)
-         values ($1, $2, $3, $4, now() + make_interval(days => $5)) returning ${COLUMNS}`,
-        [uuid7(), hashSecret(token), name, [...new Set(scopes)], days ?? null],
-      );
-      return { ...shown(row!), token };
+      const em = db.em();
+      const id = uuid7();
+      await em.insert(ServiceTokenEntity, {
+        id,
+        hash: hashSecret(token),
+        name,
+        scopes: [...new Set(scopes)],
+        expires_at: days === undefined ? null : raw('now() + make_interval(days => ?)', [days]),
+      });
+      return { ...toServiceToken(await em.findOneOrFail(ServiceTokenEntity, { id })), token };
     },
     async list(after, limit) {
-      const rows = await db.query<Row>(
-        `select ${COLUMNS} from service_tokens where $1::uuid is null or id > $1 order by id limit $2`,
-        [after ?? null, limit],
-      );
-      return rows.map(shown);
+      const where = after === undefined ? {} : { id: { $gt: after } };
+      const rows = await db.em().find(ServiceTokenEntity, where, { orderBy: { id: 'asc' }, limit });
+      return rows.map(toServiceToken);
     },
     async remove(id) {
-      return (await db.query('delete from service_tokens where id = $1 returning id', [id])).length > 0;
+      return (await db.em().nativeDelete(ServiceTokenEntity, { id })) > 0;
     },
   };
 }

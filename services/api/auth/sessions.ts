@@ -1,13 +1,12 @@
 /** Sessions as their owner sees and ends them. */
 import { type Announce, endSessions } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { Session } from '../../../shared/contract/http/people.ts';
+import type { Session } from '../../../shared/contract/http/sessions.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { decodeCursor, encodeCursor } from '../http/pagination.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import type { Entering } from './token-response.ts';
 
-type SessionRoutes = 'logout' | 'logoutAll' | 'sessions' | 'endSession' | 'endOtherSessions';
 interface Row {
   id: string;
   device: Session['device'];
@@ -22,7 +21,7 @@ interface Deps {
   announce: Announce;
 }
 
-export function sessionRoutes({ db, entering, announce }: Deps): Pick<Handlers, SessionRoutes> {
+export function sessionRoutes({ db, entering, announce }: Deps): HandlersOf<'sessions'> {
   type Why = Parameters<typeof endSessions>[2];
   async function end(user_id: string, why: Why, which: Parameters<typeof endSessions>[3]): Promise<number> {
     const ended = await endSessions(db.query, user_id, why, which);
@@ -31,7 +30,7 @@ export function sessionRoutes({ db, entering, announce }: Deps): Pick<Handlers, 
   }
 
   return {
-    async logout({ me, browser }) {
+    async 'sessions.logout'({ me, browser }) {
       const cookies = browser.csrf_token || browser.refresh_token ? entering.forget() : undefined;
       return {
         ...(cookies && { cookies }),
@@ -39,19 +38,19 @@ export function sessionRoutes({ db, entering, announce }: Deps): Pick<Handlers, 
         data: { revoked: await end(me.user_id, 'logout', { only: me.session_id }) },
       };
     },
-    async logoutAll({ me }) {
+    async 'sessions.logoutAll'({ me }) {
       return { status: 200, data: { revoked: await end(me.user_id, 'logout', {}) } };
     },
-    async endOtherSessions({ me }) {
+    async 'sessions.endOthers'({ me }) {
       return { status: 200, data: { revoked: await end(me.user_id, 'revoked', { except: me.session_id }) } };
     },
-    async endSession({ me, id }) {
+    async 'sessions.end'({ me, id }) {
       const revoked = await end(me.user_id, 'revoked', { only: id });
       if (!revoked) throw new ApiError('not_found', 'you have no such session');
       return { status: 200, data: { revoked } };
     },
 
-    async sessions({ me, query: { limit = 50, cursor } }) {
+    async 'sessions.list'({ me, query: { limit = 50, cursor } }) {
       const rows = await db.query<Row>(
         `select s.id, json_build_object('id', d.id, 'name', d.name, 'platform', d.platform) as device,
            host(s.ip) as ip, s.created_at, s.last_used_at

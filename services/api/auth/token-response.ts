@@ -5,7 +5,7 @@ import type { Sessions, Started } from '../../../shared/auth/sessions.ts';
 import type { Tokens } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { LoggedIn, TokenPair } from '../../../shared/contract/http/people.ts';
+import type { LoggedIn, TokenPair } from '../../../shared/contract/http/auth.ts';
 import type { Query } from '../../../shared/db/database.ts';
 import type { Origins } from '../../../shared/origins.ts';
 import type { Account, Accounts } from '../accounts/store.ts';

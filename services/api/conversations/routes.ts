@@ -5,7 +5,7 @@ import type { Gateway } from '../../../nats/gateway.ts';
 import type { Limits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { DirectBody } from '../../../shared/contract/http/people.ts';
+import type { DirectBody } from '../../../shared/contract/http/conversations.ts';
 import type { Conversation } from '../../../shared/contract/objects.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { mustBeMember, noConversation } from '../../../shared/db/message-queries.ts';
@@ -13,7 +13,7 @@ import { directConversationId, partitionOf, uuid7, uuid7Time } from '../../../sh
 import { normalise } from '../accounts/identifiers.ts';
 import type { Accounts } from '../accounts/store.ts';
 import { decodeCursor, decodeTimeCursor, encodeCursor } from '../http/pagination.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import type { Projection } from './projection.ts';
 import { listConversations, listMembers, readConversation } from './store.ts';
 
@@ -35,9 +35,7 @@ export function idForKey(user_id: string, key: string): string {
   return `${ms.slice(0, 8)}-${ms.slice(8)}-7${h.slice(0, 3)}-${variant}${h.slice(4, 7)}-${h.slice(7, 19)}`;
 }
 
-export function conversations(
-  deps: ConversationDeps,
-): Pick<Handlers, 'direct' | 'create' | 'conversations' | 'conversation' | 'members'> {
+export function conversations(deps: ConversationDeps): HandlersOf<'conversations'> {
   const { config, db, gateway, accounts, projection, limits, commands } = deps;
 
   async function personOf(body: DirectBody, me: string): Promise<string> {
@@ -83,8 +81,8 @@ export function conversations(
   }
 
   return {
-    async direct({ me: { user_id, device_id }, body }) {
-      commands.take(user_id);
+    async 'conversations.createDirect'({ me: { user_id, device_id }, body }) {
+      commands.countCommandOrThrow(user_id);
       const to = await personOf(body, user_id);
       if (to === user_id) throw new ApiError('invalid_request', 'body: a conversation needs another person');
       const id = directConversationId(user_id, to);
@@ -95,8 +93,8 @@ export function conversations(
       return { status: repeated ? 200 : 201, data };
     },
 
-    async create({ me: { user_id, device_id }, body, idempotency_key }) {
-      commands.take(user_id);
+    async 'conversations.create'({ me: { user_id, device_id }, body, idempotency_key }) {
+      commands.countCommandOrThrow(user_id);
       const id = idempotency_key === undefined ? uuid7() : idForKey(user_id, idempotency_key);
       const member_ids = [...new Set(body.member_ids)].filter((member) => member !== user_id);
       if (member_ids.length + 1 > config.GROUP_MAX_MEMBERS)
@@ -120,7 +118,7 @@ export function conversations(
       return { status: repeated ? 200 : 201, data };
     },
 
-    async conversations({ me, query: { limit = 50, cursor } }) {
+    async 'conversations.list'({ me, query: { limit = 50, cursor } }) {
       const before = cursor === undefined ? undefined : decodeTimeCursor(cursor);
       const found = await listConversations(db, me.user_id, before, limit + 1);
       const items = found.slice(0, limit);
@@ -129,13 +127,13 @@ export function conversations(
       return { status: 200, data: { items, next_cursor } };
     },
 
-    async conversation({ me, id }) {
+    async 'conversations.get'({ me, id }) {
       const found = await readConversation(db, me.user_id, id);
       if (!found) throw noConversation();
       return { status: 200, data: found };
     },
 
-    async members({ me, id, query: { limit = 50, cursor } }) {
+    async 'conversations.members.list'({ me, id, query: { limit = 50, cursor } }) {
       await mustBeMember(db, { user_id: me.user_id, conversation_id: id });
       const found = await listMembers(db, id, cursor === undefined ? undefined : decodeCursor(cursor), limit + 1);
       const items = found.slice(0, limit);

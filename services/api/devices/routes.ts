@@ -4,7 +4,7 @@ import type { Device, PublicDevice } from '../../../shared/contract/objects.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import type { Accounts } from '../accounts/store.ts';
 import { decodeCursor, encodeCursor } from '../http/pagination.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import type { ChangeNotifier } from './change-notifier.ts';
 import { type MyDeviceRow, patchDevice, readMyDevices, removeDevice, toMyDevice } from './store.ts';
 
@@ -23,11 +23,7 @@ const toPublic = ({ id, user_id, identity_key, signing_key, registration_id }: D
 });
 const notMine = (): ApiError => new ApiError('not_found', 'you have no such device');
 
-export function devices({
-  db,
-  accounts,
-  announcer,
-}: DeviceDeps): Pick<Handlers, 'devices' | 'myDevices' | 'patchDevice' | 'deleteDevice'> {
+export function devices({ db, accounts, announcer }: DeviceDeps): HandlersOf<'devices'> {
   function paged<R extends { id: string }, T>(found: R[], limit: number, show: (row: R) => T) {
     const rows = found.slice(0, limit);
     return { items: rows.map(show), next_cursor: found.length > limit ? encodeCursor(rows.at(-1)!.id) : null };
@@ -36,7 +32,7 @@ export function devices({
     cursor === undefined ? undefined : decodeCursor(cursor);
 
   return {
-    async devices({ me, id, query: { limit = 50, cursor } }) {
+    async 'devices.listOfUser'({ me, id, query: { limit = 50, cursor } }) {
       const [user, found] = await Promise.all([accounts.user(id), accounts.devices(id, after(cursor), limit + 1)]);
       if (!user) throw new ApiError('not_found', 'there is no such person');
       return {
@@ -45,19 +41,19 @@ export function devices({
       };
     },
 
-    async myDevices({ me, query: { limit = 50, cursor } }) {
-      const found = await readMyDevices(db.query, me.user_id, after(cursor), limit + 1);
+    async 'devices.list'({ me, query: { limit = 50, cursor } }) {
+      const found = await readMyDevices(db.em(), me.user_id, after(cursor), limit + 1);
       return { status: 200, data: paged(found, limit, (row: MyDeviceRow) => toMyDevice(row, me.device_id)) };
     },
 
-    async patchDevice({ me, id, body }) {
-      const row = await patchDevice(db.query, me.user_id, id, body);
+    async 'devices.update'({ me, id, body }) {
+      const row = await patchDevice(db, me.user_id, id, body);
       if (!row) throw notMine();
       return { status: 200, data: toMyDevice(row, me.device_id) };
     },
 
-    async deleteDevice({ me, id }) {
-      const ended = await db.transaction((query) => removeDevice(query, me.user_id, id));
+    async 'devices.delete'({ me, id }) {
+      const ended = await db.transaction((tx) => removeDevice(tx, me.user_id, id));
       if (!ended) throw notMine();
       await announcer.changed(me.user_id, { removed: [id], ended });
       return { status: 200, data: { id } };

@@ -1,9 +1,11 @@
 /** Devices of one person as they stand in Postgres. */
+import { LockMode, sql } from '@mikro-orm/core';
 import { endSessions } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/keys.ts';
-import type { Query } from '../../../shared/db/database.ts';
-import type { Device as DeviceRow } from '../../../shared/db/entities.ts';
+import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/devices.ts';
+import type { Database, EntityManager, Query, Transaction } from '../../../shared/db/database.ts';
+import { DELETE_ROWS_OF_DEVICE } from '../../../shared/db/device-tables.ts';
+import { Device, type Device as DeviceRow, KeyBackup } from '../../../shared/db/entities.ts';
 import type { Ended, PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { toDevice } from '../accounts/store.ts';
 
@@ -15,31 +17,40 @@ export const toMyDevice = (row: MyDeviceRow, current: string): MyDevice => ({
   ...(row.push && { push_provider: row.push.provider }),
 });
 
+/** @returns at most `limit` devices of a person in the order of their ids, from behind `after`. */
 export function readMyDevices(
-  query: Query,
+  em: EntityManager,
   user_id: string,
   after: string | undefined,
   limit: number,
 ): Promise<MyDeviceRow[]> {
-  return query<MyDeviceRow>(
-    `select * from devices where user_id = $1 and deleted_at is null and ($2::uuid is null or id > $2)
-     order by id limit $3`,
-    [user_id, after ?? null, limit],
+  return em.find(
+    Device,
+    { user_id, deleted_at: null, ...(after !== undefined && { id: { $gt: after } }) },
+    { orderBy: { id: 'asc' }, limit },
   );
 }
 
-export async function patchDevice(
-  query: Query,
+/** @returns the device after the change; undefined when the person has no such device. */
+export function patchDevice(
+  db: Database,
   user_id: string,
   id: string,
   { name, platform }: PatchDeviceBody,
 ): Promise<MyDeviceRow | undefined> {
-  const [row] = await query<MyDeviceRow>(
-    `update devices set name = coalesce($3, name), platform = coalesce($4, platform)
-     where id = $1 and user_id = $2 and deleted_at is null returning *`,
-    [id, user_id, name ?? null, platform ?? null],
-  );
-  return row;
+  return db.transaction(async ({ em }) => {
+    // Locked: a deletion at the same time empties the name, and this must not fill it again.
+    const device = await em.findOne(
+      Device,
+      { id, user_id, deleted_at: null },
+      { lockMode: LockMode.PESSIMISTIC_WRITE },
+    );
+    if (!device) return undefined;
+    if (name !== undefined) device.name = name;
+    if (platform !== undefined) device.platform = platform;
+    await em.flush();
+    return device;
+  });
 }
 
 /**
@@ -69,33 +80,36 @@ export async function refuseTooMany(query: Query, user_id: string, max: number):
  * Takes away a device with all that is its own, inside a transaction; its queue goes when fanout hears of it.
  * @returns the sessions that ended by that; undefined when the person has no such device.
  */
-export async function removeDevice(query: Query, user_id: string, id: string): Promise<Ended[] | undefined> {
-  const [row] = await query(
-    `update devices set deleted_at = now(), push = null, identity_key = null, signing_key = null, registration_id = null
-     where id = $1 and user_id = $2 and deleted_at is null returning id`,
-    [id, user_id],
+export async function removeDevice(
+  { em, query }: Transaction,
+  user_id: string,
+  id: string,
+): Promise<Ended[] | undefined> {
+  const removed = await em.nativeUpdate(
+    Device,
+    { id, user_id, deleted_at: null },
+    { deleted_at: sql.now(), push: null, identity_key: null, signing_key: null, registration_id: null },
   );
-  if (!row) return undefined;
+  if (!removed) return undefined;
   const ended = await endSessions(query, user_id, 'device', { device: id });
   await query('delete from refresh_tokens r using sessions s where s.id = r.session_id and s.device_id = $1', [id]);
-  for (const table of ['ws_tickets', 'prekeys', 'prekey_alarms', 'device_cursors', 'push_states', 'device_presence'])
-    await query(`delete from ${table} where device_id = $1`, [id]);
+  for (const statement of DELETE_ROWS_OF_DEVICE) await query(statement, [id]);
   return ended;
 }
 
-export async function hasDevice(query: Query, user_id: string, id: string): Promise<boolean> {
-  const sql = 'select 1 from devices where id = $1 and user_id = $2 and deleted_at is null';
-  return (await query(sql, [id, user_id])).length > 0;
+export async function hasDevice(em: EntityManager, user_id: string, id: string): Promise<boolean> {
+  return (await em.count(Device, { id, user_id, deleted_at: null })) > 0;
 }
 
 /** All devices of a person, their sessions, and the backup of their keys, inside a transaction. */
-export async function removeDevices(query: Query, user_id: string): Promise<Required<PersonEvent>> {
+export async function removeDevices(tx: Transaction, user_id: string): Promise<Required<PersonEvent>> {
+  const { em, query } = tx;
   const devices = await query<{ id: string }>(
     'select id from devices where user_id = $1 and deleted_at is null order by id for no key update',
     [user_id],
   );
   const ended: Ended[] = [];
-  for (const { id } of devices) ended.push(...((await removeDevice(query, user_id, id)) ?? []));
-  await query('delete from key_backups where user_id = $1', [user_id]);
+  for (const { id } of devices) ended.push(...((await removeDevice(tx, user_id, id)) ?? []));
+  await em.nativeDelete(KeyBackup, { user_id });
   return { removed: devices.map(({ id }) => id), ended };
 }

@@ -13,6 +13,7 @@ import {
   ROUTES,
   type Route,
   type RouteName,
+  type RoutesOf,
 } from '../../../shared/contract/http/routes.ts';
 import { Id } from '../../../shared/contract/scalars.ts';
 import { checker } from '../../../shared/contract/validate.ts';
@@ -46,6 +47,8 @@ export interface Asked<N extends RouteName> {
 }
 export type Handler<N extends RouteName> = (asked: Asked<N>) => Promise<ReplyOf<N> & { cookies?: string[] }>;
 export type Handlers = { [N in RouteName]: Handler<N> };
+/** The handlers of a resource: `HandlersOf<'keys'>` has one for each route whose name begins with `keys.`. */
+export type HandlersOf<P extends string> = Pick<Handlers, RoutesOf<P>>;
 
 type Ctx = ParameterizedContext<State>;
 

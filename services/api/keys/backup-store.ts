@@ -1,12 +1,17 @@
-/** The one sealed backup of a person's keys. Its version goes on counting when it is removed. */
-import type { Query } from '../../../shared/db/database.ts';
+/** Stores the one encrypted backup of a person's keys. Its version goes on counting after a removal. */
+import { LockMode, sql } from '@mikro-orm/core';
+import type { Database, EntityManager, Query } from '../../../shared/db/database.ts';
+import { KeyBackup } from '../../../shared/db/entities.ts';
 
 interface Version {
   version: number;
   updated_at: Date;
 }
 
-/** @returns undefined when there is another version than `if_version`. */
+/**
+ * Replaces the backup in one statement, so that of two devices that write at once exactly one finds the version it expects.
+ * @returns undefined when the stored version is not `if_version`.
+ */
 export async function putBackup(
   query: Query,
   user_id: string,
@@ -24,20 +29,24 @@ export async function putBackup(
   return row;
 }
 
-export async function readBackup(query: Query, user_id: string): Promise<(Version & { data: string }) | undefined> {
-  const [row] = await query<Version & { data: string }>(
-    'select data, version, updated_at from key_backups where user_id = $1 and data is not null',
-    [user_id],
-  );
-  return row;
+export async function readBackup(
+  em: EntityManager,
+  user_id: string,
+): Promise<(Version & { data: string }) | undefined> {
+  const backup = await em.findOne(KeyBackup, { user_id, data: { $ne: null } });
+  return backup ? { data: backup.data!, version: backup.version, updated_at: backup.updated_at } : undefined;
 }
 
-/** @returns the version after it, undefined when there was none. */
-export async function dropBackup(query: Query, user_id: string): Promise<number | undefined> {
-  const [row] = await query<{ version: number }>(
-    `update key_backups set data = null, version = version + 1, updated_at = now()
-     where user_id = $1 and data is not null returning version`,
-    [user_id],
-  );
-  return row?.version;
+/** @returns the version after the removal; undefined when there was no backup. */
+export function removeBackup(db: Database, user_id: string): Promise<number | undefined> {
+  return db.transaction(async ({ em }) => {
+    const where = { user_id, data: { $ne: null } };
+    // The data, which may be large, is not read to be thrown away.
+    const fields = ['user_id', 'version'] as const;
+    const backup = await em.findOne(KeyBackup, where, { fields, lockMode: LockMode.PESSIMISTIC_WRITE });
+    if (!backup) return undefined;
+    const version = backup.version + 1;
+    await em.nativeUpdate(KeyBackup, { user_id }, { data: null, version, updated_at: sql.now() });
+    return version;
+  });
 }

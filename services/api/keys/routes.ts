@@ -8,8 +8,8 @@ import type { Database } from '../../../shared/db/database.ts';
 import { isTransient } from '../../../shared/transient.ts';
 import type { Accounts } from '../accounts/store.ts';
 import type { ChangeNotifier } from '../devices/change-notifier.ts';
-import type { Handlers } from '../http/router.ts';
-import { dropBackup, putBackup, readBackup } from './backup-store.ts';
+import type { HandlersOf } from '../http/router.ts';
+import { putBackup, readBackup, removeBackup } from './backup-store.ts';
 import { addPrekeys, calm, claim, putKeys, readKeyLog, runningLow, stockOf } from './store.ts';
 
 export interface KeyDeps {
@@ -20,20 +20,11 @@ export interface KeyDeps {
   limits: Limits;
   log: Logger;
 }
-type KeyRoutes =
-  | 'putKeys'
-  | 'prekeys'
-  | 'keyCount'
-  | 'claimKeys'
-  | 'keyLog'
-  | 'putBackup'
-  | 'getBackup'
-  | 'deleteBackup';
 
 const gone = (): ApiError => new ApiError('unauthenticated', 'this device is gone; log in again');
 const noBackup = (): ApiError => new ApiError('not_found', 'there is no backup');
 
-export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps): Pick<Handlers, KeyRoutes> {
+export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps): HandlersOf<'keys'> {
   /** Devices whose keys of a kind run low hear of it, through their inbox; who could not be told, at the next claim. */
   async function warn(user_id: string, device_ids: string[], kind: string): Promise<void> {
     const { PREKEYS_LOW: low, PREKEYS_LOW_AGAIN_SEC: again_sec } = config;
@@ -45,7 +36,7 @@ export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps):
   }
 
   return {
-    async putKeys({ me, body }) {
+    async 'keys.publish'({ me, body }) {
       if (!(await putKeys(db, me.device_id, body))) throw gone();
       void announcer.changed(me.user_id);
       const device = await accounts.device(me.device_id);
@@ -53,18 +44,18 @@ export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps):
       return { status: 200, data: device };
     },
 
-    async prekeys({ me, body }) {
+    async 'keys.prekeys.add'({ me, body }) {
       const data: KeyStock = await addPrekeys(db, me.device_id, body, config.PREKEYS_MAX);
       const enough = Object.entries(data.kinds).flatMap(([kind, n]) => (n > config.PREKEYS_LOW ? [kind] : []));
       if (enough.length) await calm(db.query, me.device_id, enough);
       return { status: 200, data };
     },
 
-    async keyCount({ me }) {
+    async 'keys.prekeys.count'({ me }) {
       return { status: 200, data: await stockOf(db.query, me.device_id) };
     },
 
-    async claimKeys({ me, id, body: { device_ids, kind = DEFAULT_KIND } }) {
+    async 'keys.prekeys.claim'({ me, id, body: { device_ids, kind = DEFAULT_KIND } }) {
       if (!(await accounts.user(id))) throw new ApiError('not_found', 'there is no such person');
       await limits.claim(me.user_id, id);
       const devices = await claim(db.query, { user_id: id, by_device: me.device_id, device_ids, kind });
@@ -76,14 +67,14 @@ export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps):
       return { status: 200, data: { devices } };
     },
 
-    async keyLog({ id, query: { limit = 50, cursor, after = 0 } }) {
+    async 'keys.log.list'({ id, query: { limit = 50, cursor, after = 0 } }) {
       if (!(await accounts.user(id))) throw new ApiError('not_found', 'there is no such person');
       const found = await readKeyLog(db.query, id, cursor === undefined ? after : place(cursor), limit + 1);
       const items = found.slice(0, limit);
       return { status: 200, data: { items, next_cursor: found.length > limit ? String(items.at(-1)!.n) : null } };
     },
 
-    async putBackup({ me, body: { data, if_version } }) {
+    async 'keys.backup.put'({ me, body: { data, if_version } }) {
       const limit = config.KEY_BACKUP_MAX_BYTES;
       if (Buffer.byteLength(data) > limit)
         throw new ApiError('too_large', `a backup may have ${limit} bytes`, { details: { limit } });
@@ -92,14 +83,14 @@ export function keys({ config, db, accounts, announcer, limits, log }: KeyDeps):
       return { status: 200, data: { version: put.version, updated_at: put.updated_at.toISOString() } };
     },
 
-    async getBackup({ me }) {
-      const found = await readBackup(db.query, me.user_id);
+    async 'keys.backup.get'({ me }) {
+      const found = await readBackup(db.em(), me.user_id);
       if (!found) throw noBackup();
       return { status: 200, data: { ...found, updated_at: found.updated_at.toISOString() } };
     },
 
-    async deleteBackup({ me }) {
-      const version = await dropBackup(db.query, me.user_id);
+    async 'keys.backup.delete'({ me }) {
+      const version = await removeBackup(db, me.user_id);
       if (version === undefined) throw noBackup();
       return { status: 200, data: { version } };
     },

@@ -1,5 +1,6 @@
 /** Prekeys, backups and the key log as they stand in Postgres. */
 import { randomInt } from 'node:crypto';
+import { LockMode } from '@mikro-orm/core';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import {
   type ClaimedDevice,
@@ -11,7 +12,7 @@ import {
   type PrekeysBody,
 } from '../../../shared/contract/http/keys.ts';
 import type { Database, Query } from '../../../shared/db/database.ts';
-import type { Device as DeviceRow } from '../../../shared/db/entities.ts';
+import { Device } from '../../../shared/db/entities.ts';
 
 /** As many as a registration id may have. */
 const REGISTRATION_IDS = 0x80000000;
@@ -19,22 +20,17 @@ export const newRegistrationId = (): number => randomInt(1, REGISTRATION_IDS);
 
 /** @returns false when the device is gone. */
 export function putKeys(db: Database, device_id: string, keys: Keys): Promise<boolean> {
-  return db.transaction(async (query) => {
-    const [known] = await query<Pick<DeviceRow, 'identity_key' | 'signing_key' | 'registration_id'>>(
-      'select identity_key, signing_key, registration_id from devices where id = $1 and deleted_at is null for update',
-      [device_id],
-    );
-    if (!known) return false;
-    const same = known.identity_key === keys.identity_key;
-    // What was sealed for the old key can't be opened: senders are told by another registration id.
-    const kept = (same && known.registration_id) || newRegistrationId();
-    await query('update devices set identity_key = $2, signing_key = $3, registration_id = $4 where id = $1', [
-      device_id,
-      keys.identity_key,
-      keys.signing_key ?? (same ? known.signing_key : null),
-      keys.registration_id ?? kept,
-    ]);
-    if (!same) await query('delete from prekeys where device_id = $1', [device_id]);
+  return db.transaction(async ({ em, query }) => {
+    const where = { id: device_id, deleted_at: null };
+    const device = await em.findOne(Device, where, { lockMode: LockMode.PESSIMISTIC_WRITE });
+    if (!device) return false;
+    const isSame = device.identity_key === keys.identity_key;
+    // The device cannot decrypt what was encrypted for its old key. A new registration id tells senders that it changed.
+    device.registration_id = keys.registration_id ?? ((isSame && device.registration_id) || newRegistrationId());
+    device.signing_key = keys.signing_key ?? (isSame ? device.signing_key : null);
+    device.identity_key = keys.identity_key;
+    await em.flush();
+    if (!isSame) await query('delete from prekeys where device_id = $1', [device_id]);
     return true;
   });
 }
@@ -59,7 +55,7 @@ export async function stockOf(query: Query, device_id: string): Promise<KeyStock
 
 /** @throws {ApiError} `too_large` beyond `max` waiting keys; `unauthenticated` when the device is gone. */
 export function addPrekeys(db: Database, device_id: string, body: PrekeysBody, max: number): Promise<KeyStock> {
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     // Uploads of a device take turns, so that the count is true.
     const [device] = await query('select 1 from devices where id = $1 and deleted_at is null for update', [device_id]);
     if (!device) throw new ApiError('unauthenticated', 'this device is gone; log in again');

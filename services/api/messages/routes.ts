@@ -7,7 +7,7 @@ import type { Database } from '../../../shared/db/database.ts';
 import { pageByNumber, pageBySeq } from '../../../shared/db/message-queries.ts';
 import { sealed } from '../../../shared/pipeline/sealed.ts';
 import { decodeSeqCursor, encodeSeqCursor } from '../http/pagination.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 
 export interface MessageDeps {
   config: Config;
@@ -16,10 +16,10 @@ export interface MessageDeps {
   commands: CommandLimits;
 }
 
-export function messages({ config, db, gateway, commands }: MessageDeps): Pick<Handlers, 'send' | 'read' | 'history'> {
+export function messages({ config, db, gateway, commands }: MessageDeps): HandlersOf<'messages'> {
   return {
-    async send({ me: { user_id, device_id }, id, body }) {
-      commands.take(user_id);
+    async 'messages.send'({ me: { user_id, device_id }, id, body }) {
+      commands.countCommandOrThrow(user_id);
       const bytes = sealed(body, config.MESSAGE_MAX_BYTES);
       const { payload: _, envelopes, ...rest } = body;
       const { signature, client_message_id, payload, envelopes: all } = body;
@@ -46,13 +46,13 @@ export function messages({ config, db, gateway, commands }: MessageDeps): Pick<H
       return { status: answer.repeated ? 200 : 202, data };
     },
 
-    async read({ me: { user_id, device_id }, id, body: { seq } }) {
-      commands.take(user_id);
+    async 'messages.markRead'({ me: { user_id, device_id }, id, body: { seq } }) {
+      commands.countCommandOrThrow(user_id);
       await gateway.call({ kind: 'read', conversation_id: id, user_id, device_id, seq });
       return { status: 200, data: { conversation_id: id, seq } };
     },
 
-    async history({ me: { user_id, device_id }, id, query }) {
+    async 'messages.list'({ me: { user_id, device_id }, id, query }) {
       const reader = { user_id, device_id, conversation_id: id };
       const { page, per_page = 50, limit = 50, cursor, ...given } = query;
       if (page !== undefined || query.per_page !== undefined)

@@ -9,7 +9,7 @@ import { checker } from '../../../shared/contract/validate.ts';
 import type { Metrics } from '../../../shared/metrics.ts';
 import { dedupeKey } from '../../../shared/pipeline/payments.ts';
 import { isTransient } from '../../../shared/transient.ts';
-import type { Handlers, Raw } from '../http/router.ts';
+import type { HandlersOf, Raw } from '../http/router.ts';
 import type { PaymentPublisher } from './publisher.ts';
 
 export interface PaymentDeps {
@@ -77,7 +77,7 @@ function read(event: string, bytes: Buffer): { type: PaymentEventType; body: Pay
   return { type: event, body };
 }
 
-export function paymentsInbound({ config, queue, metrics }: PaymentDeps): Pick<Handlers, 'paymentsWebhook'> {
+export function paymentsInbound({ config, queue, metrics }: PaymentDeps): HandlersOf<'payments.receive'> {
   const secret = paymentsSecret(config);
 
   async function receive(raw: Raw): Promise<boolean> {
@@ -95,7 +95,7 @@ export function paymentsInbound({ config, queue, metrics }: PaymentDeps): Pick<H
   }
 
   return {
-    async paymentsWebhook({ raw }) {
+    async 'payments.receive'({ raw }) {
       try {
         const duplicate = await receive(raw);
         metrics.payments.inc({ outcome: duplicate ? 'duplicate' : 'accepted' });

@@ -9,7 +9,7 @@ import { mustHaveBeenMember } from '../../../shared/db/message-queries.ts';
 import { partitionOf } from '../../../shared/ids.ts';
 import type { Projection } from '../conversations/projection.ts';
 import { decodeCursor, decodeTextCursor, encodeCursor, encodeTextCursor } from '../http/pagination.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import type { PaymentPublisher } from './publisher.ts';
 import { listEvents, listPayments, place, readPayment, readRequest, toEvent } from './store.ts';
 
@@ -22,15 +22,13 @@ export interface PaymentDeps {
   commands: CommandLimits;
 }
 
-export function payments(
-  deps: PaymentDeps,
-): Pick<Handlers, 'attachPayment' | 'payments' | 'paymentEvents' | 'replayPayment'> {
+export function payments(deps: PaymentDeps): HandlersOf<'payments.attach' | 'payments.list' | 'payments.events'> {
   const { config, db, queue, gateway, projection, commands } = deps;
   type Now = { state: PaymentState; transfer_id?: string | undefined };
 
   return {
-    async attachPayment({ me: { user_id, device_id }, id: conversation_id, body: { request_id } }) {
-      commands.take(user_id);
+    async 'payments.attach'({ me: { user_id, device_id }, id: conversation_id, body: { request_id } }) {
+      commands.countCommandOrThrow(user_id);
       const put = (now: Now) =>
         gateway.call({ kind: 'payment', conversation_id, user_id, device_id, request_id, ...now });
       // The log first: it knows for certain who is a member. A request nobody has told us of yet is pending.
@@ -49,7 +47,7 @@ export function payments(
       return { status: repeated ? 200 : 201, data: written ?? otherwise };
     },
 
-    async payments({ me, id, query: { limit = 50, cursor } }) {
+    async 'payments.list'({ me, id, query: { limit = 50, cursor } }) {
       await mustHaveBeenMember(db, { user_id: me.user_id, conversation_id: id });
       const after = cursor === undefined ? '' : decodeTextCursor(cursor);
       const found = await listPayments(db, { user_id: me.user_id, conversation_id: id, after, limit: limit + 1 });
@@ -58,7 +56,7 @@ export function payments(
       return { status: 200, data: { items, next_cursor } };
     },
 
-    async paymentEvents({ query: { limit = 50, cursor, request_id, applied } }) {
+    async 'payments.events.list'({ query: { limit = 50, cursor, request_id, applied } }) {
       const before = cursor === undefined ? undefined : decodeCursor(cursor);
       const unapplied = applied === 'false';
       const found = await listEvents(db, { before, request_id, unapplied, limit: limit + 1 });
@@ -67,7 +65,7 @@ export function payments(
       return { status: 200, data: { items: items.map(toEvent), next_cursor } };
     },
 
-    async replayPayment({ id }) {
+    async 'payments.events.replay'({ id }) {
       const [found] = await listEvents(db, { id, limit: 1 });
       if (!found) throw new ApiError('not_found', 'there is no such payment event');
       const { dedupe_key: key, type, request_id } = found;

@@ -56,7 +56,7 @@ export async function readRequest(query: Query, placing: Placing): Promise<Stand
 /** From now on the worker tells that conversation. Returns where the request is at that moment. */
 export function place(db: Database, placing: Placing, party: boolean): Promise<Now> {
   const { request_id, conversation_id, user_id } = placing;
-  return db.transaction(async (query) => {
+  return db.transaction(async ({ query }) => {
     // The worker takes the same lock.
     await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [request_id]);
     await query(

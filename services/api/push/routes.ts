@@ -4,7 +4,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Provider } from '../../../shared/contract/http/push.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import { targetOf } from './target.ts';
 
 interface Row {
@@ -16,13 +16,7 @@ const READ = `select d.push->>'provider' as provider, s.muted_until from devices
   left join push_states s on s.device_id = d.id
   where d.id = $1 and d.user_id = $2 and d.deleted_at is null`;
 
-export function push({
-  config,
-  db,
-}: {
-  config: Config;
-  db: Database;
-}): Pick<Handlers, 'putPush' | 'getPush' | 'pushKey'> {
+export function push({ config, db }: { config: Config; db: Database }): HandlersOf<'push'> {
   async function read(device_id: string, user_id: string) {
     const [row] = await db.query<Row>(READ, [device_id, user_id]);
     if (!row) throw notMine();
@@ -32,11 +26,11 @@ export function push({
   }
 
   return {
-    async putPush({ me: { user_id }, id, body: { muted_until, ...rest } }) {
+    async 'push.targets.put'({ me: { user_id }, id, body: { muted_until, ...rest } }) {
       const target = targetOf(rest, config);
       if (muted_until != null && Number.isNaN(Date.parse(muted_until)))
         throw new ApiError('invalid_request', 'body: muted_until is no time', { details: { field: 'muted_until' } });
-      await db.transaction(async (query) => {
+      await db.transaction(async ({ query }) => {
         // Who deletes the device waits, and then takes this with it.
         const [device] = await query(
           'select 1 from devices where id = $1 and user_id = $2 and deleted_at is null for no key update',
@@ -59,11 +53,11 @@ export function push({
       return { status: 200, data: await read(id, user_id) };
     },
 
-    async getPush({ me, id }) {
+    async 'push.targets.get'({ me, id }) {
       return { status: 200, data: await read(id, me.user_id) };
     },
 
-    async pushKey() {
+    async 'push.key.get'() {
       return { status: 200, data: { public_key: (await vapidKeys(db, config)).public_key } };
     },
   };

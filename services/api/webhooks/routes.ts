@@ -12,7 +12,7 @@ import { type Checks, insertEndpoint, rotateSecret, updateEndpoint } from '../..
 import { openSecretsSealing } from '../../../shared/webhooks/secrets.ts';
 import type { ServiceTokens } from '../auth/service-tokens.ts';
 import { decodeCursor, encodeCursor } from '../http/pagination.ts';
-import type { Handlers } from '../http/router.ts';
+import type { HandlersOf } from '../http/router.ts';
 import { openWebhookStore } from './store.ts';
 
 export interface WebhookDeps {
@@ -22,7 +22,6 @@ export interface WebhookDeps {
   /** Tells the workers that something may be due. */
   wake(): void;
 }
-type WebhookRoutes = keyof typeof import('../../../shared/contract/http/webhook-routes.ts').WEBHOOK_ROUTES;
 
 const gone = (): ApiError => new ApiError('not_found', 'there is no such endpoint');
 const found = <T>(value: T | undefined): T => {
@@ -38,7 +37,7 @@ const time = (text: string, field: string): Date => {
 const after = (cursor: string | undefined): string | undefined =>
   cursor === undefined ? undefined : decodeCursor(cursor);
 
-export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick<Handlers, WebhookRoutes> {
+export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): HandlersOf<'webhooks' | 'serviceTokens'> {
   const sealer = openSecretsSealing(config);
   const checks: Checks = { config, guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS') };
   const store = openWebhookStore(db);
@@ -49,7 +48,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
   }
 
   return {
-    async eventTypes() {
+    async 'webhooks.eventTypes.list'() {
       const items = Object.entries(EVENT_TYPES).map(([type, { about, data, example }]) => ({
         type,
         about,
@@ -59,57 +58,57 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
       return { status: 200, data: { items, next_cursor: null } };
     },
 
-    async createEndpoint({ me, body, idempotency_key }) {
+    async 'webhooks.endpoints.create'({ me, body, idempotency_key }) {
       const id = idempotency_key ? derivedId(0, `endpoint ${me.token_id} ${idempotency_key}`) : uuid7();
       const made = idempotency_key && (await store.endpoint(id));
       if (made) return { status: 200, data: made };
       if ((await store.count()) >= config.WEBHOOK_MAX_ENDPOINTS)
         throw new ApiError('forbidden', `there may be ${config.WEBHOOK_MAX_ENDPOINTS} endpoints`);
-      const { created, secret } = await insertEndpoint(db.query, sealer, checks, id, body, 'api');
+      const { created, secret } = await insertEndpoint(db.em(), sealer, checks, id, body, 'api');
       const data = found(await store.endpoint(id));
       return created ? { status: 201, data: { ...data, secret: secret! } } : { status: 200, data };
     },
 
-    async endpoints({ query: { limit = 50, cursor } }) {
+    async 'webhooks.endpoints.list'({ query: { limit = 50, cursor } }) {
       return { status: 200, data: paged(await store.endpoints(after(cursor), limit + 1), limit, ({ id }) => id) };
     },
 
-    async endpoint({ id }) {
+    async 'webhooks.endpoints.get'({ id }) {
       return { status: 200, data: found(await store.endpoint(id)) };
     },
 
-    async changeEndpoint({ id, body }) {
-      if (!(await updateEndpoint(db.query, sealer, checks, id, body))) throw gone();
+    async 'webhooks.endpoints.update'({ id, body }) {
+      if (!(await updateEndpoint(db.em(), sealer, checks, id, body))) throw gone();
       wake();
       return { status: 200, data: found(await store.endpoint(id)) };
     },
 
-    async deleteEndpoint({ id }) {
+    async 'webhooks.endpoints.delete'({ id }) {
       if (!(await store.remove(id))) throw gone();
       return { status: 200, data: { id } };
     },
 
-    async rotateSecret({ id, body }) {
+    async 'webhooks.endpoints.rotateSecret'({ id, body }) {
       if (found(await store.endpoint(id)).source === 'environment')
         throw new ApiError('conflict', 'the secret of this endpoint stands in CHAT_WEBHOOK_ENDPOINTS_JSON');
       const until = new Date(Date.now() + config.WEBHOOK_SECRET_OVERLAP_HOURS * 3_600_000);
-      const rotated = found(await rotateSecret(db.query, sealer, id, body.secret, until));
+      const rotated = found(await rotateSecret(db.em(), sealer, id, body.secret, until));
       return { status: 200, data: { ...rotated, old_until: until.toISOString() } };
     },
 
-    async deliveries({ id, query: { limit = 50, cursor, status } }) {
+    async 'webhooks.deliveries.list'({ id, query: { limit = 50, cursor, status } }) {
       found(await store.endpoint(id));
       const rows = await store.deliveries(id, after(cursor), limit + 1, status);
       return { status: 200, data: paged(rows, limit, ({ event_id }) => event_id) };
     },
 
-    async attempts({ id, query: { limit = 50, cursor, event_id } }) {
+    async 'webhooks.attempts.list'({ id, query: { limit = 50, cursor, event_id } }) {
       found(await store.endpoint(id));
       const rows = await store.attempts(id, after(cursor), limit + 1, event_id);
       return { status: 200, data: paged(rows, limit, (row) => row.id) };
     },
 
-    async resend({ id, body: { event_id } }) {
+    async 'webhooks.deliveries.resend'({ id, body: { event_id } }) {
       found(await store.endpoint(id));
       if (!(await store.resend(id, event_id)))
         throw new ApiError('not_found', 'there was no delivery of this event to this endpoint');
@@ -117,7 +116,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
       return { status: 202, data: { event_id } };
     },
 
-    async redrive({ id, body: { since } }) {
+    async 'webhooks.deliveries.redrive'({ id, body: { since } }) {
       found(await store.endpoint(id));
       const from = since === undefined ? new Date(0) : time(since, 'since');
       const redriven = await again(
@@ -130,7 +129,7 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
       return { status: 202, data: { redriven } };
     },
 
-    async recover({ id, body }) {
+    async 'webhooks.deliveries.recover'({ id, body }) {
       const { enabled } = found(await store.endpoint(id));
       if (!enabled) throw new ApiError('conflict', 'enable the endpoint first');
       const since = time(body.since, 'since');
@@ -140,30 +139,30 @@ export function webhooks({ config, db, serviceTokens, wake }: WebhookDeps): Pick
       return { status: 202, data: { recovery_id: await store.recover(id, since, until) } };
     },
 
-    async testEndpoint({ id, body: { event_type: type = 'webhook.test' } }) {
+    async 'webhooks.endpoints.test'({ id, body: { event_type: type = 'webhook.test' } }) {
       const { enabled } = found(await store.endpoint(id));
       if (!enabled) throw new ApiError('conflict', 'enable the endpoint first');
       const one = example(type, id);
-      await db.transaction((query) => insertDeliveries(query, [{ event: one, endpoint_id: id, ordered: false }]));
+      await db.transaction(({ query }) => insertDeliveries(query, [{ event: one, endpoint_id: id, ordered: false }]));
       wake();
       return { status: 202, data: { event_id: one.id } };
     },
 
-    async stats({ id }) {
+    async 'webhooks.endpoints.stats'({ id }) {
       found(await store.endpoint(id));
       return { status: 200, data: await store.stats(id) };
     },
 
-    async createToken({ body: { name, scopes, expires_in_days } }) {
+    async 'serviceTokens.create'({ body: { name, scopes, expires_in_days } }) {
       return { status: 201, data: await serviceTokens.create(name, scopes, expires_in_days) };
     },
 
-    async tokens({ query: { limit = 50, cursor } }) {
+    async 'serviceTokens.list'({ query: { limit = 50, cursor } }) {
       const rows = await serviceTokens.list(after(cursor), limit + 1);
       return { status: 200, data: paged(rows, limit, ({ id }) => id) };
     },
 
-    async deleteToken({ id }) {
+    async 'serviceTokens.delete'({ id }) {
       if (!(await serviceTokens.remove(id))) throw new ApiError('not_found', 'there is no such token');
       return { status: 200, data: { id } };
     },

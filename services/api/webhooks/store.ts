@@ -1,6 +1,7 @@
 /** Endpoints and deliveries as the API shows them. */
 import type { Attempt, Delivery, Endpoint, Stats } from '../../../shared/contract/http/webhooks.ts';
 import type { Database } from '../../../shared/db/database.ts';
+import { WebhookEndpoint, type WebhookEndpoint as WebhookEndpointRow } from '../../../shared/db/entities.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import { NOW } from '../../../shared/webhooks/deliveries.ts';
 
@@ -11,12 +12,26 @@ const times = (row: Record<string, unknown>): Record<string, unknown> =>
     Object.entries(row).map(([key, value]) => [key, value instanceof Date ? value.toISOString() : value]),
   );
 
-/** Never the sealed columns, but for whether there are headers: their names come from a column of their own. */
-const ENDPOINT = `id, url, description, event_types, conversation_id, header_names, ordered, max_per_sec,
-  enabled, disabled_reason, failing_since, public_key, source, created_at, updated_at`;
-
-function toEndpoint({ description, disabled_reason, failing_since, ...row }: Record<string, unknown>): Endpoint {
-  return times({ ...row, ...present({ description, disabled_reason, failing_since }) }) as unknown as Endpoint;
+/** Shows an endpoint without its encrypted columns, which the entity does not load: of headers it shows the names. */
+function toEndpoint(row: WebhookEndpointRow): Endpoint {
+  const { description, disabled_reason, failing_since } = row;
+  return {
+    id: row.id,
+    url: row.url,
+    event_types: row.event_types ?? null,
+    conversation_id: row.conversation_id ?? null,
+    header_names: row.header_names,
+    ordered: row.ordered,
+    max_per_sec: row.max_per_sec ?? null,
+    enabled: row.enabled,
+    public_key: row.public_key,
+    source: row.source,
+    created_at: row.created_at.toISOString(),
+    updated_at: row.updated_at.toISOString(),
+    ...(description != null && { description }),
+    ...(disabled_reason != null && { disabled_reason }),
+    ...(failing_since && { failing_since: failing_since.toISOString() }),
+  };
 }
 
 export interface WebhookStore {
@@ -35,26 +50,22 @@ export interface WebhookStore {
 export function openWebhookStore(db: Database): WebhookStore {
   return {
     async count() {
-      const [row] = await db.query<{ n: number }>('select count(*) as n from webhook_endpoints');
-      return row!.n;
+      return await db.em().count(WebhookEndpoint);
     },
     async endpoint(id) {
-      const [row] = await db.query(`select ${ENDPOINT} from webhook_endpoints where id = $1`, [id]);
-      return row && toEndpoint(row);
+      const row = await db.em().findOne(WebhookEndpoint, { id });
+      return row ? toEndpoint(row) : undefined;
     },
     async endpoints(after, limit) {
-      const rows = await db.query(
-        `select ${ENDPOINT} from webhook_endpoints where $1::uuid is null or id > $1 order by id limit $2`,
-        [after ?? null, limit],
-      );
-      return rows.map(toEndpoint);
+      const where = after === undefined ? {} : { id: { $gt: after } };
+      return (await db.em().find(WebhookEndpoint, where, { orderBy: { id: 'asc' }, limit })).map(toEndpoint);
     },
     remove(id) {
-      return db.transaction(async (query) => {
-        const rows = await query('delete from webhook_endpoints where id = $1 returning id', [id]);
+      return db.transaction(async ({ em, query }) => {
+        const removed = await em.nativeDelete(WebhookEndpoint, { id });
         await query('delete from webhook_deliveries where endpoint_id = $1', [id]);
         await query('delete from webhook_attempts where endpoint_id = $1', [id]);
-        return rows.length > 0;
+        return removed > 0;
       });
     },
     async deliveries(id, before, limit, status) {

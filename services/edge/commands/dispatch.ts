@@ -108,10 +108,10 @@ export class Commands {
   }
 
   #count(session: Connection): void {
-    const spent = this.#edge.limits.spend(session.user_id);
+    const spent = this.#edge.limits.countCommand(session.user_id);
     if (spent === 'within') return;
     if (spent === 'far over') session.end(CLOSE.too_many_commands, 'too many commands');
-    throw this.#edge.limits.refusal();
+    throw this.#edge.limits.limitError();
   }
 
   /** A free frame that changes nothing; beyond any use of them they are commands. */
@@ -126,7 +126,7 @@ export class Commands {
   /** Refuses a frame that failed its check. Such frames are never free, and their bytes are counted too. */
   #reject(session: Connection, frame: Raw, text: string, error: unknown): void {
     this.#refuse(session, frame, error);
-    if (FREE.has(frame.type) && this.#edge.limits.spend(session.user_id) === 'far over')
+    if (FREE.has(frame.type) && this.#edge.limits.countCommand(session.user_id) === 'far over')
       session.end(CLOSE.too_many_commands, 'too many commands');
     if (session.refused(Buffer.byteLength(text)) <= this.#edge.config.WS_MAX_REFUSED_BYTES) return;
     const limited = error instanceof ApiError && error.code === 'rate_limited';

@@ -1,11 +1,11 @@
 /** What the sender of a message hears of it: that it is queued, then that it was sent. */
-import type { Waiter } from '../../../nats/gateway.ts';
+import type { CommandObserver } from '../../../nats/gateway.ts';
 import type { ApiError } from '../../../shared/contract/errors.ts';
 import type { Answer } from '../../../shared/pipeline/commands.ts';
 import type { Connection } from '../connections/connection.ts';
 
 /** One message on its way. */
-export class Sending implements Waiter {
+export class Sending implements CommandObserver {
   readonly #session: Connection;
   readonly #statuses: Statuses;
   readonly #id: string;

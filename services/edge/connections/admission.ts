@@ -64,7 +64,7 @@ export class Admission {
       throw tooMany('too many connections from this address');
     const claim = this.#claim(knock);
     if (claim.identity) {
-      this.#revocations.refuse(claim.identity.session_id);
+      this.#revocations.assertActive(claim.identity.session_id);
       this.#enter(claim.identity);
     }
     count(this.#perIp, address, 1);

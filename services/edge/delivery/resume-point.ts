@@ -54,7 +54,7 @@ export async function findResumePoint(
   // Fresh: what grew too old a moment ago must not go without a word.
   const facts = await edge.shards.facts(shard, true);
   if (lost) {
-    const next = Math.max(seq + 1, lineage.lives[0]!.from, facts.first_seq);
+    const next = Math.max(seq + 1, lineage.generations[0]!.from, facts.first_seq);
     return {
       cursor,
       seq: Math.max(seq, facts.first_seq - 1),

@@ -6,11 +6,12 @@
 import type { ConsumerConfig } from '@nats-io/jetstream';
 import { createInbox, type Msg, type NatsConnection, nanos, type Subscription, TimeoutError } from 'nats';
 import { parseAckSubject } from '../../../nats/ack-subject.ts';
-import { pause } from '../../../nats/batch-runner.ts';
+
 import { inboxPrefix } from '../../../nats/connect.ts';
 import { timeoutsOf } from '../../../nats/jetstream-manager.ts';
 import { consumer, inboxStream, subject } from '../../../nats/topology.ts';
 import { Semaphore } from '../../../shared/async/semaphore.ts';
+import { sleep } from '../../../shared/async/sleep.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { shardOf } from '../../../shared/ids.ts';
 import type { InboxShards } from './inbox-shards.ts';
@@ -109,7 +110,7 @@ export class DeviceConsumers {
       const { last_seq, last_at } = await this.#shards.facts(shard, true);
       // In a cluster a replica that lags may have been asked; or what was stored since is gone.
       if (tries === 1 || last_at < at - SKEW_MS) return last_seq;
-      await pause(LAGGING_MS);
+      await sleep(LAGGING_MS);
     }
   }
 

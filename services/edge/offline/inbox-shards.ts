@@ -5,7 +5,8 @@
  */
 import type { NatsConnection } from 'nats';
 import { type CursorMap, cursorOf } from '../../../nats/inbox/cursor-map.ts';
-import { inboxStream, LINEAGE_BUCKET } from '../../../nats/topology.ts';
+import { readCursorMap } from '../../../nats/inbox/cursor-map-store.ts';
+import { inboxStream } from '../../../nats/topology.ts';
 import { serializedByKey } from '../../../shared/async/single-flight.ts';
 import type { Config } from '../../../shared/config/index.ts';
 
@@ -28,6 +29,7 @@ interface Waiting {
 }
 const POLL_MS = 1_000;
 const EAGER_MS = 50;
+const READ_TIMEOUT_MS = 2_000;
 /** While devices wait for what is written again. */
 const RESTORE_POLL_MS = 250;
 const PATIENCE_MS = 5_000;
@@ -46,7 +48,7 @@ function droppedUntil(state: { messages: number; first_ts: string; last_ts: stri
 
 /** The cursor of a stream sequence, also of one before everything: `cursorOf` knows those of items. */
 export function cursorAt(lineage: CursorMap, seq: number): number {
-  const [first] = lineage.lives;
+  const [first] = lineage.generations;
   return seq < first!.from ? first!.base + seq : cursorOf(lineage, seq);
 }
 
@@ -145,7 +147,7 @@ export class InboxShards {
   }
 
   #newest(shard: number): number {
-    return this.#lineages[shard]?.lives.at(-1)?.base ?? 0;
+    return this.#lineages[shard]?.generations.at(-1)?.base ?? 0;
   }
 
   async #poll(): Promise<void> {
@@ -167,13 +169,12 @@ export class InboxShards {
   }
 
   async #read(shard: number): Promise<void> {
-    const subject = `$JS.API.DIRECT.GET.KV_${LINEAGE_BUCKET}.$KV.${LINEAGE_BUCKET}.${shard}`;
-    const reply = await this.#nc.request(subject, '', { timeout: 2_000 });
-    if (reply.headers?.code || reply.data.length === 0) return;
-    const lineage = reply.json<CursorMap>();
+    const { map: lineage } = await readCursorMap(this.#nc, shard, READ_TIMEOUT_MS);
+    if (!lineage) return;
     const old = this.#lineages[shard];
     this.#lineages[shard] = lineage;
-    const same = old && old.server === lineage.server && old.lives.at(-1)!.base === lineage.lives.at(-1)!.base;
+    const same =
+      old && old.server === lineage.server && old.generations.at(-1)!.base === lineage.generations.at(-1)!.base;
     if (old && !same) this.#changed(shard);
   }
 

@@ -1,62 +1,119 @@
-import { choice, count, fail, flag, list, optional, type Setting, text } from '../kinds.ts';
+import { advanced, choice, count, fail, flag, formerly, list, optional, type Setting, text } from '../kinds.ts';
 
-/** Settings: Accounts. */
+/** Settings of accounts: tokens, attempts, codes, personal data and passwords. */
 export const ACCOUNTS = {
-  ACCESS_TOKEN_EXPIRE_MINUTES: count(15, 'Life of an access token.', 1),
-  REFRESH_TOKEN_EXPIRE_DAYS: count(30, 'Life of a refresh token.', 1),
-  AUTH_RATE_LIMIT_MAX_REQUESTS: count(300, 'Calls of the routes below /v1/auth per address and window.', 1),
-  AUTH_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of that window, seconds.', 1),
-  AUTH_LOCK_MAX_FAILURES: count(10, 'Wrong passwords or codes for one identifier from one address before a lock.', 1),
+  ACCESS_TOKEN_EXPIRE_MINUTES: count(15, 'Lifetime of an access token, minutes.', 1),
+  REFRESH_TOKEN_EXPIRE_DAYS: count(30, 'Lifetime of a refresh token, days.', 1),
+  COOKIE_SECURE: flag(
+    true,
+    'Cookies of browsers are marked Secure: browsers send them over https only (and to localhost). Required in production.',
+  ),
+  DEVICES_MAX: count(50, 'Most devices of one account. A log-in that would add another one is refused as conflict.', 1),
+  PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters. A shorter one is refused.', 1),
+  AUTH_RATE_LIMIT_MAX_REQUESTS: count(
+    300,
+    'Most requests to the routes below /v1/auth per address and window. More are refused as rate_limited.',
+    1,
+  ),
+  AUTH_RATE_LIMIT_WINDOW_SEC: formerly(
+    'AUTH_RATE_LIMIT_WINDOW_SECONDS',
+    count(60, 'Length of the window of AUTH_RATE_LIMIT_MAX_REQUESTS, seconds.', 1),
+  ),
+  AUTH_LOCK_MAX_FAILURES: count(
+    10,
+    'Most wrong passwords or codes for one identifier from one address per AUTH_LOCK_WINDOW_SEC. The next one locks it for that address.',
+    1,
+  ),
   AUTH_LOCK_MAX_FAILURES_IN_ALL: count(
     100,
-    'Wrong passwords or codes for one identifier from anywhere before a lock, except from where somebody has logged in with it.',
+    'Most wrong passwords or codes for one identifier from all addresses per AUTH_LOCK_WINDOW_SEC. The next one locks the identifier, except for addresses and devices that have logged in with it (AUTH_KNOWN_DAYS).',
     1,
   ),
-  AUTH_KNOWN_DAYS: count(
-    90,
-    'So long after a log-in the same identifier from the same address, or on the same device, is not locked by wrong ones of other addresses.',
+  AUTH_LOCK_SEC: formerly(
+    'AUTH_LOCK_SECONDS',
+    count(900, 'Length of a lock, seconds. Attempts during a lock are refused as rate_limited.', 1),
+  ),
+  LOOKUP_MAX_REQUESTS: count(
+    300,
+    'Most look-ups of other people by number, phone or email per person and window. More are refused as rate_limited.',
     1,
   ),
-  DEVICES_MAX: count(50, 'Devices of one account; a log-in that would make another one is refused as conflict.', 1),
-  AUTH_LOCK_WINDOW_SEC: count(900, 'Wrong ones are counted for so long, seconds.', 1),
-  AUTH_LOCK_SEC: count(900, 'Length of a lock, seconds.', 1),
-  LOOKUP_MAX_REQUESTS: count(300, 'Look-ups of people by number, phone or email per person and window.', 1),
-  LOOKUP_WINDOW_SEC: count(3_600, 'Length of that window, seconds.', 1),
+  LOOKUP_WINDOW_SEC: formerly(
+    'LOOKUP_WINDOW_SECONDS',
+    count(3_600, 'Length of the window of LOOKUP_MAX_REQUESTS, seconds.', 1),
+  ),
   AUTH_VERIFICATION: choice<'off' | 'email' | 'phone'>(
     'off',
     ['off', 'email', 'phone'],
-    'What a new account must prove before it can be used.',
+    'What a new account must prove by a code before it can be used.',
   ),
-  SMTP_URL: optional('Mail server for codes, e.g. smtps://user:password@mail.example.org.'),
-  MAIL_FROM: text('Sealwire <no-reply@localhost>', 'Sender of those mails.'),
-  SMS_WEBHOOK_URL: optional('Provider of text messages for codes: POST {"to", "text"} as JSON, answered by 2xx.'),
-  SMS_WEBHOOK_TOKEN: optional('Sent there as Authorization: Bearer.'),
-  DELIVERY_TIMEOUT_MS: count(10_000, 'How long mail server and provider may take.', 100),
+  SMTP_URL: optional('Mail server that sends codes, e.g. smtps://user:password@mail.example.org.'),
+  MAIL_FROM: text('Sealwire <no-reply@localhost>', 'Sender of the mails with codes.'),
+  SMS_WEBHOOK_URL: optional(
+    'Provider of text messages with codes. It gets POST {"to", "text"} as JSON and answers with 2xx.',
+  ),
+  SMS_WEBHOOK_TOKEN: optional('Token for SMS_WEBHOOK_URL, sent as Authorization: Bearer.'),
   OTP_DEV_CODE: {
-    ...optional('Every code is this one, and need not be sent; for development, refused in production.'),
+    ...optional(
+      'Every code is this one (six digits), and none has to be sent. For development only: refused in production.',
+    ),
     parse: (t: string, name: string) => (/^\d{6}$/.test(t) ? t : fail(name, 'six digits')),
   },
-  CODE_TTL_SEC: count(300, 'Life of a code, seconds.', 1),
-  CODE_MAX_TRIES: count(5, 'Tries at a code.', 1),
-  CODE_MAX_SENT: count(5, 'Codes sent to one email address or phone per window.', 1),
-  CODE_MAX_SENT_PER_IP: count(50, 'Codes asked for from one address per window.', 1),
-  CODE_WINDOW_SEC: count(3_600, 'Length of that window, seconds.', 1),
+  CODE_MAX_SENT: count(
+    5,
+    'Most codes sent to one email address or phone per CODE_WINDOW_SEC. More are refused as rate_limited.',
+    1,
+  ),
+  CODE_MAX_SENT_PER_IP: count(
+    50,
+    'Most codes requested from one address per CODE_WINDOW_SEC. More are refused as rate_limited.',
+    1,
+  ),
   PERSONAL_KEYS: list(
-    'Keys that encrypt phones, emails, names, birthdates and the key that signs tokens at rest, 32 bytes each in base64; the first one writes. Generated in the embedded default.',
+    'Keys that encrypt phones, emails, names, birthdates and the key that signs tokens at rest: 32 bytes each in base64. The first one encrypts, all of them decrypt. Generated by npm start outside production.',
   ),
-  PERSONAL_INDEX_KEYS: list('Keys of the blind index by which those are found, likewise; others than PERSONAL_KEYS.'),
-  REFRESH_RETRY_SEC: count(10, 'How long a used refresh token may be shown again because the reply was lost, seconds.'),
-  REVOCATION_POLL_MS: count(
-    500,
-    'How often a process asks Postgres for ended sessions of which it may have missed the event, cut off from NATS or not.',
-    100,
+  PERSONAL_INDEX_KEYS: list(
+    'Keys of the blind index that finds these fields: 32 bytes each in base64, different from PERSONAL_KEYS. The first one writes. Generated by npm start outside production.',
   ),
-  TOKEN_CACHE_SIZE: count(20_000, 'Verified access tokens that a process remembers.', 1),
-  ARGON2_MEMORY_KIB: count(19_456, 'Memory of a password hash (Argon2id), KiB.', 8),
-  ARGON2_PASSES: count(2, 'Passes of a password hash over that memory.', 1),
-  PASSWORD_QUEUE_MAX: count(500, 'Passwords waiting to be hashed; more are refused as unavailable.', 1),
-  PASSWORD_MIN_LENGTH: count(8, 'Shortest password, characters.', 1),
-  TICKET_TTL_SEC: count(30, 'Life of a socket ticket, seconds.', 1),
-  COOKIE_SECURE: flag(true, 'Cookies of browsers come over https only (and from localhost).'),
   CORS_ORIGINS: list('Read by the API where ALLOWED_ORIGINS is not set; goes with the next release.'),
+  ...advanced({
+    AUTH_LOCK_WINDOW_SEC: formerly(
+      'AUTH_LOCK_WINDOW_SECONDS',
+      count(900, 'How long a wrong password or code is counted, seconds.', 1),
+    ),
+    AUTH_KNOWN_DAYS: count(
+      90,
+      'How long after a log-in, in days, wrong attempts from other addresses cannot lock the identifier for the address and the device of that log-in.',
+      1,
+    ),
+    DELIVERY_TIMEOUT_MS: count(
+      10_000,
+      'How long the mail server or the provider of text messages may take, ms. Sending a code fails afterwards.',
+      100,
+    ),
+    CODE_TTL_SEC: count(300, 'Lifetime of a code, seconds.', 1),
+    CODE_MAX_TRIES: count(5, 'Most attempts at one code. After that many wrong ones the code is void.', 1),
+    CODE_WINDOW_SEC: formerly(
+      'CODE_WINDOW_SECONDS',
+      count(3_600, 'Length of the window of CODE_MAX_SENT and CODE_MAX_SENT_PER_IP, seconds.', 1),
+    ),
+    REFRESH_RETRY_SEC: count(
+      10,
+      'How long a used refresh token still works, seconds, for a client that lost the reply. A later use ends the session as stolen.',
+    ),
+    REVOCATION_POLL_MS: count(
+      500,
+      'How often a process asks Postgres for ended sessions, ms. So a process that missed the event, or is cut off from NATS, refuses them too.',
+      100,
+    ),
+    TOKEN_CACHE_SIZE: count(
+      20_000,
+      'Most verified access tokens that a process remembers. A forgotten one is verified again.',
+      1,
+    ),
+    ARGON2_MEMORY_KIB: count(19_456, 'Memory of one password hash (Argon2id), KiB.', 8),
+    ARGON2_PASSES: count(2, 'Passes of one password hash over its memory.', 1),
+    PASSWORD_QUEUE_MAX: count(500, 'Most passwords that wait to be hashed. More are refused as unavailable.', 1),
+    TICKET_TTL_SEC: count(30, 'Lifetime of a ticket that opens a socket, seconds.', 1),
+  }),
 } as const satisfies Record<string, Setting<unknown>>;

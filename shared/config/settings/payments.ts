@@ -1,17 +1,23 @@
-import { count, optional, type Setting } from '../kinds.ts';
+import { advanced, count, optional, type Setting } from '../kinds.ts';
 
-/** Settings: Payments. */
+/** Settings of payments. */
 export const PAYMENTS = {
   PAYMENTS_WEBHOOK_SECRET: optional(
-    'Signs what POST /payments/webhooks takes; outside production one follows from NATS_SECRET. Without any: 404.',
+    'Secret with which the payment provider signs POST /payments/webhooks. Outside production it is derived from NATS_SECRET by default. Without a secret the route answers 404.',
   ),
-  PAYMENTS_MAX_BODY_BYTES: count(65_536, 'Largest payment event, bytes.', 1),
-  PAYMENTS_WINDOW_SEC: count(300, 'How far X-Webhook-Ts may be off our clock, either way, seconds.', 1),
-  PAYMENTS_RETENTION_DAYS: count(30, 'How long PAYMENTS keeps events, applied or not.', 1),
+  PAYMENTS_RETENTION_DAYS: count(30, 'How long the stream PAYMENTS keeps events, applied or not, days.', 1),
   PAYMENTS_MAX_BYTES: count(
     256 << 20,
-    'Bytes of payment events kept, which the broker reserves on its disk; beyond, senders are told to come again.',
+    'Most bytes of payment events in the stream PAYMENTS; the broker reserves them on its disk. Beyond, new events are refused as unavailable, and the provider has to send them again.',
     1 << 20,
   ),
-  PAYMENTS_WINDOW: count(256, 'Payment notices that payments-webhook pulls ahead.', 1),
+  ...advanced({
+    PAYMENTS_WINDOW: count(256, 'Payment events that payments-webhook pulls ahead.', 1),
+    PAYMENTS_MAX_BODY_BYTES: count(65_536, 'Largest payment event, bytes. A larger one is refused.', 1),
+    PAYMENTS_WINDOW_SEC: count(
+      300,
+      'Most that X-Webhook-Ts may differ from the clock of the api, either way, seconds. Other events are refused, as they may be replayed.',
+      1,
+    ),
+  }),
 } as const satisfies Record<string, Setting<unknown>>;

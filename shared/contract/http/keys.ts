@@ -1,8 +1,8 @@
-/** Devices and their keys: bodies and replies. Keys are public and opaque to the server, which hands them on as they came. */
+/** Keys of devices: bodies, replies and routes. Keys are public; the server hands them on unchanged and never interprets them. */
 import Type, { type Static } from 'typebox';
 import { Device } from '../objects.ts';
 import { Id, Time } from '../scalars.ts';
-import { strict } from './route.ts';
+import { listOf, page, type Route, strict } from './route.ts';
 
 /** Public, for others to seal to; opaque to the server. */
 export const IdentityKey = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[!-~]+$' });
@@ -19,25 +19,6 @@ export const Keys = Type.Object(
   strict,
 );
 export type Keys = Static<typeof Keys>;
-
-export const DeviceName = Type.String({ minLength: 1, maxLength: 128 });
-export const Platform = Type.String({ minLength: 1, maxLength: 32 });
-export const PatchDeviceBody = Type.Object(
-  {
-    name: Type.Optional(DeviceName),
-    platform: Type.Optional(Platform),
-  },
-  { ...strict, minProperties: 1 },
-);
-export type PatchDeviceBody = Static<typeof PatchDeviceBody>;
-/** A device of mine. */
-export const MyDevice = Type.Object({
-  ...Device.properties,
-  /** It is the one that asks. */
-  current: Type.Boolean(),
-  push_provider: Type.Optional(Type.String()),
-});
-export type MyDevice = Static<typeof MyDevice>;
 
 /** Chosen by the device, unique among its keys of a kind for as long as it lives. */
 const KeyId = Type.String({ minLength: 1, maxLength: 64, pattern: '^[!-~]+$' });
@@ -118,3 +99,70 @@ export const Backup = Type.Object({ data: Type.String(), version: Type.Integer()
  */
 export const KeyLogLink = Type.Object({ n: Type.Integer(), entry: Type.String(), hash: Type.String() });
 export type KeyLogLink = Static<typeof KeyLogLink>;
+
+export const KEY_ROUTES = {
+  'keys.publish': {
+    method: 'PUT',
+    path: '/v1/devices/me/keys',
+    about: 'Publish or replace the identity key of this device. Another identity key takes back its prekeys.',
+    auth: 'device',
+    body: Keys,
+    reply: { 200: Device },
+  },
+  'keys.prekeys.add': {
+    method: 'POST',
+    path: '/v1/keys/prekeys',
+    about:
+      'Adds one-time keys of this device, replaces its signed and last-resort key. The same call again adds nothing.',
+    auth: 'device',
+    body: PrekeysBody,
+    large: true,
+    reply: { 200: KeyStock },
+  },
+  'keys.prekeys.count': {
+    method: 'GET',
+    path: '/v1/keys/count',
+    about: 'How many keys of this device others can still be given.',
+    auth: 'device',
+    reply: { 200: KeyStock },
+  },
+  'keys.prekeys.claim': {
+    method: 'POST',
+    path: '/v1/users/{id}/keys/claim',
+    about: 'A one-time key of each device of a person (but the asking one), the oldest first, each given out once.',
+    auth: 'device',
+    body: ClaimBody,
+    reply: { 200: Claimed },
+  },
+  'keys.log.list': {
+    method: 'GET',
+    path: '/v1/users/{id}/key_log',
+    about: 'Every change of a person’s devices and their keys, oldest first, hash-chained.',
+    auth: 'device',
+    query: Type.Object({ ...page, after: Type.Optional(Type.Integer({ minimum: 0, maximum: 1e9 })) }, strict),
+    reply: { 200: listOf(KeyLogLink) },
+  },
+  'keys.backup.put': {
+    method: 'PUT',
+    path: '/v1/keys/backup',
+    about: 'Stores or replaces my encrypted backup.',
+    auth: 'device',
+    body: BackupBody,
+    large: true,
+    reply: { 200: BackupVersion },
+  },
+  'keys.backup.get': {
+    method: 'GET',
+    path: '/v1/keys/backup',
+    about: 'My encrypted backup.',
+    auth: 'device',
+    reply: { 200: Backup },
+  },
+  'keys.backup.delete': {
+    method: 'DELETE',
+    path: '/v1/keys/backup',
+    about: 'Removes my encrypted backup.',
+    auth: 'device',
+    reply: { 200: Type.Object({ version: Type.Integer() }) },
+  },
+} as const satisfies Record<string, Route>;

@@ -60,7 +60,7 @@ export const Push = Type.Object({
 });
 
 export const PUSH_ROUTES = {
-  putPush: {
+  'push.targets.put': {
     method: 'PUT',
     path: '/v1/devices/{id}/push',
     about: 'Where to wake this device of mine when it is away; provider none for nowhere.',
@@ -68,14 +68,14 @@ export const PUSH_ROUTES = {
     body: PutPushBody,
     reply: { 200: Push },
   },
-  getPush: {
+  'push.targets.get': {
     method: 'GET',
     path: '/v1/devices/{id}/push',
     about: 'Which provider wakes this device of mine, and until when it is muted.',
     auth: 'device',
     reply: { 200: Push },
   },
-  pushKey: {
+  'push.key.get': {
     method: 'GET',
     path: '/v1/push/key',
     about: 'The application server key that browsers and distributors subscribe with (VAPID, RFC 8292).',

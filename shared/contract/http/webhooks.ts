@@ -1,8 +1,8 @@
-/** Bodies and replies about webhooks and service tokens. */
+/** Webhook endpoints and their deliveries: bodies, replies and routes. */
 import Type, { type Static } from 'typebox';
 import { EVENT_NAMES } from '../events.ts';
 import { Id, Time } from '../scalars.ts';
-import { SCOPES, strict } from './route.ts';
+import { listOf, page, type Route, strict } from './route.ts';
 
 export const EventTypeName = Type.Enum(EVENT_NAMES);
 const nullable = <T extends Parameters<typeof Type.Optional>[0]>(schema: T) => Type.Union([schema, Type.Null()]);
@@ -103,21 +103,124 @@ export const Stats = Type.Object({
 });
 export type Stats = Static<typeof Stats>;
 
-export const NewToken = Type.Object(
-  {
-    name: Type.String({ minLength: 1, maxLength: 64 }),
-    scopes: Type.Array(Type.Enum([...SCOPES]), { minItems: 1, maxItems: 16 }),
-    expires_in_days: Type.Optional(Type.Integer({ minimum: 1, maximum: 3650 })),
+const service = { auth: 'service', scope: 'webhooks' } as const;
+const ENDPOINT = '/v1/webhooks/endpoints/{id}';
+
+export const WEBHOOK_ROUTES = {
+  'webhooks.eventTypes.list': {
+    method: 'GET',
+    path: '/v1/webhooks/event_types',
+    about: 'Every type of event: what it says, the JSON Schema of its data, an example.',
+    ...service,
+    reply: {
+      200: listOf(
+        Type.Object({ type: Type.String(), about: Type.String(), schema: Type.Unknown(), example: Type.Unknown() }),
+      ),
+    },
   },
-  strict,
-);
-const token = {
-  id: Id,
-  name: Type.String(),
-  scopes: Type.Array(Type.String()),
-  created_at: Time,
-  expires_at: Type.Optional(Time),
-};
-export const ServiceToken = Type.Object(token);
-export type ServiceToken = Static<typeof ServiceToken>;
-export const ShownToken = Type.Object({ ...token, token: Type.String() });
+  'webhooks.endpoints.create': {
+    method: 'POST',
+    path: '/v1/webhooks/endpoints',
+    about:
+      'A new endpoint; its secret is in this reply only. With an Idempotency-Key a repeated call gives the same one.',
+    ...service,
+    body: CreateEndpoint,
+    large: true,
+    reply: { 200: NewEndpoint, 201: NewEndpoint },
+  },
+  'webhooks.endpoints.list': {
+    method: 'GET',
+    path: '/v1/webhooks/endpoints',
+    about: 'All endpoints.',
+    ...service,
+    query: Type.Object(page, strict),
+    reply: { 200: listOf(Endpoint) },
+  },
+  'webhooks.endpoints.get': {
+    method: 'GET',
+    path: ENDPOINT,
+    about: 'One endpoint.',
+    ...service,
+    reply: { 200: Endpoint },
+  },
+  'webhooks.endpoints.update': {
+    method: 'PATCH',
+    path: ENDPOINT,
+    about: 'Change, disable or enable; null clears. What waits goes on once it is enabled again.',
+    ...service,
+    body: ChangeEndpoint,
+    large: true,
+    reply: { 200: Endpoint },
+  },
+  'webhooks.endpoints.delete': {
+    method: 'DELETE',
+    path: ENDPOINT,
+    about: 'Gone, with its deliveries.',
+    ...service,
+    reply: { 200: Type.Object({ id: Id }) },
+  },
+  'webhooks.endpoints.rotateSecret': {
+    method: 'POST',
+    path: `${ENDPOINT}/rotate`,
+    about: 'A new secret and key pair; the old ones sign as well for WEBHOOK_SECRET_OVERLAP_HOURS.',
+    ...service,
+    body: Type.Object({ secret: Type.Optional(WebhookSecret) }, strict),
+    reply: { 200: Rotated },
+  },
+  'webhooks.endpoints.test': {
+    method: 'POST',
+    path: `${ENDPOINT}/test`,
+    about: 'Deliver an example event, webhook.test unless named, to this endpoint.',
+    ...service,
+    body: Type.Object({ event_type: Type.Optional(EventTypeName) }, strict),
+    reply: { 202: Type.Object({ event_id: Id }) },
+  },
+  'webhooks.endpoints.stats': {
+    method: 'GET',
+    path: `${ENDPOINT}/stats`,
+    about: 'How it goes.',
+    ...service,
+    reply: { 200: Stats },
+  },
+  'webhooks.deliveries.list': {
+    method: 'GET',
+    path: `${ENDPOINT}/deliveries`,
+    about: 'Deliveries, the newest first; status=dead are the dead letters.',
+    ...service,
+    query: Type.Object({ ...page, status: Type.Optional(DeliveryStatus) }, strict),
+    reply: { 200: listOf(Delivery) },
+  },
+  'webhooks.deliveries.resend': {
+    method: 'POST',
+    path: `${ENDPOINT}/resend`,
+    about: 'Deliver one event again, at once, whatever became of it.',
+    ...service,
+    body: Type.Object({ event_id: Id }, strict),
+    reply: { 202: Type.Object({ event_id: Id }) },
+  },
+  'webhooks.deliveries.redrive': {
+    method: 'POST',
+    path: `${ENDPOINT}/redrive`,
+    about: 'Dead letters are tried again from the start of the schedule.',
+    ...service,
+    body: Type.Object({ since: Type.Optional(Time) }, strict),
+    reply: { 202: Type.Object({ redriven: Type.Integer() }) },
+  },
+  'webhooks.deliveries.recover': {
+    method: 'POST',
+    path: `${ENDPOINT}/recover`,
+    about:
+      'Deliver what the endpoint should have had since then and has not: dead letters, and what it missed while disabled.',
+    ...service,
+    body: Type.Object({ since: Time, until: Type.Optional(Time) }, strict),
+    reply: { 202: Type.Object({ recovery_id: Id }) },
+  },
+  'webhooks.attempts.list': {
+    method: 'GET',
+    path: `${ENDPOINT}/attempts`,
+    about: 'The log of attempts, the newest first; of one event with event_id.',
+    ...service,
+    query: Type.Object({ ...page, event_id: Type.Optional(Id) }, strict),
+    reply: { 200: listOf(Attempt) },
+  },
+} as const satisfies Record<string, Route>;
