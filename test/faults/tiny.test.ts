@@ -1,7 +1,7 @@
 /** The same faults with bounds that every batch fills, and two of each worker. */
 import test from 'ava';
 import { BOUNDS } from '../../bench/faults/bounds.ts';
-import { SERVICES, FaultSystem } from '../../bench/faults/fault-system.ts';
+import { FaultSystem, SERVICES } from '../../bench/faults/fault-system.ts';
 import { holds } from './run-scenario.ts';
 
 const { settings, workers } = BOUNDS.tiny;

@@ -132,7 +132,11 @@ export const MISBEHAVING_CLIENTS: Scenario[] = [
       for (let i = 0; i < 100; i++) {
         const [payload, id] = [fleet.createPayload(), uuid7()];
         messages.push([payload, id]);
-        await Promise.all([phone.send(target, payload, id), tablet.send(target, payload, id), sendOverHttp(payload, id)]);
+        await Promise.all([
+          phone.send(target, payload, id),
+          tablet.send(target, payload, id),
+          sendOverHttp(payload, id),
+        ]);
       }
       await loadFor(0.2);
       await Promise.all(messages.map(([payload, id]) => phone.send(target, payload, id)));
