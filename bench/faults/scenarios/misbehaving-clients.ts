@@ -14,7 +14,7 @@ const SLOW_READER_MIB = 64;
 /** Devices that reconnect at once. */
 const STORM = 200;
 
-/** Waits for a condition. @param failure says what has not happened if the time is up */
+/** Waits for a condition. @param failure the error message if the time is up */
 const waitUntil = async (isTrue: () => boolean, timeoutMs: number, failure: string): Promise<void> => {
   for (const deadline = performance.now() + timeoutMs; !isTrue(); await sleep(10))
     if (performance.now() > deadline) throw new Error(`${failure} within ${timeoutMs} ms`);
