@@ -4,14 +4,14 @@
  */
 import { Agent, request } from 'undici';
 import { uuid7 } from '../../shared/ids.ts';
-import { newEndpointSecret, Signer } from '../../shared/webhooks/secrets.ts';
+import { newEndpointSecret, WebhookSigner } from '../../shared/webhooks/secrets.ts';
 
 const [port, seconds] = process.argv.slice(2).map(Number) as [number, number];
 const ENDPOINTS = 100;
 /** Requests at once. */
 const CONCURRENCY = 256;
 const dispatcher = new Agent();
-const signer = new Signer(newEndpointSecret().secret);
+const signer = new WebhookSigner(newEndpointSecret().secret);
 const deadline = performance.now() + seconds * 1_000;
 let posted = 0;
 

@@ -133,5 +133,5 @@ async function until(what: () => boolean, ms: number): Promise<void> {
   for (const end = Date.now() + ms; !what() && Date.now() < end; ) await pause(5);
 }
 
-const definition: ServiceDefinition = { name: 'edge', about: 'sockets of devices: commands in, inboxes out', open };
+const definition: ServiceDefinition = { open };
 export default definition;

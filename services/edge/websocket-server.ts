@@ -3,10 +3,10 @@ import * as uws from 'uWebSockets.js';
 import type { Config } from '../../shared/config/index.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { SUBPROTOCOL } from '../../shared/contract/protocol.ts';
-import { publicReply } from '../../shared/ops.ts';
-import { openOrigins } from '../../shared/origins.ts';
+import { replyToClient } from '../../shared/ops.ts';
+import { createOrigins } from '../../shared/origins.ts';
 import { freePort } from '../../shared/ports.ts';
-import { openProxies } from '../../shared/proxies.ts';
+import { createClientAddressFinder } from '../../shared/proxies.ts';
 import type { Context } from '../../shared/service.ts';
 import { Commands } from './commands/dispatch.ts';
 import { Admission, type Claim } from './connections/admission.ts';
@@ -46,8 +46,8 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
   const { config, log, metrics } = edge;
   const admission = new Admission(edge.db, config, edge.revocations, (device_id) => edge.sessions.has(device_id));
   const commands = new Commands(edge);
-  const origins = openOrigins(config, 'WS_ALLOWED_ORIGINS', log);
-  const clientAddress = openProxies(config);
+  const origins = createOrigins(config, 'WS_ALLOWED_ORIGINS', log);
+  const clientAddress = createClientAddressFinder(config);
   const app = uws.App();
 
   app.ws<Held>('/*', {
@@ -145,7 +145,7 @@ export async function listen(edge: Edge, context: Context): Promise<Server> {
 
   app.any('/*', (res, req) => {
     const path = req.getMethod() === 'get' ? req.getUrl() : '';
-    const reply = publicReply(path, context);
+    const reply = replyToClient(path, context);
     if (reply) answer(res, reply.status, reply.type, reply.body);
     else if (path === '/v1/ws' || path === '/ws')
       // A browser does not tell its page why an upgrade was refused, so the page asks here.

@@ -161,5 +161,5 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = { name: 'fanout', about: 'writes inboxes: LOG to INBOX shards', open };
+const definition: ServiceDefinition = { open };
 export default definition;

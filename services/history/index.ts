@@ -80,9 +80,5 @@ function count(metrics: Context['metrics'], entries: StreamMessage<LogRecord[]>[
   );
 }
 
-const definition: ServiceDefinition = {
-  name: 'history',
-  about: 'writes conversations into Postgres: LOG to history',
-  open,
-};
+const definition: ServiceDefinition = { open };
 export default definition;

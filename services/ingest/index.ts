@@ -81,5 +81,5 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = { name: 'ingest', about: 'numbers conversations: INGRESS to LOG', open };
+const definition: ServiceDefinition = { open };
 export default definition;

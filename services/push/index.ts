@@ -159,8 +159,4 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-export default {
-  name: 'push',
-  about: 'wakes devices that are away: inboxes to push providers',
-  open,
-} satisfies ServiceDefinition;
+export default { open } satisfies ServiceDefinition;

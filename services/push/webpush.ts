@@ -4,7 +4,7 @@ import webpush from 'web-push';
 import { vapidKeys } from '../../shared/auth/vapid.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
-import { AddressRefused, guardedLookup, literal, openGuard } from '../../shared/egress-guard.ts';
+import { AddressRefused, addressLiteral, guardedLookup, openEgressGuard } from '../../shared/egress-guard.ts';
 import { failed, reasonOf, type SendResult } from './provider-reply.ts';
 import type { Sender, TargetOf } from './sender.ts';
 
@@ -21,7 +21,7 @@ export async function openWebPush(
   const vapidDetails = { subject: config.VAPID_SUBJECT, publicKey: keys.public_key, privateKey: keys.private_key };
   const { PUSH_TTL_SEC: TTL, PUSH_TIMEOUT_MS: timeout } = config;
   // People name the endpoint: it leads to the public network or nowhere.
-  const guard = openGuard(config, 'PUSH_ALLOW_CIDRS');
+  const guard = openEgressGuard(config, 'PUSH_ALLOW_CIDRS');
   const dial = buildConnector({
     timeout,
     lookup: guardedLookup(guard),
@@ -29,7 +29,7 @@ export async function openWebPush(
   } as buildConnector.BuildOptions);
   const dispatcher = new Agent({
     connect(options, callback) {
-      const address = literal(options.hostname);
+      const address = addressLiteral(options.hostname);
       if (address && !guard(address)) callback(new AddressRefused('the address is not public'), null);
       else dial(options, callback);
     },

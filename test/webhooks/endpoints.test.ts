@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { createPublicKey, verify } from 'node:crypto';
 import test from 'ava';
 import { Webhook } from 'standardwebhooks';
-import { fromEnvironment } from '../../services/webhook/environment-endpoints.ts';
+import { syncEnvironmentEndpoints } from '../../services/webhook/environment-endpoints.ts';
 import { paymentsSecret } from '../../shared/auth/derived.ts';
-import { openGuard } from '../../shared/egress-guard.ts';
+import { openEgressGuard } from '../../shared/egress-guard.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
+import { openWebhookEncryption } from '../../shared/webhooks/secrets.ts';
 import type { Api } from '../api/http.ts';
 import { type Got, Receiver } from './receiver.ts';
 import { System } from './system.ts';
@@ -78,7 +78,7 @@ test.serial('[W01] invalid input is refused with the name of the field', async (
     [{ url: 'http://10.0.0.1/' }, /not public/],
     [{ url: 'http://169.254.169.254/latest/meta-data/' }, /not public/],
     [{ url: 'https://localhost./' }, /url/],
-    [{ url: `https://example.com/${'x'.repeat(2100)}` }, /url may have 2048/],
+    [{ url: `https://example.com/${'x'.repeat(2100)}` }, /url must have at most 2048/],
     [{ url: URL, event_types: [] }, /event_types/],
     [{ url: URL, event_types: ['chat.message.invented'] }, /event_types/],
     [{ url: URL, conversation_id: 'x' }, /conversation_id/],
@@ -232,15 +232,20 @@ test.serial(
     for (const sealed of [row!.secret_sealed, row!.headers_sealed])
       for (const text of [endpoint.secret.slice(6), 'my header value']) t.false(sealed.includes(text));
     const [one, two] = [1, 2].map((n) => Buffer.alloc(32, n).toString('base64'));
-    const old = openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [one!], NATS_SECRET: undefined });
-    const sealed = old.seal('text', 'a');
-    t.is(openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [two!, one!], NATS_SECRET: undefined }).open(sealed, 'a'), 'text');
-    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).open(sealed, 'a'));
-    t.throws(() => old.open(sealed, 'b'));
-    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
+    const old = openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [one!], NATS_SECRET: undefined });
+    const sealed = old.encrypt('text', 'a');
+    t.is(
+      openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [two!, one!], NATS_SECRET: undefined }).decrypt(sealed, 'a'),
+      'text',
+    );
+    t.throws(() =>
+      openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).decrypt(sealed, 'a'),
+    );
+    t.throws(() => old.decrypt(sealed, 'b'));
+    t.throws(() => openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
       message: /WEBHOOK_SECRETS_KEYS/,
     });
-    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [], NATS_SECRET: undefined }), {
+    t.throws(() => openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [], NATS_SECRET: undefined }), {
       message: /NATS_SECRET/,
     });
   },
@@ -286,9 +291,9 @@ test.serial('[W01] endpoints from the environment are created, changed and remov
     '[{"url":"https://example.com/","secret":"x"}]',
   ])
     await t.throwsAsync(
-      fromEnvironment(system.env.db, openSecretsSealing(config), {
+      syncEnvironmentEndpoints(system.env.db, openWebhookEncryption(config), {
         config: { ...config, CHAT_WEBHOOK_ENDPOINTS_JSON: wrong },
-        guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS'),
+        guard: openEgressGuard(config, 'WEBHOOK_ALLOW_CIDRS'),
       }),
       { message: /^CHAT_WEBHOOK_ENDPOINTS_JSON/ },
     );

@@ -1,6 +1,6 @@
 /** A whole system with webhooks: the sender of deliveries in this process, on a clock that a test may move. */
 import { connectNats } from '../../nats/connect.ts';
-import { open, type World } from '../../services/webhook/index.ts';
+import { open, type WebhookOptions } from '../../services/webhook/index.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
@@ -62,7 +62,7 @@ export class System {
   }
 
   /** Runs the sender here. */
-  async send(world: World = {}): Promise<void> {
+  async send(world: WebhookOptions = {}): Promise<void> {
     const { config, db } = this.env;
     const context = {
       config,

@@ -51,14 +51,7 @@ export const WEBHOOKS = {
     1,
   ),
   ...advanced({
-    EVENTS_WINDOW: count(64, 'Log entries that events pulls ahead, per partition.', 1),
-    EVENTS_MAX_PER_MESSAGE: count(
-      2_500,
-      'Most events in one message of EVENTS: 1 MB of the 8 MB that the broker accepts.',
-      1,
-    ),
-    WEBHOOK_WINDOW: count(64, 'Messages of EVENTS that the webhook worker pulls ahead.', 1),
-    WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
+    WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters. A longer one is refused.', 16),
     WEBHOOK_RESPONSE_MAX_BYTES: count(65_536, 'Most that is read of a reply, bytes; 1 KiB of it is kept.', 1),
     WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Most endpoints. Creating more is refused as forbidden.', 1),
     WEBHOOK_RETRY_JITTER_PERCENT: count(
