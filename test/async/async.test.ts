@@ -134,7 +134,6 @@ test('waitFor throws the last error after its time, and an unrecoverable one at 
   };
   const { message } = (await t.throwsAsync(waitFor(failing, 50, 1)))!;
   t.is(message, `attempt ${attempts}`);
-  t.true(attempts > 1);
   await t.throwsAsync(
     waitFor(async () => undefined, 5, 1),
     { message: 'timed out after 5 ms' },

@@ -45,12 +45,12 @@ export const WEBHOOKS = {
   ),
   WEBHOOK_LOG_DAYS: count(30, 'How long finished deliveries and their attempts are kept, days.', 1),
   WEBHOOK_CONCURRENCY: count(1_024, 'Most attempts under way in one process.', 2),
-  WEBHOOK_ENDPOINT_CONCURRENCY: count(
-    8,
-    'Most attempts under way to one endpoint, per process. An endpoint that has not answered yet, or fails, gets one at a time.',
-    1,
-  ),
   ...advanced({
+    WEBHOOK_ENDPOINT_CONCURRENCY: count(
+      8,
+      'Most attempts under way to one endpoint, per process. An endpoint that has not answered yet, or fails, gets one at a time.',
+      1,
+    ),
     WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters. A longer one is refused.', 16),
     WEBHOOK_RESPONSE_MAX_BYTES: count(65_536, 'Most that is read of a reply, bytes; 1 KiB of it is kept.', 1),
     WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Most endpoints. Creating more is refused as forbidden.', 1),
