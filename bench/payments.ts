@@ -8,9 +8,9 @@ import { sleep } from '../shared/async/sleep.ts';
 import { paymentsSecret } from '../shared/auth/derived.ts';
 import { uuid7 } from '../shared/ids.ts';
 import { cpuPerUnit, cpuTimes } from './cpu.ts';
+import { forkModule, nextMessage } from './fork-module.ts';
 import { MAX_DRIFT, roundTo, table } from './report.ts';
 import { type Profile, startBenchSystem } from './system.ts';
-import { forkModule, nextMessage } from './webhook-endpoints.ts';
 
 /** Requests at once. */
 const CONCURRENCY = 64;
