@@ -106,7 +106,7 @@ async function measureDrain(
   await connectOnce(accounts, system.edge);
   await fillInboxes(system, accounts, itemsEach, size);
   const measureCeiling = (): Promise<number> =>
-    measureRawDrain(system.nc, system.backlog, system.tree.config, users, itemsEach);
+    measureRawDrain(system.nc, system.backlog, system.localSystem.config, users, itemsEach);
   const ceilings = [await measureCeiling()];
   const traffic = new Traffic(livePairs, size);
   traffic.startOpen(liveRate);

@@ -169,7 +169,7 @@ async function measureProfile(
 ): Promise<RunWithoutCeiling> {
   const env = { WEBHOOK_ALLOW_CIDRS: '127.0.0.0/8' };
   const system = await startBenchSystem({ profile, log: options.log, env });
-  const nc = await connectNats(system.tree.config, 'admin');
+  const nc = await connectNats(system.localSystem.config, 'admin');
   try {
     return await new ProfileRun(options, receiver, system, nc).measure(profile);
   } finally {

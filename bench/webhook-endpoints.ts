@@ -56,7 +56,7 @@ export class WebhookReceiver {
  * @returns the ids of the conversations, those of healthy endpoints first
  */
 export async function registerEndpoints(system: BenchSystem, port: number, withBad: boolean): Promise<string[]> {
-  const token = adminToken(system.tree.config);
+  const token = adminToken(system.localSystem.config);
   const urlOf = (i: number): string => {
     const host = `http://127.0.1.${i + 1}`;
     if (!withBad || i < ENDPOINTS - DEAD_ENDPOINTS - SLOW_ENDPOINTS) return `${host}:${port}/ok`;
