@@ -1,44 +1,46 @@
-/** What a unit of work costs each process, from /proc: user and system time, of Postgres with all its backends. */
+/** Measures the CPU time and memory of processes from /proc: user and system time, of Postgres with all its backends. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { roundTo } from './report.ts';
 
-/** Process ids by name. */
+/** Returns process ids by name. */
 export type Processes = () => Record<string, number>;
 
 /** Linux gives times in ticks of 10 ms (USER_HZ), on every architecture Node runs on. */
 const US_PER_TICK = 10_000;
 
-interface Stat {
+interface CpuStat {
   parent: number;
-  /** µs, its own. */
-  own: number;
-  /** µs, of children that ended. */
-  reaped: number;
+  /** CPU time of the process itself, µs. */
+  ownUs: number;
+  /** CPU time of its children that have ended, µs. */
+  reapedUs: number;
 }
 
-function stat(pid: number): Stat | undefined {
+/** @returns undefined for a process that is gone */
+function readStat(pid: number): CpuStat | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const field = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    const us = (at: number): number => Number(field[at]) * US_PER_TICK;
-    return { parent: Number(field[1]), own: us(11) + us(12), reaped: us(13) + us(14) };
+    const us = (index: number): number => Number(field[index]) * US_PER_TICK;
+    return { parent: Number(field[1]), ownUs: us(11) + us(12), reapedUs: us(13) + us(14) };
   } catch {
     return undefined;
   }
 }
 
-/** µs of CPU so far, by process name; `load` is this process. */
+/** Returns the CPU time of each process so far, µs. `load` is this process, which makes the load. */
 export function cpuTimes(processes: Processes): Record<string, number> {
   const out: Record<string, number> = {};
   const pids = processes();
   for (const [name, pid] of Object.entries(pids)) {
-    const one = stat(pid);
-    out[name] = (one?.own ?? 0) + (one?.reaped ?? 0);
+    const stat = readStat(pid);
+    out[name] = (stat?.ownUs ?? 0) + (stat?.reapedUs ?? 0);
   }
   if (pids.postgres) {
     for (const entry of readdirSync('/proc')) {
       if (!/^\d+$/.test(entry)) continue;
-      const one = stat(Number(entry));
-      if (one?.parent === pids.postgres) out.postgres! += one.own;
+      const stat = readStat(Number(entry));
+      if (stat?.parent === pids.postgres) out.postgres! += stat.ownUs;
     }
   }
   const { user, system } = process.cpuUsage();
@@ -46,26 +48,24 @@ export function cpuTimes(processes: Processes): Record<string, number> {
   return out;
 }
 
-/** µs of CPU a message, by process name and in all. */
-export function cpuPer(
+/** Returns the CPU time of one unit of work, µs, by process and in `all`. */
+export function cpuPerUnit(
   before: Record<string, number>,
   after: Record<string, number>,
-  messages: number,
+  units: number,
 ): Record<string, number> {
   const out: Record<string, number> = {};
   let all = 0;
   for (const [name, us] of Object.entries(after)) {
-    const each = (us - (before[name] ?? 0)) / Math.max(1, messages);
+    const each = (us - (before[name] ?? 0)) / Math.max(1, units);
     all += each;
-    out[name] = round(each);
+    out[name] = roundTo(each, 1);
   }
-  out.all = round(all);
+  out.all = roundTo(all, 1);
   return out;
 }
 
-/** Resident memory in bytes. */
-export function rss(pid: number): number {
+/** Returns the resident memory of a process, bytes. */
+export function residentBytes(pid: number): number {
   return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
 }
-
-const round = (value: number): number => Math.round(value * 10) / 10;

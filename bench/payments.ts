@@ -1,38 +1,39 @@
 /**
- * The payments part of W7: verified events a second, each acknowledged once it is durable, against a bare HTTP server that
- * inserts a row for each into the same Postgres. `node bench/payments.ts [events] [durable|fast]`
+ * Measures inbound payments: verified events a second, each acknowledged once it is durable, against a bare HTTP server
+ * that inserts a row for each into the same Postgres. `node bench/payments.ts [events] [durable|fast]`
  */
-import { fork } from 'node:child_process';
 import { createHmac } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import { Agent, request } from 'undici';
+import { sleep } from '../shared/async/sleep.ts';
 import { paymentsSecret } from '../shared/auth/derived.ts';
 import { uuid7 } from '../shared/ids.ts';
-import { cpuPer, cpuTimes } from './cpu.ts';
-import { table } from './report.ts';
-import { type Profile, startSystem } from './system.ts';
+import { cpuPerUnit, cpuTimes } from './cpu.ts';
+import { MAX_DRIFT, roundTo, table } from './report.ts';
+import { type Profile, startBenchSystem } from './system.ts';
+import { forkModule, nextMessage } from './webhook-endpoints.ts';
 
-const LANES = 64;
-const [events = 5_000, profile = 'durable'] = [
-  Number(process.argv[2] ?? 5_000),
-  process.argv[3] as Profile | undefined,
-];
-const say = (line: string): void => void process.stderr.write(`${line}\n`);
+/** Requests at once. */
+const CONCURRENCY = 64;
+const POLL_MS = 20;
+const eventCount = Number(process.argv[2] ?? 5_000);
+const profile = (process.argv[3] ?? 'durable') as Profile;
+const log = (line: string): void => void process.stderr.write(`${line}\n`);
 
-/** All of them, LANES at a time; answers that are none are counted. */
-async function post(url: string, secret: string, from: string): Promise<{ per_sec: number; refused: number }> {
-  const dispatcher = new Agent({ connections: LANES });
+/** Posts all events, CONCURRENCY at a time. @param idPrefix makes the ids of this series unique */
+async function postEvents(
+  url: string,
+  secret: string,
+  idPrefix: string,
+): Promise<{ per_sec: number; refused: number }> {
+  const dispatcher = new Agent({ connections: CONCURRENCY });
   let next = 0;
   let refused = 0;
-  const lane = async (): Promise<void> => {
-    while (next < events) {
+  const postUntilDone = async (): Promise<void> => {
+    while (next < eventCount) {
       const n = next++;
       const event = n % 2 ? 'requests.accept' : 'requests.create';
-      const body = JSON.stringify({
-        type: event,
-        id: `${from}_${n}`,
-        data: { id: `${from}_${n >> 1}`, transfer_id: 'T' },
-      });
+      const data = { id: `${idPrefix}_${n >> 1}`, transfer_id: 'T' };
+      const body = JSON.stringify({ type: event, id: `${idPrefix}_${n}`, data });
       const ts = String(Math.floor(Date.now() / 1_000));
       const sign = createHmac('sha256', secret)
         .update(ts + event + body)
@@ -43,55 +44,56 @@ async function post(url: string, secret: string, from: string): Promise<{ per_se
       if (reply.statusCode !== 202) refused++;
     }
   };
-  const begun = performance.now();
-  await Promise.all(Array.from({ length: LANES }, lane));
-  const per_sec = Math.round(events / ((performance.now() - begun) / 1_000));
+  const startedAt = performance.now();
+  await Promise.all(Array.from({ length: CONCURRENCY }, postUntilDone));
+  const per_sec = Math.round(eventCount / ((performance.now() - startedAt) / 1_000));
   await dispatcher.close();
   return { per_sec, refused };
 }
 
-const system = await startSystem({ profile, say });
-const child = fork(fileURLToPath(new URL('./ceiling/payments.ts', import.meta.url)), [
-  system.tree.config.DATABASE_URL!,
-]);
+const system = await startBenchSystem({ profile, log });
+const bareServer = forkModule('./ceiling/payment-inserts.ts', system.tree.config.DATABASE_URL!);
 try {
-  const { port } = await new Promise<{ port: number }>((resolve) => child.once('message', resolve));
+  const { port } = await nextMessage<{ port: number }>(bareServer);
   const secret = paymentsSecret(system.tree.config)!;
-  const bare = (from: string) => post(`http://127.0.0.1:${port}/`, secret, from);
-  await post(`${system.api}/payments/webhooks`, secret, 'warm');
-  const first = await bare('one');
-  const applied = async (): Promise<number> =>
-    (await system.db.query<{ n: number }>('select count(*) as n from payment_events where applied_at is not null'))[0]!
-      .n;
+  const url = `${system.api}/payments/webhooks`;
+  const measureCeiling = (idPrefix: string) => postEvents(`http://127.0.0.1:${port}/`, secret, idPrefix);
+  const countApplied = async (): Promise<number> => {
+    const sql = 'select count(*) as n from payment_events where applied_at is not null';
+    return (await system.db.query<{ n: number }>(sql))[0]!.n;
+  };
+  await postEvents(url, secret, 'warm');
+  const first = await measureCeiling('one');
   const before = cpuTimes(system.processes);
-  const begun = performance.now();
-  const ours = await post(`${system.api}/payments/webhooks`, secret, `PR_${uuid7()}`);
-  while ((await applied()) < 2 * events) await new Promise((resolve) => setTimeout(resolve, 20));
-  const applied_per_sec = Math.round(events / ((performance.now() - begun) / 1_000));
-  const cpu_us = cpuPer(before, cpuTimes(system.processes), events);
-  const second = await bare('two');
+  const startedAt = performance.now();
+  const measured = await postEvents(url, secret, `PR_${uuid7()}`);
+  // The events of the warm-up are applied, too.
+  while ((await countApplied()) < 2 * eventCount) await sleep(POLL_MS);
+  const applied_per_sec = Math.round(eventCount / ((performance.now() - startedAt) / 1_000));
+  const cpu_us = cpuPerUnit(before, cpuTimes(system.processes), eventCount);
+  const second = await measureCeiling('two');
   const ceiling = Math.round((first.per_sec + second.per_sec) / 2);
-  const ratio = Math.round((ours.per_sec / ceiling) * 100) / 100;
+  const ratio = roundTo(measured.per_sec / ceiling, 2);
   const drift = Math.abs(first.per_sec - second.per_sec) / ceiling;
-  const wrong = ours.refused ? [`${ours.refused} events were refused`] : [];
+  const wrong = measured.refused ? [`${measured.refused} events were refused`] : [];
   const rows = [
     ['bare HTTP and insert', ceiling, 1],
-    [`acknowledged, ${profile}`, ours.per_sec, ratio],
-    ['applied to their requests', applied_per_sec, Math.round((applied_per_sec / ceiling) * 100) / 100],
+    [`acknowledged, ${profile}`, measured.per_sec, ratio],
+    ['applied to their requests', applied_per_sec, roundTo(applied_per_sec / ceiling, 2)],
   ];
-  say(table(['', 'events/s', 'of ceiling'], rows));
+  log(table(['', 'events/s', 'of ceiling'], rows));
   const result = {
     bench: 'W7 payments',
     profile,
-    events,
+    events: eventCount,
     ceiling,
-    acknowledged_per_sec: ours.per_sec,
+    acknowledged_per_sec: measured.per_sec,
     ratio,
     applied_per_sec,
   };
-  process.stdout.write(`${JSON.stringify({ ...result, cpu_us, drift, void: drift > 0.1, wrong })}\n`);
+  process.stdout.write(`${JSON.stringify({ ...result, cpu_us, drift, void: drift > MAX_DRIFT, wrong })}\n`);
   if (wrong.length) process.exitCode = 1;
 } finally {
-  child.disconnect();
-  await system.stop();
+  bareServer.disconnect();
+  await system.close();
 }

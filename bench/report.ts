@@ -1,33 +1,43 @@
-/** Figures as text: tables with bars, medians and ranges. */
+/** Formats figures as text: tables, bars, medians and ranges. */
+export const roundTo = (value: number, digits: number): number => Math.round(value * 10 ** digits) / 10 ** digits;
+
+/** Returns the median, rounded to two digits. */
 export const median = (values: number[]): number => {
   const sorted = values.toSorted((a, b) => a - b);
   const half = sorted.length >> 1;
-  const value = sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
-  return Math.round(value * 100) / 100;
+  return roundTo(sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2, 2);
 };
-export const spread = (values: number[]): string => `${Math.min(...values)}–${Math.max(...values)}`;
+/** Returns the least and the greatest value as text. */
+export const range = (values: number[]): string => `${Math.min(...values)}–${Math.max(...values)}`;
+/** Returns by what share the greatest value exceeds the least. */
+export const drift = (values: number[]): number => Math.max(...values) / Math.min(...values) - 1;
 
-/** Columns as wide as they need to be; numbers to the right. */
+/** A run is void if its ceilings drift by more than this share, because the machine was not quiet. */
+export const MAX_DRIFT = 0.1;
+
+/** Formats a table whose columns are as wide as needed, numbers to the right. */
 export function table(head: string[], rows: (string | number)[][]): string {
-  const cells = [head, ...rows.map((row) => row.map(show))];
+  const cells = [head, ...rows.map((row) => row.map(formatCell))];
   const widths = head.map((_, i) => Math.max(...cells.map((row) => (row[i] ?? '').length)));
-  const numeric = head.map((_, i) => rows.every((row) => typeof row[i] === 'number'));
-  const line = (row: string[]): string =>
+  const isNumeric = head.map((_, i) => rows.every((row) => typeof row[i] === 'number'));
+  const formatRow = (row: string[]): string =>
     row
-      .map((cell, i) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .map((cell, i) => (isNumeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
       .join('  ')
       .trimEnd();
-  return [line(cells[0]!), widths.map((width) => '─'.repeat(width)).join('  '), ...cells.slice(1).map(line)].join('\n');
+  const rule = widths.map((width) => '─'.repeat(width)).join('  ');
+  return [formatRow(cells[0]!), rule, ...cells.slice(1).map(formatRow)].join('\n');
 }
 
-const WIDTH = 30;
-/** A horizontal bar for a part of a whole. */
+/** Characters of a bar that stands for the whole. */
+const BAR_WIDTH = 30;
+/** Draws a horizontal bar for a part of a whole. */
 export function bar(value: number, whole: number): string {
-  const eighths = Math.round(Math.min(1, Math.max(0, value / whole)) * WIDTH * 8);
+  const eighths = Math.round(Math.min(1, Math.max(0, value / whole)) * BAR_WIDTH * 8);
   return '█'.repeat(eighths >> 3) + ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'][eighths & 7]!;
 }
 
-/** What a message costs each process, dearest first, drawn. */
+/** Formats the CPU time that one message costs each process, the most expensive first. */
 export function cpuTable(cpu: Record<string, number>): string {
   const { all = 1, ...parts } = cpu;
   const rows = Object.entries(parts)
@@ -36,6 +46,6 @@ export function cpuTable(cpu: Record<string, number>): string {
   return table(['process', 'CPU-µs/msg', ''], [...rows, ['all', all, '']]);
 }
 
-function show(value: string | number): string {
+function formatCell(value: string | number): string {
   return typeof value === 'number' ? value.toLocaleString('en-US', { maximumFractionDigits: 2 }) : value;
 }

@@ -1,4 +1,4 @@
-/** What is measured: the whole tree as `npm start` runs it, in a temporary directory, with limits that do not limit. */
+/** Starts the system under measurement: all that `npm start` runs, in a temporary directory, without rate limits. */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,50 +8,57 @@ import { type LocalSystem, startLocalSystem } from '../services/local/local-syst
 import { guardTemporaryDir } from '../services/local/watchdog.ts';
 import type { Config } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
-import { Backlog } from './backlog.ts';
+import { type Account, createAccounts } from './accounts.ts';
+import { WorkerBacklog } from './backlog.ts';
 import type { Processes } from './cpu.ts';
-import { type Account, makeAccounts } from './people.ts';
 
 export type Profile = Config['DURABILITY'];
 
-export interface System {
-  /** Socket and HTTP addresses. */
+export interface BenchSystem {
+  /** Address of the edge's socket. */
   edge: string;
+  /** Base URL of the API. */
   api: string;
   profile: Profile;
   tree: LocalSystem;
   db: Database;
-  /** As `admin`. */
+  /** Connected as `admin`. */
   nc: NatsConnection;
-  backlog: Backlog;
+  backlog: WorkerBacklog;
   processes: Processes;
-  accounts(count: number): Promise<Account[]>;
-  stop(): Promise<void>;
+  createAccounts(count: number): Promise<Account[]>;
+  close(): Promise<void>;
 }
 
 const NO_LIMIT = '1000000000';
 
 export interface SystemOptions {
   profile: Profile;
-  say(line: string): void;
+  log(line: string): void;
   env?: Record<string, string>;
   /** Directory into which every service process writes a CPU profile when it ends. */
   cpuProf?: string | undefined;
-  /** More flags of Node for the service processes. */
+  /** Additional flags of Node for the service processes. */
   execArgv?: string[];
 }
 
-export async function startSystem({ profile, say, env = {}, cpuProf, execArgv = [] }: SystemOptions): Promise<System> {
+export async function startBenchSystem({
+  profile,
+  log,
+  env = {},
+  cpuProf,
+  execArgv = [],
+}: SystemOptions): Promise<BenchSystem> {
   const dir = mkdtempSync(join(tmpdir(), 'sealwire-bench-'));
-  // The user as whom Postgres runs must be able to walk through.
+  // Postgres runs as an unprivileged user, who must be able to traverse the directory.
   chmodSync(dir, 0o711);
   guardTemporaryDir(dir);
-  const clean = (): void => {
+  const removeDir = (): void => {
     guardTemporaryDir(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
-  // Service processes are started with this process's own flags.
-  const flags = process.execArgv.length;
+  // Service processes inherit the flags of this process, so the additional ones are added to its own while they start.
+  const ownFlagCount = process.execArgv.length;
   process.execArgv.push(...execArgv);
   if (cpuProf) process.execArgv.push('--cpu-prof', `--cpu-prof-dir=${cpuProf}`);
   try {
@@ -75,7 +82,7 @@ export async function startSystem({ profile, say, env = {}, cpuProf, execArgv = 
     });
     const db = await openDatabase(tree.config);
     const nc = await connectNats(tree.config, 'admin');
-    void tree.failed.then((reason) => say(`the system stopped: ${reason}`));
+    void tree.failed.then((reason) => log(`the system stopped: ${reason}`));
     return {
       edge: tree.addresses.edge!,
       api: tree.addresses.api!,
@@ -83,20 +90,20 @@ export async function startSystem({ profile, say, env = {}, cpuProf, execArgv = 
       tree,
       db,
       nc,
-      backlog: await Backlog.open(nc, tree.config),
+      backlog: await WorkerBacklog.open(nc, tree.config),
       processes: () => tree.pids(),
-      accounts: (count) => makeAccounts(db, tree.config, tree.addresses.api!, count),
-      async stop() {
+      createAccounts: (count) => createAccounts(db, tree.config, tree.addresses.api!, count),
+      async close() {
         await nc.close();
         await db.close();
         await tree.close();
-        clean();
+        removeDir();
       },
     };
   } catch (error) {
-    clean();
+    removeDir();
     throw error;
   } finally {
-    process.execArgv.length = flags;
+    process.execArgv.length = ownFlagCount;
   }
 }

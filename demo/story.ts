@@ -1,7 +1,8 @@
 /** Plays the demo: Anna with two devices and Ben with one exchange sealed messages; one device goes offline and returns. */
-import { setTimeout as sleep } from 'node:timers/promises';
+
 import { Device, HpkeCrypto, type Incoming, login, register, type Session } from '../client/index.ts';
 import type { LocalSystem } from '../services/local/local-system.ts';
+import { sleep } from '../shared/async/sleep.ts';
 import { type BrokerView, openBrokerView } from './broker-view.ts';
 import { showPayment } from './payment.ts';
 import { check, printAside, printChapter, printLine } from './terminal.ts';

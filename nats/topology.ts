@@ -1,6 +1,7 @@
 /**
- * Every subject, stream and consumer, once, as data; who may do what with them stands in `permissions.ts`.
- * Provisioning, the server's configuration, the workers and the documents read these and nothing else.
+ * Names every subject, stream and consumer once, as data; `permissions.ts` says which service may use them. Provisioning, the
+ * broker's configuration, the workers and the documents read these and nothing else. A description that changes makes the
+ * next provisioning update its stream or consumer.
  */
 import type { ConsumerConfig, StreamConfig } from '@nats-io/jetstream';
 import type { Config } from '../shared/config/index.ts';
@@ -17,9 +18,9 @@ export const PAYMENTS = 'PAYMENTS';
 export const DEAD = 'DEAD';
 export const MARKS = 'MARKS';
 export const inboxStream = (shard: number): string => `INBOX_${pad(shard)}`;
-/** KV bucket: per shard, which stretches of the inbox stream which cursors belong to. */
+/** KV bucket: the cursor map of each inbox shard, see inbox/cursor-map.ts. */
 export const LINEAGE_BUCKET = 'lineage';
-/** KV bucket: users whose inbox is full; ingest watches it. */
+/** KV bucket: users whose inbox is full, see inbox/full-inboxes.ts. */
 export const FULL_BUCKET = 'full';
 
 /** A KV bucket is a stream, laid out as KV clients expect. */
@@ -54,7 +55,7 @@ export const subject = {
   allLive: 'live.>',
   signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.${SIGNAL}`,
   allSignals: `live.*.*.${SIGNAL}`,
-  /** Events of one type that no log entry caused. */
+  /** Events of one type from the outbox, which no log entry caused. */
   event: (type: string) => `events.${type}`,
   /** Events that the entries of a log partition caused. */
   eventsOf: (partition: number) => `events.log.${partition}`,
@@ -72,13 +73,13 @@ export const subject = {
   allDead: 'dead.>',
 } as const;
 
-/** The two subjects of the items that one device gets: addressed to all devices of its user, or to it alone. */
+/** Returns the two subjects of the items that a device gets: addressed to all devices of its user, or to it alone. */
 export const inboxSubjects = (userId: string, deviceId: string, shards: number): string[] => [
   subject.inbox(userId, ALL_DEVICES, shards),
   subject.inbox(userId, deviceId, shards),
 ];
 
-/** The variable part of `ingress`, `log`, `reply`, `projected`, `people` and `mark`; the target of `inbox` and `live`. */
+/** Returns the variable part of `ingress`, `log`, `reply`, `projected`, `people` and `mark`; the target of `inbox` and `live`. */
 export const lastToken = (text: string): string => text.slice(text.lastIndexOf('.') + 1);
 
 export const consumer = {
@@ -99,14 +100,14 @@ export interface StreamSpec {
   consumers: DurableSpec[];
 }
 
-/** The specification of one stream. @throws when topology has no such stream */
+/** Returns the specification of one stream. @throws when topology has no such stream */
 export function streamSpec(config: Config, stream: string): StreamSpec {
   const spec = streams(config).find(({ config: { name } }) => name === stream);
   if (!spec) throw new Error(`topology has no stream ${stream}`);
   return spec;
 }
 
-/** The specification of one durable consumer. @throws when topology has no such durable */
+/** Returns the specification of one durable consumer. @throws when topology has no such durable */
 export function durableSpec(config: Config, stream: string, durableName: string): DurableSpec {
   const spec = streamSpec(config, stream).consumers.find(({ durable_name }) => durable_name === durableName);
   if (!spec) throw new Error(`topology has no durable ${durableName} on stream ${stream}`);
@@ -115,15 +116,16 @@ export function durableSpec(config: Config, stream: string, durableName: string)
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
+/** Specifies all streams and their durable consumers. */
 export function streams(config: Config): StreamSpec[] {
   const partitions = range(config.PARTITIONS);
   const replicas = config.STREAM_REPLICAS;
-  const pinned = (name: string, filter: string, about: string, more: Partial<ConsumerConfig>): DurableSpec => ({
+  const pinned = (name: string, filter: string, description: string, more: Partial<ConsumerConfig>): DurableSpec => ({
     durable_name: name,
-    description: about,
+    description,
     filter_subject: filter,
     max_ack_pending: 4096,
-    // A new owner hears of the partition by its first delivery, at the latest when what the old one left comes again.
+    // A new owner learns of the partition by its first delivery: at the latest the redelivery of what the old owner left.
     ack_wait: config.PIN_TIMEOUT_MS * 2 * 1_000_000,
     priority_policy: 'pinned_client',
     priority_groups: [PIN_GROUP],
@@ -161,7 +163,7 @@ export function streams(config: Config): StreamSpec[] {
         retention: 'limits',
         storage: 'file',
         discard: 'old',
-        // What a worker has not read must not go by its age: services/history/trim.ts removes what all have read.
+        // Age must not remove what a worker has not read: services/history/trim.ts removes what all of them have read.
         max_age: 0,
         max_consumers: 1_000,
         num_replicas: replicas,
@@ -174,12 +176,12 @@ export function streams(config: Config): StreamSpec[] {
         }),
         pinned(consumer.history(p), subject.log(p), `Writes partition ${p} into Postgres; one active client.`, {
           ack_policy: 'all',
-          // Postgres knows the position; on disk the broker would write it ten times a second, each time with an fsync.
+          // Postgres has the position; on disk the broker would write it ten times a second, each time with an fsync.
           mem_storage: true,
         }),
         pinned(consumer.events(p), subject.log(p), `Tells EVENTS what partition ${p} says; one active client.`, {
           ack_policy: 'all',
-          // EVENTS knows the position, as Postgres does for history.
+          // EVENTS has the position, as Postgres has that of history.
           mem_storage: true,
         }),
       ]),
@@ -193,7 +195,7 @@ export function streams(config: Config): StreamSpec[] {
         storage: 'file' as const,
         discard: 'old' as const,
         max_age: config.INBOX_RETENTION_DAYS * DAY,
-        /** Twice the quota: at the quota senders are told; here the oldest go and the device is told. */
+        // Twice the quota: at the quota senders are refused; at this limit the oldest items go and the device gets `inbox.gap`.
         max_msgs_per_subject: 2 * config.INBOX_QUOTA_ITEMS,
         max_consumers: config.INBOX_MAX_CONSUMERS,
         num_replicas: replicas,
@@ -214,7 +216,7 @@ export function streams(config: Config): StreamSpec[] {
         retention: 'limits',
         storage: 'file',
         discard: 'old',
-        // One a second: longer than what the shards, which are written without fsync, can lose.
+        // One a second: they reach back further than what the shards, which are written without fsync, can lose.
         max_msgs_per_subject: 300,
         max_consumers: 100,
         num_replicas: replicas,
@@ -256,7 +258,7 @@ export function streams(config: Config): StreamSpec[] {
         max_consumers: 100,
         num_replicas: replicas,
         allow_direct: true,
-        // Postgres knows repeats, for ever.
+        // Postgres recognises repetitions for ever.
         duplicate_window: SEC,
       },
       consumers: [

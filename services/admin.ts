@@ -1,5 +1,4 @@
-/** `npm run admin -- <command>`: what operators do to a running system, or to one whose database is up. */
-import { join } from 'node:path';
+/** `npm run admin -- <command>`: commands of operators for a running system, or for one whose database is up. */
 import { parseArgs } from 'node:util';
 import type { NatsConnection } from 'nats';
 import { connectNats } from '../nats/connect.ts';
@@ -11,65 +10,64 @@ import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.t
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
 import { resealPeople } from '../shared/db/sealed-columns.ts';
-import { resolveAdminToken, resolvePaymentsSecret } from './local/operator-secrets.ts';
-import { postgresUrl } from './local/postgres.ts';
-import { readSecrets, type Secrets, UnusableSecretsError } from './local/secrets.ts';
+import { resolveAdminToken, resolvePaymentsSecret, withLocalDatabase } from './local/operator-config.ts';
 
-const HELP = `npm run admin -- rotate-keys         a new key signs access tokens; those signed before stay good until they expire
-npm run admin -- reencrypt           personal fields and their index under the first of PERSONAL_KEYS and PERSONAL_INDEX_KEYS;
-                                     a new key signs access tokens, where the one of now is under another of them
-npm run admin -- suspend <number>    nobody logs in to this account, its sessions end within REVOCATION_POLL_MS
-npm run admin -- reinstate <number>  undoes that
+const HELP = `Usage: npm run admin -- <command>
 
-On DATABASE_URL, or on what npm start runs in DATA_DIR.
+In the database: DATABASE_URL, or that of npm start in DATA_DIR.
+  rotate-keys         Signs access tokens with a new key. Tokens of the old key stay valid until they expire.
+  reencrypt           Encrypts and indexes personal fields with the first of PERSONAL_KEYS and of PERSONAL_INDEX_KEYS.
+                      Signs access tokens with a new key, if another one of PERSONAL_KEYS encrypts the current key.
+  suspend <number>    Refuses log-ins to this account, and ends its sessions within REVOCATION_POLL_MS.
+  reinstate <number>  Allows log-ins to a suspended account again.
 
-npm run admin -- purge-inbox <user_id> [--device <id>]
-                                     removes what waits for a person, or what is addressed to that device only; the devices
-                                     are told inbox.gap with reason purged, and fetch from history what it still has
+On the broker: NATS_URL and NATS_SECRET, or that of npm start in DATA_DIR.
+  purge-inbox <user_id> [--device <id>]
+                      Removes what waits in the inbox of a person, or only what is addressed to one device. The devices
+                      receive inbox.gap with reason purged, and fetch from history what it still has.
 
-On NATS_URL and NATS_SECRET, or on what npm start runs in DATA_DIR.
-
-npm run --silent admin -- token            the service token that makes the others (POST /v1/admin/tokens)
-npm run --silent admin -- payments-secret  what payment events are signed with, unless PAYMENTS_WEBHOOK_SECRET says
-
-Of ADMIN_TOKEN or NATS_SECRET, or of what npm start runs in DATA_DIR.
+From ADMIN_TOKEN or NATS_SECRET, or from the secrets of npm start in DATA_DIR; for scripts: npm run --silent admin -- …
+  token               Prints the service token that makes the other ones (POST /v1/admin/tokens).
+  payments-secret     Prints the secret that signs payment events: PAYMENTS_WEBHOOK_SECRET, or the derived one.
 `;
 
-/** What follows from the configuration alone. */
-const DERIVED: Record<string, (config: Config) => string> = {
+/** Commands that need the configuration only. */
+const CONFIG_COMMANDS: Record<string, (config: Config) => string> = {
   token: resolveAdminToken,
   'payments-secret': resolvePaymentsSecret,
 };
 
-type Command = (db: Database, config: Config, argument: string | undefined) => Promise<string>;
+type DatabaseCommand = (db: Database, config: Config, argument: string | undefined) => Promise<string>;
 
-const COMMANDS: Record<string, Command> = {
+const DATABASE_COMMANDS: Record<string, DatabaseCommand> = {
   async 'rotate-keys'(db, config) {
     await rotateSigningKey(db, config);
-    return 'a new key signs from now on';
+    return 'access tokens are signed with a new key from now on';
   },
   async reencrypt(db, config) {
     const { fields, unreadable } = await resealPeople(db, openBlindIndex(config));
     const renewed = unreadable === 0 && (await renewSigningKey(db, config));
-    const done = `${fields} fields were encrypted or indexed anew${renewed ? '; a new key signs from now on' : ''}`;
-    if (unreadable) throw new Error(`${done}; ${unreadable} rows are under keys that PERSONAL_KEYS lacks`);
+    const done = `${fields} fields were encrypted or indexed again${renewed ? '; access tokens are signed with a new key from now on' : ''}`;
+    if (unreadable)
+      throw new Error(
+        `${done}; ${unreadable} rows are encrypted with keys that PERSONAL_KEYS lacks: add the keys, then run it again`,
+      );
     return done;
   },
   async suspend(db, _config, number) {
     const ended = await db.transaction(async ({ query }) => {
-      const id = await mark(query, number, 'now()');
+      const id = await setSuspension(query, number, 'now()');
       return await endSessions(query, id, 'suspended');
     });
     return `suspended; ${ended.length} sessions ended`;
   },
   async reinstate(db, _config, number) {
-    await mark(db.query, number, 'null');
-    return 'may log in again';
+    await setSuspension(db.query, number, 'null');
+    return 'reinstated; log-ins are allowed again';
   },
 };
 
-/** What is done on the broker, with the words behind the command. */
-const ON_BROKER: Record<string, (nc: NatsConnection, words: string[]) => Promise<string>> = {
+const BROKER_COMMANDS: Record<string, (nc: NatsConnection, words: string[]) => Promise<string>> = {
   async 'purge-inbox'(nc, words) {
     const { values, positionals } = parseArgs({
       args: words,
@@ -78,58 +76,44 @@ const ON_BROKER: Record<string, (nc: NatsConnection, words: string[]) => Promise
     });
     const [user, ...more] = positionals;
     if (!user || more.length || ![user, values.device ?? user].every(isUuid))
-      throw new Error('purge-inbox wants the id of one user, and after --device the id of one of their devices');
+      throw new Error('Usage: npm run admin -- purge-inbox <user_id> [--device <id>], both ids as UUIDs in lower case');
     const purged = await purgeInbox(nc, user, values.device);
-    return purged ? `${purged} items were removed; the devices are told` : 'nothing waits there';
+    return purged ? `${purged} items were removed; the devices receive inbox.gap` : 'the inbox was empty';
   },
 };
 
 const isUuid = (text: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
 
-/** A connection as admin to NATS_URL, or to what runs in DATA_DIR. */
+/** Connects as admin to NATS_URL, or to the broker of npm start in DATA_DIR. */
 async function connectBroker(config: Config): Promise<NatsConnection> {
   const { NATS_URL, NATS_SECRET } = findBroker(config);
   return await connectNats({ NATS_URL, NATS_SECRET }, 'admin', false);
 }
 
-async function mark(query: Database['query'], number: string | undefined, at: 'now()' | 'null'): Promise<string> {
+/** @returns the id of the account. @throws when no account has the number. */
+async function setSuspension(
+  query: Database['query'],
+  number: string | undefined,
+  at: 'now()' | 'null',
+): Promise<string> {
   const [row] = await query<{ id: string }>(
     `update users set suspended_at = ${at} where number = $1 and deleted_at is null returning id`,
     [number ?? ''],
   );
-  if (!row) throw new Error('no account has that number');
+  if (!row) throw new Error(`no account has the number ${number ?? '(none given)'}`);
   return row.id;
 }
 
-/** With the address and the keys of what runs in DATA_DIR, where they are not given. */
-function withEmbedded(config: Config): Config {
-  let secrets: Secrets | undefined;
-  const own = (): Secrets => {
-    secrets ??= readSecrets(config.DATA_DIR);
-    return secrets;
-  };
-  try {
-    return {
-      ...config,
-      DATABASE_URL: config.DATABASE_URL ?? postgresUrl(join(config.DATA_DIR, 'postgres'), own()),
-      PERSONAL_KEYS: config.PERSONAL_KEYS.length ? config.PERSONAL_KEYS : [own().personal],
-      PERSONAL_INDEX_KEYS: config.PERSONAL_INDEX_KEYS.length ? config.PERSONAL_INDEX_KEYS : [own().personal_index],
-    };
-  } catch (cause) {
-    if (cause instanceof UnusableSecretsError) throw cause;
-    throw new Error(`nothing runs in ${config.DATA_DIR}: set DATA_DIR, or DATABASE_URL and the PERSONAL keys`, {
-      cause,
-    });
-  }
-}
+const find = <T>(commands: Record<string, T>, name: string): T | undefined =>
+  Object.hasOwn(commands, name) ? commands[name] : undefined;
 
-/** Runs one command and returns what to print. @throws with what is wrong */
+/** Runs one command and returns the text to print. @throws an error that says what is wrong and what to do. */
 export async function admin(words: string[], given: Config): Promise<string> {
   const [name, argument] = words;
   if (name === undefined || name.startsWith('-')) return HELP;
-  const derived = Object.hasOwn(DERIVED, name) ? DERIVED[name] : undefined;
-  if (derived) return `${derived(given)}\n`;
-  const onBroker = Object.hasOwn(ON_BROKER, name) ? ON_BROKER[name] : undefined;
+  const ofConfig = find(CONFIG_COMMANDS, name);
+  if (ofConfig) return `${ofConfig(given)}\n`;
+  const onBroker = find(BROKER_COMMANDS, name);
   if (onBroker) {
     const nc = await connectBroker(given);
     try {
@@ -138,12 +122,12 @@ export async function admin(words: string[], given: Config): Promise<string> {
       await nc.close();
     }
   }
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (!command) throw new Error(`${name}: no such command\n${HELP}`);
-  const config = withEmbedded(given);
+  const inDatabase = find(DATABASE_COMMANDS, name);
+  if (!inDatabase) throw new Error(`${name}: no such command\n\n${HELP}`);
+  const config = withLocalDatabase(given);
   const db = await openDatabase(config);
   try {
-    return `${await command(db, config, argument)}\n`;
+    return `${await inDatabase(db, config, argument)}\n`;
   } finally {
     await db.close();
   }

@@ -1,5 +1,5 @@
 /** `npm start`: without arguments everything on this machine; with names of services only these, in this process. */
-import { SERVICE_NAMES } from '../shared/service-names.ts';
+import { SERVICE_LINES } from '../shared/service-names.ts';
 import { startLocalSystem } from './local/local-system.ts';
 import { parseServiceNames, serveUntilSignal } from './main.ts';
 
@@ -7,7 +7,9 @@ const HELP = `npm start                  run nats-server, Postgres and all servi
 npm start -- edge ingest   run only these services, in one process, with NATS_URL, NATS_SECRET and DATABASE_URL
 npm start -- --help        print this text
 
-Services: ${SERVICE_NAMES.join(', ')}; all for every one of them.
+Services (all for every one of them):
+  ${SERVICE_LINES.join('\n  ')}
+
 Often set: DATA_DIR, HOST, PORT, EDGE_PORT (0: any free port), DURABILITY (durable or fast), LOG_LEVEL.
 Where NATS_URL or DATABASE_URL is set, that engine is used, and none is started. docs/configuration.md lists all variables.
 Ctrl-C stops everything in order.

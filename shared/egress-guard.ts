@@ -1,7 +1,8 @@
 /**
- * Where webhooks and pushes may go: public addresses, and what the operator allows. Asked at the dial itself, of the very
- * address that is dialled, so that neither a name that resolves differently the next time nor a literal in an odd
- * notation gets past. IANA special-purpose registries by ipaddr.js; IPv6 only where it is global unicast (2000::/3).
+ * Restricts where webhooks and pushes may go: to public addresses and those that the operator allows. The guard is asked at
+ * the dial, about the very address that is dialled, so that neither a name that resolves differently the next time nor an
+ * address in an odd notation gets past. Special-purpose registries of IANA by ipaddr.js; IPv6 only where it is global
+ * unicast (2000::/3).
  */
 import { lookup as dnsLookup, type LookupAddress, type LookupOptions } from 'node:dns';
 import { isIP } from 'node:net';
@@ -14,16 +15,17 @@ export class AddressRefused extends Error {
 type Cidr = [ipaddr.IPv4 | ipaddr.IPv6, number];
 const GLOBAL: Cidr = ipaddr.parseCIDR('2000::/3');
 
-export type Guard = (address: string) => boolean;
+export type EgressGuard = (address: string) => boolean;
 
 /**
- * Operators name the endpoints of webhooks, people those of pushes: what is allowed for the first is not for the others.
- * @throws naming the setting when an entry is no network.
+ * Opens the guard with the networks of one setting. Operators name the endpoints of webhooks and people those of pushes, so
+ * a network that is allowed for the first is not allowed for the second.
+ * @throws naming the setting when an entry is not a network
  */
-export function openGuard<N extends 'WEBHOOK_ALLOW_CIDRS' | 'PUSH_ALLOW_CIDRS'>(
+export function openEgressGuard<N extends 'WEBHOOK_ALLOW_CIDRS' | 'PUSH_ALLOW_CIDRS'>(
   config: { readonly [name in N]: readonly string[] },
   name: N,
-): Guard {
+): EgressGuard {
   const allowed = config[name].map((text): Cidr => {
     try {
       return ipaddr.parseCIDR(text);
@@ -34,7 +36,7 @@ export function openGuard<N extends 'WEBHOOK_ALLOW_CIDRS' | 'PUSH_ALLOW_CIDRS'>(
   return (address) => {
     if (!isIP(address) || address.includes('%')) return false;
     let ip = ipaddr.parse(address);
-    // The library takes ::a.b.c.d for mapped as well, which no kernel does.
+    // ipaddr.js regards ::a.b.c.d as mapped as well; kernels do not.
     if (ip instanceof ipaddr.IPv6 && ip.isIPv4MappedAddress() && ip.parts[5] === 0xffff) ip = ip.toIPv4Address();
     if (allowed.some(([net, bits]) => net.kind() === ip.kind() && ip.match(net as ipaddr.IPv4, bits))) return true;
     if (ip.range() !== 'unicast') return false;
@@ -42,8 +44,8 @@ export function openGuard<N extends 'WEBHOOK_ALLOW_CIDRS' | 'PUSH_ALLOW_CIDRS'>(
   };
 }
 
-/** The host of a URL as an address, if it is one; URLs already come in one notation (WHATWG). */
-export function literal(hostname: string): string | undefined {
+/** Returns the host of a URL when it is an address. URL (WHATWG) has brought it to one notation already. */
+export function addressLiteral(hostname: string): string | undefined {
   const bare = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
   return isIP(bare) ? bare : undefined;
 }
@@ -55,14 +57,14 @@ export type Resolve = (
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void;
 
-/** A `lookup` for sockets that gives only addresses the guard lets pass, and fails where one of them is refused. */
-export function guardedLookup(guard: Guard, resolve: Resolve = dnsLookup) {
+/** Makes a `lookup` for sockets that fails when the guard refuses any of the addresses of the name. */
+export function guardedLookup(guard: EgressGuard, resolve: Resolve = dnsLookup) {
   return (hostname: string, options: LookupOptions, callback: Callback): void => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return callback(error, []);
-      // One bad address among good ones is a try at the guard.
+      // A name with one refused address among allowed ones is an attempt to get past the guard.
       if (!addresses.length || !addresses.every(({ address }) => guard(address)))
-        return callback(new AddressRefused('the name leads to an address that is not public'), []);
+        return callback(new AddressRefused('the name resolves to an address that is not public'), []);
       if (options.all) return callback(null, addresses);
       callback(null, addresses[0]!.address, addresses[0]!.family);
     });

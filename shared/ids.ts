@@ -1,4 +1,4 @@
-/** Ids and the two hashes that place them: a conversation on a partition, a user on a shard. */
+/** Makes ids, and hashes them: a conversation to its partition, a user to the shard of their inbox. */
 import { hash, randomFillSync } from 'node:crypto';
 
 const pool = Buffer.allocUnsafe(4096);
@@ -6,7 +6,7 @@ let used = pool.length;
 let lastMs = 0;
 let counter = 0;
 
-function random(bytes: number): Buffer {
+function takeRandomBytes(bytes: number): Buffer {
   if (used + bytes > pool.length) {
     randomFillSync(pool);
     used = 0;
@@ -15,7 +15,7 @@ function random(bytes: number): Buffer {
   return pool.subarray(used - bytes, used);
 }
 
-function format(bytes: Buffer): string {
+function formatUuid(bytes: Buffer): string {
   const h = bytes.toString('hex', 0, 16);
   return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`;
 }
@@ -24,7 +24,7 @@ function format(bytes: Buffer): string {
 export function uuid7(now = Date.now()): string {
   if (now > lastMs) {
     lastMs = now;
-    counter = random(2).readUInt16BE() & 0x3ff;
+    counter = takeRandomBytes(2).readUInt16BE() & 0x3ff;
   } else if (++counter > 0xfff) {
     lastMs += 1;
     counter = 0;
@@ -32,12 +32,12 @@ export function uuid7(now = Date.now()): string {
   const out = Buffer.allocUnsafe(16);
   out.writeUIntBE(lastMs, 0, 6);
   out.writeUInt16BE(0x7000 | counter, 6);
-  random(8).copy(out, 8);
+  takeRandomBytes(8).copy(out, 8);
   out[8] = (out[8]! & 0x3f) | 0x80;
-  return format(out);
+  return formatUuid(out);
 }
 
-/** The milliseconds inside a UUIDv7; NaN where the text is none. */
+/** @returns the milliseconds of a UUIDv7; NaN for another text. */
 export function uuid7Time(id: string): number {
   return id.length === 36 && id.charCodeAt(14) === 55
     ? Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
@@ -45,8 +45,9 @@ export function uuid7Time(id: string): number {
 }
 
 /**
- * The one direct conversation of two people, the same from either side and on every machine, so that two first
- * messages at once can't make two of them. A valid UUIDv7: time of the younger account, 74 bits of SHA-256 of the pair.
+ * Derives the id of the direct conversation of two people: the same from either side and on every machine, so that two first
+ * messages at the same time cannot make two conversations. A valid UUIDv7: time of the younger account, 74 bits of SHA-256 of
+ * the pair.
  */
 export function directConversationId(a: string, b: string): string {
   const [low, high] = a < b ? [a, b] : [b, a];
@@ -54,20 +55,20 @@ export function directConversationId(a: string, b: string): string {
   out.writeUIntBE(Math.max(uuid7Time(a), uuid7Time(b)), 0, 6);
   out[6] = (out[6]! & 0x0f) | 0x70;
   out[8] = (out[8]! & 0x3f) | 0x80;
-  return format(out);
+  return formatUuid(out);
 }
 
-/** A valid UUIDv7 that follows from what it names: the same time and text give the same id, 74 bits of SHA-256. */
+/** Derives a valid UUIDv7 from a time and a text: the same input gives the same id, with 74 bits of SHA-256. */
 export function derivedId(ms: number, text: string): string {
   const out = hash('sha256', text, 'buffer');
   out.writeUIntBE(ms, 0, 6);
   out[6] = (out[6]! & 0x0f) | 0x70;
   out[8] = (out[8]! & 0x3f) | 0x80;
-  return format(out);
+  return formatUuid(out);
 }
 
-/** FNV-1a, 32 bits. Stable for ever: where data lies depends on it. */
-export function hash32(text: string): number {
+/** FNV-1a, 32 bits. It must never change: stored data lies where it points. */
+function hash32(text: string): number {
   let h = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193);
   return h >>> 0;

@@ -20,31 +20,34 @@ const json = (status: number, body: unknown): Reply => ({
 });
 
 /** @returns 200 once every service of this process is ready, otherwise 503 with the reason of each service. */
-function readiness({ services }: Pick<Context, 'services'>): Reply {
+function describeReadiness({ services }: Pick<Context, 'services'>): Reply {
   const states = Object.fromEntries([...services].map(([name, service]) => [name, service.ready()]));
   const ready = services.size > 0 && Object.values(states).every((state) => state === true);
   return json(ready ? 200 : 503, { data: { ready, services: states } });
 }
 
-const health = (): Reply => json(200, { data: { status: 'ok', uptime_sec: Math.floor(process.uptime()) } });
+const describeHealth = (): Reply => json(200, { data: { status: 'ok', uptime_sec: Math.floor(process.uptime()) } });
 
-async function metricsText({ metrics }: Pick<Context, 'metrics'>): Promise<Reply> {
+async function describeMetrics({ metrics }: Pick<Context, 'metrics'>): Promise<Reply> {
   return { status: 200, type: metrics.registry.contentType, body: await metrics.registry.metrics() };
 }
 
 /** @returns the reply to `GET path` on a port that clients reach: without reasons and figures. Undefined for other paths. */
-export function publicReply(path: string, context: Pick<Context, 'services'>): Reply | undefined {
+export function replyToClient(path: string, context: Pick<Context, 'services'>): Reply | undefined {
   if (path === '/health') return json(200, { data: { status: 'ok' } });
   if (path !== '/ready') return undefined;
-  const { status } = readiness(context);
+  const { status } = describeReadiness(context);
   return json(status, { data: { ready: status === 200 } });
 }
 
 /** @returns the reply to `GET path` on OPS_PORT, undefined for other paths. */
-async function opsReply(path: string, context: Pick<Context, 'services' | 'metrics'>): Promise<Reply | undefined> {
-  if (path === '/health') return health();
-  if (path === '/ready') return readiness(context);
-  if (path === '/metrics') return await metricsText(context);
+async function replyToOperator(
+  path: string,
+  context: Pick<Context, 'services' | 'metrics'>,
+): Promise<Reply | undefined> {
+  if (path === '/health') return describeHealth();
+  if (path === '/ready') return describeReadiness(context);
+  if (path === '/metrics') return await describeMetrics(context);
   return undefined;
 }
 
@@ -54,7 +57,7 @@ export async function startOps(context: Context): Promise<{ url: string; close()
   const server = createServer((request, response) => {
     const path = (request.url ?? '').split('?')[0]!;
     const get = request.method === 'GET' || request.method === 'HEAD';
-    opsReply(get ? path : '', context).then(
+    replyToOperator(get ? path : '', context).then(
       (
         reply = json(404, {
           error: { code: 'not_found', message: 'no such path: the paths are /health, /ready and /metrics' },

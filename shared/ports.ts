@@ -1,8 +1,8 @@
 import { createServer } from 'node:net';
 
 /**
- * A port that nobody listens on now; another process may take it before the caller does, so try again then. It lies
- * below the range from which kernels take the ports of outgoing connections, so that a restart finds it free.
+ * Finds a port on which nobody listens now. Another process may take it before the caller does: the caller then tries again.
+ * The port lies below the range from which kernels take ports of outgoing connections, so that a restart finds it free.
  */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
   for (;;) {

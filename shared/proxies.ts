@@ -1,6 +1,6 @@
 /**
- * The address of a client behind proxies. Each proxy adds the address that it was called from to the end of
- * X-Forwarded-For; what stands before the entries of trusted proxies is whatever the client wrote.
+ * Finds the address of a client behind proxies. Each proxy appends the address of its caller to X-Forwarded-For; everything
+ * before the entries of trusted proxies may have been written by the client.
  */
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
@@ -9,15 +9,15 @@ import type { Config } from './config/index.ts';
 /**
  * @param peer the other end of the connection
  * @param forwarded X-Forwarded-For: all header lines in their order, with commas between them
- * @returns the right-most address that is no trusted proxy's
+ * @returns the right-most address that does not belong to a trusted proxy
  */
-export type ClientAddress = (peer: string, forwarded: string) => string;
+type ClientAddress = (peer: string, forwarded: string) => string;
 type Network = [ipaddr.IPv4 | ipaddr.IPv6, number];
 
-/** An entry may carry a port, as some balancers write it. */
+/** An address with a port, as some load balancers write it. */
 const WITH_PORT = /^(?:\[([^\]]+)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/;
 
-/** In one notation; IPv4 where it is mapped into IPv6. */
+/** @returns the address in one notation, an IPv4 address that is mapped into IPv6 as IPv4; undefined for another text. */
 function parse(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
   const [, v6, v4] = WITH_PORT.exec(text.trim()) ?? [];
   const bare = v6 ?? v4 ?? text.trim();
@@ -25,7 +25,10 @@ function parse(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
 }
 
 /** @throws when an entry of TRUSTED_PROXIES is neither a network nor an address. */
-export function openProxies({ TRUSTED_PROXIES }: Pick<Config, 'TRUSTED_PROXIES'>, anyPeer = false): ClientAddress {
+export function createClientAddressFinder(
+  { TRUSTED_PROXIES }: Pick<Config, 'TRUSTED_PROXIES'>,
+  anyPeer = false,
+): ClientAddress {
   const networks = TRUSTED_PROXIES.map((text): Network => {
     try {
       return isIP(text) ? [ipaddr.parse(text), isIP(text) === 4 ? 32 : 128] : ipaddr.parseCIDR(text);
@@ -44,7 +47,7 @@ export function openProxies({ TRUSTED_PROXIES }: Pick<Config, 'TRUSTED_PROXIES'>
     for (let i = hops.length - 1; i >= 0; i--) {
       if (!trusted(client) && !(anyPeer && i === hops.length - 1)) break;
       const hop = parse(hops[i]!);
-      // Whoever wrote what is no address is the last one that is known.
+      // Not an address: the last known client is the one that sent this entry.
       if (!hop) break;
       client = hop;
     }

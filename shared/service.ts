@@ -1,4 +1,4 @@
-/** What a service is, and what it is given. `services/main.ts` opens and closes them in order. */
+/** The interface between a service and the process that runs it. `services/main.ts` opens and closes services in order. */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import type { Config } from './config/index.ts';
@@ -11,28 +11,27 @@ export interface Context {
   log: Logger;
   metrics: Metrics;
   db: Database;
-  /** The services of this process that are open, for /ready. */
+  /** The open services of this process, for /ready. */
   services: ReadonlyMap<ServiceName, Service>;
-  /** A connection as that service's NATS user, closed by whoever opened the context. */
+  /** Connects as the NATS user of that service. The owner of the context closes the connection. */
   connect(service: ServiceName): Promise<NatsConnection>;
 }
 
 export interface Service {
-  /** True once requests would succeed or messages are being pulled; otherwise the reason, for /ready. */
+  /** @returns true once requests would succeed or messages are pulled; otherwise the reason, for /ready. */
   ready(): true | string;
   /**
-   * Since when the broker has answered and yet refused everything that this service wanted to write or read (ms since
-   * 1970), as it does after its disk was full; undefined while it serves, and while it does not answer at all.
+   * @returns since when the broker answers and yet refuses all writes and reads of this service (ms since 1970), as it does
+   * after its disk was full; undefined while it serves, and while it does not answer at all.
    */
   brokerRefusesSince?(): number | undefined;
-  /** Addresses worth printing, e.g. `{ api: 'http://127.0.0.1:8080' }`. */
+  /** Addresses to print, e.g. `{ api: 'http://127.0.0.1:8080' }`. */
   addresses?: Record<string, string>;
-  /** Stops taking work, finishes what is in hand, lets go of everything. */
+  /** Accepts no more work, finishes the work under way, and releases everything. */
   close(): Promise<void>;
 }
 
+/** The default export of a service's `index.ts`. */
 export interface ServiceDefinition {
-  name: ServiceName;
-  about: string;
   open(context: Context): Promise<Service>;
 }

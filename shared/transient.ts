@@ -1,3 +1,4 @@
+/** Tells an engine that is out of reach, after which work is tried again, from work that is at fault. */
 import { ApiError } from './contract/errors.ts';
 
 const CODES = new Set([
@@ -7,13 +8,13 @@ const CODES = new Set([
   'ETIMEDOUT',
   'ENOTFOUND',
   'EAI_AGAIN',
-  // Read-only: a standby that is not the primary yet. Somebody else holds a lock.
+  // Read-only: a standby that is not the primary yet. Lock not available: another transaction holds it.
   '25006',
   '55P03',
 ]);
 /**
- * Classes of SQLSTATE that say nothing about the statement: connection, rolled back for another transaction's sake, out of
- * disk, memory or connections, stopped by an operator, I/O. A message that meets them is no poison.
+ * Classes of SQLSTATE that do not blame the statement: connection, rollback in favour of another transaction, out of disk,
+ * memory or connections, cancelled by an operator, I/O. A message whose handling meets them is not a poison message.
  */
 const CLASSES = new Set(['08', '40', '53', '57', '58']);
 const NAMES = new Set([
@@ -26,7 +27,7 @@ const NAMES = new Set([
   'PublishError',
 ]);
 
-/** Whether an engine was out of reach (try again for as long as it takes) rather than the work at fault. */
+/** Whether an engine was out of reach, so that the work is tried again for as long as it takes; false when the work is at fault. */
 export function isTransient(error: unknown): boolean {
   for (
     let e = error as { code?: unknown; name?: string; message?: string; cause?: unknown } | undefined;

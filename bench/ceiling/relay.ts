@@ -1,24 +1,27 @@
 /**
- * The ceiling of W1, W2 and of idle sockets: one bare uWebSockets.js process with no broker, no database, no checks and
- * nothing kept. It says every frame that Sealwire says (ack, message.created, status sent and delivered), made and
- * written in the cheapest way known here: joined text, one cork a socket and event-loop turn, as the edge does it.
+ * The ceiling of direct-throughput, latency-under-load and idle: one bare uWebSockets.js process with no broker, no
+ * database, no checks and no storage. It sends every frame that Sealwire sends (ack, message.created, status sent and
+ * delivered), built and written in the cheapest known way: joined text, one cork per socket and event-loop turn, as the
+ * edge does it.
  */
 import * as uws from 'uWebSockets.js';
+import { SUBPROTOCOL } from '../../shared/contract/protocol.ts';
 import { directConversationId, uuid7 } from '../../shared/ids.ts';
 
-interface Held {
+interface SocketData {
   user: string;
   device: string;
   cursor: number;
-  out: string[];
-  /** Newest item of each sender that an ack would report. */
+  /** Frames to be written in this turn of the event loop. */
+  output: string[];
+  /** The newest message of each sender that the next ack reports as delivered, as JSON fields. */
   unreported: Map<string, string>;
-  live: boolean;
+  isOpen: boolean;
 }
 type Socket = Parameters<NonNullable<Parameters<ReturnType<typeof uws.App>['ws']>[1]['open']>>[0];
 interface Peer {
   ws: Socket;
-  held: Held;
+  data: SocketData;
 }
 interface Conversation {
   id: string;
@@ -36,42 +39,44 @@ interface Command {
 
 const peers = new Map<string, Peer>();
 const conversations = new Map<string, Conversation>();
-let unsaid: Peer[] = [];
+let peersToFlush: Peer[] = [];
 
 function flush(): void {
-  const round = unsaid;
-  unsaid = [];
-  for (const { ws, held } of round) {
-    const { out } = held;
-    held.out = [];
-    if (held.live) ws.cork(() => out.forEach((frame) => void ws.send(frame, false)));
+  const peers = peersToFlush;
+  peersToFlush = [];
+  for (const { ws, data } of peers) {
+    const { output } = data;
+    data.output = [];
+    if (data.isOpen) ws.cork(() => output.forEach((frame) => void ws.send(frame, false)));
   }
 }
 
-function say(peer: Peer, frame: string): void {
-  if (peer.held.out.push(frame) > 1) return;
-  if (unsaid.push(peer) === 1) setImmediate(flush);
+function send(peer: Peer, frame: string): void {
+  if (peer.data.output.push(frame) > 1) return;
+  if (peersToFlush.push(peer) === 1) setImmediate(flush);
 }
 
 function conversationOf({ to, conversation_id }: Command, user: string): Conversation {
   const id = conversation_id ?? directConversationId(user, to!.user_id);
-  let found = conversations.get(id);
-  if (!found) {
-    found = { id, pair: [user, to!.user_id], seq: 0 };
-    conversations.set(id, found);
+  let conversation = conversations.get(id);
+  if (!conversation) {
+    conversation = { id, pair: [user, to!.user_id], seq: 0 };
+    conversations.set(id, conversation);
   }
-  return found;
+  return conversation;
 }
 
+/** The time as text, made once for each turn of the event loop. */
 let sentAt = '';
-function relay(peer: Peer, command: Command): void {
-  const { user, device } = peer.held;
+/** Answers `message.send` and delivers the message. */
+function relayMessage(peer: Peer, command: Command): void {
+  const { user, device } = peer.data;
   const conversation = conversationOf(command, user);
   const seq = ++conversation.seq;
   const id = uuid7();
   const { client_message_id } = command;
-  const about = `"message_id":"${id}","conversation_id":"${conversation.id}","seq":${seq}`;
-  say(peer, `{"type":"ack","id":"${command.id}",${about},"status":"queued"}`);
+  const fields = `"message_id":"${id}","conversation_id":"${conversation.id}","seq":${seq}`;
+  send(peer, `{"type":"ack","id":"${command.id}",${fields},"status":"queued"}`);
   const other = peers.get(conversation.pair[0] === user ? conversation.pair[1] : conversation.pair[0]);
   if (other) {
     if (!sentAt) {
@@ -80,26 +85,27 @@ function relay(peer: Peer, command: Command): void {
         sentAt = '';
       });
     }
-    say(
+    send(
       other,
-      `{"type":"message.created","cursor":${++other.held.cursor},"message":{"id":"${id}","conversation_id":"${conversation.id}","seq":${seq},"sender_id":"${user}","sender_device_id":"${device}","client_message_id":"${client_message_id}","sent_at":"${sentAt}","payload":${JSON.stringify(command.payload)}}}`,
+      `{"type":"message.created","cursor":${++other.data.cursor},"message":{"id":"${id}","conversation_id":"${conversation.id}","seq":${seq},"sender_id":"${user}","sender_device_id":"${device}","client_message_id":"${client_message_id}","sent_at":"${sentAt}","payload":${JSON.stringify(command.payload)}}}`,
     );
-    other.held.unreported.set(user, `"conversation_id":"${conversation.id}","seq":${seq},"message_id":"${id}"`);
+    other.data.unreported.set(user, `"conversation_id":"${conversation.id}","seq":${seq},"message_id":"${id}"`);
   }
-  say(peer, `{"type":"message.status","status":"sent","client_message_id":"${client_message_id}",${about}}`);
+  send(peer, `{"type":"message.status","status":"sent","client_message_id":"${client_message_id}",${fields}}`);
 }
 
-function report({ held }: Peer): void {
-  for (const [sender, about] of held.unreported) {
+/** Tells the senders that their messages were delivered, after an `inbox.ack`. */
+function reportDelivered({ data }: Peer): void {
+  for (const [sender, fields] of data.unreported) {
     const peer = peers.get(sender);
     if (!peer) continue;
-    const by = `"user_id":"${held.user}","device_id":"${held.device}"`;
-    say(peer, `{"type":"message.status","status":"delivered",${about},${by}}`);
+    const by = `"user_id":"${data.user}","device_id":"${data.device}"`;
+    send(peer, `{"type":"message.status","status":"delivered",${fields},${by}}`);
   }
-  held.unreported.clear();
+  data.unreported.clear();
 }
 
-function welcome({ user, device }: Held): string {
+function createWelcome({ user, device }: SocketData): string {
   return JSON.stringify({
     type: 'connection.welcome',
     connection_id: uuid7(),
@@ -118,35 +124,35 @@ function welcome({ user, device }: Held): string {
 }
 
 const app = uws.App();
-app.ws<Held>('/*', {
+app.ws<SocketData>('/*', {
   compression: 0,
   maxPayloadLength: 1 << 20,
   idleTimeout: 960,
   maxBackpressure: 1 << 30,
   upgrade(res, req, context) {
     const [user = '', device = ''] = req.getHeader('authorization').slice('Bearer '.length).split(':');
-    const held: Held = { user, device, cursor: 0, out: [], unreported: new Map(), live: true };
+    const data: SocketData = { user, device, cursor: 0, output: [], unreported: new Map(), isOpen: true };
     const key = req.getHeader('sec-websocket-key');
-    res.upgrade(held, key, 'sealwire.v1.json', req.getHeader('sec-websocket-extensions'), context);
+    res.upgrade(data, key, SUBPROTOCOL, req.getHeader('sec-websocket-extensions'), context);
   },
   open(ws) {
-    const held = ws.getUserData();
-    const peer = { ws: ws as unknown as Socket, held };
-    peers.set(held.user, peer);
-    say(peer, welcome(held));
-    say(peer, '{"type":"inbox.empty","cursor":0}');
+    const data = ws.getUserData();
+    const peer = { ws: ws as unknown as Socket, data };
+    peers.set(data.user, peer);
+    send(peer, createWelcome(data));
+    send(peer, '{"type":"inbox.empty","cursor":0}');
   },
   message(ws, message) {
     const command = JSON.parse(Buffer.from(message).toString()) as Command;
     const peer = peers.get(ws.getUserData().user)!;
-    if (command.type === 'message.send') relay(peer, command);
-    else if (command.type === 'inbox.ack') report(peer);
-    else say(peer, '{"type":"pong"}');
+    if (command.type === 'message.send') relayMessage(peer, command);
+    else if (command.type === 'inbox.ack') reportDelivered(peer);
+    else send(peer, '{"type":"pong"}');
   },
   close(ws) {
-    const held = ws.getUserData();
-    held.live = false;
-    peers.delete(held.user);
+    const data = ws.getUserData();
+    data.isOpen = false;
+    peers.delete(data.user);
   },
 });
 app.listen('127.0.0.1', 0, (socket) => {

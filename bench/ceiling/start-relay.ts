@@ -1,3 +1,4 @@
+/** Starts the bare relay as a process of its own. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -7,17 +8,17 @@ const RELAY = fileURLToPath(new URL('./relay.ts', import.meta.url));
 export interface Relay {
   edge: string;
   pid: number;
-  stop(): Promise<void>;
+  close(): Promise<void>;
 }
 
-/** The bare relay as a process of its own; it ends with this one. */
+/** Resolves when the relay listens. The relay ends with this process. */
 export async function startRelay(execArgv: string[] = []): Promise<Relay> {
   const child: ChildProcess = fork(RELAY, { execArgv });
   const [{ port }] = (await once(child, 'message')) as [{ port: number }];
   return {
     edge: `ws://127.0.0.1:${port}/v1/ws`,
     pid: child.pid!,
-    async stop() {
+    async close() {
       const exited = once(child, 'exit');
       child.kill();
       await exited;

@@ -1,17 +1,17 @@
-/** Sizes of the system's bounds under which every scenario runs. */
+/** Defines the bounds of caches, windows and queues under which every scenario runs. */
 import type { Config } from '../../shared/config/index.ts';
 
 export interface Bounds {
-  about: string;
+  description: string;
   settings: Partial<Config>;
-  /** Processes of each worker: history, fanout and ingest. */
+  /** Number of processes of each worker: history, fanout and ingest. */
   workers: number;
 }
 
 export const BOUNDS = {
-  real: { about: 'the defaults, one of each worker', settings: {}, workers: 1 },
+  real: { description: 'the default settings, one process of each worker', settings: {}, workers: 1 },
   tiny: {
-    about: 'caches, windows and queues that every batch fills, two of each worker',
+    description: 'caches, windows and queues that every batch fills, two processes of each worker',
     settings: {
       ...{ PARTITIONS: 4, TOKEN_CACHE_SIZE: 1, WS_MAX_UNACKED: 16 },
       ...{ DEDUPE_WINDOW: 5, INGEST_MAX_CONVERSATIONS: 3, INGEST_MAX_PEOPLE: 1, INGEST_MAX_PAYMENTS: 1 },

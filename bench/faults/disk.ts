@@ -1,17 +1,20 @@
 /**
- * A disk of its own for the broker that can lose its power: a loop-mounted ext4 whose FS_IOC_SHUTDOWN ioctl stops it at
- * once, without writing its journal. What was not fsynced is gone after the next mount. Linux, root only.
+ * Provides a disk that can lose its power: a loop-mounted ext4 whose FS_IOC_SHUTDOWN ioctl stops it at once, without writing
+ * its journal. Data that was not fsynced is gone after the next mount. Needs Linux and root.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { sleep } from '../../shared/async/sleep.ts';
 
-/** The streams reserve room, so it has to look large. */
-const SIZE = 4 * 1024 ** 3;
-/** _IOR('X', 125, __u32), and EXT4_GOING_FLAGS_NOLOGFLUSH, of linux/ext4.h. */
-const SHUTDOWN = 'open(F,"<",$ARGV[0]) or die $!; my $how=pack("L",2); ioctl(F,0x8004587d,$how) or die $!';
+/** The streams reserve space, so the disk has to look large. */
+const DEFAULT_BYTES = 4 * 1024 ** 3;
+/** Perl that calls the ioctl _IOR('X', 125, __u32) with EXT4_GOING_FLAGS_NOLOGFLUSH, both of linux/ext4.h. */
+const SHUTDOWN_SCRIPT = 'open(F,"<",$ARGV[0]) or die $!; my $how=pack("L",2); ioctl(F,0x8004587d,$how) or die $!';
+
+const UNMOUNT_RETRIES = 50;
+const UNMOUNT_RETRY_MS = 100;
 
 const run = (command: string, ...args: string[]): void =>
   void execFileSync(command, args, {
@@ -19,8 +22,8 @@ const run = (command: string, ...args: string[]): void =>
     env: { PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
   });
 
-/** Why there can be no such disk here; undefined when there can. */
-export function diskMissing(): string | undefined {
+/** Returns why this machine can't provide such a disk; undefined if it can. */
+export function diskUnavailableReason(): string | undefined {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'it needs Linux and root';
   if (!existsSync('/dev/loop-control')) return 'there are no loop devices';
   try {
@@ -34,16 +37,16 @@ export function diskMissing(): string | undefined {
 
 export class Disk {
   readonly dir: string;
-  readonly #home: string;
+  readonly #root: string;
   readonly #image: string;
 
-  /** Sparse: it takes the room of what is on it. */
-  constructor(bytes = SIZE) {
-    this.#home = mkdtempSync(join(tmpdir(), 'sealwire-disk-'));
-    // The user as whom Postgres runs must be able to walk through.
-    chmodSync(this.#home, 0o711);
-    this.#image = join(this.#home, 'image');
-    this.dir = join(this.#home, 'disk');
+  /** Creates and mounts the disk. Its image is sparse: it takes only the space of the data on it. */
+  constructor(bytes = DEFAULT_BYTES) {
+    this.#root = mkdtempSync(join(tmpdir(), 'sealwire-disk-'));
+    // Postgres runs as an unprivileged user, who must be able to traverse the directory.
+    chmodSync(this.#root, 0o711);
+    this.#image = join(this.#root, 'image');
+    this.dir = join(this.#root, 'disk');
     mkdirSync(this.dir);
     writeFileSync(this.#image, '');
     truncateSync(this.#image, bytes);
@@ -51,34 +54,34 @@ export class Disk {
       run('mkfs.ext4', '-q', '-F', '-m', '0', this.#image);
       this.#mount();
     } catch (error) {
-      rmSync(this.#home, { recursive: true, force: true });
+      rmSync(this.#root, { recursive: true, force: true });
       throw error;
     }
   }
 
-  /** From here on nothing reaches it any more, and what it had not been told to keep is lost. */
+  /** Stops the disk: nothing more is written to it, and data that was not fsynced is lost. */
   cutPower(): void {
-    run('perl', '-e', SHUTDOWN, this.dir);
+    run('perl', '-e', SHUTDOWN_SCRIPT, this.dir);
   }
 
-  /** After the cut, and once nobody has files open in it. */
+  /** Mounts the disk again after a cut. Waits until no process has files open on it. */
   async powerUp(): Promise<void> {
-    for (let tries = 50; ; tries--) {
+    for (let retries = UNMOUNT_RETRIES; ; retries--) {
       try {
         run('umount', this.dir);
         break;
       } catch (error) {
-        if (tries === 0) throw error;
-        await pause(100);
+        if (retries === 0) throw error;
+        await sleep(UNMOUNT_RETRY_MS);
       }
     }
     this.#mount();
   }
 
   remove(): void {
-    // Lazily: it goes when the last file in it is closed.
+    // A lazy unmount: it takes effect when the last file on the disk is closed.
     run('umount', '-l', this.dir);
-    rmSync(this.#home, { recursive: true, force: true });
+    rmSync(this.#root, { recursive: true, force: true });
   }
 
   #mount(): void {

@@ -1,184 +1,194 @@
 /**
- * People with devices who talk: pairs and groups, some people with two devices, some devices that go away and come back.
- * All of them use the client library, and everything that they send, are told and get is written down.
+ * Simulates people who talk, in pairs and groups. Some people have two devices, and some devices disconnect and come back
+ * again and again. All of them use the client library, and the journal records everything that they send and receive.
  */
 import { randomBytes } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
 import { type DeviceSettings, login, register } from '../../client/index.ts';
+import { sleep } from '../../shared/async/sleep.ts';
 import { directConversationId } from '../../shared/ids.ts';
-import { Actor, type Target } from './actor.ts';
+import { FleetDevice, type Target } from './fleet-device.ts';
 import type { Journal } from './journal.ts';
 
-export interface Shape {
+export interface FleetShape {
   pairs: number;
   groups: number;
   groupSize: number;
-  /** So many people have a second device. */
-  second: number;
-  /** So many devices go away and come back, again and again. */
-  restless: number;
-  /** Messages sent each second by all of them together. */
+  /** Number of people who have a second device. */
+  secondDevices: number;
+  /** Number of devices that disconnect and come back, again and again. */
+  wanderers: number;
+  /** Messages that all devices together send each second. */
   rate: number;
   payloadBytes: number;
-  /** A client with so many messages without answer waits, as a person would. */
+  /** A device with this many unanswered messages sends no more, as a person would wait. */
   inFlight: number;
 }
-export const SHAPE: Shape = {
-  ...{ pairs: 8, groups: 3, groupSize: 5, second: 4, restless: 4 },
+export const DEFAULT_SHAPE: FleetShape = {
+  ...{ pairs: 8, groups: 3, groupSize: 5, secondDevices: 4, wanderers: 4 },
   ...{ rate: 200, payloadBytes: 300, inFlight: 400 },
 };
 
-export interface Place {
+export interface FleetAddresses {
   api: string;
   edge: string;
 }
 
 const PASSWORD = 'correct horse battery';
+/** How often due messages are sent. */
 const TICK_MS = 20;
-const RETURN_MS = 30_000;
-/** Pairs that sign up at once. */
-const TOGETHER = 16;
-let names = 0;
-const pick = <T>(from: readonly T[]): T => from[Math.floor(Math.random() * from.length)]!;
+/** How long devices that are disconnected at the end of the load may take to come back. */
+const RETURN_TIMEOUT_MS = 30_000;
+/** Pairs that register at once. */
+const CONCURRENT_PAIRS = 16;
+let personCount = 0;
+const pickRandom = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)]!;
 
 export class Fleet {
-  readonly actors: Actor[] = [];
-  /** Device → user, conversation → users: what the checker has to know. */
-  readonly devices = new Map<string, string>();
+  readonly devices: FleetDevice[] = [];
+  /** Device id → user id, for the checker. */
+  readonly userOfDevice = new Map<string, string>();
+  /** Conversation id → user ids, for the checker. */
   readonly members = new Map<string, readonly string[]>();
   readonly journal: Journal;
-  readonly #place: Place;
-  readonly #shape: Shape;
-  /** Messages sent each second by all of them together. */
+  /** Messages that all devices together send each second. */
   rate: number;
-  #load: NodeJS.Timeout | undefined;
+  readonly #addresses: FleetAddresses;
+  readonly #shape: FleetShape;
+  #loadTimer: NodeJS.Timeout | undefined;
   #wandering: Promise<void>[] = [];
-  #loaded = false;
+  #isLoading = false;
 
-  constructor(journal: Journal, place: Place, shape: Partial<Shape> = {}) {
+  constructor(journal: Journal, addresses: FleetAddresses, shape: Partial<FleetShape> = {}) {
     this.journal = journal;
-    this.#place = place;
-    this.#shape = { ...SHAPE, ...shape };
+    this.#addresses = addresses;
+    this.#shape = { ...DEFAULT_SHAPE, ...shape };
     this.rate = this.#shape.rate;
   }
 
-  /** Signs everybody up, makes the groups, connects all devices. */
-  async open(): Promise<void> {
-    const { pairs, groups, groupSize, second } = this.#shape;
-    for (let left = pairs; left > 0; left -= TOGETHER) {
-      const some = Array.from({ length: Math.min(left, TOGETHER) }, async () => {
-        const [a, b] = await Promise.all([this.person(), this.person()]);
-        this.pair(a, b);
+  /** Registers the people, creates the groups and connects all devices. */
+  async connectAll(): Promise<void> {
+    const { pairs, groups, groupSize, secondDevices } = this.#shape;
+    for (let remaining = pairs; remaining > 0; remaining -= CONCURRENT_PAIRS) {
+      const batch = Array.from({ length: Math.min(remaining, CONCURRENT_PAIRS) }, async () => {
+        const [a, b] = await Promise.all([this.addPerson(), this.addPerson()]);
+        this.addConversation(a, b);
       });
-      await Promise.all(some);
+      await Promise.all(batch);
     }
-    for (const one of this.actors.slice(0, second)) await this.secondDevice(one);
-    for (let i = 0; i < groups; i++) await this.#group(groupSize);
-    await Promise.all(this.actors.map((actor) => actor.connect()));
+    for (const device of this.devices.slice(0, secondDevices)) await this.addSecondDevice(device);
+    for (let i = 0; i < groups; i++) await this.#createGroup(groupSize);
+    await Promise.all(this.devices.map((device) => device.connect()));
   }
 
-  async person(place = this.#place, settings: Partial<DeviceSettings> = {}): Promise<Actor> {
-    const username = `fault_${process.pid}_${Date.now().toString(36)}_${++names}`;
-    const session = await register({ api: place.api, username, password: PASSWORD, device: { name: 'one' } });
+  /** Registers a person with one device, which is not yet connected. */
+  async addPerson(addresses = this.#addresses, settings: Partial<DeviceSettings> = {}): Promise<FleetDevice> {
+    const username = `fault_${process.pid}_${Date.now().toString(36)}_${++personCount}`;
+    const session = await register({ api: addresses.api, username, password: PASSWORD, device: { name: 'one' } });
     session.user.username = username;
-    return this.#add(new Actor(this.journal, session, place.edge, settings));
+    return this.#add(new FleetDevice(this.journal, session, addresses.edge, settings));
   }
 
-  async secondDevice(of: Actor): Promise<Actor> {
-    const identifier = of.session.user.username!;
-    const session = await login({ api: this.#place.api, identifier, password: PASSWORD, device: { name: 'two' } });
+  /** Adds a second device of the same person, with the same conversations. */
+  async addSecondDevice(first: FleetDevice): Promise<FleetDevice> {
+    const identifier = first.session.user.username!;
+    const { api, edge } = this.#addresses;
+    const session = await login({ api, identifier, password: PASSWORD, device: { name: 'two' } });
     session.user.username = identifier;
-    const actor = this.#add(new Actor(this.journal, session, this.#place.edge));
-    actor.targets.push(...of.targets);
-    return actor;
+    const second = this.#add(new FleetDevice(this.journal, session, edge));
+    second.targets.push(...first.targets);
+    return second;
   }
 
-  pair(a: Actor, b: Actor): Target {
-    const conversation = directConversationId(a.user, b.user);
-    this.members.set(conversation, [a.user, b.user]);
-    a.targets.push({ conversation, to: b.user });
-    b.targets.push({ conversation, to: a.user });
+  /** Lets two people send to each other. @returns the conversation as a target of the first */
+  addConversation(a: FleetDevice, b: FleetDevice): Target {
+    const conversation = directConversationId(a.userId, b.userId);
+    this.members.set(conversation, [a.userId, b.userId]);
+    a.targets.push({ conversation, to: b.userId });
+    b.targets.push({ conversation, to: a.userId });
     return a.targets.at(-1)!;
   }
 
-  payload(bytes = this.#shape.payloadBytes): string {
+  createPayload(bytes = this.#shape.payloadBytes): string {
     return randomBytes(Math.ceil((bytes * 3) / 4)).toString('base64');
   }
 
+  /** Starts to send `rate` messages a second from random devices, and lets the wanderers disconnect and come back. */
   startLoad(): void {
     this.journal.mark('load');
-    this.#loaded = true;
-    let owed = 0;
-    let last = performance.now();
-    this.#load = setInterval(() => {
+    this.#isLoading = true;
+    let due = 0;
+    let lastTick = performance.now();
+    this.#loadTimer = setInterval(() => {
       const now = performance.now();
-      owed = Math.min(owed + ((now - last) / 1_000) * this.rate, this.rate);
-      last = now;
-      for (; owed >= 1; owed--) {
-        const actor = pick(this.actors);
-        if (actor.targets.length && actor.pending < this.#shape.inFlight)
-          void actor.send(pick(actor.targets), this.payload());
+      due = Math.min(due + ((now - lastTick) / 1_000) * this.rate, this.rate);
+      lastTick = now;
+      for (; due >= 1; due--) {
+        const device = pickRandom(this.devices);
+        if (device.targets.length && device.pending < this.#shape.inFlight)
+          void device.send(pickRandom(device.targets), this.createPayload());
       }
     }, TICK_MS);
-    this.#wandering = this.actors.slice(-this.#shape.restless || this.actors.length).map((one) => this.#wander(one));
+    const wanderers = this.devices.slice(-this.#shape.wanderers || this.devices.length);
+    this.#wandering = wanderers.map((device) => this.#wander(device));
   }
 
-  /** Resolves when everybody who was away is connected again; rejects when somebody can't. */
+  /** Ends the load. Resolves when every wanderer is connected again. @throws when one does not come back */
   async stopLoad(): Promise<void> {
     this.#endLoad();
-    const late = pause(RETURN_MS, undefined, { ref: false }).then(() =>
-      Promise.reject(new Error(`away for ${RETURN_MS} ms after the load`)),
+    const timeout = sleep(RETURN_TIMEOUT_MS, { ref: false }).then(() =>
+      Promise.reject(new Error(`a device was still disconnected ${RETURN_TIMEOUT_MS} ms after the load`)),
     );
-    await Promise.race([Promise.all(this.#wandering), late]);
+    await Promise.race([Promise.all(this.#wandering), timeout]);
   }
 
   async close(): Promise<void> {
     this.#endLoad();
-    let settled = false;
+    let hasSettled = false;
     const wandering = Promise.allSettled(this.#wandering).then(() => {
-      settled = true;
+      hasSettled = true;
     });
-    // An actor that was away may be connecting to a system that never comes back: all are asked to leave until none is.
+    // A wanderer may be connecting to a system that never comes back, so all are disconnected until none connects.
     do {
-      await Promise.all(this.actors.map((actor) => actor.leave(false)));
-      await Promise.race([wandering, pause(200)]);
-    } while (!settled);
-    await Promise.all(this.actors.map((actor) => actor.leave(false)));
+      await Promise.all(this.devices.map((device) => device.disconnect(false)));
+      await Promise.race([wandering, sleep(200)]);
+    } while (!hasSettled);
+    await Promise.all(this.devices.map((device) => device.disconnect(false)));
   }
 
   #endLoad(): void {
-    clearInterval(this.#load);
-    if (this.#loaded) this.journal.mark('end');
-    this.#loaded = false;
+    clearInterval(this.#loadTimer);
+    if (this.#isLoading) this.journal.mark('end');
+    this.#isLoading = false;
   }
 
-  #add(actor: Actor): Actor {
-    this.actors.push(actor);
-    this.devices.set(actor.id, actor.user);
-    return actor;
+  #add(device: FleetDevice): FleetDevice {
+    this.devices.push(device);
+    this.userOfDevice.set(device.id, device.userId);
+    return device;
   }
 
-  async #group(size: number): Promise<void> {
-    const people = [...new Map(this.actors.map((actor) => [actor.user, actor])).values()];
+  /** Creates a group of random people. */
+  async #createGroup(size: number): Promise<void> {
+    const people = [...new Map(this.devices.map((device) => [device.userId, device])).values()];
     const [owner, ...others] = people.sort(() => Math.random() - 0.5).slice(0, size);
-    const member_ids = others.map(({ user }) => user);
+    const member_ids = others.map(({ userId }) => userId);
     const { id } = await owner!.session.call<{ id: string }>('POST', '/v1/conversations', {
       type: 'group',
       name: 'faults',
       member_ids,
     });
-    const users = [owner!.user, ...member_ids];
+    const users = [owner!.userId, ...member_ids];
     this.members.set(id, users);
-    for (const actor of this.actors) if (users.includes(actor.user)) actor.targets.push({ conversation: id });
+    for (const device of this.devices) if (users.includes(device.userId)) device.targets.push({ conversation: id });
   }
 
-  /** Away for a while, back for a while, until the load ends; connected at the end. */
-  async #wander(actor: Actor): Promise<void> {
-    for (let anew = false; this.#loaded; anew = !anew) {
-      await pause(300 + Math.random() * 1_200);
-      await actor.leave(anew);
-      await pause(300 + Math.random() * 1_500);
-      await actor.connect();
+  /** Disconnects a device and connects it again until the load ends. Every second time its application is restarted. */
+  async #wander(device: FleetDevice): Promise<void> {
+    for (let restart = false; this.#isLoading; restart = !restart) {
+      await sleep(300 + Math.random() * 1_200);
+      await device.disconnect(restart);
+      await sleep(300 + Math.random() * 1_500);
+      await device.connect();
     }
   }
 }

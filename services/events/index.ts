@@ -6,16 +6,21 @@ import type { Context, Service, ServiceDefinition } from '../../shared/service.t
 import { Outbox } from './outbox.ts';
 import { EventWorker } from './partition-worker.ts';
 
+/** Log entries that are pulled ahead, per partition. */
+const WINDOW = 64;
+/** Events of one message of EVENTS: about 1 MB of the 8 MB that the broker accepts. */
+const MAX_PER_MESSAGE = 2_500;
+
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('events');
   const publisher = new Publisher(nc);
   const outbox = new Outbox(db, publisher, log);
-  const options = { nc, publisher, maxPerMessage: config.EVENTS_MAX_PER_MESSAGE, metrics };
+  const options = { nc, publisher, maxPerMessage: MAX_PER_MESSAGE, metrics };
   const consumers = createLogConsumers(nc, context, 'events', (partition) => {
     const worker = new EventWorker(partition, options);
     return {
-      window: config.EVENTS_WINDOW,
+      window: WINDOW,
       apartMs: config.BEHIND_MS,
       restore: () => worker.takeOver(),
       handle: (batch) => worker.handle(batch),
@@ -33,9 +38,5 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = {
-  name: 'events',
-  about: 'publishes what happened: LOG and the outbox to EVENTS',
-  open,
-};
+const definition: ServiceDefinition = { open };
 export default definition;

@@ -1,65 +1,65 @@
 /**
- * How far a partition stands in the inbox shards. Once a second a mark says up to which entry all shards have it, and the
- * cursor of each shard at which that is so. Between two marks the last item of each batch says it in a header, so that
- * whoever goes on after a fault knows exactly which entries a shard has and writes only the others.
+ * Records how far each partition is written into the inbox shards. Once a second a checkpoint says up to which entry all
+ * shards have it, and at which cursor of each shard. Between two checkpoints the last item of each batch says it in a header,
+ * so that the process that continues after a fault knows exactly which entries a shard has and writes only the others.
  *
- * A shard's stream loses its end at most, so what stands before a mark or such an item is there too. Whether the shard still
- * holds what a mark counted, its lineage tells, as it does for the cursor of a device. Marks have a stream of their own:
- * replaced in the shards' streams, they would leave a hole in every block, and a broker that was killed reads every block
- * with a hole into its memory when it starts.
+ * A shard's stream can lose its end only, so it has everything before such an item. Whether it still holds what a checkpoint
+ * counted is seen by its cursor map, as for the cursor of a device. Checkpoints have a stream of their own (MARKS): replaced
+ * in the shards' streams they would leave a hole in every block, and a broker that was killed reads every block with a hole
+ * into its memory when it starts.
  */
-import { JetStreamApiError, type StoredMsg } from '@nats-io/jetstream';
+import type { StoredMsg } from '@nats-io/jetstream';
 import { headers, type MsgHdrs, type NatsConnection } from 'nats';
+import { isNoMessage, isWrongLastSequence } from '../../nats/errors.ts';
 import { type CursorMap, sequenceOf } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager, timeoutsOf } from '../../nats/jetstream-manager.ts';
+import { requestJetStream } from '../../nats/js-api.ts';
 import { readDirectBatch } from '../../nats/log-reader.ts';
 import { inboxStream, MARKS, subject } from '../../nats/topology.ts';
 
 export interface Checkpoint {
   entry: number;
-  /** By shard: what it has of the partition up to the entry stands at or before this cursor. */
+  /** By shard: it has the partition up to `entry` at or before this cursor. */
   cursors: readonly number[];
   /** The broker process that had it. */
   server: string;
-  /** Creation time of the LOG that the entry counts in. */
+  /** Creation time of the LOG that `entry` counts in. */
   log: string;
 }
-interface Stored extends Checkpoint {
+interface StoredCheckpoint extends Checkpoint {
   /** Sequence in MARKS. */
   seq: number;
   at: number;
 }
-/** Up to which entry a shard has a partition, and where: -1 and 0 when nobody knows. */
+/** The last entry of a partition that a shard has, and its sequence there; -1 and 0 where that is unknown. */
 export interface ShardProgress {
   entry: number;
   seq: number;
 }
 
 const UPTO = 'Sealwire-Upto';
-/** After a partition's last mark items of it come for BROKER_TIMEOUT_MS and so long at most: marks are a second apart. */
+/** After the last checkpoint of a partition, items of it come for BROKER_TIMEOUT_MS and this time at most. */
 const TAIL_MS = 5_000;
 const TAIL_BATCH = 1_000;
-/** Of a cluster, whoever is asked may not have the newest mark yet. */
-const MARK_TRIES = 5;
-const NONE = 10037;
-const WRONG_LAST_SEQUENCE = 10071;
+/** In a cluster the answering replica may not have the newest checkpoint yet. */
+const WRITE_TRIES = 5;
 
-/** For the last item of a batch: with it the shard has all that the partition has for it, up to and including `entry`. */
+/** The header of a batch's last item: with it the shard has the partition up to and including `entry`. */
 export function progressHeader(partition: number, entry: number): MsgHdrs {
-  const about = headers();
-  about.set(UPTO, `${partition} ${entry}`);
-  return about;
+  const out = headers();
+  out.set(UPTO, `${partition} ${entry}`);
+  return out;
 }
 
-/** The marks of a partition that are kept, the newest first: a shard that lost its end still holds what an older one counted. */
-export async function readCheckpoints(nc: NatsConnection, partition: number): Promise<Stored[]> {
-  const found: Stored[] = [];
+/** Reads the kept checkpoints of a partition, newest first: a shard that lost its end still holds what an older one counted. */
+export async function readCheckpoints(nc: NatsConnection, partition: number): Promise<StoredCheckpoint[]> {
+  const found: StoredCheckpoint[] = [];
   const manager = await jetstreamManager(nc);
   for (let next = 1, got = 1; got > 0; ) {
     got = 0;
     const query = { seq: next, next_by_subj: subject.mark(partition), batch: TAIL_BATCH };
     for await (const stored of readDirectBatch(manager, MARKS, query)) {
-      found.unshift(toMark(stored));
+      found.unshift(decodeCheckpoint(stored));
       next = stored.seq + 1;
       got++;
     }
@@ -67,93 +67,98 @@ export async function readCheckpoints(nc: NatsConnection, partition: number): Pr
   return found;
 }
 
-/** The newest mark of a partition. */
-export async function readCheckpoint(nc: NatsConnection, partition: number): Promise<Stored | undefined> {
+/** Reads the newest checkpoint of a partition. */
+export async function readCheckpoint(nc: NatsConnection, partition: number): Promise<StoredCheckpoint | undefined> {
   const manager = await jetstreamManager(nc);
   try {
     const stored = await manager.direct.getMessage(MARKS, { last_by_subj: subject.mark(partition) });
-    return stored ? toMark(stored) : undefined;
+    return stored ? decodeCheckpoint(stored) : undefined;
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === NONE) return undefined;
+    if (isNoMessage(error)) return undefined;
     throw error;
   }
 }
 
-const toMark = (stored: StoredMsg): Stored => ({
+const decodeCheckpoint = (stored: StoredMsg): StoredCheckpoint => ({
   ...stored.json<Checkpoint>(),
   seq: stored.seq,
   at: stored.time.getTime(),
 });
 
-/** Whether every shard still holds what the mark counted. */
-export const isCheckpointValid = ({ cursors }: Checkpoint, lineages: readonly CursorMap[]): boolean =>
-  lineages.every((lineage, shard) => !sequenceOf(lineage, cursors[shard] ?? -1).lost);
+/** Returns true while every shard still holds what the checkpoint counted. */
+export const isCheckpointValid = ({ cursors }: Checkpoint, maps: readonly CursorMap[]): boolean =>
+  maps.every((map, shard) => !sequenceOf(map, cursors[shard] ?? -1).lost);
 
-/** Up to which entry the shard has the partition, at least: what the newest mark that still counts says, or an item behind it. */
+/**
+ * Finds up to which entry, at least, a shard has the partition: by the newest valid checkpoint, or an item behind it.
+ * `checkpoints`: newest first.
+ */
 export async function readShardProgress(
   nc: NatsConnection,
   shard: number,
   partition: number,
-  lineage: CursorMap,
-  marks: readonly Stored[],
+  map: CursorMap,
+  checkpoints: readonly StoredCheckpoint[],
 ): Promise<ShardProgress> {
-  for (const { entry, cursors, at } of marks) {
-    const { seq, lost } = sequenceOf(lineage, cursors[shard] ?? -1);
-    if (!lost) return await reachedSince(nc, shard, partition, { entry, seq }, at);
+  for (const { entry, cursors, at } of checkpoints) {
+    const { seq, lost } = sequenceOf(map, cursors[shard] ?? -1);
+    if (!lost) return await readProgressAfter(nc, shard, partition, { entry, seq }, at);
   }
   return { entry: -1, seq: 0 };
 }
 
-async function reachedSince(
+/** Reads the headers of the items behind a checkpoint that was written at `at`, ms since 1970. */
+async function readProgressAfter(
   nc: NatsConnection,
   shard: number,
   partition: number,
-  mark: ShardProgress,
+  checkpoint: ShardProgress,
   at: number,
 ): Promise<ShardProgress> {
   const manager = await jetstreamManager(nc);
   const end = at + timeoutsOf(nc).publishMs + TAIL_MS;
-  let reached = mark;
-  for (let next = mark.seq + 1, got = 1; got > 0; ) {
+  let progress = checkpoint;
+  for (let next = checkpoint.seq + 1, got = 1; got > 0; ) {
     got = 0;
     for await (const { seq, time, header } of readDirectBatch(manager, inboxStream(shard), {
       seq: next,
       batch: TAIL_BATCH,
     })) {
-      if (time.getTime() > end) return reached;
+      if (time.getTime() > end) return progress;
       got++;
       next = seq + 1;
       const [of, entry] = header.get(UPTO).split(' ').map(Number);
-      if (of === partition && entry! > reached.entry) reached = { entry: entry!, seq };
+      if (of === partition && entry! > progress.entry) progress = { entry: entry!, seq };
     }
   }
-  return reached;
+  return progress;
 }
 
 /**
- * Marks a partition, unless a later mark for the same broker and the same streams stands there: a worker that was frozen
- * and lost its partition must not put back what its successor has marked. `still`: the broker that the mark is about is
- * the one connected.
+ * Writes a checkpoint, unless a later one for the same broker and the same streams is stored: a worker that was frozen and
+ * lost its partition must not undo what its successor has recorded.
+ * @param isCurrent the broker that the checkpoint is about is the one that is connected
  */
 export async function writeCheckpoint(
   nc: NatsConnection,
   partition: number,
-  mark: Checkpoint,
-  lineages: readonly CursorMap[],
-  still: () => boolean,
+  checkpoint: Checkpoint,
+  maps: readonly CursorMap[],
+  isCurrent: () => boolean,
 ): Promise<void> {
-  for (let tries = 0; tries < MARK_TRIES; tries++) {
+  for (let tries = 0; tries < WRITE_TRIES; tries++) {
     const old = await readCheckpoint(nc, partition);
-    const same = old?.server === mark.server && old.log === mark.log && isCheckpointValid(old, lineages);
-    if (same && old.entry >= mark.entry) return;
-    if (!still()) return;
-    const about = headers();
-    about.set('Nats-Expected-Last-Subject-Sequence', String(old?.seq ?? 0));
-    const options = { headers: about, timeout: timeoutsOf(nc).requestMs };
-    const answer = await nc.request(subject.mark(partition), JSON.stringify(mark), options);
-    const { error } = answer.json<{ error?: { err_code: number; description: string } }>();
-    if (!error) return;
-    if (error.err_code !== WRONG_LAST_SEQUENCE) throw new Error(`mark: ${error.description}`);
+    const isSame = old?.server === checkpoint.server && old.log === checkpoint.log && isCheckpointValid(old, maps);
+    if (isSame && old.entry >= checkpoint.entry) return;
+    if (!isCurrent()) return;
+    const expected = headers();
+    expected.set('Nats-Expected-Last-Subject-Sequence', String(old?.seq ?? 0));
+    try {
+      await requestJetStream(nc, subject.mark(partition), checkpoint, { headers: expected });
+      return;
+    } catch (error) {
+      if (!isWrongLastSequence(error)) throw error;
+    }
   }
-  throw new Error('mark: others mark the partition at the same time');
+  throw new Error('checkpoint: other processes write checkpoints of the partition at the same time');
 }

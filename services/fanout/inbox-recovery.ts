@@ -1,59 +1,32 @@
 /**
- * Finds where the worker of a partition goes on in the log. After a new life of a shard began
- * (shards.ts), the partitions go back to where the newest marks still count.
+ * Brings the inbox shards back to what the log says after the broker was restarted or lost a stream: partitions go back to
+ * where the newest valid checkpoints are, and the edges are told when everything is written again.
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { resetDurable } from '../../nats/durable.ts';
-import { type CursorMap, cursorOf } from '../../nats/inbox/cursor-map.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { readDirectBatch, readLogHead } from '../../nats/log-reader.ts';
-import { consumer, LOG, subject } from '../../nats/topology.ts';
+import { readLogHead } from '../../nats/log-reader.ts';
+import { consumer, LOG } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
-import {
-  isCheckpointValid,
-  readCheckpoint,
-  readCheckpoints,
-  readShardProgress,
-  writeCheckpoint,
-} from './checkpoints.ts';
+import { isCheckpointValid, readCheckpoint, writeCheckpoint } from './checkpoints.ts';
 import { InboxShards } from './inbox-shards.ts';
-
-/** Where a worker goes on with a partition. */
-export interface PartitionStart {
-  /** The log sequence to begin at; undefined: nothing is missing, the consumer's ack floor. */
-  from: number | undefined;
-  /** By shard: up to which entry it has the partition already; -1 where nobody knows. */
-  reached: number[];
-  /** By shard: where that is. */
-  cursors: number[];
-  /** The last entry of the partition. */
-  head: number;
-  /** A mark is missing, or is one for another broker process. */
-  unsure: boolean;
-}
-/** A stream that is gone as a whole: how far back its items are written again; what is older is told as a gap. */
-const REWRITE_MS = 120_000;
-
-/** The cursor of a sequence; of the beginning of the newest life where it is not known. */
-function startOf(lineage: CursorMap, seq: number | undefined): number {
-  const newest = lineage.generations.at(-1)!;
-  return (seq === undefined ? 0 : cursorOf(lineage, seq)) || newest.base + newest.from - 1;
-}
+import { findPartitionStart, type PartitionStart } from './partition-start.ts';
 
 export class InboxRecovery {
   readonly #nc: NatsConnection;
   readonly #log: Logger;
   readonly #partitions: number[];
   readonly #shards: InboxShards;
-  #repaired = '';
-  /** The broker process, and how many lives had begun, when the edges were told that all is written again. */
-  #whole = '';
-  /** Where the partitions ended when the broker process was first seen. */
-  #heads: { server: string; of: number[] } | undefined;
-  /** By partition: the broker process under which this process took it over, which says where it goes on. */
-  readonly #taken = new Map<number, string>();
-  /** By partition: creation time of the LOG that it was last looked up in. */
+  /** The broker process for which all idle partitions were sent back. */
+  #rewoundFor = '';
+  /** The broker process, and how many generations had begun, when the shards were marked as complete. */
+  #completeFor = '';
+  /** The last entry of each partition when the broker process was first seen. */
+  #heads: { server: string; entries: number[] } | undefined;
+  /** By partition: the broker process under which this process took it over; the worker found its start itself. */
+  readonly #takenUnder = new Map<number, string>();
+  /** By partition: creation time of the LOG in which its start was last found. */
   readonly #logs = new Map<number, string>();
 
   constructor(nc: NatsConnection, config: Config, log: Logger) {
@@ -63,135 +36,103 @@ export class InboxRecovery {
     this.#shards = new InboxShards(nc, config, log);
   }
 
-  /** The broker process. */
+  /** Names the broker process. */
   get server(): string {
     return this.#shards.server;
   }
 
-  /** The cursor base of every shard, for the broker that is connected now. */
+  /** Returns the cursor base of each shard, for the broker that is connected now. */
   cursorBases(): Promise<number[]> {
     return this.#shards.cursorBases();
   }
 
-  /** Whether a shard was made anew since this was asked last: every partition has to be taken over again then. */
+  /** Returns true when a shard was made again since the last call: every partition must be taken over again then. */
   async detectReplacedStreams(): Promise<boolean> {
     if (!(await this.#shards.detectReplacedStreams())) return false;
     this.#heads = undefined;
-    this.#repaired = '';
+    this.#rewoundFor = '';
     return true;
   }
 
   /**
-   * For each broker process: makes sure of the shards, lets partitions that have nothing new go back to where they stand
-   * in all shards (whoever works them takes them over by what comes again), and once all is written again says so to the
-   * edges. False until then: call it again.
+   * For each broker process: makes sure of the shards, sends partitions without new entries back to what all shards have (the
+   * redelivered entries make their workers take them over), and tells the edges once everything is written again.
+   * @returns false until then: call it again
    */
   async repairInboxes(): Promise<boolean> {
     const { server } = this;
     await this.cursorBases();
     if (this.#heads?.server !== server) {
       const heads = await Promise.all(this.#partitions.map((partition) => readLogHead(this.#nc, partition)));
-      this.#heads = { server, of: heads.map(({ head }) => head) };
+      this.#heads = { server, entries: heads.map(({ head }) => head) };
     }
-    if (server !== this.#repaired) {
-      for (const partition of this.#partitions) {
-        // Whoever works it here went back by itself, and may not have marked anything yet.
-        const mine = (): boolean => this.#taken.get(partition) === server;
-        if (mine()) continue;
-        const { from, cursors, unsure } = await this.#start(partition);
-        if (!unsure || mine()) continue;
-        if (from === undefined) await this.writeCheckpoint(partition, this.#heads.of[partition]!, cursors, server);
-        else
-          await resetDurable(this.#nc, { stream: LOG, consumer: { durable_name: consumer.fanout(partition) } }, from);
-      }
-      this.#repaired = server;
+    if (server !== this.#rewoundFor) {
+      for (const partition of this.#partitions) await this.#rewindIdlePartition(partition, server);
+      this.#rewoundFor = server;
     }
-    const life = `${server} ${this.#shards.generationsBegun}`;
-    if (this.#whole !== life && (await this.#isWhole(server))) {
+    const completeFor = `${server} ${this.#shards.generationsBegun}`;
+    if (this.#completeFor !== completeFor && (await this.#isEverythingWritten(server))) {
       await this.#shards.markComplete();
-      this.#whole = life;
+      this.#completeFor = completeFor;
     }
-    return this.#whole === life;
+    return this.#completeFor === completeFor;
   }
 
-  /** Everything that the log held when this broker process was first seen stands in every shard. */
-  async #isWhole(server: string): Promise<boolean> {
-    const [manager, lineages] = [await jetstreamManager(this.#nc), await this.#shards.cursorMaps()];
+  /** Sends a partition back to what all shards have, unless a worker of this process did so when it took it over. */
+  async #rewindIdlePartition(partition: number, server: string): Promise<void> {
+    // A worker of this process may not have written a checkpoint yet.
+    const isMine = (): boolean => this.#takenUnder.get(partition) === server;
+    if (isMine()) return;
+    const { from, cursors, isUncertain } = await this.#findStart(partition);
+    if (!isUncertain || isMine()) return;
+    if (from === undefined) await this.writeCheckpoint(partition, this.#heads!.entries[partition]!, cursors, server);
+    else await resetDurable(this.#nc, { stream: LOG, consumer: { durable_name: consumer.fanout(partition) } }, from);
+  }
+
+  /** Returns true when every shard has everything that the log held when this broker process was first seen. */
+  async #isEverythingWritten(server: string): Promise<boolean> {
+    const [manager, maps] = [await jetstreamManager(this.#nc), await this.#shards.cursorMaps()];
     for (const partition of this.#partitions) {
-      const head = this.#heads!.of[partition]!;
+      const head = this.#heads!.entries[partition]!;
       if (head === 0) continue;
-      const mark = await readCheckpoint(this.#nc, partition);
-      if (mark?.server !== server || !isCheckpointValid(mark, lineages)) return false;
-      if (mark.entry >= head) continue;
-      // The last entries were dead letters, which no mark names.
+      const checkpoint = await readCheckpoint(this.#nc, partition);
+      if (checkpoint?.server !== server || !isCheckpointValid(checkpoint, maps)) return false;
+      if (checkpoint.entry >= head) continue;
+      // The last entries were dead letters, which no checkpoint names.
       const { ack_floor } = await manager.consumers.info(LOG, consumer.fanout(partition));
       if (ack_floor.stream_seq < head) return false;
     }
     return true;
   }
 
-  /** Says that `partition` stands in every shard up to `entry`, there at or before its cursor. */
+  /** Records that every shard has `partition` up to `entry`, at or before its cursor. */
   async writeCheckpoint(
     partition: number,
     entry: number,
     cursors: readonly number[],
     server = this.server,
   ): Promise<void> {
-    const still = (): boolean => this.server === server;
+    const isCurrent = (): boolean => this.server === server;
     const log = this.#logs.get(partition) ?? (await readLogHead(this.#nc, partition)).created;
-    await writeCheckpoint(this.#nc, partition, { entry, cursors, server, log }, await this.#shards.cursorMaps(), still);
+    const maps = await this.#shards.cursorMaps();
+    await writeCheckpoint(this.#nc, partition, { entry, cursors, server, log }, maps, isCurrent);
   }
 
-  /** Where this process goes on with a partition. */
+  /** Takes a partition over for this process. @returns where its worker continues */
   async startPartition(partition: number): Promise<PartitionStart> {
     this.#shards.forgetCursorMaps();
-    this.#taken.set(partition, this.server);
-    const start = await this.#start(partition);
+    this.#takenUnder.set(partition, this.server);
+    const start = await this.#findStart(partition);
     const { from, head, cursors } = start;
-    // Nothing is to be written, so no batch would be followed by a mark.
+    // Nothing is to be written, so no batch would be followed by a checkpoint.
     if (head > 0 && (from === undefined || from > head)) await this.writeCheckpoint(partition, head, cursors);
     return start;
   }
 
-  async #start(partition: number): Promise<PartitionStart> {
-    const lineages = await this.#shards.cursorMaps();
-    const manager = await jetstreamManager(this.#nc);
-    const { head, created } = await readLogHead(this.#nc, partition);
-    this.#logs.set(partition, created);
-    const info = await manager.consumers.info(LOG, consumer.fanout(partition));
-    const floor = Math.min(info.ack_floor.stream_seq, head);
-    // A log that was made anew counts from 1 again.
-    const marks = (await readCheckpoints(this.#nc, partition)).filter(({ log }) => log === created);
-    const found = await Promise.all(
-      lineages.map((lineage, shard) => readShardProgress(this.#nc, shard, partition, lineage, marks)),
-    );
-    const reached = found.map(({ entry }) => entry);
-    const cursors = found.map(({ entry, seq }, shard) => startOf(lineages[shard]!, entry < 0 ? undefined : seq));
-    const unsure = marks[0]?.server !== this.server;
-    const known = reached.filter((entry) => entry >= 0);
-    let from = Math.min(...known, Number.MAX_SAFE_INTEGER) + 1;
-    // The broker lives and has lost nothing: what was acknowledged is written, also where the durable was made anew.
-    if (!unsure) from = Math.max(from, floor + 1);
-    if (known.length < reached.length)
-      from = Math.min(from, floor + 1, await this.#entryAt(partition, Date.now() - REWRITE_MS));
-    if (from > head) return { from: unsure ? undefined : from, reached, cursors, head, unsure };
-    if (unsure && (floor || known.length))
-      this.#log.info(
-        { stage: 'fanout', partition, floor, from, reached },
-        'the broker was restarted: writing again what is missing',
-      );
-    return { from, reached, cursors, head, unsure };
-  }
-
-  /** First entry of the partition stored at `ms` or later. */
-  async #entryAt(partition: number, ms: number): Promise<number> {
-    const manager = await jetstreamManager(this.#nc);
-    const query = {
-      start_time: new Date(ms),
-      next_by_subj: subject.log(partition),
-      batch: 1,
-    };
-    for await (const message of readDirectBatch(manager, LOG, query)) return message.seq;
-    return Number.MAX_SAFE_INTEGER;
+  async #findStart(partition: number): Promise<PartitionStart> {
+    const maps = await this.#shards.cursorMaps();
+    const start = await findPartitionStart(this.#nc, partition, () => this.server, maps, this.#log);
+    this.#logs.set(partition, start.log);
+    return start;
   }
 }

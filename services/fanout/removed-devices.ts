@@ -1,23 +1,30 @@
 /**
- * Devices that were deleted. Heard of by the core event, so that what is still in the log is not addressed to them any
- * more; and by the record in the log, which takes their queue and their durable consumer away.
+ * Knows which devices were deleted. A core event says so at once, so that items still in the log are not addressed to them;
+ * the record in the log says so for certain, and takes their items and their durable consumer away.
  */
-
-import { JetStreamApiError } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
-import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { consumer, inboxStream, subject } from '../../nats/topology.ts';
+import { removeDeviceInbox } from '../../nats/inbox/purge.ts';
+import { subject } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { shardOf } from '../../shared/ids.ts';
-import type { LogRecord } from '../../shared/pipeline/entry.ts';
+import type { LogMeta, LogRecord } from '../../shared/pipeline/entry.ts';
+import { ignore, type RecordKind, type RecordOf } from '../../shared/pipeline/kinds.ts';
 import { decodePersonEvent } from '../../shared/pipeline/person-event.ts';
 
-const NO_CONSUMER = 10014;
-const NO_STREAM = 10059;
+type RemovedDevice<R extends LogMeta> = (record: R) => string | undefined;
+export type RemovedDeviceTable = { [K in RecordKind]: RemovedDevice<RecordOf<K>> };
+
+const REMOVED_DEVICE = {
+  notice: ({ removed }) => removed,
+  message: ignore('it removes no device'),
+  conversation: ignore('it removes no device'),
+  read: ignore('it removes no device'),
+  payment: ignore('it removes no device'),
+} satisfies RemovedDeviceTable;
 
 export class RemovedDevices {
   readonly #nc: NatsConnection;
   readonly #config: Config;
+  /** The least recently removed one first. */
   readonly #devices = new Set<string>();
 
   constructor(nc: NatsConnection, config: Config) {
@@ -35,20 +42,13 @@ export class RemovedDevices {
     return this.#devices.has(device);
   }
 
-  /** After the batch was written. May be done again. */
-  async purge(records: LogRecord[]): Promise<void> {
+  /** Removes the inboxes of the devices that these records remove. Called after the batch was written; may be repeated. */
+  async removeInboxes(records: LogRecord[]): Promise<void> {
     for (const { meta } of records) {
-      if (meta.kind !== 'notice' || meta.removed === undefined) continue;
-      this.#add(meta.removed);
-      const manager = await jetstreamManager(this.#nc);
-      const { INBOX_SHARDS } = this.#config;
-      const stream = inboxStream(shardOf(meta.user_id, INBOX_SHARDS));
-      try {
-        await manager.streams.purge(stream, { filter: subject.inbox(meta.user_id, meta.removed, INBOX_SHARDS) });
-        await manager.consumers.delete(stream, consumer.device(meta.removed));
-      } catch (error) {
-        if (!(error instanceof JetStreamApiError && [NO_CONSUMER, NO_STREAM].includes(error.code))) throw error;
-      }
+      const device = (REMOVED_DEVICE[meta.kind] as RemovedDevice<LogMeta>)(meta);
+      if (device === undefined) continue;
+      this.#add(device);
+      await removeDeviceInbox(this.#nc, this.#config, meta.user_id, device);
     }
   }
 

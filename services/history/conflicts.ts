@@ -1,7 +1,7 @@
 /**
- * What history does not insert because a row is in its way: the same record again is harmless (the position was set back,
- * or a batch was written by two workers); anything else means that two records claim one place, and dropping one of them
- * would lose a message that was promised.
+ * Checks rows that history did not insert because another row has their place. The same record again is harmless (the
+ * position was set back, or two workers wrote a batch). Anything else means that two records claim one place, and dropping one
+ * of them would lose a message that was promised.
  */
 import type { Query } from '../../shared/db/database.ts';
 import type { ConversationRecord, MessageRecord } from '../../shared/pipeline/entry.ts';
@@ -10,21 +10,21 @@ export class Conflict extends Error {
   override name = 'Conflict';
 }
 
-/** @throws {Conflict} unless every message that was not `inserted` stands there as it is. */
+/** @throws {Conflict} unless every message that was not `inserted` is stored as its record says */
 export async function checkMessages(
   query: Query,
   records: { meta: MessageRecord }[],
   inserted: { id: string }[],
 ): Promise<void> {
-  const done = new Set(inserted.map(({ id }) => id));
-  const rest = records.filter(({ meta }) => !done.has(meta.id));
+  const insertedIds = new Set(inserted.map(({ id }) => id));
+  const others = records.filter(({ meta }) => !insertedIds.has(meta.id));
   const rows = await query<{ id: string; conversation_id: string; seq: number }>(
     'select id, conversation_id, seq from messages where id = any($1::uuid[])',
-    [rest.map(({ meta }) => meta.id)],
+    [others.map(({ meta }) => meta.id)],
   );
-  const stands = new Map(rows.map((row) => [row.id, row]));
-  for (const { meta } of rest) {
-    const row = stands.get(meta.id);
+  const stored = new Map(rows.map((row) => [row.id, row]));
+  for (const { meta } of others) {
+    const row = stored.get(meta.id);
     if (row?.conversation_id === meta.conversation_id && Number(row.seq) === meta.seq) continue;
     throw new Conflict(
       `message ${meta.id} (seq ${meta.seq} of conversation ${meta.conversation_id}) cannot be written: ${
@@ -32,28 +32,28 @@ export async function checkMessages(
       }`,
     );
   }
-  // One id twice in a batch, at two places: only the first was inserted.
+  // When a batch has one id twice, with two seqs, only the first was inserted.
   const places = new Map<string, string>();
   for (const { meta } of records) {
     const place = `${meta.conversation_id} ${meta.seq}`;
     if ((places.get(meta.id) ?? place) !== place)
-      throw new Conflict(`message ${meta.id} stands at two places in the log`);
+      throw new Conflict(`message ${meta.id} is in the log with two different seqs or conversations`);
     places.set(meta.id, place);
   }
 }
 
-/** @throws {Conflict} when a conversation stands there that began otherwise. */
+/** @throws {Conflict} when a stored conversation has another beginning than its record */
 export async function checkConversations(query: Query, records: ConversationRecord[]): Promise<void> {
   const rows = await query<{ id: string; type: string; created_at: Date }>(
     'select id, type, created_at from conversations where id = any($1::uuid[])',
     [records.map((r) => r.conversation_id)],
   );
-  const stands = new Map(rows.map((row) => [row.id, row]));
+  const stored = new Map(rows.map((row) => [row.id, row]));
   for (const { conversation_id, type, at } of records) {
-    const row = stands.get(conversation_id);
+    const row = stored.get(conversation_id);
     if (row && row.type === type && row.created_at.getTime() === at) continue;
     throw new Conflict(
-      `conversation ${conversation_id} begins a second time: it stands there since ${row?.created_at.toISOString()}`,
+      `conversation ${conversation_id} begins a second time: it is stored since ${row?.created_at.toISOString()}`,
     );
   }
 }

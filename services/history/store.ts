@@ -1,49 +1,20 @@
-/** What history writes: one transaction for everything that was waiting, guarded by the position it continues. */
+/** Writes one transaction with everything that was waiting in a partition, guarded by the position that it continues. */
 import { rankOf } from '../../shared/contract/payments.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { LATE_MESSAGE_MS } from '../../shared/db/deletion.ts';
-import { unpackEnvelopes } from '../../shared/pipeline/commands.ts';
-import type {
-  ConversationRecord,
-  LogRecord,
-  MessageRecord,
-  PaymentRecord,
-  ReadRecord,
-} from '../../shared/pipeline/entry.ts';
-
-import { checkConversations, checkMessages } from './conflicts.ts';
-
-export interface Rows {
-  messages: { meta: MessageRecord; body: Buffer }[];
-  conversations: ConversationRecord[];
-  reads: ReadRecord[];
-  payments: PaymentRecord[];
-}
-export const emptyRows = (): Rows => ({ messages: [], conversations: [], reads: [], payments: [] });
-
-export function collectRows(records: LogRecord[], into: Rows): void {
-  for (const { meta, body } of records) {
-    if (meta.kind === 'message') {
-      into.messages.push({ meta, body });
-      if (meta.opens)
-        into.conversations.push({
-          ...meta,
-          kind: 'conversation',
-          type: 'direct',
-          seq: 0,
-          members: meta.pair!.map((user) => [user, 'member']),
-        });
-    } else if (meta.kind === 'conversation') into.conversations.push(meta);
-    else if (meta.kind === 'read') into.reads.push(meta);
-    else if (meta.kind === 'payment') into.payments.push(meta);
-  }
-}
+import type { ConversationRecord, PaymentRecord, ReadRecord } from '../../shared/pipeline/entry.ts';
+import { checkConversations } from './conflicts.ts';
+import { insertMessages } from './insert-messages.ts';
+import type { Rows } from './projections.ts';
 
 export interface Position {
   entry_seq: number;
-  /** Creation time of the LOG stream that it counts in. */
+  /** Creation time of the LOG stream that `entry_seq` counts in. */
   stream: string;
 }
+
+/** Another process has moved the position: a worker that had lost the partition and did not know. */
+export class PositionMoved extends Error {}
 
 export async function readPosition(query: Query, partition: number): Promise<Position | undefined> {
   const [row] = await query<Position>('select entry_seq, stream from log_positions where partition = $1', [partition]);
@@ -51,11 +22,10 @@ export async function readPosition(query: Query, partition: number): Promise<Pos
 }
 
 /**
- * Writes what lies after the recorded position and moves it. Returns the position reached; throws `Moved` when somebody
- * else moved it meanwhile (a worker that had lost the partition and did not know).
+ * Writes the rows of the entries after `from`, and moves the position to `to`.
+ * @throws {PositionMoved} when the position is not `from` any more
+ * @throws {Conflict} when another record has the place of a row
  */
-export class PositionMoved extends Error {}
-
 export function writeRows(db: Database, partition: number, from: Position, to: Position, rows: Rows): Promise<void> {
   return db.transaction(async ({ query }) => {
     const [moved] = await query(
@@ -100,54 +70,13 @@ async function insertConversations(query: Query, partition: number, records: Con
   );
 }
 
-/** Who deleted the account long ago was erased before these came in: the api has to do it again. */
+/** Has the api erase accounts once more whose erasure ended before these late messages came. */
 async function reopenErased(query: Query, records: Rows['messages']): Promise<void> {
   const late = records.filter(({ meta }) => meta.at < Date.now() - LATE_MESSAGE_MS);
   if (!late.length) return;
   await query('update users set erased_at = null where id = any($1::uuid[]) and erased_at is not null', [
     [...new Set(late.map(({ meta }) => meta.user_id))].sort(),
   ]);
-}
-
-async function insertMessages(query: Query, records: Rows['messages']): Promise<void> {
-  const date = (ms: number | undefined): Date | null => (ms === undefined ? null : new Date(ms));
-  const inserted = await query<{ id: string }>(
-    `insert into messages (id, conversation_id, seq, sender_id, sender_device_id, client_message_id, payload, envelopes, attachments, reply_to, sent_at, expires_at, signature)
-     select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::text[], $7::json[], $8::json[], $9::json[], $10::uuid[], $11::timestamptz[], $12::timestamptz[], $13::text[])
-     on conflict do nothing returning id`,
-    [
-      records.map(({ meta }) => meta.id),
-      records.map(({ meta }) => meta.conversation_id),
-      records.map(({ meta }) => meta.seq),
-      records.map(({ meta }) => meta.user_id),
-      records.map(({ meta }) => meta.device_id),
-      records.map(({ meta }) => meta.client_message_id),
-      records.map(({ meta, body }) => (meta.envelopes ? null : body.toString())),
-      records.map(envelopes),
-      records.map(({ meta }) => (meta.attachments ? JSON.stringify(meta.attachments) : null)),
-      records.map(({ meta }) => meta.reply_to ?? null),
-      records.map(({ meta }) => date(meta.at)),
-      records.map(({ meta }) => date(meta.expires_at)),
-      records.map(({ meta }) => meta.signature ?? null),
-    ],
-  );
-  if (inserted.length < records.length) await checkMessages(query, records, inserted);
-  const last = new Map<string, MessageRecord>();
-  for (const { meta } of records) last.set(meta.conversation_id, meta);
-  // In one order always, so that two partitions' transactions never wait for each other in a circle.
-  const touched = [...last.values()].sort((a, b) => (a.conversation_id < b.conversation_id ? -1 : 1));
-  await query(
-    `update conversations c set last_seq = greatest(c.last_seq, r.seq), updated_at = r.at
-     from unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) as r(id, seq, at) where c.id = r.id`,
-    [touched.map((m) => m.conversation_id), touched.map((m) => m.seq), touched.map((m) => new Date(m.at))],
-  );
-}
-
-/** `[{device_id, payload}]` as text, the payloads' literals as they came. */
-function envelopes({ meta, body }: Rows['messages'][number]): string | null {
-  if (!meta.envelopes) return null;
-  const literals = unpackEnvelopes(body);
-  return `[${meta.envelopes.map(({ device_id }, i) => `{"device_id":"${device_id}","payload":${literals[i]}}`).join(',')}]`;
 }
 
 async function moveReads(query: Query, records: ReadRecord[]): Promise<void> {
@@ -164,7 +93,7 @@ async function moveReads(query: Query, records: ReadRecord[]): Promise<void> {
   );
 }
 
-/** A payment goes only forward: the furthest of each counts, and what stands there is never put back. */
+/** Moves payments, which go only forward: the furthest state of each counts, and a stored later state stays. */
 async function movePayments(query: Query, records: PaymentRecord[]): Promise<void> {
   const furthest = new Map<string, PaymentRecord>();
   for (const record of records) {

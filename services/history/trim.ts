@@ -1,21 +1,21 @@
 /**
- * Removes old entries from LOG, and only such that history, fanout and events have all acknowledged: the stream itself has
- * no maximum age, since it would forget what a worker that was away has not read. The last entry of a partition always
+ * Removes old entries from LOG that history, fanout and events have all acknowledged. The stream itself has no maximum age,
+ * since the broker would then remove entries that a worker which was away has not read. The last entry of a partition always
  * stays: it says where the partition ends.
  */
-
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { Backoff } from '../../nats/backoff.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { readDirectBatch, readLogHead } from '../../nats/log-reader.ts';
 import { consumer, LOG, subject } from '../../nats/topology.ts';
+import { type PeriodicTask, startPeriodicTask } from '../../shared/async/periodic-task.ts';
 
 export interface TrimOptions {
   partitions: number;
   /** Entries younger than this stay, ms. */
   retentionMs: number;
-  /** How often is looked, ms. */
+  /** How often entries are removed, ms. */
   everyMs?: number;
   log: Logger;
 }
@@ -24,36 +24,32 @@ const READERS = [consumer.history, consumer.fanout, consumer.events];
 export class LogTrimmer {
   readonly #nc: NatsConnection;
   readonly #o: TrimOptions;
-  readonly #timer: NodeJS.Timeout;
+  readonly #task: PeriodicTask;
   readonly #failures = new Backoff(1_000, 60_000);
-  #running: Promise<void> | undefined;
 
   constructor(nc: NatsConnection, options: TrimOptions) {
     this.#nc = nc;
     this.#o = options;
-    this.#timer = setInterval(() => void this.trimNow(), options.everyMs ?? 60_000).unref();
-  }
-
-  async close(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#running;
-  }
-
-  /** Looks at each partition once; resolves when the look that is under way has ended. */
-  trimNow(): Promise<void> {
-    this.#running ??= this.#round()
-      .then(() => this.#failures.reset())
-      .catch((error: unknown) => {
+    this.#task = startPeriodicTask(() => this.#trimAll(), {
+      everyMs: options.everyMs ?? 60_000,
+      onError: (error) => {
         const { shouldLog } = this.#failures.recordFailure();
-        if (shouldLog) this.#o.log.warn({ unit: 'trim', reason: String(error) }, 'old entries of LOG stay for now');
-      })
-      .finally(() => {
-        this.#running = undefined;
-      });
-    return this.#running;
+        if (shouldLog)
+          options.log.warn({ unit: 'trim', reason: String(error) }, 'old entries of LOG could not be removed');
+      },
+    });
   }
 
-  async #round(): Promise<void> {
+  close(): Promise<void> {
+    return this.#task.close();
+  }
+
+  /** Trims each partition once; a call during a run shares that run. Never rejects: errors are logged. */
+  trimNow(): Promise<void> {
+    return this.#task.run();
+  }
+
+  async #trimAll(): Promise<void> {
     if (this.#nc.isClosed()) return;
     const manager = await jetstreamManager(this.#nc);
     for (let partition = 0; partition < this.#o.partitions; partition++) {
@@ -62,16 +58,17 @@ export class LogTrimmer {
       let seq = head;
       for (const durable of READERS) {
         const { num_pending, num_ack_pending, ack_floor } = await manager.consumers.info(LOG, durable(partition));
-        // With nothing to do it has read all that was there before it was asked.
+        // A consumer with nothing pending has read all that the log held before it was asked.
         if (num_pending + num_ack_pending > 0) seq = Math.min(seq, ack_floor.stream_seq + 1);
       }
-      seq = Math.min(seq, await this.#firstYoung(partition));
+      seq = Math.min(seq, await this.#firstYoungEntry(partition));
       if (seq > 1) await manager.streams.purge(LOG, { filter: subject.log(partition), seq });
     }
+    this.#failures.reset();
   }
 
-  /** The first entry of the partition that is too young to go. */
-  async #firstYoung(partition: number): Promise<number> {
+  /** Returns the first entry of the partition that is too young to be removed. */
+  async #firstYoungEntry(partition: number): Promise<number> {
     const manager = await jetstreamManager(this.#nc);
     const start_time = new Date(Date.now() - this.#o.retentionMs);
     const query = { start_time, next_by_subj: subject.log(partition), batch: 1 };

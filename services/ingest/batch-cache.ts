@@ -1,8 +1,10 @@
 /**
- * A map of bounded size for the state of ingest. It is trimmed only where the caller says so (between batches), so a batch
- * never loses what it was loaded with; a map that evicts while it is written to would decide from half of its state.
+ * Holds the state of ingest in a map of bounded size. It is trimmed only when the caller says so (between batches), so a batch
+ * never loses what was loaded for it; with a map that evicts on `set`, ingest would decide from half of its state.
  */
-const SCANNED = 64;
+
+/** Entries that `trim` scans at least. */
+const MIN_SCANS = 64;
 
 export class BatchCache<V> {
   readonly #entries = new Map<string, V>();
@@ -25,7 +27,7 @@ export class BatchCache<V> {
     return this.#entries.get(key);
   }
 
-  /** As `get`, and the entry counts as used just now. Nearly empty maps keep no order: nothing of them is evicted soon. */
+  /** As `get`, and marks the entry as used. A map that is at most half full keeps no order, since it evicts nothing soon. */
   use(key: string): V | undefined {
     const value = this.#entries.get(key);
     if (value !== undefined && this.#entries.size > this.#max / 2) this.set(key, value);
@@ -47,10 +49,10 @@ export class BatchCache<V> {
 
   /**
    * Evicts the least recently used entries above the limit that `mayEvict` allows. A call scans at most twice the excess, so
-   * entries that have to stay cost little; they are scanned again after everything else.
+   * entries that must stay cost little; they move to the end of the order.
    */
   trim(mayEvict: (value: V, key: string) => boolean): void {
-    let scans = 2 * (this.#entries.size - this.#max) + SCANNED;
+    let scans = 2 * (this.#entries.size - this.#max) + MIN_SCANS;
     for (const [key, value] of this.#entries) {
       if (this.#entries.size <= this.#max || scans-- <= 0) return;
       this.#entries.delete(key);

@@ -1,4 +1,4 @@
-/** Whether somebody who seals for each device has the right ones (K05). */
+/** Checks that a message sealed for each device has an envelope for exactly the right devices (K05). */
 import { ApiError } from '../../shared/contract/errors.ts';
 import { type SendCommand, unpackEnvelopes } from '../../shared/pipeline/commands.ts';
 import type { MessageRecord } from '../../shared/pipeline/entry.ts';
@@ -7,10 +7,10 @@ import { refuse } from './refusals.ts';
 import type { Conversation, Person } from './store.ts';
 
 /**
- * Every device that has published a key needs an envelope, but for the sending one; others may have one.
- * @returns the owner of each device.
+ * Every device that has published a key needs an envelope, except the sending one; other devices may have one.
+ * @returns the owner of each device
  * @throws {ApiError} `device_mismatch` or, when nothing but registration ids differ, `device_stale`; `details` is the
- * exact difference, `{missing, extra, stale}` as device ids, and `user_ids` whose devices the sender has to ask for again.
+ * exact difference, `{missing, extra, stale}` as device ids, and `user_ids` whose devices the sender has to fetch again
  */
 export function checkDevices(
   envelopes: NonNullable<SendCommand['envelopes']>,
@@ -36,29 +36,33 @@ export function checkDevices(
   }
   const extra = owners.size < given.size ? [...given.keys()].filter((id) => !owners.has(id)) : [];
   if (missing.length || extra.length)
-    throw new ApiError('device_mismatch', 'the envelopes are not those of the devices in this conversation', {
-      details: { missing, extra, stale, user_ids: [...users] },
-    });
+    throw new ApiError(
+      'device_mismatch',
+      'envelopes do not match the devices of this conversation: fetch the devices of user_ids and seal again',
+      {
+        details: { missing, extra, stale, user_ids: [...users] },
+      },
+    );
   if (stale.length)
-    throw new ApiError('device_stale', 'some devices have made their keys anew', {
+    throw new ApiError('device_stale', 'some devices have new keys: fetch the devices of user_ids and seal again', {
       details: { missing, extra, stale, user_ids: [...users] },
     });
   return owners;
 }
 
 /**
- * The user whose device each envelope of a send is for.
- * @throws {ApiError} as `checkDevices`, and `invalid_request` when there is not one payload for each envelope.
+ * Finds the user whose device each envelope of a message is for.
+ * @throws {ApiError} as `checkDevices`, and `invalid_request` when there is not one payload for each envelope
  */
 export function addressEnvelopes(
   { user_id, device_id: sender, envelopes }: SendCommand,
   { members }: Conversation,
-  person: FindPerson,
+  findPerson: FindPerson,
   body: Uint8Array,
 ): NonNullable<MessageRecord['envelopes']> {
-  const people = [...members.keys()].map((user): [string, Person | undefined] => [user, person(user)]);
+  const people = [...members.keys()].map((user): [string, Person | undefined] => [user, findPerson(user)]);
   const owners = checkDevices(envelopes!, people, { user_id, device_id: sender });
   if (unpackEnvelopes(body).length !== envelopes!.length)
-    refuse('invalid_request', 'envelopes: one payload for each device');
+    refuse('invalid_request', 'envelopes must have one payload for each device');
   return envelopes!.map(({ device_id }) => ({ device_id, user_id: owners.get(device_id)! }));
 }

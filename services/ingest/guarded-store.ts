@@ -1,70 +1,69 @@
 /**
- * Look-ups in Postgres that never hold up a partition for long. A look-up that Postgres refuses is made again until
- * `timeoutMs` are over; then it fails, and so do all others at once, until Postgres has answered a probe. Commands that
- * need nothing from Postgres go on meanwhile; the senders of the others hear `unavailable` at once.
+ * Limits how long look-ups in Postgres hold up a partition. A look-up that Postgres refuses is repeated for `timeoutMs`; then it
+ * fails, and so do all others at once, until Postgres has answered a probe. Commands that need nothing from Postgres go on
+ * meanwhile; the senders of the others hear `unavailable` at once.
  */
+import { sleep } from '../../shared/async/sleep.ts';
 import { isTransient } from '../../shared/transient.ts';
 import type { Store } from './store.ts';
 
 const RETRY_MS = 50;
 const PROBE_MS = 250;
 
-export class DatabaseUnavailable extends Error {
+class DatabaseUnavailable extends Error {
   override name = 'TimeoutError';
 }
 
 export interface GuardedStore extends Store {
-  /** Postgres did not answer in time and has not answered since. */
-  readonly isAway: boolean;
   close(): void;
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms).unref());
-
-/** `probe`: any statement that Postgres answers when it is there. */
+/** `probe`: any statement that Postgres answers when it is available. */
 export function guardStore(store: Store, probe: () => Promise<unknown>, timeoutMs: number): GuardedStore {
-  let away = false;
+  /** Postgres did not answer in time and has not answered since. */
+  let isUnavailable = false;
   let closed = false;
 
-  async function untilItAnswers(): Promise<void> {
-    while (away && !closed) {
+  async function probeUntilAnswered(): Promise<void> {
+    while (isUnavailable && !closed) {
       await probe().then(
         () => {
-          away = false;
+          isUnavailable = false;
         },
-        () => pause(PROBE_MS),
+        () => sleep(PROBE_MS, { ref: false }),
       );
     }
   }
 
-  async function ask<T>(look: () => Promise<T>): Promise<T> {
-    if (away) throw new DatabaseUnavailable('Postgres has not answered yet');
-    let late = false;
+  async function guard<T>(lookUp: () => Promise<T>): Promise<T> {
+    if (isUnavailable) throw new DatabaseUnavailable('Postgres has not answered yet');
+    let isLate = false;
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        late = true;
+        isLate = true;
         reject(new DatabaseUnavailable(`Postgres did not answer within ${timeoutMs} ms`));
       }, timeoutMs);
     });
-    const answer = async (): Promise<T> => {
+    const lookUpRepeatedly = async (): Promise<T> => {
       for (;;) {
         try {
-          return await look();
+          return await lookUp();
         } catch (error) {
-          if (late || !isTransient(error)) throw error;
-          await pause(RETRY_MS);
+          if (isLate || !isTransient(error)) throw error;
+          await sleep(RETRY_MS, { ref: false });
         }
       }
     };
-    const answered = answer();
-    answered.catch(() => {});
+    const answer = lookUpRepeatedly();
+    // When the deadline wins, a later failure of the look-up has no other handler.
+    answer.catch(() => {});
     try {
-      return await Promise.race([answered, deadline]);
+      return await Promise.race([answer, deadline]);
     } catch (error) {
-      if (error instanceof DatabaseUnavailable && !away) {
-        away = true;
-        void untilItAnswers();
+      if (error instanceof DatabaseUnavailable && !isUnavailable) {
+        isUnavailable = true;
+        void probeUntilAnswered();
       }
       throw error;
     } finally {
@@ -73,14 +72,11 @@ export function guardStore(store: Store, probe: () => Promise<unknown>, timeoutM
   }
 
   return {
-    get isAway() {
-      return away;
-    },
-    position: (partition) => ask(() => store.position(partition)),
-    conversations: (ids) => ask(() => store.conversations(ids)),
-    people: (ids) => ask(() => store.people(ids)),
-    accepted: (keys) => ask(() => store.accepted(keys)),
-    payments: (keys) => ask(() => store.payments(keys)),
+    position: (partition) => guard(() => store.position(partition)),
+    conversations: (ids) => guard(() => store.conversations(ids)),
+    people: (ids) => guard(() => store.people(ids)),
+    accepted: (keys) => guard(() => store.accepted(keys)),
+    payments: (keys) => guard(() => store.payments(keys)),
     close() {
       closed = true;
     },

@@ -1,9 +1,11 @@
-/** ingest: INGRESS → LOG. Numbers the messages of each conversation; one worker a partition, see worker.ts. */
+/** ingest: INGRESS → LOG. Opens and closes one worker per partition (worker.ts) and what the workers share. */
+import type { NatsConnection } from 'nats';
 import { earliest } from '../../nats/consumer-monitor.ts';
 import { watchFullInboxes } from '../../nats/inbox/full-inboxes.ts';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
 import { Publisher } from '../../nats/publisher.ts';
-import { consumer, INGRESS, streams } from '../../nats/topology.ts';
+import { consumer, durableSpec, INGRESS, lastToken, streamSpec, subject } from '../../nats/topology.ts';
+import { startPeriodicTask } from '../../shared/async/periodic-task.ts';
 import { openDatabase } from '../../shared/db/database.ts';
 import { decodeCommands } from '../../shared/pipeline/commands.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
@@ -12,8 +14,8 @@ import { PersonCache } from './person-cache.ts';
 import { openStore } from './store.ts';
 import { IngestWorker } from './worker.ts';
 
-/** A worker that refuses all commands checks the reason again after so long. */
-const CHECK_MS = 500;
+/** How often a worker that refuses all commands checks the reason again. */
+const RESUME_CHECK_MS = 500;
 
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics } = context;
@@ -23,38 +25,25 @@ async function open(context: Context): Promise<Service> {
   const store = guardStore(openStore(db), () => db.query('select 1'), config.INGEST_LOOKUP_TIMEOUT_MS);
   const publisher = new Publisher(nc);
   const people = new PersonCache(config.INGEST_MAX_PEOPLE);
-  const ingress = streams(config).find(({ config: { name } }) => name === INGRESS)!;
   const full = await watchFullInboxes(nc);
-  const workers = ingress.consumers.map(
-    (_, number) => new IngestWorker(number, { nc, publisher, store, people, full, config, metrics, log }),
+  const partitions = Array.from({ length: config.PARTITIONS }, (_, partition) => partition);
+  const options = { nc, publisher, store, people, full, config, metrics, log };
+  const workers = partitions.map((partition) => new IngestWorker(partition, options));
+  subscribeToChanges(nc, people, workers);
+  const resumeTask = startPeriodicTask(
+    () => {
+      for (const worker of workers) if (worker.unavailableReason !== undefined) worker.tryToResume().catch(() => {});
+    },
+    { everyMs: RESUME_CHECK_MS, onError: () => {} },
   );
-
-  nc.subscribe('people.*', {
-    callback: (_, message) => people.forget(message.subject.slice('people.'.length)),
-  });
-  nc.subscribe('projected.*', {
-    callback: (_, message) =>
-      workers[Number(message.subject.slice('projected.'.length))]?.setProjected(
-        (message.json() as { entry_seq: number }).entry_seq,
-      ),
-  });
-  void (async () => {
-    // Events about people that were published meanwhile are lost.
-    for await (const { type } of nc.status()) if (type === 'reconnect') people.forgetAll();
-  })();
-
-  const checking = setInterval(() => {
-    for (const worker of workers) if (worker.unavailableReason !== undefined) worker.tryToResume().catch(() => {});
-  }, CHECK_MS).unref();
-
-  const writers = ingress.consumers.map((spec, number) => {
-    const worker = workers[number]!;
+  const consumers = partitions.map((partition) => {
+    const worker = workers[partition]!;
     return new PartitionConsumer(nc, {
       stage: 'ingest',
-      partition: number,
+      partition,
       stream: INGRESS,
-      createStream: ingress.config,
-      consumer: ingress.consumers.find(({ durable_name }) => durable_name === consumer.ingest(number)) ?? spec,
+      createStream: streamSpec(config, INGRESS).config,
+      consumer: durableSpec(config, INGRESS, consumer.ingest(partition)),
       window: config.INGEST_WINDOW,
       stuckMs: config.READY_STUCK_MS,
       log,
@@ -66,13 +55,13 @@ async function open(context: Context): Promise<Service> {
   });
   return {
     ready: () =>
-      writers.map((writer) => writer.ready()).find((state) => state !== true) ??
+      consumers.map((one) => one.ready()).find((state) => state !== true) ??
       workers.map(({ unavailableReason }) => unavailableReason).find((reason) => reason !== undefined) ??
       true,
-    brokerRefusesSince: () => earliest(publisher.refusesSince, ...writers.map((writer) => writer.refusesSince)),
+    brokerRefusesSince: () => earliest(publisher.refusesSince, ...consumers.map((one) => one.refusesSince)),
     close: async () => {
-      await Promise.all(writers.map((writer) => writer.close()));
-      clearInterval(checking);
+      await Promise.all(consumers.map((one) => one.close()));
+      await resumeTask.close();
       store.close();
       publisher.close();
       await nc.drain();
@@ -81,5 +70,19 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-const definition: ServiceDefinition = { name: 'ingest', about: 'numbers conversations: INGRESS to LOG', open };
+/** Keeps caches and positions up to date by core events, which may be lost while the connection is broken. */
+function subscribeToChanges(nc: NatsConnection, people: PersonCache, workers: IngestWorker[]): void {
+  nc.subscribe(subject.people('*'), {
+    callback: (_, message) => people.forget(lastToken(message.subject)),
+  });
+  nc.subscribe(subject.projected('*'), {
+    callback: (_, message) =>
+      workers[Number(lastToken(message.subject))]?.setProjected((message.json() as { entry_seq: number }).entry_seq),
+  });
+  void (async () => {
+    for await (const { type } of nc.status()) if (type === 'reconnect') people.forgetAll();
+  })();
+}
+
+const definition: ServiceDefinition = { open };
 export default definition;

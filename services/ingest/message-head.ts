@@ -1,12 +1,20 @@
-/** The head of a message as text: the reader's JSON object up to the payload, see shared/pipeline/entry.ts. */
-import type { MessageRecord } from '../../shared/pipeline/entry.ts';
+/** Writes the head of a message: the reader's JSON object up to the payload, see shared/pipeline/entry.ts. */
+import type { MessageRecord, RecordedExtras } from '../../shared/pipeline/entry.ts';
 
-/** Ids need no escaping; the client's own id may. */
+export type ExtraWriters = { [K in keyof RecordedExtras]-?: (meta: MessageRecord) => string };
+
+/** How each optional field is written, in this order. Ids and the signature need no escaping; free text does. */
+const EXTRAS = {
+  attachments: ({ attachments }) => (attachments ? `,"attachments":${JSON.stringify(attachments)}` : ''),
+  reply_to: ({ reply_to }) => (reply_to ? `,"reply_to":"${reply_to}"` : ''),
+  expires_at: ({ expires_at }) => (expires_at ? `,"expires_at":"${new Date(expires_at).toISOString()}"` : ''),
+  signature: ({ signature }) => (signature ? `,"signature":"${signature}"` : ''),
+} satisfies ExtraWriters;
+const WRITERS = Object.values(EXTRAS);
+
+/** `sentAt`: RFC 3339. The client's own id is the only other field that may need escaping. */
 export function messageHead(meta: MessageRecord, sentAt: string): Buffer {
   let text = `"message":{"id":"${meta.id}","conversation_id":"${meta.conversation_id}","seq":${meta.seq},"sender_id":"${meta.user_id}","sender_device_id":"${meta.device_id}","client_message_id":${JSON.stringify(meta.client_message_id)}`;
-  if (meta.attachments) text += `,"attachments":${JSON.stringify(meta.attachments)}`;
-  if (meta.reply_to) text += `,"reply_to":"${meta.reply_to}"`;
-  if (meta.expires_at) text += `,"expires_at":"${new Date(meta.expires_at).toISOString()}"`;
-  if (meta.signature) text += `,"signature":"${meta.signature}"`;
+  for (let i = 0; i < WRITERS.length; i++) text += WRITERS[i]!(meta);
   return Buffer.from(`${text},"sent_at":"${sentAt}","payload":`);
 }

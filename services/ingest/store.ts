@@ -1,4 +1,4 @@
-/** What ingest reads: conversations, people and messages from the projection in Postgres. */
+/** Reads what ingest needs from the projection in Postgres: conversations, people, accepted messages, payments. */
 import type { ConversationType, Role } from '../../shared/contract/scalars.ts';
 import type { Database } from '../../shared/db/database.ts';
 
@@ -7,19 +7,20 @@ export interface Conversation {
   type: ConversationType;
   last_seq: number;
   members: Map<string, Role>;
-  /** Log entry that changed it last; it may be forgotten once that is projected. */
+  /** The log entry that changed it last; it may be evicted once Postgres holds that entry. */
   entry: number;
+  /** By user: the seq up to which the person has read. */
   read: Map<string, number>;
 }
 export interface PersonsDevice {
   id: string;
   registration_id: number | null;
-  /** It has published a key, so who seals for each device seals for it. */
+  /** It has published a key, so a message sealed for each device needs an envelope for it. */
   keyed: boolean;
 }
 export interface Person {
   devices: PersonsDevice[];
-  /** Bytewise greatest client_message_id that this person ever had accepted; a greater one is new for certain. */
+  /** The bytewise greatest client_message_id that this person ever had accepted; a greater one is certainly new. */
   greatest: string;
 }
 export interface Accepted {
@@ -34,7 +35,7 @@ export interface Store {
   people(ids: string[]): Promise<Map<string, Person>>;
   /** By `sentKey`: sends that were accepted before. */
   accepted(keys: [conversation: string, user: string, client_message_id: string][]): Promise<Map<string, Accepted>>;
-  /** Ranks by `paymentKey`, of those that stand in their conversation. */
+  /** Ranks by `paymentKey`, of the requests that the conversation has recorded. */
   payments(keys: [conversation: string, request: string][]): Promise<Map<string, number>>;
 }
 

@@ -9,7 +9,7 @@ import { startPostgres } from './postgres.ts';
 import type { ProcessTree } from './process-tree.ts';
 import type { Secrets } from './secrets.ts';
 
-export interface EnginesOptions {
+interface EnginesOptions {
   tree: ProcessTree;
   /** The configuration as the operator gave it. */
   asked: Config;

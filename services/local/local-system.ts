@@ -10,7 +10,7 @@ import { openSecrets } from './secrets.ts';
 import { type ServiceProcess, startServiceProcess } from './service-process.ts';
 import type { Supervisor } from './supervisor.ts';
 
-export interface LocalSystemOptions {
+interface LocalSystemOptions {
   /** Variables of the environment that replace those of this process. */
   env?: Record<string, string | undefined>;
   /** Receives one line per step. */

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
-import { renderNatsConf } from '../../nats/conf.ts';
+import { renderNatsConf } from '../../nats/broker-conf.ts';
 import { connectNats } from '../../nats/connect.ts';
 import { UnrecoverableError, waitFor } from '../../shared/async/wait-for.ts';
 import type { Config } from '../../shared/config/index.ts';

@@ -1,7 +1,7 @@
 /** The supervised processes of one system. They are closed in the reverse order of their start, all of them when one gives up. */
 import { type SupervisedProcess, type Supervisor, supervise } from './supervisor.ts';
 
-export interface ProcessTreeOptions {
+interface ProcessTreeOptions {
   /** Receives one line per step. */
   onProgress(line: string): void;
   /** Called once, after everything has been closed. */

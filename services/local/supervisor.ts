@@ -20,7 +20,7 @@ export interface Supervisor<T extends SupervisedProcess> {
   close(): Promise<void>;
 }
 
-export interface SuperviseOptions<T extends SupervisedProcess> {
+interface SuperviseOptions<T extends SupervisedProcess> {
   name: string;
   /** `previous` is the process that ended: the next one uses its port again. */
   start(previous: T | undefined): Promise<T>;

@@ -6,6 +6,9 @@ import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/paym
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { createBatchHandler } from './apply-batch.ts';
 
+/** Messages of PAYMENTS that are pulled ahead. */
+const WINDOW = 256;
+
 async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('payments-webhook');
@@ -16,7 +19,7 @@ async function open(context: Context): Promise<Service> {
     partition: 0,
     stream: PAYMENTS,
     consumer: { ...spec, durable_name: consumer.payments },
-    window: config.PAYMENTS_WINDOW,
+    window: WINDOW,
     stuckMs: config.READY_STUCK_MS,
     log,
     metrics,
@@ -34,8 +37,4 @@ async function open(context: Context): Promise<Service> {
   };
 }
 
-export default {
-  name: 'payments-webhook',
-  about: 'applies payment events: PAYMENTS to requests and conversations',
-  open,
-} satisfies ServiceDefinition;
+export default { open } satisfies ServiceDefinition;

@@ -1,14 +1,17 @@
-/** Web Push: RFC 8030 with RFC 8291 encryption and RFC 8292 signature by the web-push library. UnifiedPush is the same. */
+/**
+ * Sends wake-ups by Web Push: RFC 8030, with encryption (RFC 8291) and signature (RFC 8292) by the web-push library. UnifiedPush
+ * uses the same protocol.
+ */
 import { Agent, buildConnector, request } from 'undici';
 import webpush from 'web-push';
 import { vapidKeys } from '../../shared/auth/vapid.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { Database } from '../../shared/db/database.ts';
-import { AddressRefused, guardedLookup, literal, openGuard } from '../../shared/egress-guard.ts';
-import { failed, reasonOf, type SendResult } from './provider-reply.ts';
+import { AddressRefused, addressLiteral, guardedLookup, openEgressGuard } from '../../shared/egress-guard.ts';
+import { failed, reasonOf } from './provider-reply.ts';
 import type { Sender, TargetOf } from './sender.ts';
 
-/** Newer ones replace it while it waits at the push service. */
+/** A newer wake-up replaces one of the same topic that still waits at the push service. */
 const TOPIC = 'wake';
 const WAKE = '{"type":"wake"}';
 const PER_ORIGIN = 16;
@@ -20,8 +23,8 @@ export async function openWebPush(
   const keys = await vapidKeys(db, config);
   const vapidDetails = { subject: config.VAPID_SUBJECT, publicKey: keys.public_key, privateKey: keys.private_key };
   const { PUSH_TTL_SEC: TTL, PUSH_TIMEOUT_MS: timeout } = config;
-  // People name the endpoint: it leads to the public network or nowhere.
-  const guard = openGuard(config, 'PUSH_ALLOW_CIDRS');
+  // The endpoint comes from users: it may lead to the public network only.
+  const guard = openEgressGuard(config, 'PUSH_ALLOW_CIDRS');
   const dial = buildConnector({
     timeout,
     lookup: guardedLookup(guard),
@@ -29,7 +32,7 @@ export async function openWebPush(
   } as buildConnector.BuildOptions);
   const dispatcher = new Agent({
     connect(options, callback) {
-      const address = literal(options.hostname);
+      const address = addressLiteral(options.hostname);
       if (address && !guard(address)) callback(new AddressRefused('the address is not public'), null);
       else dial(options, callback);
     },
@@ -37,7 +40,7 @@ export async function openWebPush(
     pipelining: 1,
   });
 
-  function details({ endpoint, keys }: TargetOf<'unifiedpush'>): {
+  function buildRequest({ endpoint, keys }: TargetOf<'unifiedpush'>): {
     headers: Record<string, string>;
     body: Buffer | string;
   } {
@@ -49,9 +52,9 @@ export async function openWebPush(
   }
 
   return {
-    async send(target): Promise<SendResult> {
+    async send(target) {
       try {
-        const { headers, body } = details(target as TargetOf<'unifiedpush'>);
+        const { headers, body } = buildRequest(target as TargetOf<'unifiedpush'>);
         const signal = AbortSignal.timeout(timeout);
         const reply = await request(target.endpoint, { method: 'POST', dispatcher, headers, body, signal });
         await reply.body.dump({ limit: 65_536, signal });

@@ -1,73 +1,77 @@
 /**
- * How many attempts each endpoint may have under way. A new one begins with a single lane and has all of its lanes from its
- * first success; one that fails has a single lane until it answers again. Those that fail or are slow share at most half of
- * all lanes, and with those that nothing is known of yet three quarters; so however many they are, the others have the rest.
+ * Limits how many attempts each endpoint may have under way. A new endpoint begins with one slot and has all of its slots
+ * after its first success; one that fails has one slot until it answers again. Endpoints that fail or are slow share at
+ * most half of all slots, and together with those never tried three quarters. So however many such endpoints there are,
+ * the healthy ones keep a quarter to themselves.
  */
 import type { Config } from '../../shared/config/index.ts';
-import type { Room, Standing } from './claims.ts';
+import type { EndpointHealth, FreeSlots } from './claims.ts';
 
 interface State {
   active: number;
-  /** Undefined before anything is known. */
-  failing: boolean | undefined;
-  /** Of recent attempts, ms. */
-  mean: number;
-  used: number;
+  /** Whether the last attempt failed; undefined before the first one has ended. */
+  isFailing: boolean | undefined;
+  /** Moving average of the time that attempts take. */
+  meanMs: number;
+  /** When the last attempt ended, by `performance.now()`. */
+  usedAtMs: number;
 }
 const SLOW_MS = 1_000;
+/** An endpoint that nothing was sent to for so long is unknown again. */
 const FORGET_MS = 600_000;
+const SHARE_NOT_HEALTHY = 0.75;
+const SHARE_DEGRADED = 0.5;
 
 export class ConcurrencyLimits {
-  readonly #usual: number;
+  readonly #perEndpoint: number;
   readonly #total: number;
   readonly #states = new Map<string, State>();
 
   constructor(config: Pick<Config, 'WEBHOOK_CONCURRENCY' | 'WEBHOOK_ENDPOINT_CONCURRENCY'>) {
-    this.#usual = config.WEBHOOK_ENDPOINT_CONCURRENCY;
+    this.#perEndpoint = config.WEBHOOK_ENDPOINT_CONCURRENCY;
     this.#total = config.WEBHOOK_CONCURRENCY;
   }
 
-  room(): Room {
-    this.#forget();
-    const active = { well: 0, fresh: 0, ill: 0 };
-    const each = [...this.#states].map(([id, state]) => {
-      const standing = standingOf(state);
-      active[standing] += state.active;
-      const most = state.failing === false ? this.#usual : 1;
-      return { id, room: Math.max(0, most - state.active), standing };
+  freeSlots(): FreeSlots {
+    this.#forgetUnused();
+    const active = { healthy: 0, unknown: 0, degraded: 0 };
+    const byEndpoint = [...this.#states].map(([id, state]) => {
+      const health = healthOf(state);
+      active[health] += state.active;
+      const most = state.isFailing === false ? this.#perEndpoint : 1;
+      return { id, free: Math.max(0, most - state.active), health };
     });
-    const rest = (part: number, taken: number): number => Math.max(0, Math.ceil(this.#total * part) - taken);
-    const doubtful = active.fresh + active.ill;
+    const remaining = (share: number, taken: number): number => Math.max(0, Math.ceil(this.#total * share) - taken);
+    const notHealthy = active.unknown + active.degraded;
     return {
-      each,
-      total: rest(1, doubtful + active.well),
-      fresh: rest(0.75, doubtful),
-      ill: rest(0.5, active.ill),
+      byEndpoint,
+      total: remaining(1, notHealthy + active.healthy),
+      notHealthy: remaining(SHARE_NOT_HEALTHY, notHealthy),
+      degraded: remaining(SHARE_DEGRADED, active.degraded),
     };
   }
 
-  begin(endpoint_id: string): void {
-    const state = this.#states.get(endpoint_id) ?? { active: 0, failing: undefined, mean: 0, used: 0 };
+  attemptBegan(endpoint_id: string): void {
+    const state = this.#states.get(endpoint_id) ?? { active: 0, isFailing: undefined, meanMs: 0, usedAtMs: 0 };
     this.#states.set(endpoint_id, state);
     state.active++;
   }
 
-  end(endpoint_id: string, delivered: boolean, ms: number): void {
+  attemptEnded(endpoint_id: string, delivered: boolean, durationMs: number): void {
     const state = this.#states.get(endpoint_id)!;
-    state.failing = !delivered;
-    state.mean = state.mean * 0.8 + ms * 0.2;
-    state.used = performance.now();
+    state.isFailing = !delivered;
+    state.meanMs = state.meanMs * 0.8 + durationMs * 0.2;
+    state.usedAtMs = performance.now();
     state.active--;
   }
 
-  /** Endpoints that nothing was sent to for long. */
-  #forget(): void {
+  #forgetUnused(): void {
     for (const [id, state] of this.#states)
-      if (state.active === 0 && performance.now() - state.used > FORGET_MS) this.#states.delete(id);
+      if (state.active === 0 && performance.now() - state.usedAtMs > FORGET_MS) this.#states.delete(id);
   }
 }
 
-function standingOf({ failing, mean }: State): Standing {
-  if (failing === undefined) return 'fresh';
-  return failing || mean > SLOW_MS ? 'ill' : 'well';
+function healthOf({ isFailing, meanMs }: State): EndpointHealth {
+  if (isFailing === undefined) return 'unknown';
+  return isFailing || meanMs > SLOW_MS ? 'degraded' : 'healthy';
 }

@@ -1,30 +1,37 @@
-/** The endpoints in memory: who wants which events, and how to address and sign for each. */
+/** Caches how to address and sign for each endpoint, and matches events to the endpoints that want them. */
 import type { Logger } from 'pino';
 import type { Encryption } from '../../shared/auth/encryption.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import type { Event } from '../../shared/pipeline/events.ts';
-import type { Order } from '../../shared/webhooks/deliveries.ts';
-import { type EndpointSecret, Signer } from '../../shared/webhooks/secrets.ts';
+import type { NewDelivery } from '../../shared/webhooks/deliveries.ts';
+import { type EndpointSecret, headersContext, secretContext, WebhookSigner } from '../../shared/webhooks/secrets.ts';
 
-interface Wish {
+interface Subscription {
   id: string;
+  /** Null: all types. */
   event_types: string[] | null;
+  /** Null: all conversations. */
   conversation_id: string | null;
   ordered: boolean;
 }
-const wants = ({ event_types, conversation_id }: Wish, { type, conversation_id: where }: Event): boolean =>
-  (!event_types || event_types.includes(type)) && (!conversation_id || conversation_id === where);
+const wantsEvent = (subscription: Subscription, { type, conversation_id }: Event): boolean =>
+  (!subscription.event_types || subscription.event_types.includes(type)) &&
+  (!subscription.conversation_id || subscription.conversation_id === conversation_id);
 
-/** Deliveries of these events, in their order; by what stands in Postgres now. */
-export async function matchEndpoints(query: Query, events: () => Event[], only?: string): Promise<Order[]> {
-  const wishes = await query<Wish>(
+/**
+ * Returns the deliveries of these events, in their order, by the endpoints that are enabled in Postgres at this moment.
+ * `onlyId`: only those to this endpoint.
+ */
+export async function matchEndpoints(query: Query, events: Event[], onlyId?: string): Promise<NewDelivery[]> {
+  const subscriptions = await query<Subscription>(
     `select id, event_types, conversation_id, ordered from webhook_endpoints
      where enabled and ($1::uuid is null or id = $1) order by id`,
-    [only ?? null],
+    [onlyId ?? null],
   );
-  if (!wishes.length) return [];
-  return events().flatMap((event) =>
-    wishes.flatMap((wish) => (wants(wish, event) ? [{ event, endpoint_id: wish.id, ordered: wish.ordered }] : [])),
+  return events.flatMap((event) =>
+    subscriptions.flatMap((subscription) =>
+      wantsEvent(subscription, event) ? [{ event, endpoint_id: subscription.id, ordered: subscription.ordered }] : [],
+    ),
   );
 }
 
@@ -37,74 +44,82 @@ interface Row {
   old_secret_sealed: Buffer | null;
   old_secret_until: Date | null;
 }
-export interface Address {
+export interface SigningAddress {
   version: number;
   url: string;
   headers: Record<string, string>;
-  signer: Signer;
-  old: { signer: Signer; until: number } | undefined;
+  signer: WebhookSigner;
+  /** The secret before the last rotation; `until` in ms since 1970. */
+  old: { signer: WebhookSigner; until: number } | undefined;
 }
 
-/** No key of WEBHOOK_SECRETS_KEYS opens what is sealed. */
-export interface Unreadable {
+/** No key of WEBHOOK_SECRETS_KEYS decrypts its secret or headers. */
+export interface UnreadableEndpoint {
   version: number;
-  unreadable: true;
+  isUnreadable: true;
 }
 
 export class EndpointCache {
   readonly #db: Database;
-  readonly #sealer: Encryption;
+  readonly #encryption: Encryption;
   readonly #log: Logger;
-  readonly #known = new Map<string, Address | Unreadable>();
+  readonly #cached = new Map<string, SigningAddress | UnreadableEndpoint>();
 
-  constructor(db: Database, sealer: Encryption, log: Logger) {
+  constructor(db: Database, encryption: Encryption, log: Logger) {
     this.#db = db;
-    this.#sealer = sealer;
+    this.#encryption = encryption;
     this.#log = log;
   }
 
-  /** Reads what is not known in that version. */
+  /** Reads the endpoints that are not cached in the wanted version, in one query. */
   async load(wanted: { endpoint_id: string; version: number }[]): Promise<void> {
-    const missing = new Set(
-      wanted.filter((one) => this.#known.get(one.endpoint_id)?.version !== one.version).map((one) => one.endpoint_id),
-    );
+    const missing = new Set<string>();
+    for (const { endpoint_id, version } of wanted)
+      if (this.#cached.get(endpoint_id)?.version !== version) missing.add(endpoint_id);
     if (!missing.size) return;
     const rows = await this.#db.query<Row>(
       `select id, version, url, headers_sealed, secret_sealed, old_secret_sealed, old_secret_until
        from webhook_endpoints where id = any($1)`,
       [[...missing]],
     );
-    for (const row of rows) this.#known.set(row.id, this.#open(row));
+    for (const row of rows) this.#cached.set(row.id, this.#decrypt(row));
   }
 
-  get(endpoint_id: string): Address | Unreadable | undefined {
-    return this.#known.get(endpoint_id);
+  /** @returns undefined for an endpoint that was deleted. */
+  get(endpoint_id: string): SigningAddress | UnreadableEndpoint | undefined {
+    return this.#cached.get(endpoint_id);
   }
 
-  /** One that can't be opened is the trouble of that endpoint alone. */
-  #open(row: Row): Address | Unreadable {
+  /** An endpoint that cannot be decrypted fails alone: the deliveries to all others go on. */
+  #decrypt(row: Row): SigningAddress | UnreadableEndpoint {
     const { id, version, url } = row;
-    const signer = (sealed: Buffer): Signer =>
-      new Signer(JSON.parse(this.#sealer.open(sealed, `${id} secret`)) as EndpointSecret);
+    const signerOf = (encrypted: Buffer): WebhookSigner =>
+      new WebhookSigner(JSON.parse(this.#encryption.decrypt(encrypted, secretContext(id))) as EndpointSecret);
     try {
       return {
         version,
         url,
-        headers: row.headers_sealed ? JSON.parse(this.#sealer.open(row.headers_sealed, `${id} headers`)) : {},
-        signer: signer(row.secret_sealed),
-        old: this.#old(row, signer),
+        headers: row.headers_sealed ? JSON.parse(this.#encryption.decrypt(row.headers_sealed, headersContext(id))) : {},
+        signer: signerOf(row.secret_sealed),
+        old: this.#decryptOld(row, signerOf),
       };
     } catch (error) {
-      this.#log.error({ unit: 'webhook', endpoint_id: id, reason: String(error) }, 'its secret or headers do not open');
-      return { version, unreadable: true };
+      this.#log.error(
+        { unit: 'webhook', endpoint_id: id, reason: String(error) },
+        'the secret or the headers of the endpoint cannot be decrypted',
+      );
+      return { version, isUnreadable: true };
     }
   }
 
-  /** Its key may be gone once its time is over. */
-  #old({ old_secret_sealed, old_secret_until }: Row, signer: (sealed: Buffer) => Signer): Address['old'] {
+  /** The key of an old secret may have been removed; then only the present secret signs. */
+  #decryptOld(
+    { old_secret_sealed, old_secret_until }: Row,
+    signerOf: (encrypted: Buffer) => WebhookSigner,
+  ): SigningAddress['old'] {
     if (!old_secret_sealed) return undefined;
     try {
-      return { signer: signer(old_secret_sealed), until: old_secret_until!.getTime() };
+      return { signer: signerOf(old_secret_sealed), until: old_secret_until!.getTime() };
     } catch {
       return undefined;
     }

@@ -1,4 +1,7 @@
-/** CHAT_WEBHOOK_ENDPOINTS_JSON: endpoints that are there whenever the service runs, and gone once the variable says so. */
+/**
+ * Keeps the endpoints that CHAT_WEBHOOK_ENDPOINTS_JSON names as rows: they exist whenever the service runs, and are deleted
+ * once the variable does not name them any more.
+ */
 import Type from 'typebox';
 import type { Encryption } from '../../shared/auth/encryption.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -6,13 +9,13 @@ import { EnvironmentEndpoint } from '../../shared/contract/http/webhooks.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import type { Database } from '../../shared/db/database.ts';
 import { derivedId } from '../../shared/ids.ts';
-import { type Checks, insertEndpoint, updateEndpoint } from '../../shared/webhooks/endpoints.ts';
+import { type EndpointChecks, insertEndpoint, updateEndpoint } from '../../shared/webhooks/endpoints.ts';
 
 const NAME = 'CHAT_WEBHOOK_ENDPOINTS_JSON';
 const check = checker(Type.Array(EnvironmentEndpoint, { maxItems: 100 }), NAME);
 
-/** @throws naming the variable and the field; values are not repeated. */
-function parse(text: string | undefined): EnvironmentEndpoint[] {
+/** @throws naming the variable and the field; values are never quoted, because they hold secrets. */
+function parseEndpoints(text: string | undefined): EnvironmentEndpoint[] {
   if (!text) return [];
   let value: unknown;
   try {
@@ -23,30 +26,25 @@ function parse(text: string | undefined): EnvironmentEndpoint[] {
   return check(value);
 }
 
-/** Brings the rows to what the variable says; an endpoint is the same one while its url and secret are. */
-export async function fromEnvironment(db: Database, sealer: Encryption, checks: Checks): Promise<void> {
-  const wanted = parse(checks.config.CHAT_WEBHOOK_ENDPOINTS_JSON);
+/** Inserts, updates and deletes rows until they equal the variable. An endpoint keeps its id as long as its url and secret. */
+export async function syncEnvironmentEndpoints(
+  db: Database,
+  encryption: Encryption,
+  checks: EndpointChecks,
+): Promise<void> {
+  const wanted = parseEndpoints(checks.config.CHAT_WEBHOOK_ENDPOINTS_JSON);
   const ids: string[] = [];
   try {
     await db.transaction(async ({ em, query }) => {
-      for (const one of wanted) {
-        const { url, secret, ...rest } = one;
+      for (const endpoint of wanted) {
+        const { url, secret, ...rest } = endpoint;
         const id = derivedId(0, `endpoint ${url} ${secret}`);
         ids.push(id);
-        const { created } = await insertEndpoint(em, sealer, checks, id, one, 'environment');
+        const { created } = await insertEndpoint(em, encryption, checks, id, endpoint, 'environment');
         if (created) continue;
-        const {
-          event_types = null,
-          conversation_id = null,
-          headers = null,
-          ordered = false,
-          max_per_sec = null,
-        } = rest;
-        const whole = { event_types, conversation_id, headers, ordered, max_per_sec };
-        await updateEndpoint(em, sealer, checks, id, {
-          ...whole,
-          ...(rest.description !== undefined && { description: rest.description }),
-        });
+        // What the variable does not name goes back to its default.
+        const defaults = { event_types: null, conversation_id: null, headers: null, ordered: false, max_per_sec: null };
+        await updateEndpoint(em, encryption, checks, id, { ...defaults, ...rest });
       }
       const gone = await query<{ id: string }>(
         `delete from webhook_endpoints where source = 'environment' and not id = any($1) returning id`,

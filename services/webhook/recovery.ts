@@ -1,4 +1,4 @@
-/** Recoveries asked for by the API: EVENTS read again for one endpoint, in steps that survive the worker. */
+/** Runs recoveries that the API was asked for: reads EVENTS again for one endpoint, in steps that survive the worker. */
 
 import type { JetStreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
@@ -8,7 +8,7 @@ import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
-import { again, insertDeliveries } from '../../shared/webhooks/deliveries.ts';
+import { insertDeliveries, type NewDelivery, requeueDeliveries } from '../../shared/webhooks/deliveries.ts';
 import { matchEndpoints } from './endpoint-cache.ts';
 
 interface Recovery {
@@ -16,15 +16,19 @@ interface Recovery {
   endpoint_id: string;
   since: Date;
   until: Date;
-  /** Last sequence of EVENTS that was read; null before the first step. */
+  /** Sequence of the last message of EVENTS that was read; null before the first step. */
   position: number | null;
 }
+/** Messages of EVENTS that one step reads. */
 const STEP = 64;
-/** How far the clock of whoever says when something happened may be ahead of the broker's. */
+/** How far the clock that stamped an event may be ahead of the broker's. */
 const SKEW_MS = 60_000;
 
-/** One step of the oldest recovery that nobody else works on. @returns whether there was one. */
-export async function recoverStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
+/**
+ * Runs one step of the oldest recovery that no other process has locked, in one transaction.
+ * @returns whether there was one
+ */
+export async function runRecoveryStep(nc: NatsConnection, db: Database, log: Logger): Promise<boolean> {
   const manager = await jetstreamManager(nc);
   return await db.transaction(async ({ query }) => {
     const [recovery] = await query<Recovery>(
@@ -33,15 +37,15 @@ export async function recoverStep(nc: NatsConnection, db: Database, log: Logger)
     );
     if (!recovery) return false;
     const { id, endpoint_id, since, until, position } = recovery;
-    let count = position === null ? await deadLetters(query, recovery) : 0;
-    const { events, last } = await read(manager, since, position);
+    let count = position === null ? await requeueDead(query, recovery) : 0;
+    const { events, last } = await readEvents(manager, since, position);
     const wanted = events.filter(({ timestamp }) => {
       const at = Date.parse(timestamp);
       return at >= since.getTime() && at <= until.getTime();
     });
-    const orders = await missing(query, endpoint_id, wanted);
-    await insertDeliveries(query, orders);
-    count += orders.length;
+    const deliveries = await missingDeliveries(query, endpoint_id, wanted);
+    await insertDeliveries(query, deliveries);
+    count += deliveries.length;
     const done = last === undefined;
     await query(
       `update webhook_recoveries set position = $2, recovered = recovered + $3, done_at = case when $4 then now() end
@@ -53,26 +57,31 @@ export async function recoverStep(nc: NatsConnection, db: Database, log: Logger)
   });
 }
 
-const deadLetters = (query: Query, { endpoint_id, since, until }: Recovery): Promise<number> =>
-  again(
+/** Requeues deliveries that were given up. Done once, by the first step. */
+const requeueDead = (query: Query, { endpoint_id, since, until }: Recovery): Promise<number> =>
+  requeueDeliveries(
     query,
     endpoint_id,
     `d.status = 'dead' and exists (select 1 from webhook_events v where v.id = d.event_id and v.at between $2 and $3)`,
     [since, until],
   );
 
-async function missing(query: Query, endpoint_id: string, events: Event[]): ReturnType<typeof matchEndpoints> {
-  const orders = await matchEndpoints(query, () => events, endpoint_id);
+/** Deliveries of these events to the endpoint that do not exist yet. */
+async function missingDeliveries(query: Query, endpoint_id: string, events: Event[]): Promise<NewDelivery[]> {
+  const deliveries = await matchEndpoints(query, events, endpoint_id);
   const known = await query<{ event_id: string }>(
     'select event_id from webhook_deliveries where endpoint_id = $1 and event_id = any($2)',
-    [endpoint_id, orders.map(({ event }) => event.id)],
+    [endpoint_id, deliveries.map(({ event }) => event.id)],
   );
-  const there = new Set(known.map(({ event_id }) => event_id));
-  return orders.filter(({ event }) => !there.has(event.id));
+  const existing = new Set(known.map(({ event_id }) => event_id));
+  return deliveries.filter(({ event }) => !existing.has(event.id));
 }
 
-/** The next messages of EVENTS; `last` is undefined at its end. What happened was told a moment later. */
-async function read(
+/**
+ * Reads the next messages of EVENTS, from `since` at first; `last` is undefined at the end of the stream. An event is stored
+ * a moment after it happened, hence later than its own timestamp unless a clock is ahead.
+ */
+async function readEvents(
   manager: JetStreamManager,
   since: Date,
   position: number | null,
@@ -85,7 +94,7 @@ async function read(
     try {
       events.push(...decodeEvents(message.data));
     } catch {
-      // A dead letter already.
+      // The worker has made it a dead letter already.
     }
   }
   return { events, last };

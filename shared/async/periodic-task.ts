@@ -1,3 +1,4 @@
+/** Runs a task at an interval, one run at a time. */
 export interface PeriodicTask {
   /** Runs the task now. A call during a run shares that run. Never rejects: errors go to `onError`. */
   run(): Promise<void>;
@@ -7,7 +8,7 @@ export interface PeriodicTask {
   close(): Promise<void>;
 }
 
-export interface PeriodicTaskOptions {
+interface PeriodicTaskOptions {
   /** Time between the beginnings of two runs, ms. A run that takes longer delays the next one. */
   everyMs: number;
   /** Is given what a run throws, so that one failed run does not end the task. */

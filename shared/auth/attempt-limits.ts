@@ -10,12 +10,12 @@ export interface Limits {
   /** One call of a guarded route. @throws {ApiError} `rate_limited` */
   call(ip: string): Promise<void>;
   /**
-   * Before a password or code is compared: a try, which counts as wrong until `right` is called. `who` is a blind index.
+   * Before a password or code is compared: a try, which counts as wrong until `succeeded` is called. `who` is a blind index.
    * Where `remember` was called for that address or device, wrong tries from elsewhere lock nobody out: an address has
    * its own budget, and a device, whose id is no secret, one for all addresses.
    * @throws {ApiError} `rate_limited`: locked, with the time left. The same whether there is such an account or not.
    */
-  guess(who: Buffer, ip: string, device_id?: string): Promise<{ right(): Promise<void> }>;
+  attempt(who: Buffer, ip: string, device_id?: string): Promise<{ succeeded(): Promise<void> }>;
   /** Somebody has got in as each of `who`, from that address and on that device. */
   remember(who: Buffer[], ip: string, device_id: string): Promise<void>;
   /** A code is to be sent to `who`. @throws {ApiError} `rate_limited` */
@@ -86,7 +86,7 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
 
   return {
     call: (ip) => take(calls, key(addressKey(ip)), 'too many requests from this address'),
-    async guess(who, ip, device_id = '') {
+    async attempt(who, ip, device_id = '') {
       const [here, device, all] = [key(who, addressKey(ip)), key(who, 'device', device_id), key(who)];
       const what = 'too many wrong tries; wait before the next one';
       await take(guesses, here, what);
@@ -101,7 +101,7 @@ export function openLimits(db: Pick<Database, 'query'>, config: Config): Limits 
       if (!atAddress) await take(others, of, what);
       let told = false;
       return {
-        async right() {
+        async succeeded() {
           if (told) return;
           told = true;
           await Promise.all([guesses.delete(here), atAddress || others.reward(of, 1)]);

@@ -3,11 +3,11 @@ import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:
 
 export interface Encryption {
   /** `[1][key id 4][nonce 12][tag 16][ciphertext]`; `place` is authenticated with it, e.g. `users.name:<id>`. */
-  seal(text: string, place: string): Buffer;
+  encrypt(text: string, place: string): Buffer;
   /** @throws when it was sealed under an unknown key, for another place, or was changed. */
-  open(sealed: Uint8Array, place: string): string;
+  decrypt(sealed: Uint8Array, place: string): string;
   /** Whether sealed under the key that writing uses. */
-  current(sealed: Uint8Array): boolean;
+  isCurrent(sealed: Uint8Array): boolean;
 }
 export interface EncryptionKey {
   /** First bytes of its SHA-256. */
@@ -27,22 +27,22 @@ export function openEncryption(name: string, keys: EncryptionKeys): Encryption {
   const [writing] = keys;
   const byId = new Map(keys.map(({ id, bytes }) => [id.toString('hex'), bytes]));
   return {
-    seal(text, place) {
+    encrypt(text, place) {
       const nonce = randomBytes(NONCE);
       const cipher = createCipheriv('aes-256-gcm', writing.bytes, nonce).setAAD(Buffer.from(place));
       const body = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
       return Buffer.concat([Buffer.of(VERSION), writing.id, nonce, cipher.getAuthTag(), body]);
     },
-    open(sealed, place) {
+    decrypt(sealed, place) {
       const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.length);
       const key = bytes[0] === VERSION ? byId.get(bytes.toString('hex', 1, 1 + KEY_ID)) : undefined;
-      if (!key || bytes.length < HEAD) throw new Error(`sealed under a key that is not in ${name}`);
+      if (!key || bytes.length < HEAD) throw new Error(`encrypted under a key that is not in ${name}`);
       const nonce = bytes.subarray(1 + KEY_ID, 1 + KEY_ID + NONCE);
       const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: TAG });
       decipher.setAAD(Buffer.from(place)).setAuthTag(bytes.subarray(HEAD - TAG, HEAD));
       return Buffer.concat([decipher.update(bytes.subarray(HEAD)), decipher.final()]).toString('utf8');
     },
-    current: (sealed) => writing.id.equals(sealed.subarray(1, 1 + KEY_ID)),
+    isCurrent: (sealed) => writing.id.equals(sealed.subarray(1, 1 + KEY_ID)),
   };
 }
 

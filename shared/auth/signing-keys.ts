@@ -50,7 +50,7 @@ const sealingOf = ({ PERSONAL_KEYS }: Pick<Config, 'PERSONAL_KEYS'>): Encryption
 /** @returns undefined when none of the keys opens it. */
 function open(sealing: Encryption, { kid, private_sealed }: Row): JWK | undefined {
   try {
-    return JSON.parse(sealing.open(private_sealed, place(kid))) as JWK;
+    return JSON.parse(sealing.decrypt(private_sealed, place(kid))) as JWK;
   } catch {
     return undefined;
   }
@@ -64,7 +64,7 @@ async function insertKey(query: Query, sealing: Encryption): Promise<void> {
   await query('insert into signing_keys (kid, public_jwk, private_sealed) values ($1, $2, $3)', [
     kid,
     JSON.stringify({ ...public_jwk, kid, alg: 'EdDSA', use: 'sig' }),
-    sealing.seal(private_jwk, place(kid)),
+    sealing.encrypt(private_jwk, place(kid)),
   ]);
 }
 
@@ -76,7 +76,7 @@ export function rotateSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KE
 /** Rotates when the key is sealed under another one than writing uses now. @returns whether it did */
 export function renewSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KEYS'>): Promise<boolean> {
   const sealing = sealingOf(config);
-  return rotateUnless(db, sealing, ({ private_sealed }) => sealing.current(private_sealed));
+  return rotateUnless(db, sealing, ({ private_sealed }) => sealing.isCurrent(private_sealed));
 }
 
 function rotateUnless(db: Database, sealing: Encryption, good: (newest: Row) => boolean): Promise<boolean> {

@@ -4,6 +4,7 @@ import type { ServiceName } from '../service-names.ts';
 import type { Setting } from './kinds.ts';
 import { ACCOUNTS } from './settings/accounts.ts';
 import { API } from './settings/api.ts';
+import { BROKER } from './settings/broker.ts';
 import { EDGE } from './settings/edge.ts';
 import { ENGINES } from './settings/engines.ts';
 import { KEYS } from './settings/keys.ts';
@@ -25,6 +26,7 @@ export const SETTING_GROUPS: Record<string, Record<string, Setting<unknown>>> = 
   'Events and webhooks': WEBHOOKS,
   Payments: PAYMENTS,
   Push: PUSH,
+  'Configuration of a broker of your own (npm run nats-conf)': BROKER,
 };
 export const SETTINGS = {
   ...ENGINES,
@@ -37,6 +39,7 @@ export const SETTINGS = {
   ...WEBHOOKS,
   ...PAYMENTS,
   ...PUSH,
+  ...BROKER,
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type Config = { readonly [K in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[K]['parse']> };

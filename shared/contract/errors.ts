@@ -1,4 +1,7 @@
-/** The closed set of error codes and their HTTP status. Every surface speaks these and no others. */
+/**
+ * The closed set of error codes with their HTTP status, and the error that carries one. HTTP, socket and client library use
+ * these codes and no others. `blocked` is reserved for blocked contacts: no call answers it yet.
+ */
 export const ERROR_STATUS = {
   invalid_request: 400,
   unauthenticated: 401,
@@ -29,18 +32,18 @@ export interface ErrorBody {
   retry_after_ms?: number;
 }
 
-/** An error that may be told to the person who asked. Anything else that is thrown becomes `internal`. */
+/** An error whose message the caller may read. Any other error that is thrown is answered as `internal`. */
 export class ApiError extends Error {
   readonly code: ErrorCode;
   readonly details: unknown;
   readonly retry_after_ms: number | undefined;
 
-  constructor(code: ErrorCode, message: string, more: { details?: unknown; retry_after_ms?: number } = {}) {
+  constructor(code: ErrorCode, message: string, options: { details?: unknown; retry_after_ms?: number } = {}) {
     super(message);
     this.name = 'ApiError';
     this.code = code;
-    this.details = more.details;
-    this.retry_after_ms = more.retry_after_ms;
+    this.details = options.details;
+    this.retry_after_ms = options.retry_after_ms;
   }
 
   get status(): number {

@@ -1,9 +1,10 @@
-/** What the outside is told: ids and metadata, never ciphertext, never what people call themselves. */
+/** The events that integrations and workers get: ids and metadata, never ciphertext, names or addresses. */
 import Type, { type Static, type TSchema } from 'typebox';
 import { ExternalId, PaymentState } from './payments.ts';
 import { ConversationType, Id, Role, Seq, Time } from './scalars.ts';
 
 interface EventType {
+  /** One sentence for people: what happened. */
   about: string;
   data: TSchema;
   example: Record<string, unknown>;
@@ -18,7 +19,7 @@ const AT = '2026-01-02T03:04:05.678Z';
 
 export const EVENT_TYPES = {
   'chat.conversation.created': {
-    about: 'A conversation began.',
+    about: 'A conversation was created.',
     data: Type.Object({
       conversation_id: Id,
       conversation_type: ConversationType,
@@ -28,12 +29,12 @@ export const EVENT_TYPES = {
     example: { conversation_id: C, conversation_type: 'group', created_by: A, members_count: 3 },
   },
   'chat.member.added': {
-    about: 'Somebody is in a conversation; reads messages after joined_seq.',
+    about: 'A person joined a conversation and reads its messages after joined_seq.',
     data: Type.Object({ conversation_id: Id, user_id: Id, role: Role, joined_seq: Seq }),
     example: { conversation_id: C, user_id: B, role: 'member', joined_seq: 0 },
   },
   'chat.message.created': {
-    about: 'A message is durable and has its place.',
+    about: 'A message is durable and has its seq.',
     data: Type.Object({
       message_id: Id,
       conversation_id: Id,
@@ -56,7 +57,7 @@ export const EVENT_TYPES = {
     },
   },
   'chat.attachment.added': {
-    about: 'A message came with an attachment; one event for each.',
+    about: 'A message has an attachment; one event for each attachment.',
     data: Type.Object({
       message_id: Id,
       conversation_id: Id,
@@ -69,7 +70,7 @@ export const EVENT_TYPES = {
   },
   'chat.message.delivered': {
     about:
-      'A device has everything of that sender up to seq; cumulative, at most a few a second per device and conversation. In conversations of up to STATUS_MAX_MEMBERS.',
+      'A device has all messages of that sender up to seq; cumulative, at most a few a second per device and conversation. Only in conversations of up to STATUS_MAX_MEMBERS.',
     data: Type.Object({
       message_id: Id,
       conversation_id: Id,
@@ -81,12 +82,12 @@ export const EVENT_TYPES = {
     example: { message_id: M, conversation_id: C, seq: 41, sender_id: A, user_id: B, device_id: D },
   },
   'chat.message.read': {
-    about: 'A person has read everything up to seq; cumulative.',
+    about: 'A person has read all messages up to seq; cumulative.',
     data: Type.Object({ conversation_id: Id, seq: Seq, user_id: Id, device_id: Id }),
     example: { conversation_id: C, seq: 41, user_id: B, device_id: D },
   },
   'device.added': {
-    about: 'A person has a new device.',
+    about: 'A person added a device.',
     data: Type.Object({ user_id: Id, device_id: Id, platform: Type.String() }),
     example: { user_id: A, device_id: D, platform: 'android' },
   },
@@ -96,12 +97,13 @@ export const EVENT_TYPES = {
     example: { user_id: A, device_id: D },
   },
   'device.removed': {
-    about: 'A device is gone.',
+    about: 'A device was removed.',
     data: Type.Object({ user_id: Id, device_id: Id }),
     example: { user_id: A, device_id: D },
   },
   'chat.payment.updated': {
-    about: 'A payment request went forward. One event for each conversation that it stands in, or one without.',
+    about:
+      'A payment request changed its state. One event for each conversation that it was added to, or one without conversation.',
     data: Type.Object({
       request_id: ExternalId,
       state: PaymentState,
@@ -111,7 +113,7 @@ export const EVENT_TYPES = {
     example: { request_id: 'PR_1', state: 'accepted', transfer_id: 'TR_1', conversation_id: C },
   },
   'webhook.endpoint.disabled': {
-    about: 'Deliveries to an endpoint have stopped: it answered 410 Gone, or nothing but failures for days.',
+    about: 'Deliveries to an endpoint were stopped: it answered 410 Gone, or failed for days without a success.',
     data: Type.Object({
       endpoint_id: Id,
       reason: Type.Union([Type.Literal('gone'), Type.Literal('failing')]),
@@ -120,7 +122,7 @@ export const EVENT_TYPES = {
     example: { endpoint_id: A, reason: 'failing', failing_since: AT },
   },
   'webhook.test': {
-    about: 'Asked for by POST /v1/webhooks/endpoints/{id}/test; goes to that endpoint only.',
+    about: 'A test, requested by POST /v1/webhooks/endpoints/{id}/test; delivered to that endpoint only.',
     data: Type.Object({ endpoint_id: Id }),
     example: { endpoint_id: A },
   },

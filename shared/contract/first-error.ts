@@ -1,13 +1,16 @@
-/** The first thing that is wrong with a value: found without looking at the rest of it, however much there is. */
+/**
+ * Finds the first field of a value that a schema refuses. It stops there, so that a huge value costs no more than its first
+ * error.
+ */
 import type { TSchema } from 'typebox';
 import { Errors } from 'typebox/value';
 
 export interface FirstError {
-  /** Names and places down to the value, with dots between them. */
+  /** Names of fields and indexes of items down to the value, joined by dots. */
   path: string;
   reason: string;
 }
-/** The parts of JSON Schema that are descended into. */
+/** The keywords of JSON Schema that are read here. */
 interface Node {
   type?: string;
   properties?: Record<string, TSchema>;
@@ -18,10 +21,10 @@ interface Node {
   maxItems?: number;
 }
 
-/** A client chooses the names of fields, and they go into replies: no more of one than tells which it is. */
-const SHOWN = 64;
+/** A client chooses the names of unknown fields, and they are repeated in replies: cut, so that a reply stays short. */
+const SHOWN_CHARS = 64;
 const below = (path: string, key: string | number): string => {
-  const shown = typeof key === 'string' && key.length > SHOWN ? `${key.slice(0, SHOWN)}…` : key;
+  const shown = typeof key === 'string' && key.length > SHOWN_CHARS ? `${key.slice(0, SHOWN_CHARS)}…` : key;
   return path ? `${path}.${shown}` : String(shown);
 };
 
@@ -47,7 +50,7 @@ export function firstError(schema: TSchema, value: unknown, path = ''): FirstErr
     return leaf({ ...schema, properties: {}, required: [], additionalProperties: true }, value, path);
   }
   if (node.type === 'array' && node.items && Array.isArray(value)) {
-    // The count first: too many are not looked at.
+    // The count is checked first: if there are too many items, none of them is looked at.
     const { minItems = 0, maxItems = Number.POSITIVE_INFINITY } = node;
     const count = { type: 'array', minItems, ...(node.maxItems !== undefined && { maxItems }) };
     if (value.length < minItems || value.length > maxItems) return leaf(count, new Array(value.length), path);

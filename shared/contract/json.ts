@@ -1,11 +1,12 @@
+/** Parses JSON of bounded depth. */
 import { ApiError } from './errors.ts';
 
-/** Deeper than anything that a schema allows. */
+/** No schema of the contract allows as many levels. */
 export const JSON_MAX_DEPTH = 32;
 const [QUOTE, BACKSLASH] = [0x22, 0x5c];
 const [ARRAY, ARRAY_END, OBJECT, OBJECT_END] = [0x5b, 0x5d, 0x7b, 0x7d];
 
-/** Whether arrays and objects stand in each other more than `max` deep; found before anything is made of the text. */
+/** Whether arrays and objects are nested more than `max` levels deep. Reads the text only, without building values. */
 function isDeeper(text: string, max: number): boolean {
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
@@ -24,17 +25,21 @@ function isDeeper(text: string, max: number): boolean {
 }
 
 /**
- * JSON of bounded depth, so that what walks through it can't exhaust the stack.
+ * Parses JSON whose depth is bounded, so that a recursive walk through the value cannot exhaust the stack.
  * @throws {ApiError} `invalid_request`
  */
 export function parseJson(text: string, maxDepth = JSON_MAX_DEPTH): unknown {
   if (isDeeper(text, maxDepth))
-    throw new ApiError('invalid_request', `the body has more than ${maxDepth} levels of arrays and objects`, {
-      details: { limit: maxDepth },
-    });
+    throw new ApiError(
+      'invalid_request',
+      `the body must not nest arrays and objects more than ${maxDepth} levels deep`,
+      {
+        details: { limit: maxDepth },
+      },
+    );
   try {
     return JSON.parse(text);
   } catch {
-    throw new ApiError('invalid_request', 'the body is not JSON');
+    throw new ApiError('invalid_request', 'the body must be JSON');
   }
 }

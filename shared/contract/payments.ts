@@ -1,8 +1,8 @@
-/** Payments: what a payments service tells us, how far a request has come, what devices and operators see of it. */
+/** Payments: the events of a payments service, the states of a request, and how devices and operators see it. */
 import Type, { type Static } from 'typebox';
 import { Cursor, Id, Seq, Time } from './scalars.ts';
 
-/** The events that are taken, each with the state that it moves a request to. */
+/** The events that are accepted, each with the state to which it moves a request. */
 export const PAYMENT_EVENTS = {
   'requests.create': 'pending',
   'requests.expire': 'expired',
@@ -14,34 +14,34 @@ export type PaymentEventType = keyof typeof PAYMENT_EVENTS;
 export const isPaymentEvent = (type: string): type is PaymentEventType => Object.hasOwn(PAYMENT_EVENTS, type);
 
 /**
- * In this order a request goes forward and never back, so that the end is the same whatever order its events arrive in.
- * `accepted` is the last one: there money has moved.
+ * A request moves forward in this order and never back, so that its final state does not depend on the order in which events
+ * arrive. `accepted` is the last state: money has moved.
  */
 const FORWARD = ['pending', 'expired', 'canceled', 'declined', 'accepted'] as const;
 export const PaymentState = Type.Enum(FORWARD);
 export type PaymentState = (typeof FORWARD)[number];
-/** 1 to 5. */
+/** The position of a state in that order, 1 to 5. */
 export const rankOf = (state: PaymentState): number => FORWARD.indexOf(state) + 1;
 
-/** The payments service's own id, whatever it looks like. */
+/** An id that the payments service has chosen, of any form. */
 export const ExternalId = Type.String({ minLength: 1, maxLength: 128, pattern: '^[!-~]+$' });
 
-/** Its fields beyond these are none of our business. */
+/** Other fields of the event are ignored. */
 export const PaymentWebhook = Type.Object({
   type: Type.String(),
-  /** Of this event; where the sender gives none, type and body stand for it. */
+  /** Id of the event. Without it, type and body identify the event. */
   id: Type.Optional(ExternalId),
   data: Type.Object({
     id: ExternalId,
     transfer_id: Type.Optional(ExternalId),
-    /** A conversation that the request shall stand in. */
+    /** A conversation that the request is to be added to. */
     conversation_id: Type.Optional(Id),
   }),
 });
 export type PaymentWebhook = Static<typeof PaymentWebhook>;
 export const PaymentReceived = Type.Object({ received: Type.Literal(true), duplicate: Type.Boolean() });
 
-/** A payment request in a conversation. `seq`: the message that it, or its last change, stands after. */
+/** A payment request in a conversation. `seq`: the last message before the request was added or last changed. */
 export const Payment = Type.Object({
   request_id: ExternalId,
   conversation_id: Id,
@@ -52,10 +52,10 @@ export const Payment = Type.Object({
 });
 export type Payment = Static<typeof Payment>;
 
-/** A durable item: a request was put into a conversation, or has changed its state. */
+/** A durable item: a payment request was added to a conversation, or has changed its state. */
 export const PaymentUpdated = Type.Object({ type: Type.Literal('payment.updated'), cursor: Cursor, payment: Payment });
 
-/** For operators: what was received. `applied_at` is null while it is on its way to devices. */
+/** A received event as operators see it. `applied_at` is null until the devices are told. */
 export const PaymentEvent = Type.Object({
   id: Id,
   event_id: Type.Union([Type.String(), Type.Null()]),

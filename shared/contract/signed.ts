@@ -1,4 +1,4 @@
-/** What `signature` of a message covers; pure, for clients and servers alike. */
+/** Builds the text that the `signature` of a message covers. Pure, for clients and servers alike. */
 export interface Signable {
   conversation_id: string;
   client_message_id: string;
@@ -9,7 +9,7 @@ export interface Signable {
 const utf8 = new TextEncoder();
 
 /**
- * The UTF-8 text that is signed by Ed25519 (RFC 8032), in lines. With a payload: `sealwire payload 1`, conversation, client
+ * Returns the text whose UTF-8 bytes are signed by Ed25519 (RFC 8032), in lines. With a payload: `sealwire payload 1`, conversation, client
  * message id, payload. With envelopes: `sealwire envelopes 1`, conversation, client message id, and for each, in the order
  * in which they are sent, `<device id> <bytes of the payload> <payload>`.
  */

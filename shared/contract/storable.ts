@@ -1,4 +1,4 @@
-/** Text that Postgres can hold and give back as it came: without U+0000 and without halves of surrogate pairs. */
+/** Finds text that Postgres cannot store unchanged: with U+0000 or half of a surrogate pair. */
 import type { TSchema } from 'typebox';
 
 /** @returns the path to the first text that can't be stored. */
@@ -17,7 +17,7 @@ interface Node {
 const below = (path: string, key: string | number): string => (path ? `${path}.${key}` : String(key));
 const isBad = (text: string): boolean => text.includes('\0') || !text.isWellFormed();
 const lookAtText: Look = (value, path) => (typeof value === 'string' && isBad(value) ? path : undefined);
-/** What a union or a record allows is not known beforehand. The value has passed its check, so it is not deep. */
+/** For unions and records, whose fields are not known beforehand. The value has passed its check, so it is not deep. */
 const lookAtAll: Look = (value, path) => {
   if (typeof value === 'string') return lookAtText(value, path);
   if (typeof value !== 'object' || value === null) return undefined;
@@ -28,7 +28,10 @@ const lookAtAll: Look = (value, path) => {
   return undefined;
 };
 
-/** Made once for a schema, so that a value costs no more than its free texts; undefined where a schema has none. */
+/**
+ * Builds the search once for a schema, so that a value costs only a look at its free texts.
+ * @returns undefined for a schema without free texts.
+ */
 export function findUnstorable(schema: TSchema): Look | undefined {
   const node = schema as Node;
   if (node.const !== undefined || node.enum) return undefined;

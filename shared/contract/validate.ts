@@ -1,3 +1,4 @@
+/** Compiles schemas into checks that name the field that is wrong. */
 import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
 import { ApiError } from './errors.ts';
@@ -5,10 +6,10 @@ import { firstError } from './first-error.ts';
 import { findUnstorable } from './storable.ts';
 
 /**
- * Compiles a schema once; the returned check throws `invalid_request` naming the first field that is wrong, or that holds
- * text which Postgres can't. What it costs follows from the bytes of the value, wrong or right.
- * `stored: false` is for what goes out: an old message may hold any text.
- * Values are never quoted back: a field may hold ciphertext or a password.
+ * Compiles a schema once. The returned check throws `invalid_request` naming the first field that is wrong, or that contains
+ * text which Postgres cannot store. The cost of a check is linear in the bytes of the value, right or wrong.
+ * Errors never quote values: a field may contain ciphertext or a password.
+ * @param options.stored false for replies, which may contain old messages with any text.
  */
 export function checker<T extends TSchema>(
   schema: T,
@@ -26,7 +27,7 @@ export function checker<T extends TSchema>(
       return refuse(path, reason);
     }
     const bad = unstorable?.(value, '');
-    if (bad !== undefined) refuse(bad, 'holds U+0000 or half of a surrogate pair');
+    if (bad !== undefined) refuse(bad, 'must not contain U+0000 or half of a surrogate pair');
     return value as Static<T>;
   };
 }

@@ -71,7 +71,7 @@ export async function resealPeople(db: Database, sealer: BlindIndex): Promise<{ 
 class Unreadable extends Error {}
 function opened(sealer: BlindIndex, sealed: Buffer, at: string): string {
   try {
-    return sealer.open(sealed, at);
+    return sealer.decrypt(sealed, at);
   } catch (cause) {
     throw new Unreadable('sealed under another key', { cause });
   }
@@ -79,9 +79,9 @@ function opened(sealer: BlindIndex, sealed: Buffer, at: string): string {
 
 /** The field under the current key; undefined where it is so already. @throws {Unreadable} */
 function renewed(sealer: BlindIndex, plain: string | null, sealed: Buffer | null, at: string): Buffer | undefined {
-  if (plain !== null) return sealer.seal(plain, at);
-  if (sealed === null || sealer.current(sealed)) return undefined;
-  return sealer.seal(opened(sealer, sealed, at), at);
+  if (plain !== null) return sealer.encrypt(plain, at);
+  if (sealed === null || sealer.isCurrent(sealed)) return undefined;
+  return sealer.encrypt(opened(sealer, sealed, at), at);
 }
 
 async function resealUser(query: Query, sealer: BlindIndex, row: UserRow): Promise<number> {

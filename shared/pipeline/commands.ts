@@ -1,19 +1,24 @@
 /**
- * Commands on their way from a gateway (edge or api) to ingest, and ingest's answers. Internal: not a client contract.
+ * Encodes commands on their way from a gateway (edge or api) to ingest, and ingest's answers. Internal: not a client contract.
  *
  * One INGRESS message is one batch, `[u16 replyLen][reply]` and then per command
  * `[u32 tag][u32 metaLen][u32 bodyLen][meta: JSON][body]`. The body is the payload's JSON literal (quotes included),
- * or with envelopes `[u32 len][literal]` for each device in meta's order: bytes that nobody on the way parses.
+ * or with envelopes `[u32 len][literal]` for each device in meta's order: no service on the way parses these bytes.
  */
 import type { ErrorBody } from '../contract/errors.ts';
+import type { MessageExtras } from '../contract/message-extras.ts';
 import type { PaymentState } from '../contract/payments.ts';
-import type { MediaRef } from '../contract/scalars.ts';
+
+/** Every field of `T`, so that an object literal which leaves one out does not compile; undefined where there is none. */
+export type Explicit<T> = { [K in keyof T]-?: T[K] | undefined };
+/** The optional fields of a message as its sender gave them, checked already. */
+export type SentExtras = Partial<Explicit<MessageExtras>>;
 
 interface Author {
   user_id: string;
   device_id: string;
 }
-export interface SendCommand extends Author {
+export interface SendCommand extends Author, SentExtras {
   kind: 'send';
   conversation_id: string;
   /** The other person of a direct conversation, where the sender named a person. */
@@ -21,11 +26,6 @@ export interface SendCommand extends Author {
   client_message_id: string;
   /** Devices of the envelopes in the body, in order; absent for one payload for all. */
   envelopes?: { device_id: string; registration_id?: number | undefined }[] | undefined;
-  attachments?: MediaRef[] | undefined;
-  reply_to?: string | undefined;
-  expires_in_sec?: number | undefined;
-  /** Checked already. */
-  signature?: string | undefined;
 }
 export interface CreateCommand extends Author {
   kind: 'create';
@@ -45,37 +45,37 @@ export interface ReadCommand extends Author {
   conversation_id: string;
   seq: number;
 }
-/** Something about a person that others are to hear: an inbox item outside of conversations. */
+/** Makes an inbox item about a person, outside of conversations. */
 export interface NoticeCommand extends Author {
   kind: 'notice';
-  /** The person's id, so that what is said of a person keeps its order. */
+  /** The person's id, so that all notices about a person pass one partition and keep their order. */
   conversation_id: string;
   type: 'device.changed' | 'keys.low';
   /** Everybody who shares a conversation with the person, and the person's other devices; or one device of the person. */
   audience: 'partners' | { device_id: string };
-  /** What the frame says beside type and cursor. */
+  /** Fields of the frame beside `type` and `cursor`. */
   fields: Record<string, unknown>;
-  /** A device that is no more: its queue and durable consumer go. */
+  /** A device that was deleted: fanout removes its items and its durable consumer. */
   removed?: string | undefined;
 }
-/** A payment request stands in a conversation with this state. `user_id` and `device_id` are empty where no person asks. */
+/** Records the state of a payment request in a conversation. `user_id` and `device_id` are empty where no person asks. */
 export interface PaymentCommand extends Author {
   kind: 'payment';
   conversation_id: string;
   request_id: string;
   state: PaymentState;
   transfer_id?: string | undefined;
-  /** Say it once more where the conversation knows it already. */
+  /** Record the state once more where the conversation has it already. */
   again?: true | undefined;
 }
 export type Command = SendCommand | CreateCommand | DirectCommand | ReadCommand | NoticeCommand | PaymentCommand;
 
-/** What ingest says once the record is durable. `message_id` is empty for commands that make no message. */
+/** The answer of ingest once the record is durable. `message_id` is empty for commands that make no message. */
 export interface Answer {
   message_id: string;
   conversation_id: string;
   seq: number;
-  /** The same command was answered before. */
+  /** The command came before and was answered then. */
   repeated: boolean;
 }
 /** One core message on `reply.<gateway>`. */
@@ -83,7 +83,7 @@ export type Reply = {
   /** `[tag, message_id, conversation_id, seq, repeated]` */
   answers?: [number, string, string, number, 0 | 1][];
   errors?: [number, ErrorBody][];
-  /** Written to every recipient's inbox. */
+  /** Commands whose message is in every recipient's inbox. */
   sent?: number[];
 };
 
@@ -100,6 +100,7 @@ export interface IncomingBatch {
 
 const EMPTY = new Uint8Array(0);
 
+/** Encodes one INGRESS message. */
 export class CommandBatch {
   readonly #parts: Buffer[] = [];
   bytes = 0;
@@ -133,7 +134,7 @@ export class CommandBatch {
   }
 }
 
-/** Throws on bytes that no gateway of ours wrote: a dead letter. Bodies are views into `data`. */
+/** Bodies are views into `data`. @throws on bytes that no gateway wrote; the batch becomes a dead letter */
 export function decodeCommands(data: Uint8Array): IncomingBatch {
   const view = Buffer.from(data.buffer, data.byteOffset, data.length);
   let at = 2 + view.readUInt16LE(0);
@@ -155,7 +156,7 @@ export function decodeCommands(data: Uint8Array): IncomingBatch {
   return { reply, commands };
 }
 
-/** Envelopes as one body: `[u32 len][literal]` each. */
+/** Packs the payloads of envelopes into one body: `[u32 len][literal]` each. */
 export function packEnvelopes(literals: string[]): Buffer {
   const parts = literals.map((literal) => Buffer.from(literal));
   const out = Buffer.allocUnsafe(parts.reduce((sum, p) => sum + 4 + p.length, 0));
@@ -167,7 +168,7 @@ export function packEnvelopes(literals: string[]): Buffer {
   return out;
 }
 
-/** Views into `body`; throws when the lengths don't add up. */
+/** Returns views into `body`. @throws when the lengths don't add up */
 export function unpackEnvelopes(body: Uint8Array): Buffer[] {
   const view = Buffer.from(body.buffer, body.byteOffset, body.length);
   const out: Buffer[] = [];

@@ -1,41 +1,39 @@
 /**
- * An entry of LOG: the records of one append, `[u32 metaLen][u32 headLen][u32 bodyLen][meta: JSON][head][body]` each.
+ * Encodes and decodes an entry of LOG: the records of one append, `[u32 metaLen][u32 headLen][u32 bodyLen][meta: JSON][head][body]` each.
  * For a message `head` is the reader's JSON object up to and including `"payload":`, and `body` the payload's literal,
  * so that a frame is made by joining bytes. With envelopes `body` is as in commands.ts and one literal is joined.
  */
 import type { PaymentState } from '../contract/payments.ts';
-import type { ConversationType, MediaRef, Role } from '../contract/scalars.ts';
-import type { NoticeCommand } from './commands.ts';
+import type { ConversationType, Role } from '../contract/scalars.ts';
+import type { NoticeCommand, SentExtras } from './commands.ts';
 
 interface Recorded {
   conversation_id: string;
-  /** Place in the conversation. A message takes one; a read receipt stands at the seq it covers. */
+  /** Number in the conversation: a message takes the next one; a read record has the seq up to which it was read. */
   seq: number;
   user_id: string;
   device_id: string;
   /** Milliseconds since 1970. */
   at: number;
-  /** Gateway and tag that are to hear `sent`. */
+  /** The gateway that is told `sent`, and the tag of its command. */
   gateway?: string | undefined;
   tag?: number | undefined;
 }
-export interface MessageRecord extends Recorded {
+/** The optional fields of a message as they are recorded: `expires_at`, ms since 1970, takes the place of `expires_in_sec`. */
+export type RecordedExtras = Omit<SentExtras, 'expires_in_sec'> & { expires_at?: number | undefined };
+export interface MessageRecord extends Recorded, RecordedExtras {
   kind: 'message';
   id: string;
   client_message_id: string;
   /** Direct conversations carry their two people; for groups fanout knows the members. */
   pair?: [string, string] | undefined;
-  /** The first message of a direct conversation makes it. */
+  /** It is the first message of a direct conversation, which it creates. */
   opens?: true | undefined;
   /** The sender has other devices, which get a copy. */
   self?: true | undefined;
   envelopes?: { device_id: string; user_id: string }[] | undefined;
-  attachments?: MediaRef[] | undefined;
-  reply_to?: string | undefined;
-  expires_at?: number | undefined;
-  signature?: string | undefined;
 }
-/** A conversation begins, empty. */
+/** A new conversation, empty. */
 export interface ConversationRecord extends Recorded {
   kind: 'conversation';
   type: ConversationType;
@@ -47,11 +45,11 @@ export interface ReadRecord extends Recorded {
   kind: 'read';
   pair?: [string, string] | undefined;
 }
-/** As the command of that name; it belongs to no conversation. */
+/** A notice as its command says it; it belongs to no conversation. */
 export interface NoticeRecord extends Recorded, Pick<NoticeCommand, 'type' | 'audience' | 'fields' | 'removed'> {
   kind: 'notice';
 }
-/** Stands at the seq that the conversation had; the author is empty where no person asked. */
+/** `seq` is that of the conversation's last message; the author is empty where no person asked. */
 export interface PaymentRecord extends Recorded {
   kind: 'payment';
   pair?: [string, string] | undefined;
@@ -68,6 +66,7 @@ export interface LogRecord {
 
 const NONE = Buffer.alloc(0);
 
+/** Encodes one entry. */
 export class EntryWriter {
   readonly #parts: Buffer[] = [];
   bytes = 0;
@@ -91,7 +90,7 @@ export class EntryWriter {
   }
 }
 
-/** Heads and bodies are views into `data`. Throws on bytes that ingest did not write: a dead letter. */
+/** Heads and bodies are views into `data`. @throws on bytes that ingest did not write; the entry becomes a dead letter */
 export function decodeEntry(data: Uint8Array): LogRecord[] {
   const view = Buffer.from(data.buffer, data.byteOffset, data.length);
   const out: LogRecord[] = [];

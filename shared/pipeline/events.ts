@@ -1,9 +1,9 @@
-/** Messages of EVENTS: one event or more, each a line of JSON. */
+/** Encodes and decodes messages of EVENTS: one event or more, each a line of JSON. */
 import type { EventData, EventName } from '../contract/events.ts';
 import { derivedId } from '../ids.ts';
 
 export interface Event<T extends EventName = EventName> {
-  /** Follows from what happened, so that telling it twice tells the same event. */
+  /** Derived from what happened, so that an event published twice has the same id. */
   id: string;
   type: T;
   /** When it happened, RFC 3339. */
@@ -12,7 +12,7 @@ export interface Event<T extends EventName = EventName> {
   data: EventData<T>;
 }
 
-/** `what`: names this happening among all of its type, e.g. a message's id. `at`: ms since 1970. */
+/** `what` names this occurrence among all of its type, e.g. a message's id. `at`: ms since 1970. */
 export function event<T extends EventName>(
   type: T,
   at: number,
@@ -28,12 +28,12 @@ export function event<T extends EventName>(
 export const encodeLines = (lines: readonly string[]): Buffer => Buffer.from(lines.join('\n'));
 export const encodeEvents = (events: readonly Event[]): Buffer => encodeLines(events.map((one) => JSON.stringify(one)));
 
-/** @throws on bytes that are no events: a dead letter. */
+/** @throws on bytes that are not events; the message becomes a dead letter */
 export function decodeEvents(data: Uint8Array): Event[] {
   const text = Buffer.from(data.buffer, data.byteOffset, data.length).toString();
   return text.split('\n').map((line) => {
     const one = JSON.parse(line) as Event;
-    if (typeof one.id !== 'string' || typeof one.type !== 'string') throw new Error('a line that is no event');
+    if (typeof one.id !== 'string' || typeof one.type !== 'string') throw new Error('a line is not an event');
     return one;
   });
 }

@@ -13,8 +13,9 @@ export type RecordOf<K extends RecordKind> = Extract<LogMeta, { kind: K }>;
 
 /** The entry of a table where nothing happens for a kind. The reason is for readers of the table. */
 export const ignore =
-  (_reason: string): (() => void) =>
-  () => {};
+  (_reason: string): (() => undefined) =>
+  () =>
+    undefined;
 
 /** Kinds that this version knows. */
 const RECORD_KINDS: ReadonlySet<string> = new Set(

@@ -1,4 +1,4 @@
-/** Core event `people.<user>`: what is known of a person's devices and sessions is out of date. May be lost. */
+/** Encodes the core event `people.<user>`: caches of the person's devices and sessions are out of date. It may be lost. */
 
 export interface Ended {
   session_id: string;
@@ -7,11 +7,11 @@ export interface Ended {
 export interface PersonEvent {
   /** Sessions that ended: their tokens are refused, their sockets closed. */
   ended?: readonly Ended[];
-  /** Devices that are no more: nothing is addressed to them. */
+  /** Devices that were deleted: no item is addressed to them any more. */
   removed?: readonly string[];
 }
 
-/** Nothing to tell but the change itself is an empty message. */
+/** A change without ended sessions and removed devices is an empty message. */
 export const encodePersonEvent = ({ ended, removed }: PersonEvent): string =>
   ended?.length || removed?.length ? JSON.stringify({ ended, removed }) : '';
 

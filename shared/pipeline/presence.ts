@@ -1,6 +1,9 @@
-/** Which devices are connected. In Postgres: `device_presence` names the edge of each, `edge_leases` which edges live. */
+/**
+ * The core event of devices that connect and disconnect. Postgres holds the state: `device_presence` names the edge of each
+ * connected device, `edge_leases` the edges that are alive.
+ */
 
-/** Core message on `presence`, after it stands in Postgres: devices that came, devices that left. */
+/** Published on `presence` after Postgres has it: devices that connected, devices that disconnected. */
 export interface PresenceChange {
   up: string[];
   down: string[];

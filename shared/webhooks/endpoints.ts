@@ -1,4 +1,4 @@
-/** Endpoints as rows: checked, sealed, written. For the API and for those from the environment. */
+/** Checks, encrypts and writes webhook endpoints, for the API and for those that the environment names. */
 import { promises as dns } from 'node:dns';
 import { type EntityData, raw, sql } from '@mikro-orm/core';
 import type { Encryption } from '../auth/encryption.ts';
@@ -7,69 +7,75 @@ import { ApiError } from '../contract/errors.ts';
 import type { ChangeEndpoint, CreateEndpoint } from '../contract/http/webhooks.ts';
 import type { EntityManager } from '../db/database.ts';
 import { WebhookEndpoint, type WebhookEndpoint as WebhookEndpointRow } from '../db/entities.ts';
-import { type Guard, literal } from '../egress-guard.ts';
-import { newEndpointSecret } from './secrets.ts';
+import { addressLiteral, type EgressGuard } from '../egress-guard.ts';
+import { headersContext, newEndpointSecret, secretContext } from './secrets.ts';
 
 const invalid = (field: string, reason: string): never => {
   throw new ApiError('invalid_request', `body: ${field} ${reason}`, { details: { field } });
 };
 
-export interface Checks {
+export interface EndpointChecks {
   config: Config;
-  guard: Guard;
-  /** Addresses of a name; the system's resolver unless a test plays it. */
+  guard: EgressGuard;
+  /** Addresses of a name, by the system's resolver unless a test replaces it. */
   resolve?: ((hostname: string) => Promise<string[]>) | undefined;
 }
 
-/** Webhooks go where the operator's users say: refused early what the dial would refuse anyway, with the reason. */
-export async function checkUrl(text: string, { config, guard, resolve = resolveAll }: Checks): Promise<string> {
+/**
+ * Returns the URL in its normal form. Refuses early, with the reason, what the egress guard would refuse at every attempt.
+ * @throws {ApiError} `invalid_request`
+ */
+export async function checkUrl(text: string, { config, guard, resolve = resolveAll }: EndpointChecks): Promise<string> {
   if (text.length > config.WEBHOOK_URL_MAX_LENGTH)
-    invalid('url', `may have ${config.WEBHOOK_URL_MAX_LENGTH} characters`);
-  const url = URL.parse(text) ?? invalid('url', 'is no URL');
+    invalid('url', `must have at most ${config.WEBHOOK_URL_MAX_LENGTH} characters`);
+  const url = URL.parse(text) ?? invalid('url', 'must be a URL');
   if (url.protocol !== 'https:' && (url.protocol !== 'http:' || config.NODE_ENV === 'production'))
     invalid('url', 'must begin with https://');
-  if (url.username || url.password) invalid('url', 'may hold no user or password; use headers');
-  if (url.hash) invalid('url', 'may hold no fragment');
-  const address = literal(url.hostname);
-  // A name that does not resolve today may tomorrow; each dial asks again.
+  if (url.username || url.password) invalid('url', 'must not contain a user or password; use headers');
+  if (url.hash) invalid('url', 'must not contain a fragment');
+  const address = addressLiteral(url.hostname);
+  // A name that does not resolve now is accepted: each attempt resolves it again.
   const addresses = address ? [address] : await resolve(url.hostname).catch(() => []);
-  if (!addresses.every(guard)) invalid('url', 'leads to an address that is not public (see WEBHOOK_ALLOW_CIDRS)');
+  if (!addresses.every(guard))
+    invalid('url', 'must not lead to an address that is not public (see WEBHOOK_ALLOW_CIDRS)');
   return url.href;
 }
 
 const resolveAll = async (name: string): Promise<string[]> =>
   (await dns.lookup(name, { all: true })).map(({ address }) => address);
 
-const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const VALUE = /^[\t -~]*$/;
-const OWN =
+const HEADER_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const HEADER_VALUE = /^[\t -~]*$/;
+/** Headers that the sender sets itself, or that belong to HTTP. */
+const RESERVED_HEADER =
   /^(webhook-|proxy-|sec-|(host|connection|keep-alive|content-length|content-type|content-encoding|transfer-encoding|te|trailer|upgrade|expect|cookie|user-agent)$)/;
 
 function checkHeaders(headers: Record<string, string> | null | undefined): void {
   const all = Object.entries(headers ?? {});
-  if (all.length > 20) invalid('headers', 'may be 20');
+  if (all.length > 20) invalid('headers', 'must be at most 20');
   for (const [name, value] of all) {
-    if (!NAME.test(name) || !VALUE.test(value)) invalid('headers', 'are printable ASCII');
-    if (OWN.test(name.toLowerCase())) invalid('headers', 'names one that is set by the sender or by HTTP itself');
+    if (!HEADER_NAME.test(name) || !HEADER_VALUE.test(value)) invalid('headers', 'must be printable ASCII');
+    if (RESERVED_HEADER.test(name.toLowerCase()))
+      invalid('headers', 'must not name a header that is set by the sender or by HTTP itself');
   }
 }
 
-export interface Written {
+export interface InsertedEndpoint {
   id: string;
   created: boolean;
-  /** Of a new endpoint. */
+  /** Present only when the endpoint is new. */
   secret?: string;
 }
 
-/** Inserts the endpoint unless its id is there. @throws {ApiError} `invalid_request` naming the field. */
+/** Inserts the endpoint unless its id exists. @throws {ApiError} `invalid_request` naming the field. */
 export async function insertEndpoint(
   em: EntityManager,
-  sealer: Encryption,
-  checks: Checks,
+  encryption: Encryption,
+  checks: EndpointChecks,
   id: string,
   { secret: given, headers, ...body }: CreateEndpoint,
   source: 'api' | 'environment',
-): Promise<Written> {
+): Promise<InsertedEndpoint> {
   const url = await checkUrl(body.url, checks);
   checkHeaders(headers);
   const { secret, public_key } = newEndpointSecret(given);
@@ -85,8 +91,8 @@ export async function insertEndpoint(
       ordered: body.ordered ?? false,
       max_per_sec: body.max_per_sec ?? null,
       header_names: Object.keys(headers ?? {}),
-      headers_sealed: headers ? sealer.seal(JSON.stringify(headers), `${id} headers`) : null,
-      secret_sealed: sealer.seal(JSON.stringify(secret), `${id} secret`),
+      headers_sealed: headers ? encryption.encrypt(JSON.stringify(headers), headersContext(id)) : null,
+      secret_sealed: encryption.encrypt(JSON.stringify(secret), secretContext(id)),
       public_key,
     })
     .onConflict('id')
@@ -95,14 +101,14 @@ export async function insertEndpoint(
   return affectedRows ? { id, created: true, secret: secret.hmac } : { id, created: false };
 }
 
-/** Counted by Postgres, so that no two changes share a version. A fragment of SQL is good for one statement. */
+/** Postgres counts the version, so that no two changes share one. A fragment of SQL may be used in one statement only. */
 const nextVersion = () => ({ version: raw('version + 1'), updated_at: sql.now() });
 
-/** Sets what the change names; enabling forgets the failures. @returns false where there is no such endpoint. */
+/** Sets what the change names. Enabling also clears the failures. @returns false when there is no such endpoint */
 export async function updateEndpoint(
   em: EntityManager,
-  sealer: Encryption,
-  checks: Checks,
+  encryption: Encryption,
+  checks: EndpointChecks,
   id: string,
   change: ChangeEndpoint,
 ): Promise<boolean> {
@@ -117,7 +123,7 @@ export async function updateEndpoint(
   if (change.max_per_sec !== undefined) data.max_per_sec = change.max_per_sec;
   if (headers !== undefined) {
     data.header_names = Object.keys(headers ?? {});
-    data.headers_sealed = headers && sealer.seal(JSON.stringify(headers), `${id} headers`);
+    data.headers_sealed = headers && encryption.encrypt(JSON.stringify(headers), headersContext(id));
   }
   if (enabled !== undefined) {
     data.enabled = enabled;
@@ -127,10 +133,13 @@ export async function updateEndpoint(
   return (await em.nativeUpdate(WebhookEndpoint, { id }, data)) > 0;
 }
 
-/** The current secret becomes the old one, which signs as well until `until`. */
+/**
+ * Gives the endpoint a new secret. The present one becomes the old one, which signs as well until `until`.
+ * @returns undefined when there is no such endpoint
+ */
 export async function rotateSecret(
   em: EntityManager,
-  sealer: Encryption,
+  encryption: Encryption,
   id: string,
   given: string | undefined,
   until: Date,
@@ -143,7 +152,7 @@ export async function rotateSecret(
       ...nextVersion(),
       old_secret_sealed: raw('secret_sealed'),
       old_secret_until: until,
-      secret_sealed: sealer.seal(JSON.stringify(secret), `${id} secret`),
+      secret_sealed: encryption.encrypt(JSON.stringify(secret), secretContext(id)),
       public_key,
     },
   );

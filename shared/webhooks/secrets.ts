@@ -1,4 +1,4 @@
-/** Secrets of endpoints: HMAC and ed25519 (Standard Webhooks), sealed at rest. */
+/** Makes the secrets of webhook endpoints and signs with them: HMAC and ed25519 (Standard Webhooks), encrypted at rest. */
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { derivedKey } from '../auth/derived.ts';
 import { type Encryption, encryptionKey, openEncryption, readEncryptionKeys } from '../auth/encryption.ts';
@@ -11,7 +11,11 @@ export interface EndpointSecret {
   ed25519: string;
 }
 
-/** The secret is made unless given. `public_key`: `whpk_` and the 32 bytes in base64. */
+/** Contexts of encryption, see encryption.ts: neither column can be decrypted in the place of the other. */
+export const secretContext = (endpoint_id: string): string => `${endpoint_id} secret`;
+export const headersContext = (endpoint_id: string): string => `${endpoint_id} headers`;
+
+/** Makes a pair of secrets. `hmac` is random unless given. `public_key`: `whpk_` and the 32 bytes in base64. */
 export function newEndpointSecret(hmac = `whsec_${randomBytes(32).toString('base64')}`): {
   secret: EndpointSecret;
   public_key: string;
@@ -24,7 +28,7 @@ export function newEndpointSecret(hmac = `whsec_${randomBytes(32).toString('base
   };
 }
 
-export class Signer {
+export class WebhookSigner {
   readonly #hmac: Buffer;
   readonly #key: KeyObject;
 
@@ -33,7 +37,7 @@ export class Signer {
     this.#key = createPrivateKey({ key: Buffer.from(ed25519, 'base64'), type: 'pkcs8', format: 'der' });
   }
 
-  /** `v1,… v1a,…` over `<id>.<unix seconds>.<body>`. */
+  /** Returns `v1,… v1a,…`: both signatures of `<id>.<unix seconds>.<body>`. */
   sign(id: string, seconds: number, body: string): string {
     const content = Buffer.from(`${id}.${seconds}.${body}`);
     const v1 = createHmac('sha256', this.#hmac).update(content).digest('base64');
@@ -41,8 +45,11 @@ export class Signer {
   }
 }
 
-/** @throws naming WEBHOOK_SECRETS_KEYS when a key is not 32 bytes, or NATS_SECRET when nothing says them. */
-export function openSecretsSealing(
+/**
+ * Opens the encryption under WEBHOOK_SECRETS_KEYS, or outside production under a key derived from NATS_SECRET.
+ * @throws naming WEBHOOK_SECRETS_KEYS when a key is not 32 bytes, or NATS_SECRET when neither is set
+ */
+export function openWebhookEncryption(
   config: Pick<Config, 'WEBHOOK_SECRETS_KEYS' | 'NATS_SECRET'> & Partial<Pick<Config, 'NODE_ENV'>>,
 ): Encryption {
   const name = 'WEBHOOK_SECRETS_KEYS';

@@ -79,7 +79,7 @@ test('[A01] invalid identifiers, passwords and fields are refused with the name 
     [{ username: 'no_device', password }, 'device is missing'],
     [{ username: 'deep', password, device: { ...device, colour: 'red' } }, 'device.colour is not a known field'],
     [{ username: 'no_day', password, device, birthdate: '2001-02-29' }, 'birthdate'],
-    [{ username: 'nul', password, device, name: 'a\0b' }, 'name holds U+0000'],
+    [{ username: 'nul', password, device, name: 'a\0b' }, 'name must not contain U+0000'],
   ];
   for (const [body, words] of cases) {
     const { error } = await api.ask('auth.register', { body });

@@ -3,7 +3,8 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { consumer, inboxStream } from '../../nats/topology.ts';
-import { emptyRows, writeRows } from '../../services/history/store.ts';
+import { emptyRows } from '../../services/history/projections.ts';
+import { writeRows } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
@@ -31,7 +32,7 @@ test('[A11] changing the password needs the old one and ends all other sessions'
   const tablet = (await login(me.user.number, password)).data;
   const socket = await TestSocket.open(at, session(tablet));
   const change = (old_password: string, new_password = 'battery staple') =>
-    api.ask('accounts.changePassword', { token: me.access_token, body: { old_password, new_password } });
+    api.ask('auth.changePassword', { token: me.access_token, body: { old_password, new_password } });
   t.is((await change('wrong horse')).error?.code, 'forbidden');
   t.is((await change(password, 'short')).error?.code, 'invalid_request');
   t.is((await change(password)).data.revoked, 1);
@@ -46,7 +47,7 @@ test('[A11] of a hundred simultaneous password changes one succeeds, and the gue
   const me = await api.register();
   const all = await Promise.all(
     Array.from({ length: 100 }, (_, i) =>
-      api.ask('accounts.changePassword', {
+      api.ask('auth.changePassword', {
         token: me.access_token,
         body: { old_password: password, new_password: `battery staple ${i}` },
       }),
@@ -65,9 +66,9 @@ test('[A11] a person who registered by code sets a first password without an old
   await api.ask('auth.otp.request', { body: { email } });
   const { data } = await api.ask('auth.otp.verify', { body: { email, code: '123456', device: { name: 'phone' } } });
   const body = { new_password: 'battery staple' };
-  t.is((await api.ask('accounts.changePassword', { token: data.access_token, body })).status, 200);
+  t.is((await api.ask('auth.changePassword', { token: data.access_token, body })).status, 200);
   t.is((await login(email, 'battery staple')).status, 200);
-  t.is((await api.ask('accounts.changePassword', { token: data.access_token, body })).error?.code, 'forbidden');
+  t.is((await api.ask('auth.changePassword', { token: data.access_token, body })).error?.code, 'forbidden');
 });
 
 test('[A11] deleting the account removes devices, inbox, keys and names at once, and the contents of its messages', async (t) => {

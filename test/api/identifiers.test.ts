@@ -1,7 +1,11 @@
 /** In which one form people's names are stored and compared, and what is no name. */
 import test from 'ava';
 import fc from 'fast-check';
-import { type IdentifierKind, normalise, recognise } from '../../services/api/accounts/identifiers.ts';
+import {
+  type IdentifierKind,
+  normaliseIdentifier,
+  recogniseIdentifier,
+} from '../../services/api/accounts/identifiers.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { PASSWORD } from '../env/people.ts';
 import { Api, QUICK_HASHING } from './http.ts';
@@ -29,9 +33,9 @@ test('[A01] identifiers are stored in one normal form, and ambiguous or deceptiv
     ['username', '\uff21nn\u212a', 'annk'],
   ];
   for (const [kind, text, is] of one) {
-    t.is(normalise(kind, text), is);
-    t.is(normalise(kind, is), is);
-    t.deepEqual(recognise(text), { kind, value: is });
+    t.is(normaliseIdentifier(kind, text), is);
+    t.is(normaliseIdentifier(kind, is), is);
+    t.deepEqual(recogniseIdentifier(text), { kind, value: is });
   }
   const none: [kind: IdentifierKind, ...texts: string[]][] = [
     // Nothing to see, text that runs backwards, bytes that steer, private and unassigned characters, a space.
@@ -83,8 +87,8 @@ test('[A01] identifiers are stored in one normal form, and ambiguous or deceptiv
       fc.string({ unit: 'binary' }),
       (kind, odd) => {
         const text = { phone: `+1555010012${odd}`, email: `a${odd}@x${odd}.org`, username: `ab${odd}` }[kind];
-        const named = recognise(text);
-        if (named) t.deepEqual(recognise(named.value), named);
+        const named = recogniseIdentifier(text);
+        if (named) t.deepEqual(recogniseIdentifier(named.value), named);
       },
     ),
     { numRuns: 5_000 },

@@ -119,10 +119,10 @@ test('[A10] a known address expires after AUTH_KNOWN_DAYS and is stored as a has
     t.true(days > 1.9 && days <= 2);
     t.false([user.id, device.id, '192.0.2.60'].some((text) => key.includes(text)));
   }
-  for (let i = 0; i < 3; i++) await limits.guess(who, '192.0.2.60');
+  for (let i = 0; i < 3; i++) await limits.attempt(who, '192.0.2.60');
   await env.db.query('update rate_limits set expire = 0 where key = any($1)', [made.map(({ key }) => key)]);
-  await limits.guess(who, '192.0.2.60');
-  await t.throwsAsync(limits.guess(who, '192.0.2.60'), { message: /too many wrong tries/ });
+  await limits.attempt(who, '192.0.2.60');
+  await t.throwsAsync(limits.attempt(who, '192.0.2.60'), { message: /too many wrong tries/ });
 });
 
 test('[A10] a successful log-in resets the count of failures', async (t) => {

@@ -46,7 +46,7 @@ test('[A09] [A10] no code, token, password, address, name or payload is ever log
     bio: 'silent',
   });
   await api.ask('auth.login', { body: { identifier: phone, password: 'guess guess', device } });
-  await api.ask('accounts.changePassword', {
+  await api.ask('auth.changePassword', {
     token: friend.access_token,
     body: { old_password: password, new_password: payload },
   });

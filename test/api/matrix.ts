@@ -93,7 +93,7 @@ export const ROWS: Record<RouteName, Row> = {
   'sessions.logoutAll': self,
   'sessions.list': self,
   'sessions.endOthers': self,
-  'accounts.changePassword': {
+  'auth.changePassword': {
     ask: () => ({ body: { old_password: 'correct horse', new_password: 'battery staple' } }),
     stranger: 'self',
   },

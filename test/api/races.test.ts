@@ -58,7 +58,7 @@ test('[A11] a log-in with the old password during the password change is logged 
   for (let i = 0; i < 3; i++) {
     const me = await api.register();
     const got = await during(me, () =>
-      api.ask('accounts.changePassword', {
+      api.ask('auth.changePassword', {
         token: me.access_token,
         body: { old_password: password, new_password: 'battery staple' },
       }),

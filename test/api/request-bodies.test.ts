@@ -162,10 +162,10 @@ test('[A03] the bytes of bodies being read are limited per caller and in total',
   t.is(await again.done, 'rate_limited');
   ben.request.write(start);
   t.is(await ben.done, 'unavailable');
-  t.is(bodies.held, start.length, 'what was refused is not held');
+  t.is(bodies.heldBytes, start.length, 'what was refused is not held');
   anna.request.end('"}');
   t.is(await anna.done, 'good');
-  t.is(bodies.held, 0);
+  t.is(bodies.heldBytes, 0);
 });
 
 test('[A03] large bodies that arrive together are parsed in separate turns of the event loop', async (t) => {

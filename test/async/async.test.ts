@@ -3,6 +3,7 @@ import { LruMap } from '../../shared/async/lru-map.ts';
 import { startPeriodicTask } from '../../shared/async/periodic-task.ts';
 import { Semaphore } from '../../shared/async/semaphore.ts';
 import { serializedByKey, singleFlight } from '../../shared/async/single-flight.ts';
+import { UnrecoverableError, waitFor } from '../../shared/async/wait-for.ts';
 
 /** A task that counts its runs and ends when the test says so. */
 function heldTask() {
@@ -113,4 +114,35 @@ test('an LRU map evicts the least recently used entry', (t) => {
   map.get('a');
   map.set('c', 3);
   t.deepEqual([map.get('a'), map.get('b'), map.get('c')], [1, undefined, 3]);
+});
+
+test('waitFor repeats an attempt until it returns something, whatever failed before', async (t) => {
+  let attempts = 0;
+  const attempt = async (): Promise<string | undefined> => {
+    attempts++;
+    if (attempts === 1) throw new Error('not yet');
+    return attempts < 4 ? undefined : 'there';
+  };
+  t.is(await waitFor(attempt, 60_000, 1), 'there');
+  t.is(attempts, 4);
+});
+
+test('waitFor throws the last error after its time, and an unrecoverable one at once', async (t) => {
+  let attempts = 0;
+  const failing = async (): Promise<never> => {
+    throw new Error(`attempt ${++attempts}`);
+  };
+  const { message } = (await t.throwsAsync(waitFor(failing, 50, 1)))!;
+  t.is(message, `attempt ${attempts}`);
+  await t.throwsAsync(
+    waitFor(async () => undefined, 5, 1),
+    { message: 'timed out after 5 ms' },
+  );
+  let calls = 0;
+  const hopeless = async (): Promise<never> => {
+    calls++;
+    throw new UnrecoverableError('it ended');
+  };
+  await t.throwsAsync(waitFor(hopeless, 60_000, 1), { message: 'it ended' });
+  t.is(calls, 1);
 });

@@ -56,6 +56,8 @@ test('wrong options are refused with the reason', (t) => {
   t.throws(() => readOptions(['W1', '--seconds', '-1']), { message: /seconds/ });
   t.throws(() => readOptions(['W1', '--profile', 'quick']), { message: '--profile must be durable, fast or both' });
   t.is(readOptions(['--help']), undefined);
+  t.is(readOptions(['W1'])!.workload, 'direct-throughput');
+  t.is(readOptions(['direct-throughput'])!.workload, 'direct-throughput');
 });
 
 test('median, bar and table format the figures', (t) => {

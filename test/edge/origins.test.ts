@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import test from 'ava';
 import { readConfig } from '../../shared/config/index.ts';
-import { openOrigins } from '../../shared/origins.ts';
+import { createOrigins } from '../../shared/origins.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 
 let env: Env;
@@ -73,7 +73,7 @@ test('[R01] [A01] a refused origin is logged once with the name of the setting, 
   const lines: Record<string, unknown>[] = [];
   const log = { warn: (line: Record<string, unknown>) => void lines.push(line) } as never;
   const config = { ...env.config, NODE_ENV: 'production' };
-  const origins = openOrigins(config, 'CORS_ORIGINS', log, 2);
+  const origins = createOrigins(config, 'CORS_ORIGINS', log, 2);
   for (let i = 0; i < 3; i++) t.false(origins.allows(EVIL, 'api.example'));
   t.like(lines, [{ origin: EVIL, setting: 'ALLOWED_ORIGINS' }]);
   t.false(origins.allows(LOCAL, 'api.example'), 'not in production');
@@ -81,7 +81,7 @@ test('[R01] [A01] a refused origin is logged once with the name of the setting, 
   for (let i = 0; i < 10; i++) origins.allows(`https://${'x'.repeat(1_000)}${i}.example`, 'api.example');
   t.is(lines.length, 3, 'the third line says that there are more');
   t.true(JSON.stringify(lines).length < 1_000);
-  const any = openOrigins({ ...config, ALLOWED_ORIGINS: ['*'] }, 'CORS_ORIGINS');
+  const any = createOrigins({ ...config, ALLOWED_ORIGINS: ['*'] }, 'CORS_ORIGINS');
   t.deepEqual([any.allows(EVIL, 'api.example'), any.trusts(EVIL)], [true, false], 'and without cookies');
 });
 

@@ -1,7 +1,7 @@
 /** Behind proxies: every client counts as itself, at the edge and at the API, and none can choose its address. */
 import test from 'ava';
 import fc from 'fast-check';
-import { openProxies } from '../../shared/proxies.ts';
+import { createClientAddressFinder } from '../../shared/proxies.ts';
 import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { registerPerson, TestSocket } from '../env/people.ts';
@@ -19,7 +19,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-const client = openProxies({ TRUSTED_PROXIES: ['10.0.0.0/8', '192.168.1.1', 'fd00::/8'] });
+const client = createClientAddressFinder({ TRUSTED_PROXIES: ['10.0.0.0/8', '192.168.1.1', 'fd00::/8'] });
 
 test('[R03] the client is the right-most address that is not a trusted proxy', (t) => {
   const cases: [peer: string, forwarded: string, client: string][] = [
@@ -38,9 +38,9 @@ test('[R03] the client is the right-most address that is not a trusted proxy', (
     ['192.168.1.2', '198.51.100.1', '192.168.1.2'],
   ];
   for (const [peer, forwarded, expected] of cases) t.is(client(peer, forwarded), expected, `${peer} ${forwarded}`);
-  const legacy = openProxies({ TRUSTED_PROXIES: [] }, true);
+  const legacy = createClientAddressFinder({ TRUSTED_PROXIES: [] }, true);
   t.is(legacy('203.0.113.9', '8.8.8.8, 198.51.100.1'), '198.51.100.1');
-  t.throws(() => openProxies({ TRUSTED_PROXIES: ['balancer'] }), { message: /TRUSTED_PROXIES/ });
+  t.throws(() => createClientAddressFinder({ TRUSTED_PROXIES: ['balancer'] }), { message: /TRUSTED_PROXIES/ });
 });
 
 test('[R03] the address added by the proxy counts, whatever the client writes', (t) => {

@@ -1,6 +1,7 @@
 /** The checker finds what it is there to find: a sound story is spoilt in one way each time. */
 import test from 'ava';
-import { check, outstanding, type Row, type Story } from '../../bench/faults/checker.ts';
+import { check, countOutstanding } from '../../bench/faults/checker.ts';
+import type { Evidence, HistoryRow } from '../../bench/faults/evidence.ts';
 import { type Event, hashOf } from '../../bench/faults/journal.ts';
 import { recoveryMs, silenceMs } from '../../bench/faults/measures.ts';
 
@@ -44,7 +45,7 @@ const got = (n: number, device: string, more: object = {}): Event => ({
   resync: false,
   ...more,
 });
-const row = (n: number): Row => ({
+const row = (n: number): HistoryRow => ({
   message_id: `message-${n}`,
   conversation: 'ab',
   seq: n,
@@ -53,18 +54,18 @@ const row = (n: number): Row => ({
   client_message_id: id(n),
   hash: hash(n),
 });
-const sound = (): { events: Event[]; history: Row[] } => ({
+const sound = (): { events: Event[]; history: HistoryRow[] } => ({
   events: [1, 2, 3].flatMap((n) => [send(n), queued(n), got(n, 'a2'), got(n, 'b1')]),
   history: [row(1), row(2), row(3)],
 });
-const told = ({ events, history }: { events: Event[]; history: Row[] }): string[] => [
-  ...new Set(check({ devices, members, events, history } satisfies Story).map(({ invariant }) => invariant)),
+const told = ({ events, history }: { events: Event[]; history: HistoryRow[] }): string[] => [
+  ...new Set(check({ devices, members, events, history } satisfies Evidence).map(({ invariant }) => invariant)),
 ];
 
 test('[M01] the checker finds no violation in a correct journal', (t) => {
   const story = sound();
   t.deepEqual(told(story), []);
-  t.is(outstanding({ devices, members, ...story }), 0);
+  t.is(countOutstanding({ devices, members, ...story }), 0);
 });
 
 test('[M01] the checker accepts that a delayed send is numbered behind later sends', (t) => {

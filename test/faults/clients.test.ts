@@ -1,11 +1,11 @@
 /** Clients that misbehave or lose their network, poison in the streams, an inbox that is gone. */
 import test from 'ava';
-import { Stage } from '../../bench/faults/stage.ts';
+import { FaultSystem } from '../../bench/faults/fault-system.ts';
 import { expectSound } from './run-scenario.ts';
 
-let stage: Stage;
+let stage: FaultSystem;
 test.before(async () => {
-  stage = await Stage.open({}, {}, [['history', 'fanout', 'ingest', 'api'], 'edge']);
+  stage = await FaultSystem.open({}, {}, [['history', 'fanout', 'ingest', 'api'], 'edge']);
 });
 test.after.always(async () => {
   await stage?.close();

@@ -4,14 +4,14 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { Disk, diskMissing } from '../../bench/faults/disk.ts';
+import { Disk, diskUnavailableReason } from '../../bench/faults/disk.ts';
 import { measureFreeBytes } from '../../services/local/broker-monitor.ts';
 import { closeDevices, TestDevice } from '../env/people.ts';
 import { StartProcess } from '../env/start.ts';
 import { PATIENCE_MS, until } from '../env/until.ts';
 
 test('[M01] [O01] after the broker’s disk was full, sends succeed again without a manual restart', async (t) => {
-  const reason = diskMissing();
+  const reason = diskUnavailableReason();
   if (reason) {
     t.log(`left out: ${reason}`);
     t.pass();

@@ -1,11 +1,11 @@
 /** Every service and both engines die or stand still under load; the clients' own logs are checked afterwards. */
 import test from 'ava';
-import { Stage } from '../../bench/faults/stage.ts';
+import { FaultSystem } from '../../bench/faults/fault-system.ts';
 import { expectSound } from './run-scenario.ts';
 
-let stage: Stage;
+let stage: FaultSystem;
 test.before(async () => {
-  stage = await Stage.open();
+  stage = await FaultSystem.open();
 });
 test.after.always(async () => {
   await stage?.close();

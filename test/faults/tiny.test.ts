@@ -1,13 +1,13 @@
 /** The same faults with bounds that every batch fills, and two of each worker. */
 import test from 'ava';
 import { BOUNDS } from '../../bench/faults/bounds.ts';
-import { SERVICES, Stage } from '../../bench/faults/stage.ts';
+import { FaultSystem, SERVICES } from '../../bench/faults/fault-system.ts';
 import { expectSound } from './run-scenario.ts';
 
 const { settings, workers } = BOUNDS.tiny;
-let stage: Stage;
+let stage: FaultSystem;
 test.before(async () => {
-  stage = await Stage.open(settings, {}, SERVICES, workers);
+  stage = await FaultSystem.open(settings, {}, SERVICES, workers);
 });
 test.after.always(async () => {
   await stage?.close();

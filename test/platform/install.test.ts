@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { SERVICE_NAMES } from '../../shared/service-names.ts';
 
@@ -22,4 +24,21 @@ test('[O02] docker-compose.yml runs every service in a container of its own', (t
   t.deepEqual(commands.sort(), [...SERVICE_NAMES].sort());
   for (const word of ['NATS_URL', 'NATS_SECRET', 'DATABASE_URL', 'nats/conf.ts', 'nats/provision.ts'])
     t.true(compose.includes(word), word);
+});
+
+test('[O02] the image has every file that its programs import', (t) => {
+  const root = fileURLToPath(new URL('../..', import.meta.url));
+  const copied = [...readFileSync(join(root, 'Dockerfile'), 'utf8').matchAll(/^COPY (\w+) \1$/gm)].map(
+    ([, dir]) => dir!,
+  );
+  t.deepEqual([...copied].sort(), ['nats', 'services', 'shared']);
+  for (const dir of copied)
+    for (const file of readdirSync(join(root, dir), { recursive: true, encoding: 'utf8' })) {
+      if (!file.endsWith('.ts')) continue;
+      const path = join(dir, file);
+      for (const [, target] of readFileSync(join(root, path), 'utf8').matchAll(/(?:from|import\() ?'(\.[^']+)'/g)) {
+        const [top] = normalize(join(path, '..', target!)).split('/');
+        t.true(copied.includes(top!) || top === 'package.json', `${path} imports ${target}`);
+      }
+    }
 });

@@ -1,7 +1,7 @@
 /** Wake-ups: where devices want them, when they go out, and that they go out once. */
 import test from 'ava';
 import fc from 'fast-check';
-import { next } from '../../services/push/handle.ts';
+import { scheduleAfter } from '../../services/push/handle.ts';
 import type { PushTarget } from '../../shared/contract/http/push.ts';
 import { addDevice, TestDevice, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
@@ -158,7 +158,7 @@ test('[N02] a dead target is removed, and a failing one is tried again later', a
 test('[N02] a device that was woken and did not come is woken again at growing intervals', async (t) => {
   const rules = { PUSH_REPEAT_SEC: 900, PUSH_MAX_WAKES: 3, PUSH_MAX_TRIES: 8 };
   const pauses: (number | undefined)[] = [];
-  for (let wakes = 0; wakes < 3; wakes++) pauses.push(next({ wakes, tries: 0 }, { is: 'ok' }, rules).in_ms);
+  for (let wakes = 0; wakes < 3; wakes++) pauses.push(scheduleAfter({ wakes, tries: 0 }, { is: 'ok' }, rules).in_ms);
   t.deepEqual(pauses, [900_000, 3_600_000, undefined]);
   fc.assert(
     fc.property(
@@ -166,7 +166,7 @@ test('[N02] a device that was woken and did not come is woken again at growing i
       fc.nat(10_000_000),
       fc.double({ min: 0, max: 1, noNaN: true }),
       (tries, retry_after_ms, random) => {
-        const { in_ms, wakes } = next(
+        const { in_ms, wakes } = scheduleAfter(
           { wakes: 0, tries },
           { is: 'failed', reason: 'x', retry_after_ms },
           rules,

@@ -4,11 +4,11 @@ import test from 'ava';
 import fc from 'fast-check';
 import { openPoster } from '../../services/webhook/poster.ts';
 import { readConfig } from '../../shared/config/index.ts';
-import { openGuard, type Resolve } from '../../shared/egress-guard.ts';
+import { openEgressGuard, type Resolve } from '../../shared/egress-guard.ts';
 import { checkUrl } from '../../shared/webhooks/endpoints.ts';
 import { Receiver } from './receiver.ts';
 
-const guard = openGuard({ WEBHOOK_ALLOW_CIDRS: [] }, 'WEBHOOK_ALLOW_CIDRS');
+const guard = openEgressGuard({ WEBHOOK_ALLOW_CIDRS: [] }, 'WEBHOOK_ALLOW_CIDRS');
 const config = readConfig({ WEBHOOK_TIMEOUT_SEC: '15' });
 
 test('[W06] a non-public address is refused in every notation', (t) => {
@@ -44,10 +44,10 @@ test('[W06] a mapped or translated address is judged by the address that it cont
 });
 
 test('[W06] exactly the networks that the operator allows are allowed', (t) => {
-  const open = openGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0/16', 'fd00:1::/32'] }, 'WEBHOOK_ALLOW_CIDRS');
+  const open = openEgressGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0/16', 'fd00:1::/32'] }, 'WEBHOOK_ALLOW_CIDRS');
   t.deepEqual(['10.1.2.3', '::ffff:10.1.2.3', 'fd00:1::5'].filter(open).length, 3);
   t.deepEqual(['10.2.0.1', 'fd00:2::1', '127.0.0.1'].filter(open), []);
-  t.throws(() => openGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0'] }, 'WEBHOOK_ALLOW_CIDRS'), {
+  t.throws(() => openEgressGuard({ WEBHOOK_ALLOW_CIDRS: ['10.1.0.0'] }, 'WEBHOOK_ALLOW_CIDRS'), {
     message: /WEBHOOK_ALLOW_CIDRS/,
   });
 });
@@ -66,7 +66,7 @@ test('[W06] an endpoint URL is checked for https, length, credentials, unusual l
     );
   };
   await refused('ftp://example.com/', /https/);
-  await refused('nonsense', /no URL/);
+  await refused('nonsense', /must be a URL/);
   await refused('http://example.com/', /https/, { NODE_ENV: 'production' });
   await refused(`https://example.com/${'x'.repeat(2048)}`, /2048/);
   await refused('https://user:pw@example.com/', /password/);
@@ -124,7 +124,7 @@ test('[W06] the dial itself refuses private literals, private names and names th
 test('[W06] redirects are not followed, even to allowed addresses', async (t) => {
   const inside = await Receiver.start();
   const receiver = await Receiver.start((_, response) => void response.writeHead(307, { location: inside.url }).end());
-  const poster = openPoster(config, openGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS'));
+  const poster = openPoster(config, openEgressGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS'));
   const outcome = await poster.post(receiver.url, {}, '{}', Date.now());
   t.like(outcome, { delivered: false, status: 307, error: 'redirect' });
   t.is(inside.connectionCount, 0);
@@ -133,7 +133,7 @@ test('[W06] redirects are not followed, even to allowed addresses', async (t) =>
 });
 
 test('[W04] an endpoint that hangs, drips, floods or speaks no HTTP ends in time and with little memory', async (t) => {
-  const loopback = openGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS');
+  const loopback = openEgressGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS');
   const [poster, hasty] = [openPoster(config, loopback), openPoster({ ...config, WEBHOOK_TIMEOUT_SEC: 1 }, loopback)];
   const silent = createServer(() => {});
   await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));

@@ -1,11 +1,11 @@
 /** What the sender of webhooks clears away, and what it leaves. */
 import test from 'ava';
-import { sweep } from '../../services/webhook/cleanup.ts';
+import { cleanUpDeliveries } from '../../services/webhook/cleanup.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { event } from '../../shared/pipeline/events.ts';
 import { insertDeliveries } from '../../shared/webhooks/deliveries.ts';
 import { insertEndpoint } from '../../shared/webhooks/endpoints.ts';
-import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
+import { openWebhookEncryption } from '../../shared/webhooks/secrets.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
 let env: Env;
@@ -19,7 +19,7 @@ test('[W05] finished deliveries are deleted after WEBHOOK_LOG_DAYS, waiting ones
   const day = 86_400_000;
   const [endpoint, gone, conversation] = [uuid7(), uuid7(), uuid7()];
   const checks = { config, guard: () => true };
-  await insertEndpoint(db.em(), openSecretsSealing(config), checks, endpoint, { url: 'https://192.0.2.1/' }, 'api');
+  await insertEndpoint(db.em(), openWebhookEncryption(config), checks, endpoint, { url: 'https://192.0.2.1/' }, 'api');
   /** Of an event of so many days ago; over since then unless it is pending. */
   const delivery = async (of: string, days: number, status: string, ordered = false): Promise<string> => {
     const at = Date.now() - days * day;
@@ -52,7 +52,7 @@ test('[W05] finished deliveries are deleted after WEBHOOK_LOG_DAYS, waiting ones
     first,
   ]);
 
-  await sweep(db, config, Date.now());
+  await cleanUpDeliveries(db, config, Date.now());
   const ids = async (statement: string): Promise<string[]> =>
     (await db.query<{ id: string }>(statement)).map(({ id }) => id).sort();
   const left = [...kept, first, behind].sort();

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
 import test from 'ava';
 import { Webhook } from 'standardwebhooks';
-import { fromEnvironment } from '../../services/webhook/environment-endpoints.ts';
+import { syncEnvironmentEndpoints } from '../../services/webhook/environment-endpoints.ts';
 import { paymentsSecret } from '../../shared/auth/derived.ts';
-import { openGuard } from '../../shared/egress-guard.ts';
-import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
+import { openEgressGuard } from '../../shared/egress-guard.ts';
+import { openWebhookEncryption } from '../../shared/webhooks/secrets.ts';
 import type { Api } from '../api/http.ts';
 import { type ReceivedRequest, Receiver } from './receiver.ts';
 import { WebhookSystem } from './system.ts';
@@ -76,7 +76,7 @@ test.serial('[W01] invalid input is refused with the name of the field', async (
     [{ url: 'http://10.0.0.1/' }, /not public/],
     [{ url: 'http://169.254.169.254/latest/meta-data/' }, /not public/],
     [{ url: 'https://localhost./' }, /url/],
-    [{ url: `https://example.com/${'x'.repeat(2100)}` }, /url may have 2048/],
+    [{ url: `https://example.com/${'x'.repeat(2100)}` }, /url must have at most 2048/],
     [{ url: URL, event_types: [] }, /event_types/],
     [{ url: URL, event_types: ['chat.message.invented'] }, /event_types/],
     [{ url: URL, conversation_id: 'x' }, /conversation_id/],
@@ -209,9 +209,9 @@ test.serial('[W01] endpoints from the environment are created, changed and remov
     '[{"url":"https://example.com/","secret":"x"}]',
   ])
     await t.throwsAsync(
-      fromEnvironment(system.env.db, openSecretsSealing(config), {
+      syncEnvironmentEndpoints(system.env.db, openWebhookEncryption(config), {
         config: { ...config, CHAT_WEBHOOK_ENDPOINTS_JSON: wrong },
-        guard: openGuard(config, 'WEBHOOK_ALLOW_CIDRS'),
+        guard: openEgressGuard(config, 'WEBHOOK_ALLOW_CIDRS'),
       }),
       { message: /^CHAT_WEBHOOK_ENDPOINTS_JSON/ },
     );

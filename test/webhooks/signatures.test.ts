@@ -3,7 +3,7 @@ import { createPublicKey, verify } from 'node:crypto';
 import test from 'ava';
 import { Webhook } from 'standardwebhooks';
 import { uuid7 } from '../../shared/ids.ts';
-import { openSecretsSealing } from '../../shared/webhooks/secrets.ts';
+import { openWebhookEncryption } from '../../shared/webhooks/secrets.ts';
 import type { Api } from '../api/http.ts';
 import { type ReceivedRequest, Receiver } from './receiver.ts';
 import { WebhookSystem } from './system.ts';
@@ -101,15 +101,20 @@ test.serial(
     for (const sealed of [row!.secret_sealed, row!.headers_sealed])
       for (const text of [endpoint.secret.slice(6), 'my header value']) t.false(sealed.includes(text));
     const [one, two] = [1, 2].map((n) => Buffer.alloc(32, n).toString('base64'));
-    const old = openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [one!], NATS_SECRET: undefined });
-    const sealed = old.seal('text', 'a');
-    t.is(openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [two!, one!], NATS_SECRET: undefined }).open(sealed, 'a'), 'text');
-    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).open(sealed, 'a'));
-    t.throws(() => old.open(sealed, 'b'));
-    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
+    const old = openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [one!], NATS_SECRET: undefined });
+    const sealed = old.encrypt('text', 'a');
+    t.is(
+      openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [two!, one!], NATS_SECRET: undefined }).decrypt(sealed, 'a'),
+      'text',
+    );
+    t.throws(() =>
+      openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [two!], NATS_SECRET: undefined }).decrypt(sealed, 'a'),
+    );
+    t.throws(() => old.decrypt(sealed, 'b'));
+    t.throws(() => openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: ['c2hvcnQ='], NATS_SECRET: undefined }), {
       message: /WEBHOOK_SECRETS_KEYS/,
     });
-    t.throws(() => openSecretsSealing({ WEBHOOK_SECRETS_KEYS: [], NATS_SECRET: undefined }), {
+    t.throws(() => openWebhookEncryption({ WEBHOOK_SECRETS_KEYS: [], NATS_SECRET: undefined }), {
       message: /NATS_SECRET/,
     });
   },

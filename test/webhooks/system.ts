@@ -3,7 +3,7 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import { connectNats } from '../../nats/connect.ts';
 import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS } from '../../nats/topology.ts';
-import { open, type World } from '../../services/webhook/index.ts';
+import { open, type WebhookOptions } from '../../services/webhook/index.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import type { Config } from '../../shared/config/index.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
@@ -84,7 +84,7 @@ export class WebhookSystem {
   }
 
   /** Runs the sender here. */
-  async startSender(world: World = {}): Promise<void> {
+  async startSender(world: WebhookOptions = {}): Promise<void> {
     const { config, db } = this.env;
     const context = {
       config,

@@ -1,8 +1,8 @@
-/** Loaded into an ingest (`--import`), it breaks it: `queued` is said before the log has the message. */
+/** Breaks an ingest that loads it with `--import`: messages are acknowledged as queued before the log has them. */
 import { Publisher } from '../../../nats/publisher.ts';
 import { subject } from '../../../nats/topology.ts';
 
-/** How long the append comes after the answer, milliseconds. */
+/** Time from the answer to the append. */
 const LATE_MS = 300;
 
 Publisher.prototype.appendToLog = function (partition, after, entry) {

@@ -1,4 +1,4 @@
-/** Loaded into an ingest (`--import`), it breaks it: what was accepted is not remembered. */
+/** Breaks an ingest that loads it with `--import`: it does not remember the messages that it has accepted. */
 import { PartitionState } from '../../../services/ingest/partition-state.ts';
 
 PartitionState.prototype.rememberSend = () => {};

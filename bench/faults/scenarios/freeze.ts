@@ -1,54 +1,55 @@
-/** Zombies: a worker is stopped until another one has taken its partitions, then it goes on where it was. */
-import { setTimeout as pause } from 'node:timers/promises';
+/** Scenarios in which a process is suspended: another worker takes its partitions over, and then it continues as a zombie. */
+import { sleep } from '../../../shared/async/sleep.ts';
 import type { ServiceName } from '../../../shared/service-names.ts';
-import type { Act, Scenario, Stage } from '../stage.ts';
+import type { FaultSystem } from '../fault-system.ts';
+import type { Scenario, ScenarioContext } from '../scenario.ts';
 
-const zombie = (service: ServiceName): Scenario => ({
+const freezeWorker = (service: ServiceName): Scenario => ({
   name: `freeze-${service}`,
-  about: `two of ${service}; each in turn is stopped (SIGSTOP) beyond the pin timeout and comes back`,
-  async run(stage: Stage, { journal, go }: Act) {
-    const second = await stage.add(service, `${service}-2`);
+  description: `two processes of ${service}: each in turn is suspended (SIGSTOP) for longer than the pin timeout and continues`,
+  async run(system: FaultSystem, { journal, loadFor }: ScenarioContext) {
+    const second = await system.startProcess(service, `${service}-2`);
     try {
-      const beyond = stage.env.config.PIN_TIMEOUT_MS * 2.5;
-      for (const one of [stage.get(service), second]) {
+      const suspendMs = system.env.config.PIN_TIMEOUT_MS * 2.5;
+      for (const process of [system.processOf(service), second]) {
         journal.mark('fault', `SIGSTOP ${service}`);
-        one.signal('SIGSTOP');
-        await pause(beyond);
-        one.signal('SIGCONT');
+        process.signal('SIGSTOP');
+        await sleep(suspendMs);
+        process.signal('SIGCONT');
         journal.mark('healed', service);
-        await go(0.2);
+        await loadFor(0.2);
       }
     } finally {
       second.signal('SIGCONT');
       await second.stop();
-      stage.processes.delete(`${service}-2`);
+      system.processes.delete(`${service}-2`);
     }
   },
 });
 
 export const FREEZE: Scenario[] = [
-  zombie('ingest'),
-  zombie('fanout'),
-  zombie('history'),
+  freezeWorker('ingest'),
+  freezeWorker('fanout'),
+  freezeWorker('history'),
   {
     name: 'freeze-edge',
-    about: 'the edge is stopped (SIGSTOP) until its clients give up, and comes back',
-    async run(stage, { journal }) {
+    description: 'the edge is suspended (SIGSTOP) until its clients give up, and continues',
+    async run(system, { journal }) {
       journal.mark('fault', 'SIGSTOP edge');
-      stage.get('edge').signal('SIGSTOP');
-      await pause(5_000);
-      stage.get('edge').signal('SIGCONT');
+      system.processOf('edge').signal('SIGSTOP');
+      await sleep(5_000);
+      system.processOf('edge').signal('SIGCONT');
       journal.mark('healed', 'edge');
     },
   },
   {
     name: 'freeze-nats',
-    about: 'nats-server is stopped (SIGSTOP) for three seconds',
-    async run(stage, { journal }) {
+    description: 'nats-server is suspended (SIGSTOP) for three seconds',
+    async run(system, { journal }) {
       journal.mark('fault', 'SIGSTOP nats');
-      stage.env.broker.signal('SIGSTOP');
-      await pause(3_000);
-      stage.env.broker.signal('SIGCONT');
+      system.env.broker.signal('SIGSTOP');
+      await sleep(3_000);
+      system.env.broker.signal('SIGCONT');
       journal.mark('healed', 'nats');
     },
   },

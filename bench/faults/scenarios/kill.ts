@@ -1,74 +1,80 @@
-/** Everything dies once by SIGKILL under load, and comes back after a while; the broker again and again. */
-import { setTimeout as pause } from 'node:timers/promises';
+/** Scenarios in which every service and both engines are killed with SIGKILL under load and restarted. */
+import { sleep } from '../../../shared/async/sleep.ts';
 import type { ServiceName } from '../../../shared/service-names.ts';
-import type { Act, Scenario, Stage } from '../stage.ts';
+import type { FaultSystem } from '../fault-system.ts';
+import type { Scenario, ScenarioContext } from '../scenario.ts';
 
-/** How long it stays away, milliseconds. */
-const AWAY_MS = 500;
+/** Time from the kill to the restart. */
+const DOWN_MS = 500;
 
-async function dies(name: string, one: { kill9(): Promise<void>; restart(): Promise<void> }, { journal }: Act) {
+interface Killable {
+  kill9(): Promise<void>;
+  restart(): Promise<void>;
+}
+
+async function killAndRestart(name: string, process: Killable, { journal }: ScenarioContext): Promise<void> {
   journal.mark('fault', `SIGKILL ${name}`);
-  await one.kill9();
-  await pause(AWAY_MS);
-  await one.restart();
+  await process.kill9();
+  await sleep(DOWN_MS);
+  await process.restart();
   journal.mark('healed', name);
 }
 
-/** Each of them in turn: once in a short run, once more for every three seconds of load. */
-async function again(name: string, all: Parameters<typeof dies>[1][], act: Act): Promise<void> {
-  for (let left = 1 + Math.floor(act.seconds / 3); left > 0; left--) {
-    for (const one of all) {
-      await dies(name, one, act);
-      await act.go(0.15);
+/** Kills each process in turn, once, and once more for every three seconds of load. */
+async function killRepeatedly(name: string, processes: Killable[], context: ScenarioContext): Promise<void> {
+  for (let rounds = 1 + Math.floor(context.seconds / 3); rounds > 0; rounds--) {
+    for (const process of processes) {
+      await killAndRestart(name, process, context);
+      await context.loadFor(0.15);
     }
   }
 }
 
-const killed = (service: ServiceName): Scenario => ({
+const killService = (service: ServiceName): Scenario => ({
   name: `kill-${service}`,
-  about: `SIGKILL of ${service} under load, again and again`,
-  run: (stage: Stage, act: Act) => again(service, stage.all(service), act),
+  description: `SIGKILL of ${service} under load, again and again`,
+  run: (system: FaultSystem, context: ScenarioContext) => killRepeatedly(service, system.processesOf(service), context),
 });
 
 export const KILL: Scenario[] = [
-  killed('ingest'),
-  killed('fanout'),
-  killed('history'),
-  killed('edge'),
-  killed('api'),
+  killService('ingest'),
+  killService('fanout'),
+  killService('history'),
+  killService('edge'),
+  killService('api'),
   {
     name: 'kill-nats',
-    about: 'SIGKILL of nats-server under load, again and again',
-    run: (stage, act) => again('nats', [stage.env.broker], act),
+    description: 'SIGKILL of nats-server under load, again and again',
+    run: (system, context) => killRepeatedly('nats', [system.env.broker], context),
   },
   {
     name: 'kill-postgres',
-    about: 'SIGKILL of Postgres under load, again and again',
-    run: (stage, act) => again('postgres', [stage.env.postgres], act),
+    description: 'SIGKILL of Postgres under load, again and again',
+    run: (system, context) => killRepeatedly('postgres', [system.env.postgres], context),
   },
   {
     name: 'kill-all',
-    about: 'SIGKILL of every service and both engines at once',
-    async run(stage, { journal }) {
-      const { broker, postgres } = stage.env;
+    description: 'SIGKILL of every service and both engines at once',
+    async run(system, { journal }) {
+      const { broker, postgres } = system.env;
       journal.mark('fault', 'SIGKILL everything');
-      const all = [...stage.processes.values()];
-      await Promise.all([...all, broker, postgres].map((one) => one.kill9()));
+      const all = [...system.processes.values()];
+      await Promise.all([...all, broker, postgres].map((target) => target.kill9()));
       await Promise.all([broker.restart(), postgres.restart()]);
-      await Promise.all(all.map((one) => one.restart()));
+      await Promise.all(all.map((target) => target.restart()));
       journal.mark('healed', 'everything');
     },
   },
   {
     name: 'rolling-restart',
-    about: 'SIGTERM and restart of every service, one after the other',
-    async run(stage, act) {
-      act.journal.mark('fault', 'rolling restart');
-      for (const one of stage.processes.values()) {
-        await one.restart();
-        await act.go(0.05);
+    description: 'SIGTERM and restart of every service, one after the other',
+    async run(system, { journal, loadFor }) {
+      journal.mark('fault', 'rolling restart');
+      for (const process of system.processes.values()) {
+        await process.restart();
+        await loadFor(0.05);
       }
-      act.journal.mark('healed', 'rolling restart');
+      journal.mark('healed', 'rolling restart');
     },
   },
 ];

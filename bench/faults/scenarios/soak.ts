@@ -1,49 +1,51 @@
 /**
- * Minutes at half of what the system carries, with a SIGKILL every so often: the broker, Postgres, each worker, the edge, the
- * api. It runs in rounds over one system, each with people of its own and checked by itself, so that what the harness has
- * to remember is bounded too. Where a disk can lose its power, the last round ends with the power cut of the disk that
- * holds everything.
+ * Scenario that runs for minutes at half of the full load, with a SIGKILL at regular intervals: of the broker, Postgres, each
+ * worker, the edge and the api in turn. It consists of rounds on one system. Each round has its own people and is checked by
+ * itself, so that the memory of the harness is bounded, too. Where a disk can lose its power, the last round ends with the
+ * power cut of the disk that holds everything.
  */
-import { setTimeout as pause } from 'node:timers/promises';
+import { sleep } from '../../../shared/async/sleep.ts';
 import type { Config } from '../../../shared/config/index.ts';
-import { Disk, diskMissing } from '../disk.ts';
-import { type Act, type Scenario, SERVICES, Stage } from '../stage.ts';
+import { Disk, diskUnavailableReason } from '../disk.ts';
+import { FaultSystem, SERVICES } from '../fault-system.ts';
+import type { Scenario, ScenarioContext } from '../scenario.ts';
 
-const ROUND_S = 60;
-/** The load is at its highest for so long; half of what is queued then is the load of the soak. */
+const ROUND_SEC = 60;
+/** How long the full load is measured. Half of it is the load of the soak. */
 const FULL_LOAD_MS = 10_000;
 const KILL_EVERY_MS = 20_000;
-const AWAY_MS = 500;
-/** More than the clients of one process can send. */
-const MOST = 20_000;
+/** Time from a kill to the restart. */
+const DOWN_MS = 500;
+/** A rate that is higher than the clients of one process can send. */
+const UNREACHABLE_RATE = 20_000;
 const DISK_BYTES = 32 * 1024 ** 3;
 const SETTINGS: Partial<Config> = {
   DURABILITY: 'durable',
-  // All clients are one process, which is busy.
+  // All clients run in one process, which is busy and reads late.
   WS_SLOW_READER_SEC: 30,
 };
 
-/** A system whose whole directory lies on a disk of its own, where there can be one. */
-export class SoakStage extends Stage {
+/** A system whose whole directory is on a disk of its own, where the machine can provide one. */
+export class SoakSystem extends FaultSystem {
   disk: Disk | undefined;
-  /** Messages sent each second, once the full load was measured. */
+  /** Messages sent each second; 0 until the full load was measured. */
   rate = 0;
-  kills = 0;
+  killCount = 0;
 
-  static async on(settings: Partial<Config>, workers: number): Promise<SoakStage> {
-    const disk = diskMissing() === undefined ? new Disk(DISK_BYTES) : undefined;
+  static async openOnDisk(settings: Partial<Config>, workers: number): Promise<SoakSystem> {
+    const disk = diskUnavailableReason() === undefined ? new Disk(DISK_BYTES) : undefined;
     try {
-      const where = disk ? { dir: disk.dir } : {};
-      const stage = (await SoakStage.open({ ...settings, ...SETTINGS }, where, SERVICES, workers)) as SoakStage;
-      stage.disk = disk;
-      return stage;
+      const places = disk ? { dir: disk.dir } : {};
+      const system = (await SoakSystem.open({ ...settings, ...SETTINGS }, places, SERVICES, workers)) as SoakSystem;
+      system.disk = disk;
+      return system;
     } catch (error) {
       disk?.remove();
       throw error;
     }
   }
 
-  /** Kills what is next in turn, and starts it again. */
+  /** Kills the next process in turn and starts it again. @returns its name */
   async killNext(): Promise<string> {
     const { broker, postgres } = this.env;
     const victims: [string, { kill9(): Promise<void>; restart(): Promise<void> }][] = [
@@ -51,22 +53,22 @@ export class SoakStage extends Stage {
       ['postgres', postgres],
       ...this.processes,
     ];
-    const [name, one] = victims[this.kills++ % victims.length]!;
-    await one.kill9();
-    await pause(AWAY_MS);
-    await one.restart();
+    const [name, process] = victims[this.killCount++ % victims.length]!;
+    await process.kill9();
+    await sleep(DOWN_MS);
+    await process.restart();
     return name;
   }
 
-  /** The disk first, so that nothing ends in order; then everything that runs, as on a machine without power. */
-  async losePower(): Promise<void> {
+  /** Cuts the disk first, so that no process can shut down in order, kills every process, and starts everything again. */
+  async cutPower(): Promise<void> {
     const { broker, postgres } = this.env;
     const all = [...this.processes.values()];
     this.disk!.cutPower();
-    await Promise.all([...all, broker, postgres].map((one) => one.kill9()));
+    await Promise.all([...all, broker, postgres].map((target) => target.kill9()));
     await this.disk!.powerUp();
     await Promise.all([broker.restart(), postgres.restart()]);
-    await Promise.all(all.map((one) => one.restart()));
+    await Promise.all(all.map((target) => target.restart()));
   }
 
   override async close(keep = false): Promise<void> {
@@ -75,50 +77,55 @@ export class SoakStage extends Stage {
   }
 }
 
-/** Messages that were told `queued` in a second at full load. */
-async function fullLoad({ fleet, journal }: Act): Promise<number> {
-  const queued = (): number => journal.events.reduce((sum, { kind }) => sum + (kind === 'queued' ? 1 : 0), 0);
-  fleet.rate = MOST;
-  await pause(FULL_LOAD_MS / 4);
-  const [before, began] = [queued(), performance.now()];
-  await pause(FULL_LOAD_MS);
-  return ((queued() - before) * 1_000) / (performance.now() - began);
+/** Returns the messages that are acknowledged each second at full load. */
+async function measureFullLoad({ fleet, journal }: ScenarioContext): Promise<number> {
+  const countQueued = (): number => journal.events.reduce((sum, { kind }) => sum + (kind === 'queued' ? 1 : 0), 0);
+  fleet.rate = UNREACHABLE_RATE;
+  await sleep(FULL_LOAD_MS / 4);
+  const [before, startedAt] = [countQueued(), performance.now()];
+  await sleep(FULL_LOAD_MS);
+  return ((countQueued() - before) * 1_000) / (performance.now() - startedAt);
 }
 
-async function round(on: Stage, act: Act, seconds: number, last: boolean): Promise<void> {
-  const stage = on as SoakStage;
-  const { fleet, journal, say } = act;
-  if (stage.rate === 0) {
-    const most = await fullLoad(act);
-    stage.rate = Math.max(1, Math.round(most / 2));
-    say(`${Math.round(most)} messages a second at full load, ${stage.rate} from here on`);
+async function runRound(
+  opened: FaultSystem,
+  context: ScenarioContext,
+  seconds: number,
+  isLast: boolean,
+): Promise<void> {
+  const system = opened as SoakSystem;
+  const { fleet, journal, log } = context;
+  if (system.rate === 0) {
+    const fullRate = await measureFullLoad(context);
+    system.rate = Math.max(1, Math.round(fullRate / 2));
+    log(`${Math.round(fullRate)} messages a second at full load; the soak runs at ${system.rate}`);
   }
-  fleet.rate = stage.rate;
-  for (const end = performance.now() + seconds * 1_000; performance.now() < end; ) {
-    await pause(KILL_EVERY_MS - AWAY_MS);
+  fleet.rate = system.rate;
+  for (const deadline = performance.now() + seconds * 1_000; performance.now() < deadline; ) {
+    await sleep(KILL_EVERY_MS - DOWN_MS);
     journal.mark('fault', 'SIGKILL');
-    const victim = await stage.killNext();
+    const victim = await system.killNext();
     journal.mark('healed', victim);
-    say(`killed: ${victim}`);
+    log(`killed: ${victim}`);
   }
-  await pause(KILL_EVERY_MS / 4);
-  if (!last) return;
-  if (!stage.disk) return say('no power cut: there is no disk here that can lose its power');
+  await sleep(KILL_EVERY_MS / 4);
+  if (!isLast) return;
+  if (!system.disk) return log('no power cut: this machine can provide no disk that loses its power');
   journal.mark('fault', 'power cut');
-  await stage.losePower();
+  await system.cutPower();
   journal.mark('healed', 'power is back');
-  say('the power was cut');
-  await pause(KILL_EVERY_MS / 4);
+  log('the power was cut');
+  await sleep(KILL_EVERY_MS / 4);
 }
 
-/** So many seconds of load, in rounds that belong on one SoakStage. */
-export function soak(seconds: number): Scenario[] {
-  const rounds = Math.ceil(seconds / ROUND_S);
+/** Returns rounds that have `seconds` of load together. All of them run on one SoakSystem. */
+export function createSoakRounds(seconds: number): Scenario[] {
+  const rounds = Math.ceil(seconds / ROUND_SEC);
   return Array.from({ length: rounds }, (_, i) => ({
     name: rounds === 1 ? 'soak' : `soak-${i + 1}-of-${rounds}`,
-    about: `half load with a SIGKILL every ${KILL_EVERY_MS / 1_000} s${i === rounds - 1 ? ', and a power cut at the end' : ''}`,
-    // The broker keeps blocks of its streams in memory until its garbage collector needs to run.
+    description: `half load with a SIGKILL every ${KILL_EVERY_MS / 1_000} s${i === rounds - 1 ? ', and a power cut at the end' : ''}`,
+    // The broker keeps blocks of its streams in memory until its garbage collector runs.
     memoryMiB: 2_048,
-    run: (stage, act) => round(stage, act, seconds / rounds, i === rounds - 1),
+    run: (system, context) => runRound(system, context, seconds / rounds, i === rounds - 1),
   }));
 }

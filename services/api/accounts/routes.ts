@@ -1,40 +1,22 @@
-/** Me, my tickets, the keys of the server. */
-import type { Tokens } from '../../../shared/auth/tokens.ts';
-import { signedOut } from '../auth/token-response.ts';
+/** The routes of the account of the person who asks. */
+
+import { signedOut } from '../http/errors.ts';
 import type { HandlersOf } from '../http/router.ts';
+import { createDeleteAccount, type DeleteAccountDeps } from './delete-account.ts';
 import type { Accounts } from './store.ts';
 
-export interface PeopleDeps {
+export interface AccountDeps extends DeleteAccountDeps {
   accounts: Accounts;
-  tokens: Tokens;
 }
 
-export function people({
-  accounts,
-  tokens,
-}: PeopleDeps): HandlersOf<'server' | 'auth.jwks' | 'auth.publicKey' | 'auth.tickets' | 'accounts.get'> {
+export function accountRoutes(deps: AccountDeps): HandlersOf<'accounts'> {
   return {
-    async 'server.ping'() {
-      return { status: 200, data: { server_version: '0.1.0', server_time: new Date().toISOString() } };
-    },
-
-    async 'auth.jwks'() {
-      const { keys } = await tokens.keys.jwks();
-      return { status: 200, data: { keys: keys as Record<string, unknown>[] } };
-    },
-
-    async 'auth.publicKey'() {
-      return { status: 200, data: { public_key: await tokens.keys.pem() } };
-    },
+    ...createDeleteAccount(deps),
 
     async 'accounts.get'({ me }) {
-      const user = await accounts.user(me.user_id);
+      const user = await deps.accounts.user(me.user_id);
       if (!user) throw signedOut();
       return { status: 200, data: user };
-    },
-
-    async 'auth.tickets.create'({ me }) {
-      return { status: 201, data: await tokens.issueTicket(me) };
     },
   };
 }

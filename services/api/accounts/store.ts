@@ -21,8 +21,8 @@ import {
 } from '../../../shared/db/entities.ts';
 import { place } from '../../../shared/db/sealed-columns.ts';
 import { uuid7 } from '../../../shared/ids.ts';
-import { newRegistrationId } from '../keys/store.ts';
 import type { IdentifierKind, Named } from './identifiers.ts';
+import { newRegistrationId } from './registration-id.ts';
 
 export type Names = Partial<Record<IdentifierKind, string>>;
 type Shown<T extends object> = { [K in keyof T]: T[K] | null };
@@ -35,9 +35,9 @@ export const toUser = (row: Omit<UserRow, 'password_hash'>, sealer: BlindIndex):
   number: row.number,
   ...present({
     username: row.username ?? null,
-    name: row.name_sealed ? sealer.open(row.name_sealed, place.name(row.id)) : null,
+    name: row.name_sealed ? sealer.decrypt(row.name_sealed, place.name(row.id)) : null,
     bio: row.bio ?? null,
-    birthdate: row.birthdate_sealed ? sealer.open(row.birthdate_sealed, place.birthdate(row.id)) : null,
+    birthdate: row.birthdate_sealed ? sealer.decrypt(row.birthdate_sealed, place.birthdate(row.id)) : null,
     avatar_url: row.avatar_url ?? null,
     last_seen: row.last_seen?.toISOString() ?? null,
   } as Shown<Partial<User>>),
@@ -135,9 +135,9 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
           number: newNumber(),
           password_hash,
           username: names.username ?? null,
-          name_sealed: name === undefined ? null : sealer.seal(name, place.name(id)),
+          name_sealed: name === undefined ? null : sealer.encrypt(name, place.name(id)),
           bio: bio ?? null,
-          birthdate_sealed: birthdate === undefined ? null : sealer.seal(birthdate, place.birthdate(id)),
+          birthdate_sealed: birthdate === undefined ? null : sealer.encrypt(birthdate, place.birthdate(id)),
         })
         .onConflict('number')
         .ignore()
@@ -170,7 +170,7 @@ export function openAccounts(db: Database, sealer: BlindIndex): Accounts {
     const row = {
       kind,
       lookup: lookup!,
-      sealed: sealer.seal(value, place.identifier(kind, user_id)),
+      sealed: sealer.encrypt(value, place.identifier(kind, user_id)),
       user_id,
       verified_at: verified === kind ? sql.now() : null,
     };

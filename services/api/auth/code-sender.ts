@@ -1,14 +1,14 @@
-/** Brings short texts to people: mail over SMTP, text messages through a provider's webhook. */
+/** Sends short texts to people: mail over SMTP, text messages through a provider's webhook. */
 import { createTransport, type Transporter } from 'nodemailer';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Provable } from './one-time-codes.ts';
 
 export interface CodeSender {
-  /** Whether there is a way to that kind of address. */
+  /** Whether a provider for that kind of address is configured. */
   reaches(kind: Provable['kind']): boolean;
-  /** Resolves once the mail server or the provider has taken it. @throws {ApiError} `unavailable` */
-  bring(to: Provable, subject: string, text: string): Promise<void>;
+  /** Resolves once the mail server or the provider has accepted the text. @throws {ApiError} `unavailable` */
+  send(to: Provable, subject: string, text: string): Promise<void>;
   close(): void;
 }
 
@@ -20,18 +20,18 @@ export function openCodeSender(
   if (SMTP_URL) {
     const timeouts = { connectionTimeout: timeout, greetingTimeout: timeout, socketTimeout: timeout };
     mail = createTransport({ url: SMTP_URL, pool: true, maxConnections: 4, ...timeouts }, { from: MAIL_FROM });
-    // A pooled connection that the server closes while idle is nobody's failure.
+    // The server may close an idle connection of the pool. That fails no message, and unhandled it would end the process.
     mail.on('error', () => {});
   }
 
-  async function text(to: string, words: string): Promise<void> {
+  async function sendTextMessage(to: string, text: string): Promise<void> {
     const response = await fetch(SMS_WEBHOOK_URL!, {
       method: 'POST',
       headers: {
         'content-type': 'application/json',
         ...(SMS_WEBHOOK_TOKEN && { authorization: `Bearer ${SMS_WEBHOOK_TOKEN}` }),
       },
-      body: JSON.stringify({ to, text: words }),
+      body: JSON.stringify({ to, text }),
       redirect: 'error',
       signal: AbortSignal.timeout(timeout),
     });
@@ -41,13 +41,15 @@ export function openCodeSender(
 
   return {
     reaches: (kind) => (kind === 'email' ? SMTP_URL : SMS_WEBHOOK_URL) !== undefined,
-    async bring({ kind, value }, subject, words) {
+    async send({ kind, value }, subject, text) {
       try {
-        if (kind === 'email') await mail!.sendMail({ to: { name: '', address: value }, subject, text: words });
-        else await text(value, words);
+        if (kind === 'email') await mail!.sendMail({ to: { name: '', address: value }, subject, text });
+        else await sendTextMessage(value, text);
       } catch {
-        // What went wrong may quote the address.
-        throw new ApiError('unavailable', `the ${kind} provider did not take the message`, { retry_after_ms: 5_000 });
+        // The provider's own error may quote the address.
+        throw new ApiError('unavailable', `the ${kind} provider did not accept the message: try again`, {
+          retry_after_ms: 5_000,
+        });
       }
     },
     close() {

@@ -42,7 +42,7 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
     const [row] = rows;
     if (!row || !timingSafeEqual(row.code, hash(row.id, given))) throw invalid();
     return {
-      pending: row.pending ? JSON.parse(sealer.open(row.pending, place(row.id))) : undefined,
+      pending: row.pending ? JSON.parse(sealer.decrypt(row.pending, place(row.id))) : undefined,
       async use(on) {
         if (!(await on('delete from codes where id = $1 and code = $2 returning 1', [row.id, row.code])).length)
           throw invalid();
@@ -80,7 +80,7 @@ export function openCodes({ query }: Database, sealer: BlindIndex, config: Confi
           kind,
           sealer.lookup(kind, value),
           hash(id, code),
-          sealer.seal(JSON.stringify(pending), place(id)),
+          sealer.encrypt(JSON.stringify(pending), place(id)),
           CODE_TTL_SEC,
         ],
       );

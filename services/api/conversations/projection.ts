@@ -1,10 +1,13 @@
-/** Waiting until the projection shows what was just written to the log, so that people read their own writes. */
+/** Waits until the projection shows a record that was just written to the log, so that people read their own writes. */
 import type { NatsConnection } from 'nats';
 import { subject } from '../../../nats/topology.ts';
 
 export interface Projection {
-  /** Asks again whenever history has committed in that partition, until there is an answer or `timeoutMs` is over. */
-  until<T>(partition: number, timeoutMs: number, ask: () => Promise<T | undefined>): Promise<T | undefined>;
+  /**
+   * Calls `read` now and whenever history has committed records of the partition, until it returns a value.
+   * @returns undefined when it has returned none after `timeoutMs`.
+   */
+  waitFor<T>(partition: number, timeoutMs: number, read: () => Promise<T | undefined>): Promise<T | undefined>;
 }
 
 export function watchProjection(nc: NatsConnection, partitions: number): Projection {
@@ -18,20 +21,17 @@ export function watchProjection(nc: NatsConnection, partitions: number): Project
   });
 
   return {
-    async until(partition, timeoutMs, ask) {
+    async waitFor(partition, timeoutMs, read) {
       const waiters = waiting[partition]!;
       const deadline = Date.now() + timeoutMs;
       for (;;) {
-        let wake = (): void => {};
-        const committed = new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-        // Before asking, or a commit between the question and the waiting would go unheard.
+        const { promise: committed, resolve: wake } = Promise.withResolvers<void>();
+        // Added before the read: a commit between the read and the wait would otherwise be missed.
         waiters.add(wake);
         const timer = setTimeout(wake, Math.max(0, deadline - Date.now()));
         try {
-          const answer = await ask();
-          if (answer !== undefined || Date.now() >= deadline) return answer;
+          const value = await read();
+          if (value !== undefined || Date.now() >= deadline) return value;
           await committed;
         } finally {
           clearTimeout(timer);

@@ -1,145 +1,143 @@
 /**
- * Says to others what happened to a person's devices: caches drop what they know, conversation partners get
- * `device.changed`. The key log is the list of what is still to be told, so a process that dies in between loses nothing;
- * told twice does no harm, since each carries its place in the log.
+ * Tells others what happened to a person's devices: caches drop what they know, conversation partners get `device.changed`.
+ * The key log is the list of notices that are still to be sent, so a process that dies in between loses none. A notice that
+ * is sent twice does no harm, since it carries its number in the log.
  */
 import type { Logger } from 'pino';
 import type { Gateway } from '../../../nats/gateway.ts';
+import { startPeriodicTask } from '../../../shared/async/periodic-task.ts';
+import { sleep } from '../../../shared/async/sleep.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import type { NoticeCommand } from '../../../shared/pipeline/commands.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { isTransient } from '../../../shared/transient.ts';
 
-interface Untold {
+/** A row of the key log whose notice was not sent yet. */
+interface PendingNotice {
   user_id: string;
   n: number;
   device_id: string;
   action: 'added' | 'changed' | 'removed';
 }
-const LOOK_MS = 5_000;
-/** What is younger is being told by the request that caused it. */
-const LEFT_OVER_SEC = 10;
-const AT_ONCE = 200;
-/** How long anybody waits until the news stand in every inbox. */
-const PATIENCE_MS = 3_000;
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms).unref());
+const RESEND_EVERY_MS = 5_000;
+/** Younger notices are left to the request that caused them. */
+const RESEND_AFTER_SEC = 10;
+const RESEND_MAX = 200;
+/** The longest that a caller waits until the notices are in every inbox. */
+const WAIT_MS = 3_000;
+const PENDING = 'select user_id, n, device_id, action from key_log where told_at is null';
 
 export interface ChangeNotifier {
   /**
-   * After the commit: caches forget, partners are told. Resolves when they were, or a little later; never rejects. What
-   * could not be said is said later.
+   * Tells caches and partners about a committed change of devices. Resolves when they were told, or after WAIT_MS; never
+   * rejects. Notices that could not be sent now are sent later.
    */
-  changed(user_id: string, event?: PersonEvent): Promise<void>;
-  /** A device runs out of one-time keys of a kind. False when that could not be said now. */
-  low(user_id: string, device_id: string, stock: { kind: string; count: number }): Promise<boolean>;
-  stop(): Promise<void>;
+  announceChange(user_id: string, event?: PersonEvent): Promise<void>;
+  /** Tells a device that it runs out of one-time keys of a kind. @returns false when that could not be said now. */
+  notifyKeysLow(user_id: string, device_id: string, stock: { kind: string; count: number }): Promise<boolean>;
+  close(): Promise<void>;
 }
 interface Options {
   db: Database;
   gateway: Gateway;
   log: Logger;
-  /** Tells every process at once, perhaps in vain. */
+  /** Publishes the core event `people.<user>`, which may be lost. */
   publish(user_id: string, event: PersonEvent): void;
 }
 
+const deviceChanged = ({ user_id, n, device_id, action }: PendingNotice): NoticeCommand => ({
+  kind: 'notice',
+  conversation_id: user_id,
+  user_id,
+  device_id,
+  type: 'device.changed',
+  audience: 'partners',
+  fields: { user_id, device_id, change: action, n },
+  ...(action === 'removed' && { removed: device_id }),
+});
+
 export function openChangeNotifier({ db, gateway, log, publish }: Options): ChangeNotifier {
-  /** Resolves when it is durable; `arrived` is called when fanout has done its part. */
-  const submit = (command: NoticeCommand, arrived = (): void => {}): Promise<void> =>
+  const logFailure = (error: unknown): void => {
+    if (isTransient(error)) log.warn({ unit: 'announcer' }, 'notices are sent later: a part of the service is away');
+    else log.error({ unit: 'announcer', err: error });
+  };
+  const waitAtMost = (work: Promise<unknown>): Promise<unknown> => Promise.race([work, sleep(WAIT_MS, { ref: false })]);
+
+  /** Resolves when the command is durable. `onSent` is called when fanout has written it to every inbox. */
+  const submit = (command: NoticeCommand, onSent = (): void => {}): Promise<void> =>
     new Promise((resolve, reject) => {
-      gateway.submit(command, undefined, { answered: () => resolve(), failed: reject, sent: arrived });
+      gateway.submit(command, undefined, { answered: () => resolve(), failed: reject, sent: onSent });
     });
 
-  /** Resolves when all of it stands in every inbox. */
-  async function tell(rows: Untold[]): Promise<void> {
-    const arrived: Promise<void>[] = [];
+  /** Resolves when all notices are in every inbox, or after WAIT_MS. */
+  async function notifyPartners(notices: PendingNotice[]): Promise<void> {
+    const sent: Promise<void>[] = [];
     await Promise.all(
-      rows.map(({ user_id, n, device_id, action }) => {
-        const command: NoticeCommand = {
-          kind: 'notice',
-          conversation_id: user_id,
-          user_id,
-          device_id,
-          type: 'device.changed',
-          audience: 'partners',
-          fields: { user_id, device_id, change: action, n },
-          ...(action === 'removed' && { removed: device_id }),
-        };
-        let done = (): void => {};
-        arrived.push(
-          new Promise((resolve) => {
-            done = resolve;
-          }),
-        );
-        return submit(command, done);
+      notices.map((notice) => {
+        const { promise, resolve } = Promise.withResolvers<void>();
+        sent.push(promise);
+        return submit(deviceChanged(notice), resolve);
       }),
     );
     await db.query(
       `update key_log l set told_at = now() from unnest($1::uuid[], $2::int[]) as t(user_id, n)
        where l.user_id = t.user_id and l.n = t.n`,
-      [rows.map(({ user_id }) => user_id), rows.map(({ n }) => n)],
+      [notices.map(({ user_id }) => user_id), notices.map(({ n }) => n)],
     );
-    await Promise.race([Promise.all(arrived), pause(PATIENCE_MS)]);
+    await waitAtMost(Promise.all(sent));
   }
 
-  const UNTOLD = 'select user_id, n, device_id, action from key_log where told_at is null';
-  async function leftOver(): Promise<void> {
-    const rows = await db.query<Untold>(
-      `${UNTOLD} and created_at < now() - make_interval(secs => $1) order by created_at limit $2`,
-      [LEFT_OVER_SEC, AT_ONCE],
+  /** Sends the notices that a request could not send, or whose process died. */
+  async function resendOverdue(): Promise<void> {
+    const notices = await db.query<PendingNotice>(
+      `${PENDING} and created_at < now() - make_interval(secs => $1) order by created_at limit $2`,
+      [RESEND_AFTER_SEC, RESEND_MAX],
     );
-    for (const user_id of new Set(rows.map((row) => row.user_id))) publish(user_id, {});
-    if (rows.length) await tell(rows);
+    for (const user_id of new Set(notices.map((notice) => notice.user_id))) publish(user_id, {});
+    if (notices.length) await notifyPartners(notices);
   }
+  const resending = startPeriodicTask(resendOverdue, { everyMs: RESEND_EVERY_MS, onError: logFailure });
 
-  const complain = (error: unknown): void => {
-    if (isTransient(error)) log.warn({ unit: 'announcer' }, 'told later: a part of the service is away');
-    else log.error({ unit: 'announcer', err: error });
-  };
-  const telling = new Map<string, Promise<void>>();
-  let running: Promise<void> | undefined;
-  const timer = setInterval(() => {
-    running ??= leftOver()
-      .catch(complain)
-      .finally(() => {
-        running = undefined;
-      });
-  }, LOOK_MS).unref();
+  async function notifyOf(user_id: string): Promise<void> {
+    const notices = await db.query<PendingNotice>(`${PENDING} and user_id = $1 order by n`, [user_id]);
+    if (notices.length) await notifyPartners(notices);
+  }
+  /** By person: two runs at once would find, and send, the same notices. */
+  const running = new Map<string, Promise<void>>();
 
   return {
-    async changed(user_id, event = {}) {
+    async announceChange(user_id, event = {}) {
       publish(user_id, event);
-      // One after the other for a person, or both would find the same untold.
-      const mine = (telling.get(user_id) ?? Promise.resolve())
-        .then(() => db.query<Untold>(`${UNTOLD} and user_id = $1 order by n`, [user_id]))
-        .then((rows) => (rows.length ? tell(rows) : undefined))
-        .catch(complain)
+      const run = (running.get(user_id) ?? Promise.resolve())
+        .then(() => notifyOf(user_id))
+        .catch(logFailure)
         .finally(() => {
-          if (telling.get(user_id) === mine) telling.delete(user_id);
+          if (running.get(user_id) === run) running.delete(user_id);
         });
-      telling.set(user_id, mine);
-      await Promise.race([mine, pause(PATIENCE_MS)]);
+      running.set(user_id, run);
+      await waitAtMost(run);
     },
-    async low(user_id, device_id, stock) {
-      return await submit({
-        kind: 'notice',
-        conversation_id: user_id,
-        user_id,
-        device_id: '',
-        type: 'keys.low',
-        audience: { device_id },
-        fields: stock,
-      }).then(
-        () => true,
-        (error: unknown) => {
-          complain(error);
-          return false;
-        },
-      );
+
+    async notifyKeysLow(user_id, device_id, stock) {
+      try {
+        await submit({
+          kind: 'notice',
+          conversation_id: user_id,
+          user_id,
+          device_id: '',
+          type: 'keys.low',
+          audience: { device_id },
+          fields: stock,
+        });
+        return true;
+      } catch (error) {
+        logFailure(error);
+        return false;
+      }
     },
-    async stop() {
-      clearInterval(timer);
-      await Promise.race([Promise.all([running, ...telling.values()]), pause(PATIENCE_MS)]);
+
+    async close() {
+      await waitAtMost(Promise.all([resending.close(), ...running.values()]));
     },
   };
 }

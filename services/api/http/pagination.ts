@@ -1,41 +1,87 @@
+/** Cuts lists into pages, and makes and reads the cursors that clients pass back to get the next page. */
 import { ApiError } from '../../../shared/contract/errors.ts';
 
+export interface Page<T> {
+  items: T[];
+  /** Null on the last page. */
+  next_cursor: string | null;
+}
+
+/**
+ * Cuts one page of `limit` items from `rows`. The caller reads `limit + 1` rows: the extra one shows that another page follows.
+ * `cursorOf` makes the cursor from the last item of the page.
+ */
+export function paginate<T>(rows: T[], limit: number, cursorOf: (last: T) => string): Page<T> {
+  const items = rows.slice(0, limit);
+  return { items, next_cursor: rows.length > limit ? cursorOf(items.at(-1)!) : null };
+}
+
+interface CursorFormat<Position> {
+  encode(position: Position): string;
+  /** @returns undefined without a cursor: the first page. @throws {ApiError} `invalid_request` */
+  decode(cursor: string | undefined): Position | undefined;
+}
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-const wrong = (): ApiError =>
-  new ApiError('invalid_request', 'query: cursor is none that was given out', { details: { field: 'cursor' } });
+const invalid = (): ApiError =>
+  new ApiError('invalid_request', 'query: cursor is invalid: pass next_cursor of the page before', {
+    details: { field: 'cursor' },
+  });
 
-/** Where a list goes on: after the item with this id, and with this time where the list is by time. */
-export const encodeCursor = (id: string, at?: Date): string =>
-  Buffer.from(at ? `${at.getTime()} ${id}` : id).toString('base64url');
-
-export function decodeCursor(cursor: string): string {
-  const id = Buffer.from(cursor, 'base64url').toString('latin1');
-  if (!UUID.test(id)) throw wrong();
-  return id;
+/** A format of cursors: base64url of a text, which `parse` reads back; `parse` returns undefined for any other text. */
+function cursorFormat<Position>(
+  print: (position: Position) => string,
+  parse: (text: string) => Position | undefined,
+): CursorFormat<Position> {
+  return {
+    encode: (position) => Buffer.from(print(position)).toString('base64url'),
+    decode(cursor) {
+      if (cursor === undefined) return undefined;
+      const position = parse(Buffer.from(cursor, 'base64url').toString('latin1'));
+      if (position === undefined) throw invalid();
+      return position;
+    },
+  };
 }
 
-export function decodeTimeCursor(cursor: string): { at: Date; id: string } {
-  const [, ms, id] = /^(\d{1,15}) (.+)$/.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? [];
-  if (!ms || !id || !UUID.test(id) || Number(ms) > 8.64e15) throw wrong();
-  return { at: new Date(Number(ms)), id };
-}
+/** For lists in the order of ids. */
+export const idCursor = cursorFormat<string>(
+  (id) => id,
+  (text) => (UUID.test(text) ? text : undefined),
+);
 
-/** History goes on from a seq, in a direction. */
-export const encodeSeqCursor = (direction: 'after' | 'before', seq: number): string =>
-  Buffer.from(`${direction} ${seq}`).toString('base64url');
+/** For lists in the order of a time; the id decides between equal times. */
+export const timeCursor = cursorFormat<{ at: Date; id: string }>(
+  ({ at, id }) => `${at.getTime()} ${id}`,
+  (text) => {
+    const [, ms, id] = /^(\d{1,15}) (.+)$/.exec(text) ?? [];
+    if (!ms || !id || !UUID.test(id) || Number(ms) > 8.64e15) return undefined;
+    return { at: new Date(Number(ms)), id };
+  },
+);
 
-export function decodeSeqCursor(cursor: string): { after_seq?: number; before_seq?: number } {
-  const [, direction, seq] =
-    /^(after|before) (\d{1,16})$/.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? [];
-  if (!direction || !Number.isSafeInteger(Number(seq))) throw wrong();
-  return direction === 'after' ? { after_seq: Number(seq) } : { before_seq: Number(seq) };
-}
+/** For the history of a conversation: from a seq, up or down. */
+export const seqCursor = cursorFormat<{ after_seq?: number; before_seq?: number }>(
+  ({ after_seq, before_seq }) => (after_seq === undefined ? `before ${before_seq}` : `after ${after_seq}`),
+  (text) => {
+    const [, direction, seq] = /^(after|before) (\d{1,16})$/.exec(text) ?? [];
+    if (!direction || !Number.isSafeInteger(Number(seq))) return undefined;
+    return direction === 'after' ? { after_seq: Number(seq) } : { before_seq: Number(seq) };
+  },
+);
 
-/** A list by a text of somebody else's: after that text. */
-export const encodeTextCursor = (text: string): string => Buffer.from(text).toString('base64url');
+/** For lists in the order of another system's ids, which may be any printable text. */
+export const textCursor = cursorFormat<string>(
+  (text) => text,
+  (text) => (/^[!-~]{1,128}$/.test(text) ? text : undefined),
+);
 
-export function decodeTextCursor(cursor: string): string {
-  const text = Buffer.from(cursor, 'base64url').toString('latin1');
-  if (!/^[!-~]{1,128}$/.test(text)) throw wrong();
-  return text;
-}
+/** For lists in the order of a number. The cursor is the number itself, readable. */
+export const numberCursor: CursorFormat<number> = {
+  encode: String,
+  decode(cursor) {
+    if (cursor === undefined) return undefined;
+    if (!/^\d{1,9}$/.test(cursor)) throw invalid();
+    return Number(cursor);
+  },
+};

@@ -1,5 +1,4 @@
 /** Prekeys, backups and the key log as they stand in Postgres. */
-import { randomInt } from 'node:crypto';
 import { LockMode } from '@mikro-orm/core';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import {
@@ -13,10 +12,7 @@ import {
 } from '../../../shared/contract/http/keys.ts';
 import type { Database, Query } from '../../../shared/db/database.ts';
 import { Device } from '../../../shared/db/entities.ts';
-
-/** As many as a registration id may have. */
-const REGISTRATION_IDS = 0x80000000;
-export const newRegistrationId = (): number => randomInt(1, REGISTRATION_IDS);
+import { newRegistrationId } from '../accounts/registration-id.ts';
 
 /** @returns false when the device is gone. */
 export function putKeys(db: Database, device_id: string, keys: Keys): Promise<boolean> {

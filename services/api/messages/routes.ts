@@ -1,4 +1,4 @@
-/** Messages over HTTP: the same commands as over the socket. */
+/** Routes of messages: the same commands as over the socket, and the history of a conversation. */
 import type { CommandLimits } from '../../../nats/command-limits.ts';
 import type { Gateway } from '../../../nats/gateway.ts';
 import { checkSignature } from '../../../shared/auth/signatures.ts';
@@ -6,7 +6,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { pageByNumber, pageBySeq } from '../../../shared/db/message-queries.ts';
 import { sealed } from '../../../shared/pipeline/sealed.ts';
-import { decodeSeqCursor, encodeSeqCursor } from '../http/pagination.ts';
+import { seqCursor } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
 
 export interface MessageDeps {
@@ -16,28 +16,22 @@ export interface MessageDeps {
   commands: CommandLimits;
 }
 
-export function messages({ config, db, gateway, commands }: MessageDeps): HandlersOf<'messages'> {
+export function messageRoutes({ config, db, gateway, commands }: MessageDeps): HandlersOf<'messages'> {
   return {
-    async 'messages.send'({ me: { user_id, device_id }, id, body }) {
+    async 'messages.send'({ me: { user_id, device_id }, id: conversation_id, body }) {
       commands.countCommandOrThrow(user_id);
       const bytes = sealed(body, config.MESSAGE_MAX_BYTES);
-      const { payload: _, envelopes, ...rest } = body;
-      const { signature, client_message_id, payload, envelopes: all } = body;
+      const { payload, envelopes, ...fields } = body;
+      const { signature, client_message_id } = fields;
       if (signature !== undefined)
-        await checkSignature(db, device_id, {
-          conversation_id: id,
-          client_message_id,
-          payload,
-          envelopes: all,
-          signature,
-        });
+        await checkSignature(db, device_id, { conversation_id, client_message_id, payload, envelopes, signature });
       const answer = await gateway.call(
         {
           kind: 'send',
-          conversation_id: id,
+          conversation_id,
           user_id,
           device_id,
-          ...rest,
+          ...fields,
           envelopes: envelopes?.map(({ payload: _sealed, ...to }) => to),
         },
         bytes,
@@ -57,11 +51,13 @@ export function messages({ config, db, gateway, commands }: MessageDeps): Handle
       const { page, per_page = 50, limit = 50, cursor, ...given } = query;
       if (page !== undefined || query.per_page !== undefined)
         return { status: 200, data: await pageByNumber(db, { ...reader, page: page ?? 1, per_page }) };
-      const range = { ...given, ...(cursor !== undefined && decodeSeqCursor(cursor)) };
+      const range = { ...given, ...seqCursor.decode(cursor) };
       const max_bytes = config.HISTORY_MAX_PAGE_BYTES;
+      // Not cut by `paginate`: a page ends at `max_bytes` as well as at `limit`.
       const { messages: items, more } = await pageBySeq(db, { ...reader, ...range, limit, max_bytes });
-      const direction = range.after_seq === undefined ? 'before' : 'after';
-      return { status: 200, data: { items, next_cursor: more ? encodeSeqCursor(direction, items.at(-1)!.seq) : null } };
+      const last = items.at(-1)?.seq ?? 0;
+      const position = range.after_seq === undefined ? { before_seq: last } : { after_seq: last };
+      return { status: 200, data: { items, next_cursor: more ? seqCursor.encode(position) : null } };
     },
   };
 }

@@ -1,6 +1,6 @@
 /**
- * Payment events on their way into PAYMENTS: what arrives while one group is being looked up and appended is the next group.
- * One look-up and one append (one fsync, in the durable profile) for all of a group; a lone event goes alone and at once.
+ * Publishes payment events to PAYMENTS in groups: the events that arrive while one group is looked up and appended form the
+ * next group. A group costs one look-up and one append (one fsync, in the durable profile); a lone event goes at once.
  */
 import type { NatsConnection } from 'nats';
 import { timeoutsOf } from '../../../nats/jetstream-manager.ts';
@@ -10,21 +10,21 @@ import type { Database } from '../../../shared/db/database.ts';
 import { encodePayments, type ReceivedPayment } from '../../../shared/pipeline/payments.ts';
 import { isTransient } from '../../../shared/transient.ts';
 
-interface Waiting {
+interface QueuedPayment {
   payment: ReceivedPayment;
-  resolve(duplicate: boolean): void;
+  resolve(isDuplicate: boolean): void;
   reject(error: unknown): void;
 }
-const GROUP = 256;
-const LATELY = 10_000;
+const GROUP_MAX = 256;
+const RECENT_MAX = 10_000;
 
 export class PaymentPublisher {
   readonly #nc: NatsConnection;
   readonly #db: Database;
-  #waiting: Waiting[] = [];
-  #working = false;
-  /** Events that are on their way or were lately, by key: Postgres hears of them a moment after the sender does. */
-  readonly #lately = new Map<string, Promise<boolean>>();
+  #queue: QueuedPayment[] = [];
+  #isPublishing = false;
+  /** The latest events by key. Postgres knows an event only a moment after its sender was answered. */
+  readonly #recent = new Map<string, Promise<boolean>>();
 
   constructor(nc: NatsConnection, db: Database) {
     this.#nc = nc;
@@ -32,32 +32,32 @@ export class PaymentPublisher {
   }
 
   /**
-   * Resolves once the event is durable; true when it was known, or came twice within a short time.
+   * Resolves once the event is durable: true when it was known already, or came twice within a short time.
    * @throws {ApiError} `unavailable`
    */
-  async add(payment: ReceivedPayment): Promise<boolean> {
-    const same = payment.replay ? undefined : this.#lately.get(payment.key);
+  async publish(payment: ReceivedPayment): Promise<boolean> {
+    const same = payment.replay ? undefined : this.#recent.get(payment.key);
     if (same) {
       await same;
       return true;
     }
-    const done = new Promise<boolean>((resolve, reject) => this.#waiting.push({ payment, resolve, reject }));
+    const done = new Promise<boolean>((resolve, reject) => this.#queue.push({ payment, resolve, reject }));
     if (!payment.replay) {
-      this.#lately.set(payment.key, done);
-      done.catch(() => this.#lately.delete(payment.key));
-      if (this.#lately.size > LATELY) this.#lately.delete(this.#lately.keys().next().value!);
+      this.#recent.set(payment.key, done);
+      done.catch(() => this.#recent.delete(payment.key));
+      if (this.#recent.size > RECENT_MAX) this.#recent.delete(this.#recent.keys().next().value!);
     }
-    void this.#work();
+    void this.#publishQueue();
     return await done;
   }
 
-  async #work(): Promise<void> {
-    if (this.#working) return;
-    this.#working = true;
-    while (this.#waiting.length) {
-      const group = this.#waiting.splice(0, GROUP);
+  async #publishQueue(): Promise<void> {
+    if (this.#isPublishing) return;
+    this.#isPublishing = true;
+    while (this.#queue.length) {
+      const group = this.#queue.splice(0, GROUP_MAX);
       try {
-        const known = await this.#known(group);
+        const known = await this.#readKnownKeys(group);
         const fresh = group.filter(({ payment }) => payment.replay || !known.has(payment.key));
         if (fresh.length) await this.#append(fresh.map(({ payment }) => payment));
         for (const { payment, resolve } of group) resolve(!payment.replay && known.has(payment.key));
@@ -65,11 +65,11 @@ export class PaymentPublisher {
         for (const { reject } of group) reject(error);
       }
     }
-    this.#working = false;
+    this.#isPublishing = false;
   }
 
-  /** Without Postgres everything goes into the stream: the worker drops what it knows. */
-  async #known(group: Waiting[]): Promise<Set<string>> {
+  /** While Postgres is away no key counts as known: the worker drops the duplicates later. */
+  async #readKnownKeys(group: QueuedPayment[]): Promise<Set<string>> {
     try {
       const rows = await this.#db.query<{ dedupe_key: string }>(
         'select dedupe_key from payment_events where dedupe_key = any($1)',
@@ -87,6 +87,6 @@ export class PaymentPublisher {
       timeout: timeoutsOf(this.#nc).requestMs,
     });
     if (stored.json<{ error?: unknown }>().error)
-      throw new ApiError('unavailable', 'the event could not be stored; send it again', { retry_after_ms: 5_000 });
+      throw new ApiError('unavailable', 'the event could not be stored: send it again', { retry_after_ms: 5_000 });
   }
 }

@@ -1,4 +1,4 @@
-/** What a push target has to be before it is kept. Where it leads to is checked again when it is dialled. */
+/** Checks a push target before it is stored. The push service checks the address of its endpoint again when it connects. */
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import {
@@ -18,22 +18,29 @@ const CHECKS: Record<Provider, (value: unknown) => PushTarget> = {
   apns: checker(ApnsTarget, 'body'),
 };
 
-const refuse = (why: string): never => {
-  throw new ApiError('invalid_request', `body: endpoint ${why}`, { details: { field: 'endpoint' } });
+const refuseEndpoint = (rule: string): never => {
+  throw new ApiError('invalid_request', `body: endpoint ${rule}`, { details: { field: 'endpoint' } });
 };
 
-/** @returns the target, null for none. @throws {ApiError} `invalid_request`, naming what is wrong for that provider. */
-export function targetOf({ provider, ...rest }: { provider: 'none' | Provider }, config: Config): PushTarget | null {
+/**
+ * @returns the target; null for provider `none`.
+ * @throws {ApiError} `invalid_request` naming the field that is wrong for that provider.
+ */
+export function toPushTarget(
+  { provider, ...fields }: { provider: 'none' | Provider },
+  config: Pick<Config, 'NODE_ENV'>,
+): PushTarget | null {
   if (provider === 'none') {
-    if (Object.keys(rest).length) throw new ApiError('invalid_request', 'body: provider none has no target');
+    if (Object.keys(fields).length)
+      throw new ApiError('invalid_request', 'body: provider none takes no other fields: leave them out');
     return null;
   }
-  const target = CHECKS[provider]({ provider, ...rest });
+  const target = CHECKS[provider]({ provider, ...fields });
   if ('endpoint' in target) {
-    if (!URL.canParse(target.endpoint)) refuse('is no URL');
+    if (!URL.canParse(target.endpoint)) refuseEndpoint('must be a URL');
     const { protocol, username, password } = new URL(target.endpoint);
     if (username || password || (protocol !== 'https:' && config.NODE_ENV === 'production'))
-      refuse('must be https and without credentials');
+      refuseEndpoint('must be https and without credentials');
   }
   return target;
 }

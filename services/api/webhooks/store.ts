@@ -3,7 +3,7 @@ import type { Attempt, Delivery, Endpoint, Stats } from '../../../shared/contrac
 import type { Database } from '../../../shared/db/database.ts';
 import { WebhookEndpoint, type WebhookEndpoint as WebhookEndpointRow } from '../../../shared/db/entities.ts';
 import { uuid7 } from '../../../shared/ids.ts';
-import { NOW } from '../../../shared/webhooks/deliveries.ts';
+import { DUE_NOW } from '../../../shared/webhooks/deliveries.ts';
 
 const present = (fields: Record<string, unknown>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
@@ -94,7 +94,7 @@ export function openWebhookStore(db: Database): WebhookStore {
       // What is under way already stays in its line, and is due now unless it waits for another one.
       const rows = await db.query(
         `update webhook_deliveries set
-           next_at = case when status = 'pending' and next_at = 'infinity' then next_at else '${NOW}' end,
+           next_at = case when status = 'pending' and next_at = 'infinity' then next_at else '${DUE_NOW}' end,
            conversation_id = case when status = 'pending' then conversation_id end,
            attempts = case when status = 'pending' then attempts else 0 end,
            claim = case when status = 'pending' then claim end, status = 'pending', finished_at = null

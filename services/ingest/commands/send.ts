@@ -1,7 +1,7 @@
 /** Accepts a message: it is new, its sender is a member, no inbox is full, and its envelopes fit. It gets the next seq. */
 import { uuid7 } from '../../../shared/ids.ts';
-import type { SendCommand } from '../../../shared/pipeline/commands.ts';
-import type { MessageRecord } from '../../../shared/pipeline/entry.ts';
+import type { Explicit, SendCommand } from '../../../shared/pipeline/commands.ts';
+import type { MessageRecord, RecordedExtras } from '../../../shared/pipeline/entry.ts';
 import { newDirect, pairOf } from '../conversation.ts';
 import { addressEnvelopes } from '../envelopes.ts';
 import { messageHead } from '../message-head.ts';
@@ -43,7 +43,7 @@ export const send: CommandDefinition<SendCommand> = {
     if (!known) context.state.addConversation(conversation);
     const seq = context.state.takeNextSeq(conversation);
     const expires = command.expires_in_sec === undefined ? undefined : context.now + command.expires_in_sec * 1_000;
-    const meta: MessageRecord = {
+    const meta: MessageRecord & Explicit<RecordedExtras> = {
       kind: 'message',
       id,
       conversation_id: conversation.id,

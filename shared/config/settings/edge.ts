@@ -13,8 +13,6 @@ export const EDGE = {
     'Most commands of one person per window, over all sockets, HTTP and processes; inbox.ack and ping do not count. More are refused as rate_limited.',
     1,
   ),
-  WS_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of the window of all WS_ limits, seconds.', 1),
-  WS_HEARTBEAT_SEC: count(30, 'Interval of the pings that the edge sends, seconds.', 1),
   WS_IDLE_TIMEOUT_SEC: count(
     120,
     'A socket that sends nothing for this long, not even a pong, is closed, seconds (8 to 960).',
@@ -25,12 +23,14 @@ export const EDGE = {
     'Accept ?access_token= and ?token= when a socket opens. Refused in production, since proxies log URLs.',
   ),
   WS_ALLOWED_ORIGINS: list('Read by the edge where ALLOWED_ORIGINS is not set; goes with the next release.'),
-  INBOX_MAX_CONSUMERS: count(
-    200_000,
-    'Most durable consumers per inbox shard. Beyond, devices that go away get none.',
-    1,
-  ),
   ...advanced({
+    INBOX_MAX_CONSUMERS: count(
+      200_000,
+      'Most durable consumers per inbox shard. Beyond, devices that go away get none.',
+      1,
+    ),
+    WS_RATE_LIMIT_WINDOW_SEC: count(60, 'Length of the window of all WS_ limits, seconds.', 1),
+    WS_HEARTBEAT_SEC: count(30, 'Interval of the pings that the edge sends, seconds.', 1),
     WS_MAX_COMMAND_BYTES: count(
       131_072,
       'Largest frame that a client may send, bytes. A larger one closes the socket.',

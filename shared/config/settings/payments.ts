@@ -12,7 +12,6 @@ export const PAYMENTS = {
     1 << 20,
   ),
   ...advanced({
-    PAYMENTS_WINDOW: count(256, 'Payment events that payments-webhook pulls ahead.', 1),
     PAYMENTS_MAX_BODY_BYTES: count(65_536, 'Largest payment event, bytes. A larger one is refused.', 1),
     PAYMENTS_WINDOW_SEC: count(
       300,

@@ -23,17 +23,17 @@ export const PIPELINE = {
     'Most items that may wait for a device. Beyond, messages to it are refused as queue_full.',
     1,
   ),
-  INGRESS_MAX_BYTES: count(
-    256 << 20,
-    'Most bytes of commands that wait for ingest, in the memory of the broker. More are refused as unavailable.',
-    1 << 20,
-  ),
   DEAD_MAX_BYTES: count(
     64 << 20,
     'Most bytes of dead letters that are kept; the broker reserves them on its disk. Beyond, the oldest are deleted.',
     1 << 20,
   ),
   ...advanced({
+    INGRESS_MAX_BYTES: count(
+      256 << 20,
+      'Most bytes of commands that wait for ingest, in the memory of the broker. More are refused as unavailable.',
+      1 << 20,
+    ),
     INBOX_RESTORE_WAIT_MS: count(
       30_000,
       'After a restart of the broker: how long the edge holds back inbox.empty, ms, while fanout writes items again that may be lost.',

@@ -2,16 +2,6 @@ import { advanced, count, optional, type Setting, text } from '../kinds.ts';
 
 /** Settings of push: wake-ups of devices that are away. */
 export const PUSH = {
-  PUSH_DELAY_MS: count(
-    500,
-    'How long after an item its wake-up is sent, ms. Items that follow within that time need no other one.',
-  ),
-  PUSH_REPEAT_SEC: count(
-    900,
-    'How long after a wake-up a device that did not connect is woken again, seconds; after the next one 4 times as long.',
-    1,
-  ),
-  PUSH_MAX_WAKES: count(3, 'Most wake-ups of a device until it has been connected again.', 1),
   PUSH_TTL_SEC: count(604_800, 'How long a provider keeps a wake-up for a device that is out of reach, seconds.'),
   VAPID_SUBJECT: text(
     'mailto:admin@localhost',
@@ -31,6 +21,16 @@ export const PUSH = {
     'Address of APNs; https://api.sandbox.push.apple.com for development builds.',
   ),
   ...advanced({
+    PUSH_DELAY_MS: count(
+      500,
+      'How long after an item its wake-up is sent, ms. Items that follow within that time need no other one.',
+    ),
+    PUSH_MAX_WAKES: count(3, 'Most wake-ups of a device until it has been connected again.', 1),
+    PUSH_REPEAT_SEC: count(
+      900,
+      'How long after a wake-up a device that did not connect is woken again, seconds; after the next one 4 times as long.',
+      1,
+    ),
     FCM_URL: text('https://fcm.googleapis.com', 'Address of FCM.'),
     PUSH_MAX_TRIES: count(
       8,

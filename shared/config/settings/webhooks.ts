@@ -45,20 +45,13 @@ export const WEBHOOKS = {
   ),
   WEBHOOK_LOG_DAYS: count(30, 'How long finished deliveries and their attempts are kept, days.', 1),
   WEBHOOK_CONCURRENCY: count(1_024, 'Most attempts under way in one process.', 2),
-  WEBHOOK_ENDPOINT_CONCURRENCY: count(
-    8,
-    'Most attempts under way to one endpoint, per process. An endpoint that has not answered yet, or fails, gets one at a time.',
-    1,
-  ),
   ...advanced({
-    EVENTS_WINDOW: count(64, 'Log entries that events pulls ahead, per partition.', 1),
-    EVENTS_MAX_PER_MESSAGE: count(
-      2_500,
-      'Most events in one message of EVENTS: 1 MB of the 8 MB that the broker accepts.',
+    WEBHOOK_ENDPOINT_CONCURRENCY: count(
+      8,
+      'Most attempts under way to one endpoint, per process. An endpoint that has not answered yet, or fails, gets one at a time.',
       1,
     ),
-    WEBHOOK_WINDOW: count(64, 'Messages of EVENTS that the webhook worker pulls ahead.', 1),
-    WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters.', 16),
+    WEBHOOK_URL_MAX_LENGTH: count(2_048, 'Longest address of an endpoint, characters. A longer one is refused.', 16),
     WEBHOOK_RESPONSE_MAX_BYTES: count(65_536, 'Most that is read of a reply, bytes; 1 KiB of it is kept.', 1),
     WEBHOOK_MAX_ENDPOINTS: count(1_000, 'Most endpoints. Creating more is refused as forbidden.', 1),
     WEBHOOK_RETRY_JITTER_PERCENT: count(

@@ -2,15 +2,16 @@
 import Type, { type Static, type TSchema } from 'typebox';
 import { Device, User } from '../objects.ts';
 import { Id } from '../scalars.ts';
-import { Password } from './accounts.ts';
 import { DeviceName, Platform } from './devices.ts';
 import { Keys } from './keys.ts';
 import { PushTarget } from './push.ts';
 import { type Route, strict } from './route.ts';
+import { Revoked } from './sessions.ts';
 
-/** For browsers: the refresh token goes into an HttpOnly cookie, `csrf_token` stands in its place in the reply. */
+export const Password = Type.String({ minLength: 1, maxLength: 1024 });
+/** Asked for by browsers: the refresh token goes into an HttpOnly cookie, and the reply has `csrf_token` in its place. */
 const Cookie = Type.Boolean();
-/** A known `id` is used again. */
+/** With the `id` of a device of that person, that device logs in again; without it, a device is added. */
 const LoginDevice = Type.Object(
   { id: Type.Optional(Id), name: Type.Optional(DeviceName), platform: Type.Optional(Platform) },
   strict,
@@ -59,7 +60,7 @@ export const OtpVerifyBody = Type.Object(
     email: Type.Optional(Email),
     code: Code,
     device: LoginDevice,
-    /** Of the account, where it is made by this call. */
+    /** Name of the person, if this call makes the account. */
     name: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
     cookie: Type.Optional(Cookie),
   },
@@ -68,7 +69,7 @@ export const OtpVerifyBody = Type.Object(
 export const VerificationSent = Type.Object({ user_id: Id, status: Type.Literal('verification_sent') });
 export const CodeSent = Type.Object({ status: Type.Literal('code_sent'), expires_in_sec: Type.Integer() });
 
-/** Without it, the token of the cookie. */
+/** Without `refresh_token`, the one of the cookie is used. */
 export const RefreshBody = Type.Object(
   { refresh_token: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })) },
   strict,
@@ -76,7 +77,7 @@ export const RefreshBody = Type.Object(
 
 const tokens = { access_token: Type.String(), refresh_token: Type.String(), expires_in_sec: Type.Integer() };
 const who = { user: User, device: Device };
-/** With `cookie`, the refresh token stands in no reply; typed as what all others get. */
+/** A reply that a browser may get with cookies instead. Its type is that of the plain reply, which all other clients get. */
 const orCookie = <T>(plain: TSchema, inCookie: TSchema) => Type.Unsafe<T>(Type.Union([plain, inCookie]));
 const { refresh_token: _, ...rest } = tokens;
 const cookieTokens = { ...rest, csrf_token: Type.String() };
@@ -87,12 +88,14 @@ const In = Type.Object({ ...who, ...tokens });
 export type LoggedIn = Static<typeof In>;
 export const LoggedIn = orCookie<LoggedIn>(In, Type.Object({ ...who, ...cookieTokens }, strict));
 export const Ticket = Type.Object({ ticket: Type.String(), expires_in_sec: Type.Integer() });
+/** `old_password` is required when the account has a password. */
+export const PasswordBody = Type.Object({ old_password: Type.Optional(Password), new_password: Password }, strict);
 
 export const AUTH_ROUTES = {
   'auth.register': {
     method: 'POST',
     path: '/v1/auth/register',
-    about: 'A new account with its first device, and its identity key if given.',
+    about: 'Creates an account with its first device, and its keys if given.',
     auth: 'none',
     guarded: true,
     body: RegisterBody,
@@ -110,7 +113,7 @@ export const AUTH_ROUTES = {
   'auth.login': {
     method: 'POST',
     path: '/v1/auth/login',
-    about: 'Log in by phone, email, username or number. A known device.id is used again.',
+    about: 'Logs in by phone, email, username or number. A known device.id is used again.',
     auth: 'none',
     guarded: true,
     body: LoginBody,
@@ -119,7 +122,7 @@ export const AUTH_ROUTES = {
   'auth.otp.request': {
     method: 'POST',
     path: '/v1/auth/otp/request',
-    about: 'Sends a code to log in with to a phone or email.',
+    about: 'Sends a code for logging in to a phone or email.',
     auth: 'none',
     guarded: true,
     body: OtpRequestBody,
@@ -128,16 +131,25 @@ export const AUTH_ROUTES = {
   'auth.otp.verify': {
     method: 'POST',
     path: '/v1/auth/otp/verify',
-    about: 'Log in by that code; 201 when the account is made by it.',
+    about: 'Logs in by that code; 201 when this call created the account.',
     auth: 'none',
     guarded: true,
     body: OtpVerifyBody,
     reply: { 200: LoggedIn, 201: LoggedIn },
   },
+  'auth.changePassword': {
+    method: 'POST',
+    path: '/v1/auth/password',
+    about: 'Changes my password and ends all my other sessions.',
+    auth: 'device',
+    guarded: true,
+    body: PasswordBody,
+    reply: { 200: Revoked },
+  },
   'auth.refresh': {
     method: 'POST',
     path: '/v1/auth/refresh',
-    about: 'A new pair of tokens; the old refresh token is used up.',
+    about: 'Returns a new pair of tokens and uses up the old refresh token.',
     auth: 'none',
     guarded: true,
     body: RefreshBody,
@@ -146,7 +158,7 @@ export const AUTH_ROUTES = {
   'auth.jwks': {
     method: 'GET',
     path: '/.well-known/jwks.json',
-    about: 'Keys that verify access tokens (RFC 7517).',
+    about: 'Returns the keys that verify access tokens (RFC 7517).',
     auth: 'none',
     bare: true,
     reply: { 200: Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }) },
@@ -154,14 +166,14 @@ export const AUTH_ROUTES = {
   'auth.publicKey': {
     method: 'GET',
     path: '/v1/public_key',
-    about: 'The key that signs access tokens now, as PEM.',
+    about: 'Returns the key that signs access tokens now, as PEM.',
     auth: 'none',
     reply: { 200: Type.Object({ public_key: Type.String() }) },
   },
   'auth.tickets.create': {
     method: 'POST',
     path: '/v1/ws/tickets',
-    about: 'A single-use ticket for opening a socket from a browser.',
+    about: 'Issues a ticket with which a browser opens one socket.',
     auth: 'device',
     reply: { 201: Ticket },
   },

@@ -4,7 +4,7 @@ import { Conversation, Member } from '../objects.ts';
 import { AccountNumber, Id } from '../scalars.ts';
 import { listOf, page, type Route, strict } from './route.ts';
 
-/** Exactly one of them. */
+/** The person of a direct conversation, named by exactly one of the fields. */
 export const DirectBody = Type.Object(
   {
     user_id: Type.Optional(Id),
@@ -20,7 +20,7 @@ export const CONVERSATION_ROUTES = {
   'conversations.createDirect': {
     method: 'POST',
     path: '/v1/conversations/direct',
-    about: 'The one direct conversation with a person; 201 when this call made it.',
+    about: 'Returns the one direct conversation with a person; 201 when this call created it.',
     auth: 'device',
     body: DirectBody,
     reply: { 200: Conversation, 201: Conversation },
@@ -28,7 +28,7 @@ export const CONVERSATION_ROUTES = {
   'conversations.create': {
     method: 'POST',
     path: '/v1/conversations',
-    about: 'A new group. With an Idempotency-Key a repeated call gives the same group.',
+    about: 'Creates a group. With an Idempotency-Key a repeated call returns the same group.',
     auth: 'device',
     body: Type.Object(
       {
@@ -45,7 +45,7 @@ export const CONVERSATION_ROUTES = {
   'conversations.list': {
     method: 'GET',
     path: '/v1/conversations',
-    about: 'My conversations, the latest changed first.',
+    about: 'Lists my conversations, the latest changed first.',
     auth: 'device',
     query: Type.Object(page, strict),
     reply: { 200: listOf(Conversation) },
@@ -53,14 +53,14 @@ export const CONVERSATION_ROUTES = {
   'conversations.get': {
     method: 'GET',
     path: '/v1/conversations/{id}',
-    about: 'One of my conversations.',
+    about: 'Returns one of my conversations.',
     auth: 'device',
     reply: { 200: Conversation },
   },
   'conversations.members.list': {
     method: 'GET',
     path: '/v1/conversations/{id}/members',
-    about: 'Who is in a conversation of mine.',
+    about: 'Lists the members of a conversation of mine.',
     auth: 'device',
     query: Type.Object(page, strict),
     reply: { 200: listOf(Member) },

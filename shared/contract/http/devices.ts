@@ -14,10 +14,10 @@ export const PatchDeviceBody = Type.Object(
   { ...strict, minProperties: 1 },
 );
 export type PatchDeviceBody = Static<typeof PatchDeviceBody>;
-/** A device of mine. */
+/** A device as its owner sees it. */
 export const MyDevice = Type.Object({
   ...Device.properties,
-  /** It is the one that asks. */
+  /** This device sent the request. */
   current: Type.Boolean(),
   push_provider: Type.Optional(Type.String()),
 });
@@ -27,7 +27,7 @@ export const DEVICE_ROUTES = {
   'devices.listOfUser': {
     method: 'GET',
     path: '/v1/users/{id}/devices',
-    about: 'The devices of a person with their keys; name, platform and times of my own only.',
+    about: 'Lists the devices of a person with their keys; name, platform and times of my own only.',
     auth: 'device',
     query: Type.Object(page, strict),
     reply: { 200: listOf(Type.Union([Device, PublicDevice])) },
@@ -35,7 +35,7 @@ export const DEVICE_ROUTES = {
   'devices.list': {
     method: 'GET',
     path: '/v1/devices',
-    about: 'My devices.',
+    about: 'Lists my devices.',
     auth: 'device',
     query: Type.Object(page, strict),
     reply: { 200: listOf(MyDevice) },
@@ -43,7 +43,7 @@ export const DEVICE_ROUTES = {
   'devices.update': {
     method: 'PATCH',
     path: '/v1/devices/{id}',
-    about: 'Name, platform or push target of a device of mine.',
+    about: 'Changes name or platform of a device of mine.',
     auth: 'device',
     body: PatchDeviceBody,
     reply: { 200: MyDevice },
@@ -52,7 +52,7 @@ export const DEVICE_ROUTES = {
     method: 'DELETE',
     path: '/v1/devices/{id}',
     about:
-      'Takes a device of mine away, with its sessions, keys, push target and queue. After this answer nothing reaches it.',
+      'Deletes a device of mine with its sessions, keys, push target and queue. After this answer nothing is delivered to it.',
     auth: 'device',
     reply: { 200: Type.Object({ id: Id }) },
   },

@@ -4,11 +4,11 @@ import { Device } from '../objects.ts';
 import { Id, Time } from '../scalars.ts';
 import { listOf, page, type Route, strict } from './route.ts';
 
-/** Public, for others to seal to; opaque to the server. */
+/** The public key that others seal for. Opaque to the server. */
 export const IdentityKey = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[!-~]+$' });
-/** Changes when the device's key material was made anew: envelopes that name an earlier one are `device_stale`. */
+/** Changes when the device makes new key material: envelopes that name an earlier id are refused with `device_stale`. */
 export const RegistrationId = Type.Integer({ minimum: 0, maximum: 0x7fffffff });
-/** Ed25519, 32 bytes as base64; verifies the device's `signature` of messages. */
+/** Ed25519 public key, 32 bytes as base64. It verifies the `signature` of the device's messages. */
 export const SigningKey = Type.String({ pattern: '^[A-Za-z0-9+/]{43}=$' });
 export const Keys = Type.Object(
   {
@@ -20,9 +20,9 @@ export const Keys = Type.Object(
 );
 export type Keys = Static<typeof Keys>;
 
-/** Chosen by the device, unique among its keys of a kind for as long as it lives. */
+/** Chosen by the device and never used twice for keys of a kind. */
 const KeyId = Type.String({ minLength: 1, maxLength: 64, pattern: '^[!-~]+$' });
-/** What the blob is, e.g. `x25519`, `ml-kem-1024`, `mls-key-package`; the server compares it and no more. */
+/** The kind of key, e.g. `x25519`, `ml-kem-1024`, `mls-key-package`. The server only compares it. */
 const Kind = Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,31}$' });
 export const DEFAULT_KIND = 'x25519';
 const Blob = Type.String({ minLength: 1, maxLength: 65_536, pattern: '^[!-~]+$' });
@@ -40,16 +40,16 @@ export const PrekeysBody = Type.Object(
     signed: Type.Optional(SignedPrekey),
     one_time: Type.Optional(Type.Array(Prekey, { maxItems: 1_000 })),
     last_resort: Type.Optional(Prekey),
-    /** Takes back every key that was not handed out yet, of all kinds, before adding these. */
+    /** Withdraws every key, of all kinds, that was not handed out yet, before these are added. */
     replace: Type.Optional(Type.Boolean()),
   },
   { ...strict, minProperties: 1 },
 );
 export type PrekeysBody = Static<typeof PrekeysBody>;
 
-/** What others can still be given. */
+/** The keys of a device that can still be handed out. */
 export const KeyStock = Type.Object({
-  /** One-time keys of all kinds. */
+  /** Number of one-time keys of all kinds. */
   count: Type.Integer(),
   kinds: Type.Record(Type.String(), Type.Integer()),
   /** `key_id` of the last-resort key of each kind. */
@@ -72,19 +72,19 @@ export const ClaimedDevice = Type.Object({
   identity_key: Type.String(),
   signing_key: Type.Optional(Type.String()),
   signed_prekey: Type.Optional(Type.Object({ ...prekey, signature: Type.String() })),
-  /** Exactly one caller is ever given it. */
+  /** Handed out to exactly one caller. */
   one_time_prekey: Type.Optional(given),
-  /** In place of a one-time key when there is none left; may be given to many. */
+  /** Handed out, perhaps to many callers, while there is no one-time key left. */
   last_resort: Type.Optional(given),
 });
 export type ClaimedDevice = Static<typeof ClaimedDevice>;
 export const Claimed = Type.Object({ devices: Type.Array(ClaimedDevice) });
 
-/** Sealed by the client; `version` makes two devices that write at once notice each other. */
+/** Sealed by the client. By `version` two devices that write at the same time notice each other. */
 export const BackupBody = Type.Object(
   {
     data: Type.String({ minLength: 1 }),
-    /** Replace only this version; 0: only when there is none. */
+    /** The backup is replaced only if it has this version; 0: only if there is none. */
     if_version: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
   },
   strict,
@@ -93,8 +93,8 @@ export const BackupVersion = Type.Object({ version: Type.Integer(), updated_at: 
 export const Backup = Type.Object({ data: Type.String(), version: Type.Integer(), updated_at: Time });
 
 /**
- * One link of a person's key log: `hash` = hex SHA-256 of the UTF-8 text `<hash of the link before>\n<entry>`, where before
- * the first stand 64 zeros. `entry` is JSON as text: `{n, at, user_id, action, device_id, identity_key, signing_key,
+ * One link of a person's key log. `hash` is the hex SHA-256 of the UTF-8 text `<hash of the link before>\n<entry>`; for the
+ * first link, 64 zeros take the place of the hash before. `entry` is JSON as text: `{n, at, user_id, action, device_id, identity_key, signing_key,
  * registration_id}`, `action` one of `added`, `changed`, `removed`.
  */
 export const KeyLogLink = Type.Object({ n: Type.Integer(), entry: Type.String(), hash: Type.String() });
@@ -104,7 +104,7 @@ export const KEY_ROUTES = {
   'keys.publish': {
     method: 'PUT',
     path: '/v1/devices/me/keys',
-    about: 'Publish or replace the identity key of this device. Another identity key takes back its prekeys.',
+    about: 'Publishes or replaces the identity key of this device. Another identity key withdraws its prekeys.',
     auth: 'device',
     body: Keys,
     reply: { 200: Device },
@@ -122,14 +122,15 @@ export const KEY_ROUTES = {
   'keys.prekeys.count': {
     method: 'GET',
     path: '/v1/keys/count',
-    about: 'How many keys of this device others can still be given.',
+    about: 'Counts the keys of this device that can still be handed out.',
     auth: 'device',
     reply: { 200: KeyStock },
   },
   'keys.prekeys.claim': {
     method: 'POST',
     path: '/v1/users/{id}/keys/claim',
-    about: 'A one-time key of each device of a person (but the asking one), the oldest first, each given out once.',
+    about:
+      'Claims a one-time key of each device of a person except the asking one, the oldest first; each is handed out once.',
     auth: 'device',
     body: ClaimBody,
     reply: { 200: Claimed },
@@ -137,7 +138,7 @@ export const KEY_ROUTES = {
   'keys.log.list': {
     method: 'GET',
     path: '/v1/users/{id}/key_log',
-    about: 'Every change of a person’s devices and their keys, oldest first, hash-chained.',
+    about: 'Lists every change of a person’s devices and their keys, the oldest first, hash-chained.',
     auth: 'device',
     query: Type.Object({ ...page, after: Type.Optional(Type.Integer({ minimum: 0, maximum: 1e9 })) }, strict),
     reply: { 200: listOf(KeyLogLink) },
@@ -154,14 +155,14 @@ export const KEY_ROUTES = {
   'keys.backup.get': {
     method: 'GET',
     path: '/v1/keys/backup',
-    about: 'My encrypted backup.',
+    about: 'Returns my encrypted backup.',
     auth: 'device',
     reply: { 200: Backup },
   },
   'keys.backup.delete': {
     method: 'DELETE',
     path: '/v1/keys/backup',
-    about: 'Removes my encrypted backup.',
+    about: 'Deletes my encrypted backup.',
     auth: 'device',
     reply: { 200: Type.Object({ version: Type.Integer() }) },
   },

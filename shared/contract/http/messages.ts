@@ -11,7 +11,7 @@ export const MESSAGE_ROUTES = {
   'messages.send': {
     method: 'POST',
     path: '/v1/conversations/{id}/messages',
-    about: 'Send a sealed message; 202 once it is durable, 200 when it was sent before.',
+    about: 'Sends a sealed message; 202 once it is durable, 200 when it was sent before.',
     auth: 'device',
     body: Type.Object(MessageBody, strict),
     large: true,
@@ -21,7 +21,7 @@ export const MESSAGE_ROUTES = {
     method: 'GET',
     path: '/v1/conversations/{id}/messages',
     about:
-      'Messages ascending from after_seq, descending from before_seq (or from the newest), or newest first by page and per_page with totals.',
+      'Lists messages: ascending from after_seq, descending from before_seq (or from the newest), or newest first by page and per_page with totals.',
     auth: 'device',
     query: Type.Object(
       {
@@ -49,7 +49,7 @@ export const MESSAGE_ROUTES = {
   'messages.markRead': {
     method: 'POST',
     path: '/v1/conversations/{id}/read',
-    about: 'I have read up to seq.',
+    about: 'Marks everything up to seq as read by me.',
     auth: 'device',
     body: Type.Object({ seq: Seq }, strict),
     reply: { 200: Type.Object({ conversation_id: Id, seq: Seq }) },

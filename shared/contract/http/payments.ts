@@ -7,7 +7,7 @@ export const PAYMENT_ROUTES = {
   'payments.receive': {
     method: 'POST',
     path: '/payments/webhooks',
-    about: 'An event of the payments service, signed by X-Webhook-Sign; 202 once it is durable.',
+    about: 'Receives an event of the payments service, signed by X-Webhook-Sign; 202 once it is durable.',
     auth: 'none',
     raw: true,
     reply: { 202: PaymentReceived },
@@ -15,7 +15,7 @@ export const PAYMENT_ROUTES = {
   'payments.attach': {
     method: 'POST',
     path: '/v1/conversations/{id}/payments',
-    about: 'Put a payment request into a conversation of mine; 201 when it was not there yet.',
+    about: 'Adds a payment request to a conversation of mine; 201 when it was not there yet.',
     auth: 'device',
     body: Type.Object({ request_id: ExternalId }, strict),
     reply: { 200: Payment, 201: Payment },
@@ -23,7 +23,7 @@ export const PAYMENT_ROUTES = {
   'payments.list': {
     method: 'GET',
     path: '/v1/conversations/{id}/payments',
-    about: 'The payment requests in a conversation of mine, by request_id.',
+    about: 'Lists the payment requests in a conversation of mine, by request_id.',
     auth: 'device',
     query: Type.Object(page, strict),
     reply: { 200: listOf(Payment) },
@@ -31,7 +31,7 @@ export const PAYMENT_ROUTES = {
   'payments.events.list': {
     method: 'GET',
     path: '/v1/admin/payments/events',
-    about: 'Payment events as received, the newest first.',
+    about: 'Lists payment events as received, the newest first.',
     auth: 'service',
     scope: 'payments',
     query: Type.Object(
@@ -43,7 +43,7 @@ export const PAYMENT_ROUTES = {
   'payments.events.replay': {
     method: 'POST',
     path: '/v1/admin/payments/events/{id}/replay',
-    about: 'The devices are told once more where the request of this event is now. Webhooks have their own resend.',
+    about: 'Sends the current state of the request of this event to the devices again. Webhooks have their own resend.',
     auth: 'service',
     scope: 'payments',
     reply: { 202: PaymentEvent },

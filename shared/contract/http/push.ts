@@ -1,4 +1,4 @@
-/** Where a device is woken when it is away. Targets are the providers' own; nobody is shown them again. */
+/** Push targets of devices: bodies, replies and routes. A target contains secrets of its provider; no reply ever shows it. */
 import Type, { type Static } from 'typebox';
 import { Id, Time } from '../scalars.ts';
 import { type Route, strict } from './route.ts';
@@ -18,7 +18,7 @@ export const WebPushTarget = Type.Object(
   { provider: Type.Literal('webpush'), endpoint: Endpoint, keys: WebPushKeys },
   strict,
 );
-/** With keys it is Web Push; without, the distributor gets the plain wake-up. */
+/** With keys, the wake-up is encrypted as Web Push; without, the distributor gets it in the clear. */
 export const UnifiedPushTarget = Type.Object(
   { provider: Type.Literal('unifiedpush'), endpoint: Endpoint, keys: Type.Optional(WebPushKeys) },
   strict,
@@ -28,7 +28,7 @@ export const ApnsTarget = Type.Object(
   {
     provider: Type.Literal('apns'),
     token: Type.String({ pattern: '^[0-9A-Fa-f]{8,200}$' }),
-    /** Where it is not APNS_TOPIC. */
+    /** Default: APNS_TOPIC. */
     topic: Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: '^[A-Za-z0-9.-]+$' })),
   },
   strict,
@@ -39,7 +39,7 @@ export type PushTarget = Static<typeof PushTarget>;
 export const PROVIDERS = ['webpush', 'unifiedpush', 'fcm', 'apns'] as const;
 export type Provider = (typeof PROVIDERS)[number];
 
-/** One shape with every field, so that a refusal names the field; the exact one is checked after it. */
+/** The fields of all providers, so that a refusal names the field. The API then checks the target of the one provider. */
 export const PutPushBody = Type.Object(
   {
     provider: Type.Enum(['none', ...PROVIDERS]),
@@ -47,7 +47,7 @@ export const PutPushBody = Type.Object(
     keys: Type.Optional(WebPushKeys),
     token: Type.Optional(Token),
     topic: Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: '^[A-Za-z0-9.-]+$' })),
-    /** Until then the device is not woken. */
+    /** Until this time the device is not woken. */
     muted_until: Type.Optional(Type.Union([Type.String({ pattern: '^\\d{4}-\\d\\d-\\d\\dT[0-9:.]+Z$' }), Type.Null()])),
   },
   strict,
@@ -63,7 +63,7 @@ export const PUSH_ROUTES = {
   'push.targets.put': {
     method: 'PUT',
     path: '/v1/devices/{id}/push',
-    about: 'Where to wake this device of mine when it is away; provider none for nowhere.',
+    about: 'Sets where a device of mine is woken while it is away; provider none: nowhere.',
     auth: 'device',
     body: PutPushBody,
     reply: { 200: Push },
@@ -71,14 +71,14 @@ export const PUSH_ROUTES = {
   'push.targets.get': {
     method: 'GET',
     path: '/v1/devices/{id}/push',
-    about: 'Which provider wakes this device of mine, and until when it is muted.',
+    about: 'Returns which provider wakes a device of mine, and until when it is muted.',
     auth: 'device',
     reply: { 200: Push },
   },
   'push.key.get': {
     method: 'GET',
     path: '/v1/push/key',
-    about: 'The application server key that browsers and distributors subscribe with (VAPID, RFC 8292).',
+    about: 'Returns the application server key with which browsers and distributors subscribe (VAPID, RFC 8292).',
     auth: 'device',
     reply: { 200: Type.Object({ public_key: Type.String() }) },
   },

@@ -1,29 +1,30 @@
-/** What a route of the HTTP API is, and the parts that many share. */
+/** The shape of a route of the HTTP API, and the parts of bodies and replies that many routes share. */
 import Type, { type TSchema } from 'typebox';
 
 export const strict = { additionalProperties: false } as const;
 
-/** What a service token may do; `admin` may everything. */
+/** The scopes of service tokens. `admin` includes all others. */
 export const SCOPES = ['admin', 'webhooks', 'payments'] as const;
 export type Scope = (typeof SCOPES)[number];
 
 export interface Route {
   method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  /** `{id}` stands for an Id. */
+  /** `{id}` is replaced by an Id. */
   path: string;
+  /** One sentence for people: what the call does. */
   about: string;
-  /** `device`: a bearer token. `service`: a service token with that scope, for what people don't do. */
+  /** `device`: an access token of a person's device. `service`: a service token with that scope, for integrations and operators. */
   auth: 'none' | 'device' | 'service';
   scope?: Scope;
-  /** Counted against AUTH_RATE_LIMIT_*. */
+  /** Calls are counted against AUTH_RATE_LIMIT_*. */
   guarded?: boolean;
   body?: TSchema;
-  /** Its body may have HTTP_MAX_BODY_BYTES; without it, HTTP_SMALL_BODY_BYTES. Only of routes with a token. */
+  /** The body may have HTTP_MAX_BODY_BYTES instead of HTTP_SMALL_BODY_BYTES. Only for routes with a token. */
   large?: boolean;
   /** The handler gets the body's bytes and the headers as they came, since a signature covers them. */
   raw?: boolean;
   query?: TSchema;
-  /** Per status; wrapped in `data` unless `bare`. */
+  /** The data of the reply, by status. It is wrapped in `data` unless `bare`. */
   reply: Readonly<Record<number, TSchema>>;
   bare?: boolean;
 }

@@ -9,7 +9,7 @@ export const SERVER_ROUTES = {
   'server.ping': {
     method: 'GET',
     path: '/v1/ping',
-    about: 'Version and time of the server.',
+    about: 'Returns version and time of the server.',
     auth: 'none',
     reply: { 200: Pong },
   },

@@ -28,7 +28,7 @@ export const SERVICE_TOKEN_ROUTES = {
   'serviceTokens.create': {
     method: 'POST',
     path: '/v1/admin/tokens',
-    about: 'A service token, shown in this reply only.',
+    about: 'Creates a service token; only this reply shows it.',
     ...admin,
     body: NewToken,
     reply: { 201: ShownToken },
@@ -36,7 +36,7 @@ export const SERVICE_TOKEN_ROUTES = {
   'serviceTokens.list': {
     method: 'GET',
     path: '/v1/admin/tokens',
-    about: 'Service tokens.',
+    about: 'Lists service tokens.',
     ...admin,
     query: Type.Object(page, strict),
     reply: { 200: listOf(ServiceToken) },
@@ -44,7 +44,7 @@ export const SERVICE_TOKEN_ROUTES = {
   'serviceTokens.delete': {
     method: 'DELETE',
     path: '/v1/admin/tokens/{id}',
-    about: 'The token is refused from now on.',
+    about: 'Deletes a service token: it is refused from now on.',
     ...admin,
     reply: { 200: Type.Object({ id: Id }) },
   },

@@ -3,13 +3,13 @@ import Type, { type Static } from 'typebox';
 import { Id, Time } from '../scalars.ts';
 import { listOf, page, type Route, strict } from './route.ts';
 
-/** How many sessions ended. */
+/** `revoked`: how many sessions ended. */
 export const Revoked = Type.Object({ revoked: Type.Integer() });
 export const Session = Type.Object({
   id: Id,
   current: Type.Boolean(),
   device: Type.Object({ id: Id, name: Type.String(), platform: Type.String() }),
-  /** Address of its last log-in or refresh. */
+  /** Address from which the session last logged in or refreshed. */
   ip: Type.Union([Type.String(), Type.Null()]),
   created_at: Time,
   last_seen: Type.Union([Time, Type.Null()]),
@@ -27,14 +27,14 @@ export const SESSION_ROUTES = {
   'sessions.logoutAll': {
     method: 'POST',
     path: '/v1/auth/logout_all',
-    about: 'Ends all my sessions, this one too.',
+    about: 'Ends all my sessions, including this one.',
     auth: 'device',
     reply: { 200: Revoked },
   },
   'sessions.list': {
     method: 'GET',
     path: '/v1/sessions',
-    about: 'My sessions, the newest first.',
+    about: 'Lists my sessions, the newest first.',
     auth: 'device',
     query: Type.Object(page, strict),
     reply: { 200: listOf(Session) },
@@ -49,7 +49,7 @@ export const SESSION_ROUTES = {
   'sessions.endOthers': {
     method: 'POST',
     path: '/v1/sessions/revoke_all',
-    about: 'Ends all my sessions but this one.',
+    about: 'Ends all my sessions except this one.',
     auth: 'device',
     reply: { 200: Revoked },
   },

@@ -12,15 +12,15 @@ export const WebhookSecret = Type.String({ pattern: '^whsec_[A-Za-z0-9+/]{32,86}
 
 const settings = {
   description: Type.Optional(Type.String({ maxLength: 256 })),
-  /** Only these; absent or null: all of them. */
+  /** Deliver only these types; absent or null: all. */
   event_types: Type.Optional(nullable(Type.Array(EventTypeName, { minItems: 1, maxItems: 64 }))),
-  /** Only what happens in this conversation. */
+  /** Deliver only events of this conversation. */
   conversation_id: Type.Optional(nullable(Id)),
-  /** Sent with every delivery; their values are never shown again. */
+  /** Sent with every delivery. No reply shows their values. */
   headers: Type.Optional(
     nullable(Type.Record(Type.String({ minLength: 1, maxLength: 64 }), Type.String({ maxLength: 1024 }))),
   ),
-  /** One delivery at a time in each conversation, in its order. */
+  /** Deliver the events of a conversation one after another, in their order. */
   ordered: Type.Optional(Type.Boolean()),
   max_per_sec: Type.Optional(nullable(Type.Integer({ minimum: 1, maximum: 10_000 }))),
 };
@@ -56,7 +56,7 @@ const endpoint = {
 };
 export const Endpoint = Type.Object(endpoint);
 export type Endpoint = Static<typeof Endpoint>;
-/** The secret is shown by the call that made it, and never again. */
+/** Only the reply to the call that made the secret shows it. */
 export const NewEndpoint = Type.Object({ ...endpoint, secret: Type.Optional(Type.String()) });
 export const Rotated = Type.Object({ secret: Type.String(), public_key: Type.String(), old_until: Time });
 
@@ -68,7 +68,7 @@ export const Delivery = Type.Object({
   conversation_id: Type.Optional(Id),
   status: DeliveryStatus,
   attempts: Type.Integer(),
-  /** Absent when it is due at once, or waits for another one of its conversation. */
+  /** Absent when the delivery is due at once, or waits for another one of its conversation. */
   next_at: Type.Optional(Time),
   finished_at: Type.Optional(Time),
   last_status: Type.Optional(Type.Integer()),
@@ -84,14 +84,14 @@ export const Attempt = Type.Object({
   outcome: Type.Union([Type.Literal('delivered'), Type.Literal('failed')]),
   status: Type.Optional(Type.Integer()),
   error: Type.Optional(Type.String()),
-  /** The first KiB of the reply. */
+  /** The first KiB of the endpoint's reply. */
   response: Type.Optional(Type.String()),
 });
 export type Attempt = Static<typeof Attempt>;
 export const Stats = Type.Object({
   pending: Type.Integer(),
   dead: Type.Integer(),
-  /** Of the last 24 hours. */
+  /** This and the following figures are of the last 24 hours. */
   delivered: Type.Integer(),
   attempts: Type.Integer(),
   failed_attempts: Type.Integer(),
@@ -110,7 +110,7 @@ export const WEBHOOK_ROUTES = {
   'webhooks.eventTypes.list': {
     method: 'GET',
     path: '/v1/webhooks/event_types',
-    about: 'Every type of event: what it says, the JSON Schema of its data, an example.',
+    about: 'Lists every type of event: its meaning, the JSON Schema of its data, an example.',
     ...service,
     reply: {
       200: listOf(
@@ -122,7 +122,7 @@ export const WEBHOOK_ROUTES = {
     method: 'POST',
     path: '/v1/webhooks/endpoints',
     about:
-      'A new endpoint; its secret is in this reply only. With an Idempotency-Key a repeated call gives the same one.',
+      'Creates an endpoint; only this reply shows its secret. With an Idempotency-Key a repeated call returns the same one.',
     ...service,
     body: CreateEndpoint,
     large: true,
@@ -131,7 +131,7 @@ export const WEBHOOK_ROUTES = {
   'webhooks.endpoints.list': {
     method: 'GET',
     path: '/v1/webhooks/endpoints',
-    about: 'All endpoints.',
+    about: 'Lists all endpoints.',
     ...service,
     query: Type.Object(page, strict),
     reply: { 200: listOf(Endpoint) },
@@ -139,14 +139,15 @@ export const WEBHOOK_ROUTES = {
   'webhooks.endpoints.get': {
     method: 'GET',
     path: ENDPOINT,
-    about: 'One endpoint.',
+    about: 'Returns one endpoint.',
     ...service,
     reply: { 200: Endpoint },
   },
   'webhooks.endpoints.update': {
     method: 'PATCH',
     path: ENDPOINT,
-    about: 'Change, disable or enable; null clears. What waits goes on once it is enabled again.',
+    about:
+      'Changes, disables or enables an endpoint; null clears a field. Waiting deliveries go on once it is enabled again.',
     ...service,
     body: ChangeEndpoint,
     large: true,
@@ -155,14 +156,14 @@ export const WEBHOOK_ROUTES = {
   'webhooks.endpoints.delete': {
     method: 'DELETE',
     path: ENDPOINT,
-    about: 'Gone, with its deliveries.',
+    about: 'Deletes an endpoint with its deliveries.',
     ...service,
     reply: { 200: Type.Object({ id: Id }) },
   },
   'webhooks.endpoints.rotateSecret': {
     method: 'POST',
     path: `${ENDPOINT}/rotate`,
-    about: 'A new secret and key pair; the old ones sign as well for WEBHOOK_SECRET_OVERLAP_HOURS.',
+    about: 'Makes a new secret and key pair; the old ones sign as well for WEBHOOK_SECRET_OVERLAP_HOURS.',
     ...service,
     body: Type.Object({ secret: Type.Optional(WebhookSecret) }, strict),
     reply: { 200: Rotated },
@@ -170,7 +171,7 @@ export const WEBHOOK_ROUTES = {
   'webhooks.endpoints.test': {
     method: 'POST',
     path: `${ENDPOINT}/test`,
-    about: 'Deliver an example event, webhook.test unless named, to this endpoint.',
+    about: 'Delivers an example event, webhook.test unless named, to this endpoint.',
     ...service,
     body: Type.Object({ event_type: Type.Optional(EventTypeName) }, strict),
     reply: { 202: Type.Object({ event_id: Id }) },
@@ -178,14 +179,14 @@ export const WEBHOOK_ROUTES = {
   'webhooks.endpoints.stats': {
     method: 'GET',
     path: `${ENDPOINT}/stats`,
-    about: 'How it goes.',
+    about: 'Returns figures about the deliveries to this endpoint.',
     ...service,
     reply: { 200: Stats },
   },
   'webhooks.deliveries.list': {
     method: 'GET',
     path: `${ENDPOINT}/deliveries`,
-    about: 'Deliveries, the newest first; status=dead are the dead letters.',
+    about: 'Lists deliveries, the newest first; status=dead lists the dead letters.',
     ...service,
     query: Type.Object({ ...page, status: Type.Optional(DeliveryStatus) }, strict),
     reply: { 200: listOf(Delivery) },
@@ -193,7 +194,7 @@ export const WEBHOOK_ROUTES = {
   'webhooks.deliveries.resend': {
     method: 'POST',
     path: `${ENDPOINT}/resend`,
-    about: 'Deliver one event again, at once, whatever became of it.',
+    about: 'Delivers one event again, at once, whether it was delivered or not.',
     ...service,
     body: Type.Object({ event_id: Id }, strict),
     reply: { 202: Type.Object({ event_id: Id }) },
@@ -201,7 +202,7 @@ export const WEBHOOK_ROUTES = {
   'webhooks.deliveries.redrive': {
     method: 'POST',
     path: `${ENDPOINT}/redrive`,
-    about: 'Dead letters are tried again from the start of the schedule.',
+    about: 'Tries dead letters again from the start of the schedule.',
     ...service,
     body: Type.Object({ since: Type.Optional(Time) }, strict),
     reply: { 202: Type.Object({ redriven: Type.Integer() }) },
@@ -210,7 +211,7 @@ export const WEBHOOK_ROUTES = {
     method: 'POST',
     path: `${ENDPOINT}/recover`,
     about:
-      'Deliver what the endpoint should have had since then and has not: dead letters, and what it missed while disabled.',
+      'Delivers the events since then that the endpoint did not get: dead letters, and those it missed while disabled.',
     ...service,
     body: Type.Object({ since: Time, until: Type.Optional(Time) }, strict),
     reply: { 202: Type.Object({ recovery_id: Id }) },
@@ -218,7 +219,7 @@ export const WEBHOOK_ROUTES = {
   'webhooks.attempts.list': {
     method: 'GET',
     path: `${ENDPOINT}/attempts`,
-    about: 'The log of attempts, the newest first; of one event with event_id.',
+    about: 'Lists attempts to deliver, the newest first; with event_id those of one event.',
     ...service,
     query: Type.Object({ ...page, event_id: Type.Optional(Id) }, strict),
     reply: { 200: listOf(Attempt) },
