@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import test from 'ava';
 import { addressKey, openAttemptLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
+import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { PASSWORD, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
@@ -12,7 +13,13 @@ let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ ...QUICK_HASHING, HTTP_TRUST_PROXY: true, AUTH_LOCK_SEC: 600, LOOKUP_MAX_REQUESTS: 5 });
+  env = await startEnv({
+    ...QUICK_HASHING,
+    HTTP_TRUST_PROXY: true,
+    AUTH_LOCK_SEC: 600,
+    LOOKUP_MAX_REQUESTS: 5,
+    GROUP_MAX_MEMBERS: 5,
+  });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
@@ -193,4 +200,13 @@ test('[A10] looking people up by number, phone or email is limited over HTTP and
   t.is(told.filter((code) => code === 'not_found').length, 5);
   t.is(told.filter((code) => code === 'rate_limited').length, 3);
   socket.socket.terminate();
+});
+
+test('[C02] a group with unknown or too many members is refused', async (t) => {
+  const alice = await api.register();
+  const create = (member_ids: string[]) =>
+    api.ask('conversations.create', { token: alice.access_token, body: { type: 'group', member_ids } });
+  t.is((await create([uuid7()])).error?.code, 'not_found');
+  t.is((await create(Array.from({ length: 5 }, () => uuid7()))).error?.code, 'invalid_request');
+  t.is((await create(['abc'])).error?.code, 'invalid_request');
 });

@@ -200,12 +200,3 @@ test('[C01] a direct conversation with nobody, with oneself or with two identifi
   t.is((await direct(alice, {})).error?.code, 'invalid_request');
   t.is((await direct(alice, { user_id: bob.user.id, number: bob.user.number })).error?.code, 'invalid_request');
 });
-
-test('[C02] a group with unknown or too many members is refused', async (t) => {
-  const alice = await api.register();
-  const create = (member_ids: string[]) =>
-    api.ask('conversations.create', { token: alice.access_token, body: { type: 'group', member_ids } });
-  t.is((await create([uuid7()])).error?.code, 'not_found');
-  t.is((await create(Array.from({ length: 5 }, () => uuid7()))).error?.code, 'invalid_request');
-  t.is((await create(['abc'])).error?.code, 'invalid_request');
-});

@@ -1,9 +1,8 @@
 /** One client that wants to hurt the others: what it may cost them is bounded. */
 import test from 'ava';
 import type { Session } from '../../client/index.ts';
-import { Pages } from '../../services/edge/commands/history-pages.ts';
-import { Connection as EdgeSession, type Socket } from '../../services/edge/connections/connection.ts';
-import type { Edge } from '../../services/edge/edge.ts';
+import { HistoryPages } from '../../services/edge/commands/history-pages.ts';
+import { Connection, type Socket } from '../../services/edge/connections/connection.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
 import { registerPerson, TestSocket } from '../env/people.ts';
@@ -184,12 +183,12 @@ test.serial(
 test('[R03] [R05] no history page is read for a socket whose buffer is full', async (t) => {
   let buffered = 2 * env.config.WS_MAX_BUFFERED_BYTES;
   const socket = { send: () => 0, cork: (write: () => void) => write(), getBufferedAmount: () => buffered };
-  const edge = { config: env.config, restless: new Set(), tally: { out: 0 } } as unknown as Edge;
+  const options = { config: env.config, needsAttention: new Set<Connection>(), counts: { out: 0 } };
   const identity = { user_id: uuid7(), device_id: uuid7(), session_id: uuid7(), expires_at: 0 };
-  const session = new EdgeSession(edge, socket as unknown as Socket, uuid7(), identity, '::1');
-  session.say('more than it reads');
-  session.flush();
-  t.true(session.full);
+  const connection = new Connection(options, socket as unknown as Socket, uuid7(), identity);
+  connection.send('more than it reads');
+  connection.flush();
+  t.true(connection.isFull);
   const asked: string[] = [];
   const db = {
     query: async <T>(sql: string) => {
@@ -198,8 +197,8 @@ test('[R03] [R05] no history page is read for a socket whose buffer is full', as
     },
   };
   const pages: number[] = [];
-  const page = new Pages(db, env.config).get(
-    session,
+  const page = new HistoryPages(db, env.config).get(
+    connection,
     { type: 'history.get', conversation_id: uuid7() },
     ({ messages }) => void pages.push(messages.length),
   );
@@ -207,7 +206,7 @@ test('[R03] [R05] no history page is read for a socket whose buffer is full', as
   await new Promise((resolve) => setImmediate(resolve));
   t.deepEqual(asked, []);
   buffered = 0;
-  session.drained();
+  connection.checkRoom();
   await page;
   t.deepEqual([asked.length, pages], [1, [1]]);
 });

@@ -1,6 +1,4 @@
 /** What happens to a partition when its worker or the broker dies under it. */
-import { readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
@@ -8,7 +6,7 @@ import { inboxStream, subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
 import { insertPerson } from '../env/people.ts';
-import { directMessage, readInbox } from './inbox.ts';
+import { directMessage, loseInboxes, readInbox } from './inbox.ts';
 import { type LoadResult, loadOfMessages, runLoad } from './load.ts';
 
 let env: Env;
@@ -125,11 +123,7 @@ test.serial(
     const [a, b] = [await insertPerson(env), await insertPerson(env)];
     await gateway.call(directMessage(a, b), '"kept in the log"');
     await env.settle();
-    await env.broker.kill9();
-    const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
-    for (const name of readdirSync(streams))
-      if (name.startsWith('INBOX')) rmSync(join(streams, name), { recursive: true });
-    await env.broker.restart();
+    await loseInboxes(env);
     const nc = await env.nats('admin');
     const all = subject.live(b.user, env.config.INBOX_SHARDS).replace(/>$/, 'all');
     const live = nc.subscribe(all, { max: 1 });

@@ -1,4 +1,6 @@
 /** Commands as a gateway submits them, and inboxes as the broker holds them. */
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import { item } from '../../nats/inbox/item.ts';
@@ -42,4 +44,13 @@ export async function readInbox(nc: NatsConnection, env: Env, user: string, targ
     }
   }
   return out;
+}
+
+/** Kills the broker, deletes the files of all inbox streams and restarts it, as a power cut may leave them. */
+export async function loseInboxes(env: Env): Promise<void> {
+  await env.broker.kill9();
+  const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
+  for (const name of readdirSync(streams))
+    if (name.startsWith('INBOX')) rmSync(join(streams, name), { recursive: true });
+  await env.broker.restart();
 }

@@ -1,6 +1,4 @@
 /** What fanout writes again after a fault: what is missing, and next to nothing else. */
-import { readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
@@ -12,7 +10,7 @@ import { createLog } from '../../shared/log.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
 import { closeDevices, insertPerson, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { directMessage, readInbox } from './inbox.ts';
+import { directMessage, loseInboxes, readInbox } from './inbox.ts';
 import { type LoadResult, loadForMs, runLoad } from './load.ts';
 
 let env: Env;
@@ -117,11 +115,7 @@ test.serial(
     const messages = 500;
     await Promise.all(Array.from({ length: messages }, (_, i) => a.send(b, `${i}`)));
     await env.settle();
-    await env.broker.kill9();
-    const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
-    for (const name of readdirSync(streams))
-      if (name.startsWith('INBOX')) rmSync(join(streams, name), { recursive: true });
-    await env.broker.restart();
+    await loseInboxes(env);
     const before = b.emptyCount;
     await b.device.connect();
     await until(() => b.emptyCount > before);
