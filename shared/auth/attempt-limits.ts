@@ -42,7 +42,8 @@ export function addressKey(ip: string): string {
     .join(':');
 }
 
-export function openAttemptLimits(db: Pick<Database, 'query'>, config: Config): AttemptLimits {
+/** One limiter for each kind of counter. Their prefixes are stored in the keys of rows. */
+function openLimiters(db: Pick<Database, 'query'>, config: Config) {
   const store = {
     storeClient: {
       query: async ({ text, values }: { text: string; values: unknown[] }) => ({ rows: await db.query(text, values) }),
@@ -63,35 +64,51 @@ export function openAttemptLimits(db: Pick<Database, 'query'>, config: Config): 
     // An address over the limit costs no further statement until the window ends.
     inMemoryBlockOnConsumed: AUTH_RATE_LIMIT_MAX_REQUESTS + 1,
   });
-  const attempts = createLimiter('guess', config.AUTH_LOCK_MAX_FAILURES, windowSec, lockSec);
-  const attemptsInAll = createLimiter('guessall', config.AUTH_LOCK_MAX_FAILURES_IN_ALL, windowSec, lockSec);
-  const attemptsOnDevice = createLimiter('guessdev', config.AUTH_LOCK_MAX_FAILURES, windowSec, lockSec);
-  const sends = createLimiter('send', config.CODE_MAX_SENT, config.CODE_WINDOW_SEC);
-  const sendsByAddress = createLimiter('sendip', config.CODE_MAX_SENT_PER_IP, config.CODE_WINDOW_SEC);
-  const finds = createLimiter('find', config.LOOKUP_MAX_REQUESTS, config.LOOKUP_WINDOW_SEC);
-  const claims = createLimiter('claim', config.KEY_CLAIMS_MAX, config.KEY_CLAIMS_WINDOW_SEC);
-
-  // Keys are hashes, so that the table reveals neither addresses nor identifiers.
-  const key = (...parts: (string | Buffer)[]): string => {
-    const hash = createHash('sha256');
-    for (const part of parts) hash.update(part).update('\0');
-    return hash.digest('base64url');
+  return {
+    calls,
+    attempts: createLimiter('guess', config.AUTH_LOCK_MAX_FAILURES, windowSec, lockSec),
+    attemptsInAll: createLimiter('guessall', config.AUTH_LOCK_MAX_FAILURES_IN_ALL, windowSec, lockSec),
+    attemptsOnDevice: createLimiter('guessdev', config.AUTH_LOCK_MAX_FAILURES, windowSec, lockSec),
+    sends: createLimiter('send', config.CODE_MAX_SENT, config.CODE_WINDOW_SEC),
+    sendsByAddress: createLimiter('sendip', config.CODE_MAX_SENT_PER_IP, config.CODE_WINDOW_SEC),
+    finds: createLimiter('find', config.LOOKUP_MAX_REQUESTS, config.LOOKUP_WINDOW_SEC),
+    claims: createLimiter('claim', config.KEY_CLAIMS_MAX, config.KEY_CLAIMS_WINDOW_SEC),
   };
-  async function take(limiter: RateLimiterPostgres, counter: string, message: string): Promise<void> {
-    try {
-      await limiter.consume(counter);
-    } catch (error) {
-      if (error instanceof Error) throw error;
-      throw new ApiError('rate_limited', message, {
-        retry_after_ms: Math.max(1, (error as RateLimiterRes).msBeforeNext),
-      });
-    }
+}
+
+/** A hash, so that the table reveals neither addresses nor identifiers. */
+const counterKey = (...parts: (string | Buffer)[]): string => {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part).update('\0');
+  return hash.digest('base64url');
+};
+/** @throws {ApiError} `rate_limited` with that message */
+async function take(limiter: RateLimiterPostgres, counter: string, message: string): Promise<void> {
+  try {
+    await limiter.consume(counter);
+  } catch (error) {
+    if (error instanceof Error) throw error;
+    throw new ApiError('rate_limited', message, {
+      retry_after_ms: Math.max(1, (error as RateLimiterRes).msBeforeNext),
+    });
   }
+}
+
+export function openAttemptLimits(db: Pick<Database, 'query'>, config: Config): AttemptLimits {
+  const { calls, attempts, attemptsInAll, attemptsOnDevice, sends, sendsByAddress, finds, claims } = openLimiters(
+    db,
+    config,
+  );
 
   return {
-    takeCall: (ip) => take(calls, key(addressKey(ip)), 'too many requests from this address; wait before the next one'),
+    takeCall: (ip) =>
+      take(calls, counterKey(addressKey(ip)), 'too many requests from this address; wait before the next one'),
     async attempt(index, ip, device_id = '') {
-      const [atAddress, onDevice, inAll] = [key(index, addressKey(ip)), key(index, 'device', device_id), key(index)];
+      const [atAddress, onDevice, inAll] = [
+        counterKey(index, addressKey(ip)),
+        counterKey(index, 'device', device_id),
+        counterKey(index),
+      ];
       const message = 'too many failed attempts; wait before the next one';
       await take(attempts, atAddress, message);
       const known = await db.query<{ key: string }>(
@@ -111,7 +128,10 @@ export function openAttemptLimits(db: Pick<Database, 'query'>, config: Config): 
       };
     },
     async rememberLogin(indexes, ip, device_id) {
-      const keys = indexes.flatMap((index) => [key(index, addressKey(ip)), key(index, 'device', device_id)]);
+      const keys = indexes.flatMap((index) => [
+        counterKey(index, addressKey(ip)),
+        counterKey(index, 'device', device_id),
+      ]);
       await db.query(
         `insert into rate_limits (key, points, expire)
          select 'known:' || k, 0, (extract(epoch from now()) + $2) * 1000 from unnest($1::text[]) k order by k
@@ -122,13 +142,17 @@ export function openAttemptLimits(db: Pick<Database, 'query'>, config: Config): 
     async takeCodeSend(index, ip) {
       await take(
         sendsByAddress,
-        key(addressKey(ip)),
+        counterKey(addressKey(ip)),
         'too many codes were requested from this address; wait before requesting another one',
       );
-      await take(sends, key(index), 'too many codes were sent; wait before requesting another one');
+      await take(sends, counterKey(index), 'too many codes were sent; wait before requesting another one');
     },
-    takeLookup: (user_id) => take(finds, key(user_id), 'too many searches for people; wait before the next one'),
+    takeLookup: (user_id) => take(finds, counterKey(user_id), 'too many searches for people; wait before the next one'),
     takeKeyClaim: (user_id, owner_id) =>
-      take(claims, key(user_id, owner_id), 'too many claims of the keys of this person; wait before the next one'),
+      take(
+        claims,
+        counterKey(user_id, owner_id),
+        'too many claims of the keys of this person; wait before the next one',
+      ),
   };
 }

@@ -51,49 +51,12 @@ export interface SigningKeys {
 type KeyConfig = Pick<Config, 'ACCESS_TOKEN_EXPIRE_MINUTES' | 'PERSONAL_KEYS'>;
 
 export function openSigningKeys(db: Database, config: KeyConfig, log?: Logger): SigningKeys {
-  let loaded: LoadedKeys | undefined;
-  let loading: Promise<LoadedKeys> | undefined;
-  let nextLoad: Promise<LoadedKeys> | undefined;
+  const loader = new KeyLoader(db, config);
   let encryption: Encryption | undefined;
   let decrypted: SigningKey | undefined;
 
-  async function load(): Promise<LoadedKeys> {
-    loaded = await readKeys(db, config);
-    return loaded;
-  }
-  const loadOnce = (): Promise<LoadedKeys> => {
-    loading ??= load().finally(() => {
-      loading = undefined;
-    });
-    return loading;
-  };
-
-  /** Returns keys that are at most `RELOAD_MS` old, or while Postgres is away the ones loaded before. */
-  async function currentKeys(): Promise<LoadedKeys> {
-    if (loaded && performance.now() - loaded.loadedAtMs < RELOAD_MS) return loaded;
-    try {
-      return await loadOnce();
-    } catch (error) {
-      if (!loaded) throw error;
-      loaded.loadedAtMs = performance.now();
-      return loaded;
-    }
-  }
-
-  /** Returns keys whose load began after this call. All callers that wait share it. */
-  function freshKeys(): Promise<LoadedKeys> {
-    nextLoad ??= (async () => {
-      // A load that is under way may have read before this call.
-      await loading?.catch(() => {});
-      if (loaded) await sleep(Math.max(0, LOAD_EVERY_MS - (performance.now() - loaded.loadedAtMs)));
-      nextLoad = undefined;
-      return await loadOnce();
-    })();
-    return nextLoad;
-  }
-
   async function signingKey(): Promise<SigningKey> {
-    for (let keys = await currentKeys(); ; keys = await load()) {
+    for (let keys = await loader.current(); ; keys = await loader.load()) {
       if (decrypted && decrypted.kid === keys.newestKid) return decrypted;
       encryption ??= openSigningKeyEncryption(config);
       const ours = encryption;
@@ -107,13 +70,13 @@ export function openSigningKeys(db: Database, config: KeyConfig, log?: Logger): 
 
   /** Returns the keys to publish. Another process may sign with a new key already, and whoever meets its kid asks here. */
   async function publishedKeys(): Promise<LoadedKeys> {
-    const keys = await freshKeys().catch((error: unknown) => {
-      if (!loaded) throw error;
-      return loaded;
+    const keys = await loader.fresh().catch((error: unknown) => {
+      if (!loader.loaded) throw error;
+      return loader.loaded;
     });
     if (keys.newestKid !== undefined) return keys;
     await signingKey();
-    return loaded!;
+    return loader.loaded!;
   }
 
   return {
@@ -125,16 +88,67 @@ export function openSigningKeys(db: Database, config: KeyConfig, log?: Logger): 
       return await exportSPKI((await importJWK(jwk, 'EdDSA', { extractable: true })) as CryptoKey);
     },
     cachedVerifyingKey(kid) {
+      const { loaded } = loader;
       if (!loaded) return undefined;
       const ageMs = performance.now() - loaded.loadedAtMs;
       // Reloads for the next caller: this one must not wait.
-      if (ageMs >= RELOAD_MS) void currentKeys().catch(() => {});
+      if (ageMs >= RELOAD_MS) void loader.current().catch(() => {});
       return ageMs < 2 * RELOAD_MS ? loaded.verifying.get(kid) : undefined;
     },
     async findVerifyingKey(kid) {
-      return (await currentKeys()).verifying.get(kid) ?? (await freshKeys()).verifying.get(kid);
+      return (await loader.current()).verifying.get(kid) ?? (await loader.fresh()).verifying.get(kid);
     },
   };
+}
+
+/** Loads the public keys of all processes, and remembers them. */
+class KeyLoader {
+  readonly #db: Database;
+  readonly #config: KeyConfig;
+  #loading: Promise<LoadedKeys> | undefined;
+  #nextLoad: Promise<LoadedKeys> | undefined;
+  loaded: LoadedKeys | undefined;
+
+  constructor(db: Database, config: KeyConfig) {
+    this.#db = db;
+    this.#config = config;
+  }
+
+  async load(): Promise<LoadedKeys> {
+    this.loaded = await readKeys(this.#db, this.#config);
+    return this.loaded;
+  }
+
+  /** Returns keys that are at most `RELOAD_MS` old, or while Postgres is away the ones loaded before. */
+  async current(): Promise<LoadedKeys> {
+    if (this.loaded && performance.now() - this.loaded.loadedAtMs < RELOAD_MS) return this.loaded;
+    try {
+      return await this.#loadOnce();
+    } catch (error) {
+      if (!this.loaded) throw error;
+      this.loaded.loadedAtMs = performance.now();
+      return this.loaded;
+    }
+  }
+
+  /** Returns keys whose load began after this call. All callers that wait share it. */
+  fresh(): Promise<LoadedKeys> {
+    this.#nextLoad ??= (async () => {
+      // A load that is under way may have read before this call.
+      await this.#loading?.catch(() => {});
+      if (this.loaded) await sleep(Math.max(0, LOAD_EVERY_MS - (performance.now() - this.loaded.loadedAtMs)));
+      this.#nextLoad = undefined;
+      return await this.#loadOnce();
+    })();
+    return this.#nextLoad;
+  }
+
+  #loadOnce(): Promise<LoadedKeys> {
+    this.#loading ??= this.load().finally(() => {
+      this.#loading = undefined;
+    });
+    return this.#loading;
+  }
 }
 
 async function readKeys({ query }: Database, { ACCESS_TOKEN_EXPIRE_MINUTES }: KeyConfig): Promise<LoadedKeys> {

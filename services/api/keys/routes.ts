@@ -11,15 +11,8 @@ import { noSuchPerson, signedOut } from '../http/errors.ts';
 import { numberCursor, paginate } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
 import { backupRoutes } from './backup-routes.ts';
-import {
-  addPrekeys,
-  claimPrekeys,
-  clearLowPrekeyAlarms,
-  putKeys,
-  raiseLowPrekeyAlarms,
-  readKeyLog,
-  readKeyStock,
-} from './store.ts';
+import { addPrekeys, claimPrekeys, clearLowPrekeyAlarms, raiseLowPrekeyAlarms, readKeyStock } from './prekey-store.ts';
+import { putKeys, readKeyLog } from './store.ts';
 
 export interface KeyDeps {
   config: Config;
