@@ -1,3 +1,4 @@
+/** The cursor maps of the shards are stored and read back in the bucket `lineage`. */
 import test from 'ava';
 import { decodeCursorMap, encodeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
 

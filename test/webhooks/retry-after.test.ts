@@ -1,3 +1,4 @@
+/** Reads of Retry-After: seconds, dates, and everything that RFC 9110 does not allow. */
 import test from 'ava';
 import fc from 'fast-check';
 import { retryAfterMs } from '../../shared/retry-after.ts';
