@@ -22,7 +22,7 @@ async function open(context: Context): Promise<Service> {
     return {
       window: WINDOW,
       apartMs: config.BEHIND_MS,
-      restore: () => worker.takeOver(),
+      restore: () => worker.restore(),
       handle: (batch) => worker.handle(batch),
     };
   });

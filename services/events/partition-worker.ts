@@ -34,7 +34,7 @@ export class EventWorker {
   }
 
   /** This process became the only one to publish. @returns the entry to begin at; undefined: the consumer's own position */
-  async takeOver(): Promise<number | undefined> {
+  async restore(): Promise<number | undefined> {
     const { nc } = this.#o;
     const { head, last, created } = await readLogHead(nc, this.#partition);
     const found = await readEventPosition(nc, this.#partition);

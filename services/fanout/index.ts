@@ -38,8 +38,8 @@ async function open(context: Context): Promise<Service> {
     const worker = new FanoutWorker(partition, new Members(db.query, config.FANOUT_MAX_GROUPS), options);
     return {
       window: config.FANOUT_WINDOW,
-      restore: () => worker.takeOver(),
-      handle: (batch, fence) => worker.handle(batch, fence),
+      restore: () => worker.restore(),
+      handle: (batch, confirmPin) => worker.handle(batch, confirmPin),
     };
   });
   const task = startMaintenance(context, nc, recovery, checkpoints, () => {

@@ -55,7 +55,7 @@ export class FanoutWorker {
   }
 
   /** This process became the only one to write the partition. @returns the entry to begin at; undefined: the ack floor */
-  async takeOver(): Promise<number | undefined> {
+  async restore(): Promise<number | undefined> {
     this.#o.checkpoints.beginPartition(this.#partition);
     this.#members.clear();
     const turn = ++this.#takeOvers;
@@ -68,7 +68,7 @@ export class FanoutWorker {
     return start.from;
   }
 
-  async handle(batch: StreamMessage<LogRecord[]>[], fence: ConfirmPin): Promise<void> {
+  async handle(batch: StreamMessage<LogRecord[]>[], confirmPin: ConfirmPin): Promise<void> {
     const { recovery, checkpoints, removed, quota, config, metrics } = this.#o;
     const { server } = recovery;
     const cursorBases = await recovery.cursorBases();
@@ -81,7 +81,7 @@ export class FanoutWorker {
     }
     const { seq: entry } = batch.at(-1)!;
     for (const shard of items.shards) if (shard.length) shard.at(-1)!.headers = progressHeader(this.#partition, entry);
-    await fence();
+    await confirmPin();
     await this.#write(items, cursorBases);
     await removed.removeInboxes(records);
     checkpoints.add(this.#partition, { entry, cursors: this.#cursors, server });

@@ -14,7 +14,7 @@ async function open(context: Context): Promise<Service> {
     return {
       window: config.HISTORY_WINDOW,
       apartMs: config.BEHIND_MS,
-      restore: () => worker.takeOver(),
+      restore: () => worker.restore(),
       handle: (batch) => worker.handle(batch),
     };
   });

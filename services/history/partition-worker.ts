@@ -32,7 +32,7 @@ export class HistoryWorker {
   }
 
   /** This process became the only one to write the partition. @returns the entry to begin at */
-  async takeOver(): Promise<number> {
+  async restore(): Promise<number> {
     const { nc, db, log } = this.#o;
     const { head, last, created } = await readLogHead(nc, this.#partition);
     this.#position = (await readPosition(db.query, this.#partition)) ?? { entry_seq: 0, stream: '' };

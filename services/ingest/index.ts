@@ -48,7 +48,7 @@ async function open(context: Context): Promise<Service> {
       stuckMs: config.READY_STUCK_MS,
       log,
       metrics,
-      restore: () => worker.takeOver(),
+      restore: () => worker.restore(),
       decode: decodeCommands,
       handle: (batch) => worker.handle(batch),
     });

@@ -62,7 +62,7 @@ export class IngestWorker {
   }
 
   /** This process became the only writer. Never waits long: until the state is restored, senders hear `unavailable`. */
-  async takeOver(): Promise<undefined> {
+  async restore(): Promise<undefined> {
     await this.#restoring?.catch(() => {});
     this.#state.rollback();
     this.#isRestored = false;

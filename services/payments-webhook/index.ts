@@ -1,7 +1,7 @@
 /** payments-webhook: PAYMENTS → Postgres and LOG. Opens and closes the consumer; apply-batch.ts says what it does. */
 import { Gateway } from '../../nats/gateway.ts';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
-import { consumer, PAYMENTS, streams } from '../../nats/topology.ts';
+import { consumer, durableSpec, PAYMENTS } from '../../nats/topology.ts';
 import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { createBatchHandler } from './apply-batch.ts';
@@ -13,12 +13,11 @@ async function open(context: Context): Promise<Service> {
   const { config, log, metrics, db } = context;
   const nc = await context.connect('payments-webhook');
   const gateway = new Gateway(nc, config);
-  const spec = streams(config).find((stream) => stream.config.name === PAYMENTS)!.consumers[0]!;
   const paymentConsumer = new PartitionConsumer<ReceivedPayment[]>(nc, {
     stage: 'payments-webhook',
     partition: 0,
     stream: PAYMENTS,
-    consumer: { ...spec, durable_name: consumer.payments },
+    consumer: durableSpec(config, PAYMENTS, consumer.payments),
     window: WINDOW,
     stuckMs: config.READY_STUCK_MS,
     log,

@@ -1,7 +1,7 @@
 /** Limits and lock-outs are exact under concurrency, shared by processes, and the same for unknown accounts. */
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
-import { addressKey, openLimits } from '../../shared/auth/attempt-limits.ts';
+import { addressKey, openAttemptLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
@@ -106,10 +106,10 @@ test('[A10] wrong passwords from everywhere do not lock a person out at a known 
 });
 
 test('[A10] a known address expires after AUTH_KNOWN_DAYS and is stored as a hash', async (t) => {
-  const limits = openLimits(env.db, { ...env.config, AUTH_LOCK_MAX_FAILURES_IN_ALL: 1, AUTH_KNOWN_DAYS: 2 });
+  const limits = openAttemptLimits(env.db, { ...env.config, AUTH_LOCK_MAX_FAILURES_IN_ALL: 1, AUTH_KNOWN_DAYS: 2 });
   const who = randomBytes(36);
   const { user, device } = await api.register();
-  await limits.remember([who], '192.0.2.60', device.id);
+  await limits.rememberLogin([who], '192.0.2.60', device.id);
   const made = await env.db.query<{ key: string; days: number }>(
     `select key, (expire / 1000 - extract(epoch from now())) / 86400 as days from rate_limits
      where key like 'known:%' and expire / 1000 - extract(epoch from now()) < 3 * 86400`,
@@ -122,7 +122,7 @@ test('[A10] a known address expires after AUTH_KNOWN_DAYS and is stored as a has
   for (let i = 0; i < 3; i++) await limits.attempt(who, '192.0.2.60');
   await env.db.query('update rate_limits set expire = 0 where key = any($1)', [made.map(({ key }) => key)]);
   await limits.attempt(who, '192.0.2.60');
-  await t.throwsAsync(limits.attempt(who, '192.0.2.60'), { message: /too many wrong tries/ });
+  await t.throwsAsync(limits.attempt(who, '192.0.2.60'), { message: /too many failed attempts/ });
 });
 
 test('[A10] a successful log-in resets the count of failures', async (t) => {
@@ -150,9 +150,9 @@ test('[A10] addresses in one IPv6 network count as one, and a client cannot choo
 
 test('[A10] the limit of calls per address is exact over several processes', async (t) => {
   const config = { ...env.config, AUTH_RATE_LIMIT_MAX_REQUESTS: 40 };
-  const [one, two] = [openLimits(env.db, config), openLimits(env.db, config)];
+  const [one, two] = [openAttemptLimits(env.db, config), openAttemptLimits(env.db, config)];
   const outcomes = await times(100, (i) =>
-    (i % 2 ? one : two).call('192.0.2.44').then(
+    (i % 2 ? one : two).takeCall('192.0.2.44').then(
       () => 'good',
       ({ code }: ApiError) => code,
     ),
@@ -161,10 +161,10 @@ test('[A10] the limit of calls per address is exact over several processes', asy
 });
 
 test('[A10] an exceeded limit ends with its window', async (t) => {
-  const limits = openLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SEC: 3 });
+  const limits = openAttemptLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SEC: 3 });
   const who = randomBytes(36);
   const send = (): Promise<ApiError | undefined> =>
-    limits.send(who, '192.0.2.5').then(
+    limits.takeCodeSend(who, '192.0.2.5').then(
       () => undefined,
       (error: ApiError) => error,
     );

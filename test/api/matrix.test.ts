@@ -38,7 +38,7 @@ test.before(async () => {
   await env.db.query('update devices set deleted_at = now() where id = $1', [lost!.device.id]);
   await env.db.query('update users set suspended_at = now() where id = $1', [inactive!.user.id]);
   await env.db.query('update users set deleted_at = now() where id = $1', [deleted!.user.id]);
-  const { kid, key } = await openTokens(env.db, env.config).keys.signing();
+  const { kid, key } = await openTokens(env.db, env.config).keys.signingKey();
   const expired = await new SignJWT({ did: late!.device.id, sid: late!.device.id })
     .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid })
     .setSubject(late!.user.id)

@@ -61,7 +61,7 @@ test('[R01] a socket opens with a token in the header or a ticket in subprotocol
 
 /** Signs a token with the system's key, under its own or another key id. */
 async function signed(me: Session, kid: string | undefined, expires: string): Promise<string> {
-  const own = await openTokens(env.db, env.config).keys.signing();
+  const own = await openTokens(env.db, env.config).keys.signingKey();
   return await new SignJWT({ did: me.device.id, sid: me.device.id })
     .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: kid ?? own.kid })
     .setSubject(me.user.id)

@@ -7,10 +7,10 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { HistoryGet } from '../../../shared/contract/frames/client.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { pageBySeq } from '../../../shared/db/message-queries.ts';
+import { readPageBySeq } from '../../../shared/db/message-queries.ts';
 import type { CommandOutput } from './command-client.ts';
 
-type Page = Awaited<ReturnType<typeof pageBySeq>>;
+type Page = Awaited<ReturnType<typeof readPageBySeq>>;
 type PagesConfig = Pick<Config, 'HISTORY_MAX_PAGE_BYTES' | 'HISTORY_POOL' | 'WS_MAX_HISTORY_WAITING'>;
 /** The part of an output that is used here. */
 export type PageOutput = Pick<CommandOutput, 'user_id' | 'device_id' | 'isOpen' | 'waitForRoom'>;
@@ -32,7 +32,7 @@ export class HistoryPages {
 
   /**
    * @param send called with the page before the next one of the same output is read
-   * @throws {ApiError} `rate_limited` when too many pages wait already; as `pageBySeq`
+   * @throws {ApiError} `rate_limited` when too many pages wait already; as `readPageBySeq`
    */
   async get(output: PageOutput, frame: HistoryGet, send: (page: Page) => void): Promise<void> {
     const queue = this.#queues.get(output) ?? { count: 0, last: Promise.resolve() };
@@ -56,7 +56,7 @@ export class HistoryPages {
       // The connection may have closed while the page waited.
       if (!output.isOpen) return undefined;
       const { user_id, device_id } = output;
-      return await pageBySeq(this.#db, {
+      return await readPageBySeq(this.#db, {
         user_id,
         device_id,
         ...range,

@@ -1,7 +1,7 @@
 /** Finds the user that `to` of a message names, and the direct conversation with that user. */
 import { batchLoader } from '../../../shared/async/batch-loader.ts';
 import { LruMap } from '../../../shared/async/lru-map.ts';
-import { type Limits, openLimits } from '../../../shared/auth/attempt-limits.ts';
+import { type AttemptLimits, openAttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { MessageSend } from '../../../shared/contract/frames/client.ts';
@@ -14,12 +14,12 @@ export class Recipients {
   /** Ids of users, by number. */
   readonly #users: LruMap<string, string>;
   readonly #loadUser: (number: string) => Promise<string | undefined>;
-  readonly #limits: Limits;
+  readonly #limits: AttemptLimits;
 
   constructor(db: Database, config: Config) {
     this.#conversations = new LruMap(config.EDGE_MAX_RECIPIENTS);
     this.#users = new LruMap(config.EDGE_MAX_RECIPIENTS);
-    this.#limits = openLimits(db, config);
+    this.#limits = openAttemptLimits(db, config);
     this.#loadUser = batchLoader(async (numbers: string[]) => {
       const rows = await db.query<{ number: string; id: string }>(
         'select number, id from users where number = any($1) and deleted_at is null',
@@ -56,7 +56,7 @@ export class Recipients {
   }
 
   async #lookUp(number: string, sender: string): Promise<string> {
-    await this.#limits.find(sender);
+    await this.#limits.takeLookup(sender);
     const id = await this.#loadUser(number);
     if (id === undefined) throw new ApiError('not_found', 'no user has this number');
     this.#users.set(number, id);
