@@ -1,4 +1,4 @@
-/** The cursor maps of the shards are stored and read back in the bucket `lineage`. */
+/** The stored form of cursor maps stays readable for later releases. */
 import test from 'ava';
 import { decodeCursorMap, encodeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
 
