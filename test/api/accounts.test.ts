@@ -1,3 +1,4 @@
+/** Registration, log-in by password, and the public keys of devices. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
 import { PASSWORD } from '../env/people.ts';

@@ -1,4 +1,4 @@
-/** `npm run admin`. */
+/** The commands of `npm run admin`. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -52,7 +52,7 @@ test('[O01] the admin command exits when its work is done', async (t) => {
   const command = fileURLToPath(new URL('../../services/admin.ts', import.meta.url));
   const options = { env: { PATH: process.env.PATH, ...toEnv(env.config) }, timeout: 40_000 };
   for (const word of ['suspend', 'reinstate']) {
-    // It would be killed at the end of that time, and the promise rejected.
+    // A process that does not exit is killed after the time-out, and the promise rejects.
     const { stderr } = await promisify(execFile)(process.execPath, [command, word, user.number], options);
     t.is(stderr, '');
   }

@@ -1,3 +1,4 @@
+/** Conversations, sending and history over HTTP. */
 import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { directConversationId, uuid7 } from '../../shared/ids.ts';
@@ -226,7 +227,7 @@ test('[H01] a member sees history from joining to leaving, without expired messa
   const envelopes = [bob, carol].map(({ device }) => ({ device_id: device.id, payload: `for ${device.id}` }));
   t.is((await send(alice, id, { payload: undefined, envelopes })).status, 202);
   await env.settle();
-  // What later features write: joined late, left early, and time gone by.
+  // Simulates what later features write: a late joiner, a leaver, and an expired message.
   await env.db.query('update members set joined_seq = 2, left_seq = 4 where user_id = $1', [carol.user.id]);
   await env.db.query(`update messages set expires_at = now() where conversation_id = $1 and seq = 6`, [id]);
   const seqs = async (who: LoggedIn) => (await itemsOf(who, id, { after_seq: 0 })).items.map((one) => one.seq);
@@ -237,7 +238,7 @@ test('[H01] a member sees history from joining to leaving, without expired messa
   const last = async (who: LoggedIn) => (await itemsOf(who, id, { after_seq: 6 })).items[0]?.payload;
   t.is(await last(bob), `for ${bob.device.id}`);
   t.is(await last(alice), undefined);
-  // A socket may bring escapes that Postgres can store and not decode: nobody's history may stumble over them.
+  // A socket may send escapes that Postgres can store but not decode; history must still be readable.
   await env.db.query(`update messages set envelopes = $2 where conversation_id = $1 and seq = 7`, [
     id,
     `[{"device_id":"${bob.device.id}","payload":"a\\u0000\\ud800"}]`,

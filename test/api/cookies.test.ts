@@ -1,4 +1,4 @@
-/** Browsers: the refresh token in an HttpOnly cookie, with a CSRF token beside it. */
+/** Browsers keep the refresh token in an HttpOnly cookie, protected by a CSRF token. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
 import { PASSWORD } from '../env/people.ts';

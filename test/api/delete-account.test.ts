@@ -1,4 +1,4 @@
-/** A new password, and the end of an account. */
+/** Changing the password and deleting the account. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Session } from '../../client/index.ts';
@@ -176,7 +176,7 @@ test('[A11] data that could not be erased during the deletion is erased after a 
   const body = { client_message_id: 'last-words', payload: 'c2VhbGVk' };
   await api.ask('messages.send', { id: sent.data.id, token: me.access_token, body });
   await env.settle();
-  // As if the process had been killed between the two.
+  // As if the process had been killed between marking and erasing.
   await env.db.query('update users set deleted_at = now() where id = $1', [me.user.id]);
   const other = await env.spawn('api');
   const left = () => env.db.query('select 1 from messages where sender_id = $1 and payload is not null', [me.user.id]);
@@ -226,7 +226,7 @@ test('[A11] messages that history writes long after the deletion are erased', as
   await env.db.query(`update users set deleted_at = now() - interval '1 hour', erased_at = now() where id = $1`, [
     me.user.id,
   ]);
-  // As history does that was away for an hour; the partition is nobody's.
+  // As a history that was down for an hour writes it, in a partition that no worker has.
   const about = {
     kind: 'message',
     conversation_id: data.id,

@@ -1,4 +1,4 @@
-/** How many devices an account may have, and what who comes with one more is told. */
+/** The number of devices per account is limited, and the refusal says what to do. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
 import { PASSWORD } from '../env/people.ts';

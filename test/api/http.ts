@@ -1,4 +1,4 @@
-/** Calls the API by route name over real HTTP and holds every reply against the contract. */
+/** Calls the API by route name over real HTTP and checks every reply against the contract. */
 import { strict as assert } from 'node:assert';
 import type { ErrorBody } from '../../shared/contract/errors.ts';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
@@ -10,7 +10,7 @@ import { createUsername, PASSWORD } from '../env/people.ts';
 export interface CallOptions {
   id?: string;
   body?: unknown;
-  /** The body as it goes over the wire, instead of `body`. */
+  /** The raw body, instead of `body`. */
   raw?: string | Uint8Array;
   query?: Record<string, string | number>;
   token?: string;
@@ -19,12 +19,12 @@ export interface CallOptions {
 export interface Reply<T> {
   status: number;
   headers: Headers;
-  /** Of a success; else it throws when read. */
+  /** The data of a success. */
   readonly data: T;
   error: ErrorBody | undefined;
 }
 
-/** Registering is answered otherwise only where a test has switched verification on. */
+/** Only a test that enables verification gets another reply to a registration. */
 type DataOf<N extends RouteName> = N extends 'auth.register' ? LoggedIn : ReplyOf<N>['data'];
 
 export class Api {

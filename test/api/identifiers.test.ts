@@ -1,4 +1,4 @@
-/** In which one form people's names are stored and compared, and what is no name. */
+/** Identifiers have one normal form, and invalid ones are refused. */
 import test from 'ava';
 import fc from 'fast-check';
 import {
@@ -38,14 +38,14 @@ test('[A01] identifiers are stored in one normal form, and ambiguous or deceptiv
     t.deepEqual(recogniseIdentifier(text), { kind, value: is });
   }
   const none: [kind: IdentifierKind, ...texts: string[]][] = [
-    // Nothing to see, text that runs backwards, bytes that steer, private and unassigned characters, a space.
+    // Invisible, right-to-left, control, private and unassigned characters, and a space.
     [
       'email',
       ...['\u200b', '\u202e', '\u00ad', '\ufe0f', '\x07', '\x7f', '\r\n', '\ue000', '\u0378', ' '].map(
         (c) => `an${c}na@x.org`,
       ),
     ],
-    // Other syntax: quoting, lists, comments, routes.
+    // Other syntax of addresses: quoting, lists, comments, routes.
     [
       'email',
       ...['"a"', 'a,b', 'a;b', 'a(b)', 'a:b', '[a]', '<a>', 'a\\b', 'a..b', '.a', 'a.'].map(
@@ -80,7 +80,7 @@ test('[A01] identifiers are stored in one normal form, and ambiguous or deceptiv
       t.is(error?.code, 'invalid_request', JSON.stringify(text));
       t.deepEqual(error?.details, { field: kind });
     }
-  // Whatever comes out goes in again as it is: what is stored is what is looked for.
+  // A normal form is its own normal form, so a look-up finds what was stored.
   fc.assert(
     fc.property(
       fc.constantFrom<IdentifierKind>('phone', 'email', 'username'),

@@ -1,4 +1,4 @@
-/** Limits and lock-outs: exact under concurrency, the same for accounts that are not there, shared and lasting. */
+/** Limits and lock-outs are exact under concurrency, shared by processes, and the same for unknown accounts. */
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
 import { addressKey, openAttemptLimits } from '../../shared/auth/attempt-limits.ts';

@@ -1,4 +1,4 @@
-/** What the logs of all services must not hold, at the most talkative level, whatever goes right or wrong. */
+/** No log of any service contains personal or secret data, at the most verbose level. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,7 +62,7 @@ test('[A09] [A10] no code, token, password, address, name or payload is ever log
   await socket.waitFor('error');
   socket.socket.close();
 
-  // Failures whose messages quote what failed: a row that a constraint refuses, and one that the eraser cannot change.
+  // Failures whose messages quote data: a row that a constraint refuses, and one that the eraser cannot change.
   await env.db.query(`alter table users add constraint nobody_is_erased check (erased_at is null)`);
   await env.db.query(`alter table key_backups add constraint nothing_new check (version < 2)`);
   t.is((await api.ask('keys.backup.put', { token, body: { data: payload } })).error?.code, 'internal');

@@ -1,4 +1,4 @@
-/** The outside world of codes: a real SMTP server, and a provider of text messages. Both keep what they got. */
+/** Receives codes: a real SMTP server and a fake SMS provider, both of which keep what they get. */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -12,9 +12,9 @@ export interface Letter {
 export interface Mailbox {
   url: string;
   letters: Letter[];
-  /** While true, everything is refused. */
+  /** While true, the server refuses everything. */
   broken: boolean;
-  /** The latest one to that address, after `seen` of them. */
+  /** Waits for more than `seen` letters to the address. @returns the latest */
   waitForLetter(to: string, seen?: number): Promise<Letter>;
   close(): Promise<void>;
 }
@@ -84,11 +84,11 @@ export async function startSmsProvider(token: string): Promise<Mailbox> {
   return box;
 }
 
-/** The code in a letter. */
+/** @returns the code in a letter */
 export function extractCode({ text }: Letter): string {
   const [code] = /\b\d{6}\b/.exec(text) ?? [];
   if (!code) throw new Error(`no code in: ${text}`);
   return code;
 }
-/** Any other code. */
+/** @returns another code */
 export const wrongCode = (code: string): string => String((Number(code) + 1) % 1_000_000).padStart(6, '0');

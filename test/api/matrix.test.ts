@@ -1,4 +1,4 @@
-/** Route × caller × ownership, from the table of routes: a route that has no row in matrix.ts fails here. */
+/** Checks every route against every kind of caller; a route without a row in matrix.ts fails. */
 import test from 'ava';
 import { SignJWT } from 'jose';
 import { adminToken } from '../../shared/auth/derived.ts';
@@ -15,11 +15,11 @@ import { createFixture, type Fixture, ROWS } from './matrix.ts';
 
 let env: Env;
 let api: Api;
-/** Nobody who may: each is refused by every route that is not open. */
+/** Callers that every route with a user token refuses. */
 const refused: Record<string, { token?: string; code: string }> = {};
-/** As much, where a service token is asked for. */
+/** Callers that every route with a service token refuses. */
 const refusedServices: typeof refused = {};
-/** A good one of each scope. */
+/** A valid service token of each scope. */
 const scoped: Record<string, { id: string; token: string }> = {};
 
 test.before(async () => {
@@ -81,7 +81,7 @@ const asks = async (name: RouteName, made: Fixture) => {
   const row = ROWS[name];
   return 'open' in row ? {} : ((await row.ask?.(made, api)) ?? {});
 };
-/** With ids that look right and an empty body: who may not is refused before anything is read. */
+/** Plausible ids and an empty body: an unauthorised call is refused before anything is read. */
 const blind = ({ body }: Route) => ({ id: uuid7(), ...(body && { body: {} }) });
 const callable = (Object.entries(ROUTES) as [RouteName, Route][]).filter(([, { auth }]) => auth !== 'none');
 

@@ -1,4 +1,4 @@
-/** Who may call what: one row for each route. The tests in matrix.test.ts are made from this and from the routes. */
+/** Declares who may call each route. matrix.test.ts makes its tests from these rows and the routes. */
 import { strict as assert } from 'node:assert';
 import type { ErrorCode } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
@@ -6,34 +6,34 @@ import type { Scope } from '../../shared/contract/http/route.ts';
 import type { RouteName } from '../../shared/contract/http/routes.ts';
 import type { Api, CallOptions } from './http.ts';
 
-/** The things of one person, made for one row. */
+/** The data of one person, created for one row. */
 export interface Fixture {
   owner: LoggedIn;
   /** Member of the owner's group and partner of the owner's direct conversation. */
   member: LoggedIn;
   group: string;
-  /** A service token that may do everything. */
+  /** A service token with all scopes. */
   admin: string;
 }
 
-/** What somebody else gets who asks for the owner's thing. */
+/** The answer for another person who calls the route for the owner's data. */
 type Other =
-  /** Refused with one of these. */
+  /** The call is refused with this code. */
   | ErrorCode
-  /** Everybody who is signed in may. */
+  /** Everybody who is logged in may call it. */
   | 'may'
-  /** There is no way to name somebody else's: the call is about the caller. */
+  /** The call always concerns the caller, so nobody else's data can be named. */
   | 'self';
 
 export type Row =
-  /** Without a token. */
+  /** The route needs no token. */
   | { open: true }
   | {
-      /** For service tokens of this scope, and for nobody's device. */
+      /** The route accepts service tokens of this scope and no device. */
       service: Scope;
-      /** A call that succeeds with one, */
+      /** A call that succeeds with such a token, */
       ask?: (world: Fixture, api: Api) => CallOptions | Promise<CallOptions>;
-      /** or gets this. */
+      /** or that gets this code. */
       answer?: ErrorCode;
     }
   | {
@@ -138,7 +138,7 @@ export const ROWS: Record<RouteName, Row> = {
   'push.targets.get': { ask: ({ owner }) => ({ id: owner.device.id }), stranger: 'not_found', member: 'not_found' },
   'push.key.get': self,
 
-  // Signed, not signed in: test/payments.
+  // Authorised by a signature instead of a token: test/payments.
   'payments.receive': open,
   'payments.attach': inGroup({ body: { request_id: 'matrix' } }),
   'payments.list': inGroup(),

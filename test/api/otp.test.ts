@@ -1,4 +1,4 @@
-/** Logging in by one-time code. */
+/** Log-in by one-time code, sent by mail or SMS. */
 import test from 'ava';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { readConfig } from '../../shared/config/index.ts';
@@ -142,7 +142,7 @@ test('[A04] proving an address that was registered without proof takes over its 
   const owner = await enterByPhone(phone);
   t.is(owner.status, 200);
   t.is(owner.data.user.id, squatter.user.id);
-  // Nobody seals for the squatter's device, and nothing wakes it.
+  // Senders no longer seal for the squatter's device, and nothing wakes it.
   const { data: left } = await api.ask('devices.listOfUser', {
     token: owner.data.access_token,
     id: owner.data.user.id,

@@ -1,10 +1,10 @@
-/** The thread that hashes passwords: it may end at any time. */
+/** Password checks survive the end of the hashing thread at any time. */
 import { Worker } from 'node:worker_threads';
 import test from 'ava';
 import { openPasswords, type PasswordOptions } from '../../services/api/auth/passwords.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 
-/** Slow enough that none of some passwords is through when the thread is told to end. */
+/** Slow enough that no password is finished when the thread is terminated. */
 const config = { ARGON2_MEMORY_KIB: 16_384, ARGON2_PASSES: 2, PASSWORD_QUEUE_MAX: 100 };
 const file = new URL('../../services/api/auth/hash-worker.ts', import.meta.url);
 async function open(options: PasswordOptions = {}) {
@@ -37,7 +37,7 @@ test('[A01] log-ins in progress and later ones are answered after the hashing th
   await passwords.close();
 });
 
-/** Ends over one password and takes every other one for right. */
+/** A thread that exits on one password and accepts every other one. */
 const FRAIL = `const { parentPort } = require('node:worker_threads');
   parentPort.on('message', ({ id, password }) =>
     password === 'poison' ? process.exit(1) : parentPort.postMessage({ id, value: true }));`;

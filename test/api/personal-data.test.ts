@@ -1,4 +1,4 @@
-/** What identifies a person at rest: nothing readable in any table, found all the same, moved to new keys by a command. */
+/** Personal data is encrypted in every table, can be looked up, and moves to new keys by a command. */
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ const secret = {
 };
 const key = (): string => randomBytes(32).toString('base64');
 
-/** Every row of every table as text. */
+/** @returns every row of every table as text */
 async function dump(): Promise<string> {
   const tables = await env.db.query<{ name: string }>(
     `select quote_ident(table_name) as name from information_schema.tables where table_schema = 'public'`,
@@ -105,7 +105,7 @@ test.serial(
     const login = (url: string) =>
       new Api(url).ask('auth.login', { body: { identifier: 'moved7@example.org', password, device } });
     t.is((await login(between.apiUrl)).data.user.name, 'Name 7');
-    // A code asked for before the change is replaced by one asked for after it.
+    // A code requested after the change replaces one requested before it.
     const to = { email: 'moved9@example.org' };
     for (const url of [api.url, between.apiUrl])
       t.is((await new Api(url).ask('auth.otp.request', { body: to })).status, 202);

@@ -1,4 +1,4 @@
-/** What two calls at the same moment must not make possible. */
+/** Simultaneous calls leave no session or device behind that must not exist. */
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
@@ -23,7 +23,7 @@ test.after.always(() => env.stop());
 
 const password = PASSWORD;
 
-/** A hundred log-ins, so that at any moment some are under way while `change` happens; what they were answered. */
+/** Runs a hundred log-ins, some of them in progress at any moment of `change`. @returns their replies */
 async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Reply<LoggedIn>[]> {
   let over = false;
   const got: Reply<LoggedIn>[] = [];

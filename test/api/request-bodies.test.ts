@@ -1,4 +1,4 @@
-/** What a body may cost: how much of it is read, held and looked at. */
+/** The API limits how much of a request body it reads, holds and checks. */
 import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { PassThrough } from 'node:stream';
@@ -29,7 +29,7 @@ test.before(async () => {
 test.after.always(() => env.stop());
 
 const routes = Object.entries(ROUTES) as [RouteName, Route][];
-/** What the server says to a head whose body never comes, until it closes the connection. */
+/** Sends a head without its body. @returns everything that the server answers before it closes */
 async function answerToHead(route: Route, headers: string[]): Promise<string> {
   const { hostname, port } = new URL(api.url);
   const socket = connect(Number(port), hostname);
@@ -113,7 +113,7 @@ test('[A03] text that Postgres cannot store is refused with the name of its fiel
 test('[A03] the patterns of the contract list the characters that they allow, so none admits text that cannot be stored', (t) => {
   const patterns = new Set(JSON.stringify(ROUTES).match(/"pattern":"(?:[^"\\]|\\.)*"/g));
   t.true(patterns.size > 10);
-  // Records take any key; their texts are looked at.
+  // Records accept any key; their texts are checked.
   for (const pattern of patterns) t.notRegex(pattern, /\[\^|\\[SWDs]|[^[\w.]\.[*+{]/, pattern);
 });
 
@@ -138,7 +138,7 @@ test('[A03] a check stops at the first error', (t) => {
 });
 
 const TERMS = { HTTP_SMALL_BODY_BYTES: 100, HTTP_BODIES_MAX_BYTES: 1_000, HTTP_BODIES_MAX_BYTES_PER_CALLER: 600 };
-/** A body that comes as the test writes it. */
+/** @returns a request whose body the test writes */
 function incoming(): PassThrough & IncomingMessage {
   const headers = { 'content-type': 'application/json', 'transfer-encoding': 'chunked' };
   return Object.assign(new PassThrough(), { headers }) as never;

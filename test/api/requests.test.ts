@@ -1,3 +1,4 @@
+/** Arbitrary, malformed and oversized requests get a documented answer, never a 500. */
 import { request } from 'node:http';
 import test from 'ava';
 import fc from 'fast-check';

@@ -1,4 +1,4 @@
-/** Sessions end everywhere at once: over HTTP, on sockets of every edge, also of one that was cut off. */
+/** Sessions end over HTTP and on the sockets of every edge, even one that was cut off; tickets end with them. */
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
@@ -13,7 +13,7 @@ let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
-  // Polling is off: what is seen here came by the event, or by the look after a reconnection. How soon: bench/login.ts.
+  // Polling is off, so what is seen here came by the event or by the check after a reconnection.
   env = await startEnv({ ...QUICK_HASHING, REVOCATION_POLL_MS: 3_600_000 });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
@@ -142,7 +142,7 @@ test.serial(
     const tablet = await logInAgain(phone);
     const [deaf, asks] = [await open(phone), await open(tablet, asking)];
     await env.broker.kill9();
-    // The event of this never comes: nobody can publish it.
+    // No event announces this, because the broker is down.
     await env.db.query('update sessions set revoked_at = now() where user_id = $1', [phone.user.id]);
     t.is(await asks.waitForClose(), 4401, 'while the broker is still away');
     await until(

@@ -1,3 +1,4 @@
+/** Refresh tokens, access tokens and the keys that sign them. */
 import test from 'ava';
 import {
   decodeProtectedHeader,
@@ -20,7 +21,7 @@ const REFRESH_RETRY_SEC = 120;
 let env: Env;
 let api: Api;
 test.before(async () => {
-  // Longer than any test takes, where ten seconds might not be.
+  // Longer than any test takes; the default of ten seconds might not be.
   env = await startEnv({ ...QUICK_HASHING, REFRESH_RETRY_SEC, DATABASE_CONNECT_TIMEOUT_MS: 60_000 });
   api = new Api((await env.start('api')).apiUrl);
 });
@@ -84,7 +85,7 @@ test('[A05] unknown, expired and revoked refresh tokens are refused, and no toke
   t.deepEqual(found, []);
 });
 
-// These three one after the other, before all else: a rotation changes what is published.
+// These three run one after the other and first, because a rotation changes the published keys.
 test.serial('[A08] access tokens verify with the published JWKS and PEM', async (t) => {
   const { access_token, user, device } = await api.register();
   const { keys } = (await api.ask('auth.jwks')).data;
@@ -109,7 +110,7 @@ test.serial('[A08] after a key rotation old tokens stay valid, and other process
   t.is((await signer.keys.jwks()).keys.length, 2);
   t.is((await signer.verify(person.access_token)).user_id, person.user.id);
   await t.notThrowsAsync(verifier.verify(access_token));
-  // Nor does a process that looked before the rotation, and signs with the old key yet, keep the new one from others.
+  // A process that read the keys before the rotation, and still signs with the old one, publishes the new one too.
   const { kid } = decodeProtectedHeader(access_token);
   t.true((await api.ask('auth.jwks')).data.keys.some((one) => one.kid === kid));
 });

@@ -1,4 +1,4 @@
-/** Registration with verification on, by email over real SMTP and by phone over HTTP. */
+/** Registration with verification: by email over real SMTP, and by phone over HTTP. */
 import test from 'ava';
 import { Session } from '../../client/index.ts';
 import type { BodyOf } from '../../shared/contract/http/routes.ts';
@@ -32,7 +32,7 @@ test.after.always(async () => {
 
 const password = PASSWORD;
 const device = { name: 'phone', platform: 'ios' };
-/** With verification on, what comes back is no log-in yet. */
+/** Registers with verification on, so the reply is not a log-in. */
 const register = async (
   more: Partial<BodyOf<'auth.register'>>,
   on = api,

@@ -1,3 +1,4 @@
+/** The tools of shared/async keep their promises about concurrency. */
 import test from 'ava';
 import { LruMap } from '../../shared/async/lru-map.ts';
 import { startPeriodicTask } from '../../shared/async/periodic-task.ts';

@@ -1,3 +1,4 @@
+/** The benchmarks run, check what they measure, and refuse wrong options. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';

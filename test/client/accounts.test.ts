@@ -1,4 +1,4 @@
-/** Ways in and sessions by the client library, on the whole system with a real mail server. */
+/** The client library registers, logs in and manages sessions, with a real mail server. */
 import test from 'ava';
 import {
   changePassword,

@@ -1,3 +1,4 @@
+/** The client connects, refreshes its token and reconnects, against a fake server. */
 import { once } from 'node:events';
 import test from 'ava';
 import { until } from '../env/until.ts';
@@ -111,7 +112,7 @@ test('the client pings a silent socket, then gives it up', async (t) => {
   t.deepEqual(server.peers[0]!.commands, [{ type: 'ping' }]);
   server.answerCommand = (peer) => peer.send({ type: 'pong' });
   await device.next('open');
-  // Who is answered is asked again over the same socket.
+  // A socket that answers pings stays in use.
   await until(() => (server.peers.at(-1)?.commands.length ?? 0) >= 3);
   t.true(server.peers.length >= 2);
   await device.close();

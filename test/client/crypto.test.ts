@@ -1,3 +1,4 @@
+/** The default end-to-end crypto opens what is meant for a device and nothing else. */
 import test from 'ava';
 import fc from 'fast-check';
 import { HpkeCrypto, type OpenRequest } from '../../client/index.ts';
@@ -77,7 +78,7 @@ test('keys survive the process by export and import', async (t) => {
   t.deepEqual(await again.open(request), new Uint8Array([1, 2, 3]));
 });
 
-/** As `sealed`, to a one-time key of Ben's. */
+/** Like `sealed`, but to a one-time key of Ben. */
 async function sealedToPrekey(plaintext: Uint8Array, to = ben!): Promise<OpenRequest> {
   const { one_time } = await to.prekeys.make(1);
   const result = await anna!.seal({
@@ -124,12 +125,12 @@ test('[K03] a payload opens only with both the one-time key and the identity key
   const request = await sealedToPrekey(new Uint8Array([7]), dora);
   const before = await dora.export();
   t.deepEqual(await dora.open(request), new Uint8Array([7]));
-  // The identity key was stolen later, the one-time key had served.
+  // The identity key was stolen after the one-time key had been deleted.
   await new Promise((resolve) => setTimeout(resolve, 2));
   await dora.prekeys.make(1);
   const stolen = await HpkeCrypto.import(await dora.export());
   await t.throwsAsync(stolen.open(request), { message: /not on this device/ });
-  // The one-time key was stolen, the identity key not.
+  // The one-time key was stolen, but not the identity key.
   const { privateKey, publicKey } = await carl!.export();
   const thief = await HpkeCrypto.import({ ...before, privateKey, publicKey });
   t.true(thief.prekeys.has(request.message.payload.split('.')[1]!));

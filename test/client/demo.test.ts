@@ -1,3 +1,4 @@
+/** The demo of `npm run demo` runs to its end. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import test from 'ava';

@@ -1,4 +1,4 @@
-/** An edge and API that do what a test tells them, for what a real one does too seldom. Everything else is tested on the real system. */
+/** Fakes edge and API for behaviour that the real ones show too seldom. Everything else is tested on the real system. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

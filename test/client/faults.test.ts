@@ -1,4 +1,4 @@
-/** The client library while the system around it breaks. */
+/** The client library loses nothing while services around it are killed. */
 import test from 'ava';
 import { HpkeCrypto } from '../../client/index.ts';
 import { type Env, startEnv } from '../env/index.ts';

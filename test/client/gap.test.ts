@@ -1,4 +1,4 @@
-/** What the broker has lost, on the real system: told, and made good from history. */
+/** The client announces items that the broker lost and fetches them from history. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { HpkeCrypto } from '../../client/index.ts';
@@ -36,7 +36,7 @@ test('[M06] [H01] items that the inbox lost while a device was away are announce
   });
   const [gap] = await Promise.all([back.device.next('gap'), back.device.connect()]);
   t.is(gap.reason, 'retention');
-  // Without a Store this device does not know what it had, so it is given everything it may read.
+  // Without a Store this device does not know what it had, so it gets everything that it may read.
   t.deepEqual(await back.waitForTexts(lost.length + 2), ['before', ...lost, 'after']);
   t.true(resynced.every(Boolean));
   await phone.device.send({ to: { user_id }, plaintext: 'live' });

@@ -1,3 +1,4 @@
+/** The client acknowledges, deduplicates and fills gaps, against a fake server. */
 import test from 'ava';
 import { type Device, MemoryStore } from '../../client/index.ts';
 import { until } from '../env/until.ts';

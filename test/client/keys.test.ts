@@ -1,4 +1,4 @@
-/** Devices and keys as the client library handles them, on the whole system. */
+/** The client library manages devices, one-time keys, the backup and the key log. */
 import { createHash } from 'node:crypto';
 import test from 'ava';
 import {
@@ -61,7 +61,7 @@ test('[K05] [K06] messages are sealed for an added device from its first minute,
   await phone.device.send({ to, plaintext: 'two' });
   t.deepEqual(await tablet.waitForTexts(1), ['two']);
   await deleteDevice(ben, tablet.device.id);
-  // At once, whether the news has come or not: a refusal is answered by sealing anew.
+  // At once, whether device.changed has arrived or not: the library seals again after a refusal.
   await phone.device.send({ to, plaintext: 'three' });
   t.deepEqual(await laptop.waitForTexts(3), ['one', 'two', 'three']);
   await until(() => !tablet.device.connected);
@@ -85,7 +85,7 @@ test('[K05] messages are sealed for a device restored from an old backup with ke
   const restored = createListener(session, at, { crypto: await HpkeCrypto.import(old) });
   await restored.device.connect();
   await phone.device.send({ to, plaintext: 'two' });
-  // The first one may come again, and can't be opened any more.
+  // The first message may be delivered again, and can't be opened any more.
   await until(() => restored.texts.at(-1) === 'two');
   t.false(restored.texts.slice(0, -1).some((text) => text !== 'cannot_open'));
   await Promise.all([phone, restored].map(({ device }) => device.close()));
@@ -170,7 +170,7 @@ test('[K08] the library follows the key log and detects changed, missing and for
   await fails(fresh(), items.toSpliced(1, 1));
   await fails(fresh(), items.slice(1));
   await fails(new KeyLog(anna.user.id), items);
-  // A server that makes the whole chain anew deceives newcomers, and nobody who was there before.
+  // A server that rewrites the whole chain deceives newcomers, but nobody who knew the old one.
   const rewritten = rehash(change(1, { entry: forged }));
   t.is((await fresh().extend(rewritten)).length, 5);
   await fails(log, rewritten.slice(1));

@@ -1,3 +1,4 @@
+/** The client queues and repeats sends, against a fake server. */
 import test from 'ava';
 import { MemoryStore } from '../../client/index.ts';
 import { webTransport } from '../../client/transports/web.ts';

@@ -1,11 +1,11 @@
-/** A page whose origin is refused hears of it, though its browser tells it nothing. */
+/** The client tells a page that its origin is refused, which its browser hides. */
 import test from 'ava';
 import { findRefusal } from '../../client/refusal.ts';
 import type { Transport } from '../../client/transports/types.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
 import { createDevice, startFakeServer } from './fake-server.ts';
 
-/** As in a browser: no headers, and no word of why a socket did not open. */
+/** A transport like a browser's: no headers, and no reason why a socket did not open. */
 function browserTransport(): Transport {
   const { open } = wsTransport();
   return {

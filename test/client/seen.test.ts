@@ -1,3 +1,4 @@
+/** The memory of received messages decides what a gap has to fetch. */
 import test from 'ava';
 import { HandledMessages } from '../../client/handled-messages.ts';
 

@@ -67,7 +67,7 @@ test('[M05] a device that was away gets everything it missed from its durable in
   const look = await openBrokerView(env.config);
   const pending = async (): Promise<number> => (await look.offlineQueueOf(to.user_id, first.device.id))?.pending ?? -1;
   while ((await pending()) < missed.length) await env.settle();
-  // Those that fanout wrote twice are among them.
+  // Items that fanout wrote twice are among them.
   t.true((await pending()) >= missed.length);
 
   const back = createListener(ben, at);
@@ -132,7 +132,7 @@ test('[M07] the sender gets the statuses of its message', async (t) => {
     ({ status, user_id }) => void told.push(`${status} ${user_id === ben.user.id ? 'ben' : ''}`.trim()),
   );
   const { conversation_id, seq } = await phone.send({ to: { user_id: ben.user.id }, payload: 'seen?' });
-  // `sent` and `delivered` come by different ways.
+  // `sent` and `delivered` arrive by different paths, in either order.
   const hears = (...words: string[]): Promise<void> =>
     until(() => words.every((word) => told.some((one) => one.startsWith(word))));
   await hears('sent', 'delivered');

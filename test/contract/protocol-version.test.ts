@@ -23,7 +23,7 @@ function canonical(value: unknown): unknown {
   );
 }
 
-test('the frames are those of PROTOCOL_VERSION', (t) => {
+test('the schemas of all frames match PROTOCOL_VERSION', (t) => {
   const protocol = { SUBPROTOCOL, CLOSE, client: CLIENT_FRAME_SCHEMAS, server: SERVER_FRAMES };
   const hash = createHash('sha256')
     .update(JSON.stringify(canonical(protocol)))

@@ -1,3 +1,4 @@
+/** Migrations, transactions and time-outs of the database connection. */
 import type { EntitySchema } from '@mikro-orm/core';
 import test from 'ava';
 import type { ApiError } from '../../shared/contract/errors.ts';
@@ -14,7 +15,7 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-/** A database of its own, empty, in the same Postgres. */
+/** Creates an empty database in the same Postgres. */
 async function empty(name: string): Promise<Env['config']> {
   await env.db.query(`create database ${name}`);
   const url = new URL(env.config.DATABASE_URL!);

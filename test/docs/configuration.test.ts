@@ -1,3 +1,4 @@
+/** Checks the generated page of settings and how wrong settings are refused. */
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { configurationDocs } from '../../shared/config/docs.ts';

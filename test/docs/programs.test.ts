@@ -1,4 +1,4 @@
-/** The programs of README.md, docs/client.md and docs/push.md, run as they stand there. */
+/** Runs the programs of README.md, docs/client.md and docs/push.md as they are written there. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

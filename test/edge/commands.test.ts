@@ -1,4 +1,4 @@
-/** What clients ask for, good and bad. */
+/** The edge answers valid and invalid commands of clients. */
 import test from 'ava';
 import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
@@ -15,7 +15,7 @@ test.before(async () => {
     MESSAGE_MAX_BYTES: 1_000,
     WS_MAX_COMMAND_BYTES: 4_096,
     WS_RATE_LIMIT_MAX_COMMANDS: 40,
-    // So that no test sees its window end.
+    // The window is longer than any test.
     WS_RATE_LIMIT_WINDOW_SEC: 86_400,
   });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');

@@ -1,4 +1,4 @@
-/** What an edge knows of cursors that a look into the database, begun before they were committed, does not. */
+/** The edge remembers cursors that a database query begun before their commit does not return. */
 import test from 'ava';
 import { CursorWriter } from '../../services/edge/delivery/cursor-writer.ts';
 import { uuid7 } from '../../shared/ids.ts';

@@ -1,4 +1,4 @@
-/** What goes wrong around an edge: slow and silent peers, other edges, brokers that come back. */
+/** An edge faces slow and silent peers, other edges, and a broker that restarts. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { WebSocket } from 'ws';
@@ -56,7 +56,7 @@ test.serial('[R07] devices of a person on different edges all receive, and a dev
   const moved = await new TestDevice(bob.device.session, edge.edgeUrl).connect();
   await alice.send(bob, 'two');
   await until(() => moved.payloads.at(-1) === 'two' && bobs.payloads.at(-1) === 'two');
-  // The edge that was left makes a durable after the grace, and is told that the device lives elsewhere.
+  // The former edge creates a durable after the grace period, then learns that the device is connected elsewhere.
   const jsm = await jetstreamManager(await env.nats('admin'));
   const stream = inboxStream(shardOf(bob.userId, env.config.INBOX_SHARDS));
   await until(async () => {
@@ -68,7 +68,7 @@ test.serial('[R07] devices of a person on different edges all receive, and a dev
   t.pass();
 });
 
-/** A process of its own, so that what it counts is only this. */
+/** Looks for a line in the metrics of a process that serves this test alone. */
 const metric = async (opsUrl: string, line: string): Promise<boolean> =>
   (await (await fetch(`${opsUrl}/metrics`)).text()).includes(line);
 
@@ -88,7 +88,7 @@ test.serial('[R05] a paused reader gets everything in order and slows nobody els
   await env.settle();
   t.true(raw.framesOf('message.created').length < payloads.length);
   raw.socket.resume();
-  // A fanout that was cut off from the broker meanwhile writes its last items twice, under new cursors.
+  // If fanout lost the broker meanwhile, it writes its last items twice, under new cursors.
   const got = () =>
     new Map(raw.framesOf('message.created').map(({ message }) => [(message as Message).id, message as Message]));
   await until(() => got().size >= payloads.length);
@@ -103,7 +103,7 @@ test.serial('[R05] a paused reader gets everything in order and slows nobody els
 });
 
 test.serial('[R05] a reader that never reads is closed with 4408 and resumes from its queue', async (t) => {
-  // Who does not read does not answer pings either: it must not be closed for that before.
+  // A socket that does not read does not answer pings either; the long idle time-out keeps it from being closed for that.
   const edge = await env.spawn('edge', { WS_SLOW_READER_SEC: 1, WS_MAX_UNACKED: 10_000, WS_IDLE_TIMEOUT_SEC: 120 });
   const alice = await phone();
   const session = await registerPerson(at);
@@ -116,7 +116,7 @@ test.serial('[R05] a reader that never reads is closed with 4408 and resumes fro
   const closed = until(() => metric(edge.opsUrl, 'sealwire_sockets_closed_total{code="4408"} 1')).finally(() => {
     waits = false;
   });
-  // How much the kernel takes for a socket that nobody reads is its own affair: on until that is full, too.
+  // The kernel buffers an unknown amount for a socket that nobody reads, so send until that is full, too.
   while (waits) {
     const more = numberedPayloads(50, 60_000).map((payload) => `${payloads.length}:${payload}`);
     payloads.push(...more);
@@ -150,7 +150,7 @@ test.serial(
     await raw.waitFor('message.created', 200);
     raw.socket.terminate();
     await until(() => raw.closeCode !== undefined);
-    // What was clipped to what had been sent is safe; what came after it is not.
+    // The edge limits the cursor to what it had sent: those items are acknowledged, later ones are not.
     await bob.connect();
     t.deepEqual(bob.payloads, payloads.slice(100));
     await closeDevices(alice, bob);

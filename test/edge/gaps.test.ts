@@ -1,4 +1,4 @@
-/** Items that were not heard, or that the inbox has no more: found, or told. */
+/** Items that the edge did not hear are fetched, and items that the inbox lost are announced. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test, { type ExecutionContext } from 'ava';
 import { inboxStream } from '../../nats/topology.ts';
@@ -77,7 +77,7 @@ test.serial('[M06] items that the inbox dropped for their age are announced by a
   await alice.send(bob, 'before');
   await until(() => bob.payloads.length === 1);
   await closeDevices(bob);
-  // Written for the last time: when that was is held against the age of what comes next.
+  // Waits for the last write of the cursor, whose time is compared with the age of dropped items.
   await until(async () => {
     const [row] = await env.db.query<{ cursor: number }>('select cursor from device_cursors where device_id = $1', [
       bob.device.id,
@@ -96,7 +96,7 @@ test.serial('[M06] items that the inbox dropped for their age are announced by a
 test.serial('[M06] items that the quota removed are announced by a gap', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
   await Promise.all([alice.connect(), bob.connect()]);
-  // It stays at the beginning of the stream, so that what is dropped there is not taken for too old.
+  // This item stays at the beginning of the stream, so that the dropped items do not count as too old.
   await alice.send(await phone(), 'at the beginning');
   await alice.send(bob, 'before');
   await until(() => bob.payloads.length === 1);
@@ -117,7 +117,7 @@ test.serial('[M06] items that the quota removed are announced by a gap', async (
   await jsm.streams.update(stream, config);
 });
 
-/** Lets everything that the inbox has now grow too old: until the end of the test the broker keeps items for a second. */
+/** Waits until everything in the inbox has grown too old; until the end of the test the broker keeps items for one second. */
 async function age(t: ExecutionContext): Promise<void> {
   await env.settle();
   const jsm = await jetstreamManager(await env.nats('admin'));
@@ -128,7 +128,7 @@ async function age(t: ExecutionContext): Promise<void> {
   }
   await until(async () => (await jsm.streams.info(inboxStream(0))).state.first_seq > state.last_seq);
 }
-/** When the database has written that the device has everything that was stored before the call. */
+/** Closes the device and waits until the database says that it has everything stored before the call. */
 async function settled(phone: TestDevice): Promise<void> {
   const now = Date.now();
   await closeDevices(phone);

@@ -1,4 +1,4 @@
-/** One client that wants to hurt the others: what it may cost them is bounded. */
+/** The cost that one hostile client causes to others is bounded. */
 import test from 'ava';
 import type { Session } from '../../client/index.ts';
 import { HistoryPages } from '../../services/edge/commands/history-pages.ts';
@@ -84,7 +84,7 @@ test('[R03] pings and empty acknowledgements over their limit count as commands,
     await quiet.waitFor('message.created', 40);
     return quiet.framesOf('message.created').map(({ cursor }) => cursor);
   };
-  // More frames in all than are free: half of them acknowledge.
+  // More frames than are free in all, but half of them acknowledge something.
   for (const cursor of await items()) for (let i = 0; i < 2; i++) quiet.send({ type: 'inbox.ack', cursor });
   quiet.send({ type: 'ping', id: 'end' });
   await until(() => quiet.framesOf('pong').some(({ id }) => id === 'end'));
@@ -157,7 +157,7 @@ test.serial(
         me.framesOf('error').map(({ id, code }) => `${id} ${code}`),
         [4, 5, 6, 7, 8, 9].map((i) => `h${i} rate_limited`),
       );
-      // Each of them would hold the one connection for pages, and eight at once those of everything else.
+      // Without the limit each would hold the one connection for pages, and eight of them all other connections.
       const others = await Promise.all(Array.from({ length: 9 }, openSocket));
       for (const one of others) one.send({ type: 'history.get', conversation_id: uuid7() });
       const late = await openSocket();
@@ -202,7 +202,7 @@ test('[R03] [R05] no history page is read for a socket whose buffer is full', as
     { type: 'history.get', conversation_id: uuid7() },
     ({ messages }) => void pages.push(messages.length),
   );
-  // Whoever does not wait for room has asked by the next turn.
+  // Code that does not wait for the buffer would have queried by the next turn.
   await new Promise((resolve) => setImmediate(resolve));
   t.deepEqual(asked, []);
   buffered = 0;

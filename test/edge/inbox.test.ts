@@ -1,4 +1,4 @@
-/** Items on their way to devices: live, and from the durable consumer of a device that was away. */
+/** Devices get items live, or from their durable consumer after being away. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { consumer, inboxStream, MARKS } from '../../nats/topology.ts';
@@ -19,7 +19,7 @@ test.after.always(async () => {
 });
 
 const phone = (): Promise<TestDevice> => TestDevice.register(at);
-/** What the broker says about a device's durable, if it has one. */
+/** Reads the state of a device's durable, if it has one. */
 async function durable({ device, userId }: TestDevice) {
   const jsm = await jetstreamManager(await env.nats('admin'));
   const stream = inboxStream(shardOf(userId, env.config.INBOX_SHARDS));
@@ -43,7 +43,7 @@ test('[M04] online recipients get a message live on all their devices, and the s
     t.true(one.cursors.every((cursor, i) => i === 0 || cursor > one.cursors[i - 1]!));
   }
   t.deepEqual(alice.payloads, []);
-  // That somebody else has a new device was waiting for each of them, and is replayed from one.
+  // A device.changed was waiting for each device, and each replays it from a durable first.
   await until(async () => (await durable(bob)) === undefined);
   t.is(await durable(bob), undefined, 'who is live has no durable');
   await Promise.all([alice, alices, bob, bobs].map((one) => one.device.close()));
@@ -58,7 +58,7 @@ test('[M05] a device that was away gets everything it missed in order from its d
   const missed = Array.from({ length: 700 }, (_, i) => `missed ${i}`);
   await Promise.all(missed.map((payload) => alice.send(bob, payload)));
   await env.settle();
-  // Those that fanout wrote twice are among them.
+  // Items that fanout wrote twice are among them.
   await until(async () => ((await durable(bob))?.num_pending ?? 0) >= missed.length);
 
   const back = await new TestDevice(bob.device.session, at.edgeUrl).connect();

@@ -1,4 +1,4 @@
-/** What one person may do, over all sockets, HTTP and processes together. */
+/** Commands and sockets are limited per person, over all sockets, HTTP and processes together. */
 import test from 'ava';
 import { requestApi } from '../../client/http.ts';
 import { SealwireError } from '../../client/index.ts';
@@ -18,7 +18,7 @@ let at: Addresses;
 test.before(async () => {
   env = await startEnv({
     WS_RATE_LIMIT_MAX_COMMANDS: LIMIT,
-    // So that no test sees its window end.
+    // The window is longer than any test.
     WS_RATE_LIMIT_WINDOW_SEC: 86_400,
     WS_MAX_CONNECTIONS_PER_USER: 3,
   });
@@ -26,7 +26,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-/** A conversation of somebody with somebody. */
+/** Registers two people with a conversation. */
 async function talk(): Promise<{ me: Session; id: string }> {
   const [me, to] = [await registerPerson(at), await registerPerson(at)];
   return { me, id: await openConversation(me, to) };
@@ -69,7 +69,7 @@ test('[R03] [M15] messages over HTTP and on the socket share one limit', async (
   const conversation = await talk();
   const answers: string[] = [];
   for (let i = 0; i < LIMIT; i++) answers.push(await post(conversation));
-  // Making the conversation was the first command.
+  // Creating the conversation was the first command.
   t.deepEqual([answers.filter((answer) => answer === 'queued').length, answers.at(-1)], [LIMIT - 1, 'rate_limited']);
   const raw = await TestSocket.open(at, conversation.me);
   raw.send({ type: 'receipt.read', conversation_id: conversation.id, seq: 1 });

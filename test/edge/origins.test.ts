@@ -1,4 +1,4 @@
-/** From which pages a browser may use the API and the socket: one setting for both, and nobody is refused in silence. */
+/** One setting allows the origins of pages at API and edge, and a refusal names it. */
 import { request } from 'node:http';
 import test from 'ava';
 import { readConfig } from '../../shared/config/index.ts';
@@ -18,7 +18,7 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 const edgeUrl = (url = at.edgeUrl): string => `${url.replace('ws:', 'http:')}/v1/ws`;
-/** What is said to a page that asks for an upgrade without a token. */
+/** Asks for an upgrade without a token. @returns the code of the refusal */
 function knock(origin: string, url = edgeUrl()): Promise<string> {
   return new Promise((resolve, reject) => {
     const headers = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', origin };

@@ -1,4 +1,4 @@
-/** Behind proxies: every client counts as itself, at the edge and at the API, and none can choose its address. */
+/** Behind proxies edge and API count every client by its own address, which the client cannot choose. */
 import test from 'ava';
 import fc from 'fast-check';
 import { createClientAddressFinder } from '../../shared/proxies.ts';

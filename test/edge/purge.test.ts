@@ -1,4 +1,4 @@
-/** `npm run admin -- purge-inbox`: what waits for a person goes, and the devices are told. */
+/** `npm run admin -- purge-inbox` deletes a person's queue, and the devices get a gap. */
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
@@ -32,7 +32,7 @@ test('[M06] a device that was away during a purge of its queue gets a gap, and h
   for (const payload of lost) await alice.send(bob, payload);
   await alice.send(carol, 'for another');
   await env.settle();
-  // One that was there before too, and the five.
+  // The first message and the five lost ones.
   t.is(await purge(bob.userId), '6 items were removed; the devices are told\n');
   await alice.send(bob, 'after');
   await env.settle();
@@ -47,7 +47,7 @@ test('[M06] a device that was away during a purge of its queue gets a gap, and h
   t.is(back.payloads.filter((payload) => payload === 'after').length, 1);
   t.true(back.cursors.every((cursor, i) => i === 0 || cursor > back.cursors[i - 1]!));
   t.deepEqual(carol.gaps, []);
-  // The marker is acknowledged like any other item.
+  // The device acknowledges the purge marker like any other item.
   await closeDevices(back);
   const again = await new TestDevice(bob.device.session, at.edgeUrl).connect();
   t.deepEqual(again.gaps, []);

@@ -1,4 +1,4 @@
-/** Whether an inbox is empty is known only once fanout has written again what a restarted broker may have lost. */
+/** The edge holds back inbox.empty until fanout has restored what a restarted broker may have lost. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import { Kvm } from '@nats-io/kv';
 import test from 'ava';
@@ -13,7 +13,7 @@ import { until } from '../env/until.ts';
 let env: Env;
 test.afterEach.always(() => env?.stop());
 
-/** An edge that waits for fanout for so long. */
+/** Starts an edge that waits for fanout for the given time. @returns a device of it */
 async function start(INBOX_RESTORE_WAIT_MS: number) {
   env = await startEnv({ INBOX_SHARDS: 1, INBOX_RESTORE_WAIT_MS });
   await say(false);
@@ -21,7 +21,7 @@ async function start(INBOX_RESTORE_WAIT_MS: number) {
   return await TestDevice.register(at);
 }
 
-/** The test plays fanout: it says what it knows of the shard. */
+/** Writes the cursor map of the shard as fanout does, with or without `whole`. */
 async function say(whole: boolean): Promise<void> {
   const nc = await env.nats('admin');
   const { created, state } = await (await jetstreamManager(nc)).streams.info(inboxStream(0));
@@ -32,7 +32,7 @@ async function say(whole: boolean): Promise<void> {
   await bucket.put('0', encodeCursorMap({ ...lineage, ...(whole ? { whole } : {}) }));
 }
 
-/** An item for all devices of that person, as fanout writes it. */
+/** Writes an item for all devices of a person, as fanout does. */
 async function write(user_id: string): Promise<void> {
   const nc = await env.nats('admin');
   const lineage = decodeCursorMap((await (await new Kvm(nc).open(LINEAGE_BUCKET)).get('0'))!.string());

@@ -1,4 +1,4 @@
-/** Before and right after the upgrade: who may connect, and what a connection is told first. */
+/** The edge admits or refuses a connection before and right after the upgrade. */
 import { request } from 'node:http';
 import test from 'ava';
 import { SignJWT } from 'jose';
@@ -28,7 +28,7 @@ interface Answer {
   body: { error?: { code: string; message: string }; data?: unknown };
   protocol?: string | undefined;
 }
-/** Asks for an upgrade by hand, to see the reply as it is. */
+/** Requests an upgrade over plain HTTP. @returns the raw reply */
 function knock(path: string, headers: Record<string, string> = {}, url = at.edgeUrl): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const upgrade = { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' };
@@ -59,7 +59,7 @@ test('[R01] a socket opens with a token in the header or a ticket in subprotocol
   t.is((await knock(`/v1/ws?ticket=${await issueTicket(me)}`)).status, 101);
 });
 
-/** A token of the system's own key, or of another one. */
+/** Signs a token with the system's key, under its own or another key id. */
 async function signed(me: Session, kid: string | undefined, expires: string): Promise<string> {
   const own = await openTokens(env.db, env.config).keys.signingKey();
   return await new SignJWT({ did: me.device.id, sid: me.device.id })
@@ -149,7 +149,7 @@ test.serial(
       for (let i = 0; i < 6; i++) other!.send({ type: 'ping' });
       t.is(await other!.waitForClose(), 4429);
       t.deepEqual(one!.frames, [], 'nothing is said before');
-      // What the edge took before this answer came.
+      // Everything that the edge received before this answer has been handled.
       await knock('/v2/ws');
       await query('rollback');
       await one!.waitFor('pong', 3);

@@ -1,4 +1,4 @@
-/** A cluster of nats-servers on loopback, each with the configuration that `npm run nats-conf` writes for it. */
+/** Runs a cluster of nats-servers on loopback with the configurations that `npm run nats-conf` writes. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ interface Node {
   readonly log: string;
   child: Child | undefined;
 }
-/** What a server says of the group that decides where streams lie; only its leader knows the replicas. */
+/** The state of the meta group, which places streams; only its leader knows the replicas. */
 interface Meta {
   leader?: string;
   cluster_size: number;
@@ -103,7 +103,7 @@ export class Cluster {
     }
   }
 
-  /** The node that leads a stream. */
+  /** @returns the node that leads a stream */
   async leaderOf(stream: string): Promise<string> {
     const nc = await connectNats({ NATS_URL: this.url, NATS_SECRET: SECRET }, 'admin');
     try {
@@ -144,7 +144,7 @@ export class Cluster {
     return node;
   }
 
-  /** What each node that answers says. */
+  /** @returns the meta state of each node that answers */
   async #metas(): Promise<Meta[]> {
     const nc = await connect({
       servers: this.url.split(','),

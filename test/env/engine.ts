@@ -1,3 +1,4 @@
+/** Wraps an engine so that a test can kill and restart it on the same port. */
 import { existsSync } from 'node:fs';
 import type { Engine } from '../../services/local/engine.ts';
 
@@ -47,7 +48,7 @@ export class TestEngine {
     await this.#now?.close();
   }
 
-  /** Processes that should be gone and are not. */
+  /** @returns processes that should have ended and still run */
   async leftovers(): Promise<string[]> {
     return [...this.#pids].filter((pid) => existsSync(`/proc/${pid}`)).map((pid) => `process ${pid}`);
   }

@@ -1,6 +1,6 @@
 /**
- * A whole system of real engines for one test file: nats-server, Postgres, and the services in this process or as
- * processes of their own. Everything lies in a temporary directory and on ports that the kernel chose.
+ * Boots a whole system for one test file: a real nats-server, a real Postgres, and services in this process or as
+ * processes of their own, in a temporary directory and on ports that the kernel chose.
  */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -37,7 +37,7 @@ const DEFAULTS: Partial<Config> = {
   AUTH_RATE_LIMIT_MAX_REQUESTS: 100_000,
   WS_RATE_LIMIT_MAX_COMMANDS: 100_000,
   CODE_MAX_SENT_PER_IP: 100_000,
-  // Tests ask for much at once, and wait their turn. A Postgres that is away refuses, and that is known at once.
+  // Tests send many queries at once, which wait for a connection. A Postgres that is down refuses at once.
   DATABASE_CONNECT_TIMEOUT_MS: 60_000,
   INGEST_LOOKUP_TIMEOUT_MS: 10_000,
 };
@@ -50,7 +50,7 @@ export interface Addresses {
 }
 
 export interface Started extends Addresses {
-  /** Of the operator, e.g. `http://127.0.0.1:41236`. */
+  /** The operator's port, e.g. `http://127.0.0.1:41236`. */
   opsUrl: string;
 }
 
@@ -72,7 +72,7 @@ export type Env = Awaited<ReturnType<typeof startEnv>>;
 export interface EnvOptions {
   /** An empty directory for everything, e.g. on a disk that will fail; the caller removes it. */
   dir?: string;
-  /** Brokers that run already; none is started then. */
+  /** Running brokers to use instead of starting one. */
   cluster?: { url: string; secret: string };
   /** Where the broker keeps its streams, e.g. a disk that will fail; the caller removes it. */
   natsDir?: string;
@@ -86,7 +86,7 @@ export async function startEnv(
   { dir: given, cluster, natsDir, logDir }: EnvOptions = {},
 ) {
   const dir = given ?? mkdtempSync(join(tmpdir(), 'sealwire-test-'));
-  // The user as whom Postgres runs must be able to walk through.
+  // The user of Postgres must be able to traverse the directory.
   chmodSync(dir, 0o711);
   if (!given) guardTemporaryDir(dir);
   const base: Config = { ...readConfig({}), ...DEFAULTS, ...overrides, DATA_DIR: dir };
@@ -94,10 +94,10 @@ export async function startEnv(
   if (copied) await placeCluster(dir);
   const secrets: Secrets = openSecrets(dir, base.DURABILITY);
   const broker = new TestEngine(async (port) => {
-    // Not one of the kernel's choice: while the broker is down, its clients' own connections might get that port.
+    // Not chosen by the kernel at bind: while the broker is down, a client's own connection might get that port.
     const at = port || (await freePort());
     const engine = await startNats({ config: base, dir: natsDir ?? join(dir, 'nats'), secrets, port: at });
-    // As the supervisor does: streams in memory are gone with the broker.
+    // As the supervisor does: streams in memory are lost with the broker.
     await provisionBroker({ ...base, NATS_URL: engine.url, NATS_SECRET: secrets.nats }).catch(async (error) => {
       await engine.close();
       throw error;
@@ -153,7 +153,7 @@ export async function startEnv(
     /** Runs services in this process, all in one context, and returns where they listen. */
     async start(...services: ServiceName[]): Promise<Started> {
       for (const name of services) started.add(name);
-      // With TEST_ROLES=1 each of them alone, in its own database role: what the role lacks is logged as permission denied.
+      // With TEST_ROLES=1 each service runs alone in its own database role; a missing grant is logged as permission denied.
       const groups = process.env.TEST_ROLES ? services.map((one) => [one]) : [services];
       const addresses: Record<string, string> = {};
       for (const group of groups) {
@@ -163,7 +163,7 @@ export async function startEnv(
       }
       return addressesOf(addresses);
     },
-    /** Closes those that were started together with this one. */
+    /** Closes this service and those that were started together with it. */
     async close(service: ServiceName): Promise<void> {
       const at = running.findIndex((one) => one.services.includes(service));
       if (at < 0) throw new Error(`${service} was not started here`);
@@ -196,10 +196,10 @@ export async function startEnv(
       spawned.push(one);
       return one;
     },
-    /** Resolves once every consumer of topology is done with what is there now, and with what becomes of it. */
+    /** Resolves once every consumer of the topology has handled what is there now, and what follows from it. */
     settle: (timeoutMs = PATIENCE_MS, ...more: ServiceName[]) =>
       settle(config, timeoutMs, new Set([...started, ...more])),
-    /** Closes everything, engines last, removes the directory. Throws when something was left over. */
+    /** Closes everything, engines last, and removes the directory. @throws when a process was left running */
     async stop(): Promise<void> {
       for (const one of spawned) await one.stop();
       for (const { handle } of running.reverse()) await handle.close();
@@ -219,7 +219,7 @@ function addressesOf(addresses: Record<string, string>): Started {
   return { apiUrl: origin('api'), edgeUrl: origin('edge'), opsUrl: origin('ops') };
 }
 
-/** As a service that runs in a container of its own. */
+/** @returns the configuration of a service that runs in its own database role */
 export function inRole(config: Config, service: ServiceName): Config {
   const url = new URL(config.DATABASE_URL!);
   url.username = roleOf(service);
@@ -227,7 +227,7 @@ export function inRole(config: Config, service: ServiceName): Config {
   return { ...config, DATABASE_URL: url.href };
 }
 
-/** The configuration as an environment. */
+/** @returns the configuration as environment variables */
 export function toEnv(config: Partial<Config>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(config).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),

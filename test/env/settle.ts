@@ -1,14 +1,15 @@
+/** Waits until the consumers of the topology have handled what was there at the call. */
 import { type ConsumerInfo, jetstreamManager } from '@nats-io/jetstream';
 import { connectNats } from '../../nats/connect.ts';
 import { streams } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
-/** The longest way: PAYMENTS, INGRESS, LOG, EVENTS. */
+/** The longest path of a message: PAYMENTS, INGRESS, LOG, EVENTS. */
 const STAGES = 4;
 
 /**
  * Resolves once every consumer of topology has seen and acknowledged everything that was there at the call, and what
- * became of that in the stages behind; what others send meanwhile is not waited for. Consumers of services that were
+ * followed from it in later stages; it does not wait for what others send meanwhile. Consumers of services that were
  * never `started` are left out; a durable's name begins with its service.
  */
 export async function settle(config: Config, timeoutMs: number, started: ReadonlySet<string>): Promise<void> {

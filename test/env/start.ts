@@ -1,4 +1,4 @@
-/** `npm start` as a real process, with what it printed. */
+/** Runs `npm start` as a real process and records its output. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -50,7 +50,7 @@ export class StartProcess {
     return this.#child!.exitCode !== null || this.#child!.signalCode !== null;
   }
 
-  /** Resolves with the printed addresses once it said that it is ready. */
+  /** Resolves with the printed addresses once the process is ready. */
   async waitUntilReady(): Promise<Record<string, string>> {
     if (!this.#child) this.run();
     const deadline = Date.now() + READY_MS;
@@ -80,7 +80,7 @@ export class StartProcess {
   }
 }
 
-/** Process ids below `pid`, those with `part` in their command line. */
+/** @returns the descendants of `pid` whose command line contains `part` */
 export function descendants(pid: number, part = ''): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
@@ -105,7 +105,7 @@ function text(path: string): string {
   }
 }
 
-/** The status of GET /ready, or 0 while nobody answers. */
+/** @returns the status of GET /ready, or 0 while nothing answers */
 export async function readyStatus(base: string): Promise<number> {
   try {
     return (await fetch(new URL('/ready', base), { signal: AbortSignal.timeout(2_000) })).status;

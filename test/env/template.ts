@@ -1,6 +1,6 @@
 /**
- * A Postgres cluster with the whole schema, made once for this version of the migrations and copied for each test file:
- * `initdb` and the migrations cost more than many a test.
+ * Makes a Postgres cluster with the whole schema once per version of the migrations and copies it for each test file,
+ * because `initdb` and the migrations take longer than many a test.
  */
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
@@ -24,9 +24,9 @@ import { readConfig } from '../../shared/config/index.ts';
 import { migrate } from '../../shared/db/migrate.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** What the cluster follows from. */
+/** Files that determine the content of the cluster. */
 const SOURCES = ['shared/db/migrations', 'shared/db/migrate.ts', 'package-lock.json', 'test/env/template.ts'];
-/** Of every copy. */
+/** The password of every copy. */
 const PASSWORD = 'of-a-test';
 
 const tar = (...args: string[]): void => void execFileSync('tar', args);
@@ -48,7 +48,7 @@ export async function placeCluster(dataDir: string): Promise<void> {
   const [broker, nats] = [randomBytes(6).toString('hex'), randomBytes(24).toString('base64url')];
   writeFileSync(join(dataDir, 'secrets.json'), JSON.stringify({ broker, nats, postgres: PASSWORD }), { mode: 0o600 });
   const { data } = preparePostgres(join(dataDir, 'postgres'), broker, 'fast');
-  // Many times faster than `cp -a`, and owners are kept too.
+  // Many times faster than `cp -a`, and it keeps the owners too.
   mkdirSync(data);
   tar('-xpf', template, '-C', data);
 }
@@ -69,7 +69,7 @@ async function make(template: string): Promise<void> {
     const mine = `${template}.${randomBytes(4).toString('hex')}`;
     mkdirSync(dirname(template), { recursive: true });
     tar('-cf', mine, '-C', preparePostgres(home, secrets.broker, 'fast').data, '.');
-    // Another test file may have made it at the same time: one is as good as the other.
+    // Another test file may have made the same template meanwhile; either will do.
     renameSync(mine, template);
   } finally {
     rmSync(dir, { recursive: true, force: true });

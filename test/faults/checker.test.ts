@@ -1,4 +1,4 @@
-/** The checker finds what it is there to find: a sound story is spoilt in one way each time. */
+/** The checker reports every way in which a correct journal can be broken. */
 import test from 'ava';
 import { check, countOutstanding } from '../../bench/faults/checker.ts';
 import type { Evidence, HistoryRow } from '../../bench/faults/evidence.ts';

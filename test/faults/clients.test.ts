@@ -1,4 +1,4 @@
-/** Clients that misbehave or lose their network, poison in the streams, an inbox that is gone. */
+/** Clients misbehave or lose their network, streams get undecodable messages or are deleted; the journals are checked. */
 import test from 'ava';
 import { FaultSystem } from '../../bench/faults/fault-system.ts';
 import { expectSound } from './run-scenario.ts';

@@ -1,4 +1,4 @@
-/** The disk of the embedded broker runs full and has room again: npm start brings the broker back by itself. */
+/** `npm start` brings its broker back by itself after the disk was full. */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,7 +35,7 @@ test('[M01] [O01] after the broker’s disk was full, sends succeed again withou
     const filler = join(disk.dir, 'filler');
     const free = measureFreeBytes(disk.dir);
     execFileSync('fallocate', ['-l', String(free - (1 << 20)), filler]);
-    // Until the broker has found out; the library sends what was refused again and again.
+    // Send until the broker notices; the library repeats what was refused.
     let sent = 0;
     const sends: Promise<unknown>[] = [];
     for (const end = Date.now() + PATIENCE_MS; !start.output.includes('its disk is full'); ) {

@@ -1,4 +1,4 @@
-/** Every service and both engines die or stand still under load; the clients' own logs are checked afterwards. */
+/** Every service and both engines are killed or frozen under load, and the clients' journals are checked. */
 import test from 'ava';
 import { FaultSystem } from '../../bench/faults/fault-system.ts';
 import { expectSound } from './run-scenario.ts';

@@ -1,4 +1,4 @@
-/** The power cut of the broker's disk; and the checker, held against systems that are broken on purpose. */
+/** Power cuts lose nothing, and the checker detects systems that are broken on purpose. */
 import test from 'ava';
 import { expectSound, expectViolation, runAlone } from './run-scenario.ts';
 

@@ -1,4 +1,4 @@
-/** A scenario of `npm run faults`, short, as a test. */
+/** Runs a scenario of `npm run faults` for a short time as a test. */
 import type { ExecutionContext } from 'ava';
 import { FaultSystem } from '../../bench/faults/fault-system.ts';
 import { runScenario } from '../../bench/faults/run-scenario.ts';
@@ -9,7 +9,7 @@ import type { Config } from '../../shared/config/index.ts';
 import { until } from '../env/until.ts';
 
 export const SECONDS = 2;
-/** Few people who say little, since other tests want the machine as well. */
+/** A small load, since other tests use the machine as well. */
 const SHAPE = { pairs: 4, groups: 2, groupSize: 4, second: 2, restless: 2, rate: 100 };
 
 export function scenario(name: string): Scenario {
@@ -21,12 +21,12 @@ export function scenario(name: string): Scenario {
 const perform = (t: ExecutionContext, stage: FaultSystem, one: Scenario): Promise<Outcome> =>
   runScenario(stage, one, SECONDS, (line) => t.log(line));
 
-/** Nothing is violated, and something was said. */
+/** Runs a scenario and expects no violation and enough messages. */
 export async function expectSound(t: ExecutionContext, stage: FaultSystem, name: string): Promise<void> {
   const one = scenario(name);
   const run = async (on: FaultSystem, act: ScenarioContext): Promise<void> => {
     await one.run(on, act);
-    // The load goes on until enough was said, however slow the machine is.
+    // The load continues until enough messages were sent, however slow the machine is.
     await until(() => act.journal.events.filter(({ kind }) => kind === 'queued').length > 50);
   };
   const { violations, queued, delivered } = await perform(t, stage, { ...one, run });
@@ -37,7 +37,7 @@ export async function expectSound(t: ExecutionContext, stage: FaultSystem, name:
   t.true(queued > 50 && delivered > queued / 2, `${queued} queued, ${delivered} delivered`);
 }
 
-/** In a system of its own; it says so where it can't run. */
+/** Runs a scenario in a system of its own, or logs why it can't run here. */
 export async function runAlone(
   t: ExecutionContext,
   name: string,
@@ -59,7 +59,7 @@ export async function runAlone(
   }
 }
 
-/** The checker finds the violation that it has to. */
+/** Runs a scenario on a deliberately broken system and expects its violation. */
 export const expectViolation = (t: ExecutionContext, name: string): Promise<void> =>
   runAlone(t, name, async (stage) => {
     const { passed, violations } = await perform(t, stage, scenario(name));

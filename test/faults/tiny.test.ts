@@ -1,4 +1,4 @@
-/** The same faults with bounds that every batch fills, and two of each worker. */
+/** Fault scenarios with caches that every batch overflows, and two processes of each worker. */
 import test from 'ava';
 import { BOUNDS } from '../../bench/faults/bounds.ts';
 import { FaultSystem, SERVICES } from '../../bench/faults/fault-system.ts';

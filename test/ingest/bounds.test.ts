@@ -1,4 +1,4 @@
-/** ingest with caches so small that every batch evicts: nothing is lost, doubled or numbered twice. */
+/** With caches so small that every batch evicts, ingest loses, doubles and misnumbers nothing. */
 import test from 'ava';
 import fc from 'fast-check';
 import { Gateway } from '../../nats/gateway.ts';
@@ -26,7 +26,7 @@ test.after.always(async () => {
 
 const people = (n: number): Promise<PersonRow[]> => Promise.all(Array.from({ length: n }, () => insertPerson(env)));
 
-/** Sends all of them within one turn, as one batch; the same commands again give the same answers. */
+/** Sends the commands as one batch, twice, and expects the same answers. */
 async function sendTwice(
   t: import('ava').ExecutionContext,
   commands: Parameters<Gateway['call']>[0][],
@@ -40,7 +40,7 @@ async function sendTwice(
   return once;
 }
 
-/** The messages of a conversation are those that were answered, numbered 1, 2, 3 … */
+/** Expects in history exactly the answered messages, numbered 1, 2, 3 … */
 async function checkHistory(t: import('ava').ExecutionContext, answers: Answer[]): Promise<void> {
   await env.settle();
   for (const id of new Set(answers.map(({ conversation_id }) => conversation_id))) {
@@ -65,12 +65,12 @@ test.serial(
   async (t) => {
     const crowd = await people(8);
     const pairs = crowd.slice(1).map((one) => [crowd[0]!, one] as const);
-    // Ids that do not sort: each has to be looked for in the window and in Postgres.
+    // Ids in no order: each needs a look-up in the window and in Postgres.
     const id = () => uuid7().split('-').reverse().join('-');
     const first = pairs.map(([a, b]) => directMessage(a, b, { client_message_id: id() }));
     const all = await sendTwice(t, first);
     t.true(all.every(({ seq }) => seq === 1));
-    // New conversations, which fill the cache, before those that it holds: by person and by conversation.
+    // New conversations, which fill the cache, precede those that it holds.
     const strangers = (await people(4)).map((one) => directMessage(one, crowd[1]!, { client_message_id: id() }));
     const byPerson = pairs.map(([a, b]) => directMessage(b, a, { client_message_id: id() }));
     const byId = first.map(({ conversation_id }) => ({ ...directMessage(crowd[0]!, crowd[0]!), conversation_id }));
@@ -116,7 +116,7 @@ test.serial('[M02] [M03] any order of sends and retries makes one message per id
   let round = 0;
   await fc.assert(
     fc.asyncProperty(run, async (batches) => {
-      // Ids of their own for each run, so that runs do not meet; the same people go on.
+      // Each run has its own ids; the people stay the same.
       const prefix = `${round++}`;
       for (const batch of batches) {
         const commands = batch.map(({ from, to, id }) => {
@@ -148,7 +148,7 @@ test.serial('[P03] the rank of a payment survives its eviction in the same batch
     Promise.all(ids.map((request_id) => gateway.call({ ...about, request_id, state })));
   await move(requests, 'accepted');
   await env.settle();
-  // New requests, which fill the cache, before those that it holds.
+  // New requests, which fill the cache, precede those that it holds.
   const fresh = Array.from({ length: 5 }, () => uuid7());
   const late = await move([...fresh, ...requests], 'pending');
   t.deepEqual(

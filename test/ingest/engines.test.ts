@@ -1,4 +1,4 @@
-/** ingest while Postgres, history or the log are not as it needs them: senders hear so, and nothing is numbered twice. */
+/** While Postgres, history or LOG fail, ingest refuses senders and numbers nothing twice. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
@@ -35,7 +35,7 @@ test.serial(
     await env.postgres.kill9();
     t.regex(String(await send(c, d)), /^unavailable: the database does not answer/, 'nobody knows them');
     t.is(await send(a, b), 2);
-    // The owner of the partition takes it over again, as after any fault: the log has not moved, so it needs no Postgres.
+    // The worker takes its partition over again, as after any fault; LOG has not moved, so it needs no Postgres.
     const manager = await jetstreamManager(await env.nats('admin'));
     const taken = async () =>
       (await manager.consumers.info(INGRESS, consumer.ingest(0)).catch(() => undefined))?.created;
@@ -96,7 +96,7 @@ test.serial(
     for (let seq = 1; seq <= 3; seq++) t.is(await send(a, b), seq);
     await env.close('ingest');
     const manager = await jetstreamManager(await env.nats('admin'));
-    // As the log’s retention would: what is left begins behind what Postgres holds.
+    // Removes entries that Postgres does not hold, as a retention would.
     await manager.streams.purge(LOG, { seq: 3 });
     const { opsUrl } = await env.start('ingest');
     t.regex(String(await send(a, b)), /^unavailable: entries 1 to 2 of log partition 0 are gone/);

@@ -1,4 +1,4 @@
-/** ingest's cache of people, filled from a real Postgres while it is cleared, trimmed and changed. */
+/** The person cache of ingest stays correct while it is cleared, trimmed and changed during look-ups. */
 import test from 'ava';
 import { PersonCache } from '../../services/ingest/person-cache.ts';
 import { openStore } from '../../services/ingest/store.ts';

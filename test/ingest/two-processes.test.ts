@@ -1,4 +1,4 @@
-/** Two ingest processes share the partitions, one of them dies: an id is one message of its sender in each conversation. */
+/** Two ingest processes share the partitions and die in turn; an id stays one message per conversation. */
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -26,7 +26,7 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-/** As clients do: the same command again while it is answered `unavailable`. */
+/** Sends a command, again while it is answered `unavailable`, as clients do. */
 async function send(gateway: Gateway, command: SendCommand): Promise<Answer> {
   for (;;) {
     try {
@@ -37,7 +37,7 @@ async function send(gateway: Gateway, command: SendCommand): Promise<Answer> {
   }
 }
 
-/** One person and partners of whose conversations every partition has some. */
+/** Inserts a person and partners whose conversations lie in all partitions. */
 async function party(): Promise<[PersonRow, PersonRow[]]> {
   const one = await insertPerson(env);
   const partners = await Promise.all(Array.from({ length: 16 }, () => insertPerson(env)));
@@ -50,7 +50,7 @@ test('[M02] [M03] the same id sent twice to all partitions, with kill -9 of each
   const answers = new Map<string, Answer[]>();
   const round = async (name: string): Promise<void> => {
     const commands = partners.map((partner) => directMessage(one, partner, { client_message_id: name }));
-    // Both gateways at once, and once more afterwards.
+    // Both gateways send simultaneously, and once more afterwards.
     for (let again = 0; again < 2; again++)
       await Promise.all(
         gateways.flatMap((gateway) =>
@@ -61,7 +61,7 @@ test('[M02] [M03] the same id sent twice to all partitions, with kill -9 of each
         ),
       );
   };
-  // Ids that do not grow: each is looked for in the window and in Postgres.
+  // Ids in no order: each needs a look-up in the window and in Postgres.
   for (const name of ['m', 'b', 'z', 'a']) await round(name);
   for (const ingest of ingests) {
     const rounds = (async () => {

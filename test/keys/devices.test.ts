@@ -1,4 +1,4 @@
-/** Devices of a person: managed over HTTP, felt over the socket and in the broker. */
+/** Devices are managed over HTTP, with effects on sockets and in the broker. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import type { Session } from '../../client/index.ts';
@@ -82,7 +82,7 @@ test('[K01] deleting a device removes its sessions, keys, push target, socket, q
       conversation_id,
       envelopes: devices.map(({ device }) => ({ device_id: device.id, payload: device.id })),
     });
-  // It was there once, and is away with items waiting.
+  // The device was connected once, and is away with items waiting.
   const before = await new TestDevice(lost, at.edgeUrl).connect();
   await before.device.close();
   await seal([bob, lost]);

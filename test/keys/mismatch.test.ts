@@ -1,4 +1,4 @@
-/** Sealing for each device: the right ones or the exact difference; and who hears of changes. */
+/** A send names exactly the current devices or gets the difference, and changes are announced. */
 import test from 'ava';
 import fc from 'fast-check';
 import type { Session } from '../../client/index.ts';
@@ -128,7 +128,7 @@ test('[K05] the difference is exact for any devices and envelopes', (t) => {
   );
 });
 
-/** What was told of a device, each once: what is not known to have been told is told again. */
+/** @returns the announced changes of a device, each once; an announcement may be repeated */
 const changes = (raw: TestSocket, { device }: Session): Record<string, unknown>[] => {
   const told = raw.framesOf('device.changed').filter(({ device_id }) => device_id === device.id);
   return [...new Map(told.map(({ cursor: _, ...rest }) => [rest.n, rest])).values()];
@@ -173,7 +173,7 @@ test('[K06] a change that could not be announced at once is announced later', as
   const [alice, bob] = await Promise.all([person(), person()]);
   await openConversation(alice, bob);
   const a = await TestSocket.open(at, alice);
-  // As a process leaves it that dies between its commit and the telling.
+  // As a process leaves it that dies between its commit and the announcement.
   await env.db.query('update devices set identity_key = $2 where id = $1', [bob.device.id, 'b3RoZXI=']);
   await env.db.query(`update key_log set created_at = now() - interval '1 minute' where user_id = $1 and n = 3`, [
     bob.user.id,

@@ -1,4 +1,4 @@
-/** One-time keys, backups and the key log. */
+/** One-time keys are handed out once; backups and the key log are consistent. */
 import { createHash } from 'node:crypto';
 import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
@@ -139,7 +139,7 @@ test.serial('[K03] a claim is answered while the broker is down, and the warning
   t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
   await env.broker.restart();
   const socket = await TestSocket.open(at, bob);
-  // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
+  // The warning comes by the waiting notice, or at a later claim, in any case within PREKEYS_LOW_AGAIN_SEC.
   await until(async () => {
     await claim(alice, bob);
     return socket.framesOf('keys.low').length > 0;

@@ -1,4 +1,4 @@
-/** Signed messages: checked by the server, handed on, checked again by who gets them. */
+/** The server verifies and forwards signed messages, and the recipient verifies them again. */
 import test from 'ava';
 import fc from 'fast-check';
 import { Ed25519Signer, HpkeCrypto, type Session, verifySignature } from '../../client/index.ts';
@@ -117,7 +117,7 @@ test('[K07] the library signs what it seals and publishes the key', async (t) =>
 });
 
 test('[K07] two different messages never have the same signed text', (t) => {
-  // Device ids are ids; the rest is whatever a client likes.
+  // Device ids have one form; everything else is any text of a client.
   const id = fc.constantFrom('d1', 'd2');
   const text = fc
     .array(fc.constantFrom('\n', 'd1', 'd2', ' ', '1', '3', 'é'), { minLength: 1, maxLength: 6 })

@@ -1,4 +1,4 @@
-/** The payments service, as far as it concerns us: it signs what it sends. */
+/** Fakes the payments service: signs and sends its events. */
 import { createHmac } from 'node:crypto';
 
 export const SECRET = 'demo_secret';

@@ -1,4 +1,4 @@
-/** Payment events whatever dies, sleeps or fills up meanwhile: one effect each. */
+/** Each payment event has one effect, whatever is killed, frozen or full meanwhile. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { DEAD, subject } from '../../nats/topology.ts';
@@ -91,7 +91,7 @@ test.serial('[P02] a full disk or failover of Postgres makes events wait, not de
   const jsm = await jetstreamManager(await env.nats('admin'));
   const dead = async (): Promise<number> => (await jsm.streams.info(DEAD)).state.messages;
   const before = await dead();
-  // A sequence keeps count of what is rolled back. More failures than a message that can't be handled is given.
+  // A sequence counts rolled-back attempts too. Wait for more failures than make a dead letter.
   await query('create sequence payment_tries');
   await query(`create function no_room() returns trigger language plpgsql as $$ begin
     raise exception 'as Postgres would' using errcode =
@@ -138,7 +138,7 @@ test.serial(
     t.is(answers.filter(({ data }) => !data.duplicate).length, 1);
     await env.settle();
     t.true((await sendEvent(at.apiUrl, event)).data.duplicate, 'Postgres knows it for ever');
-    // A repeat that passed the broker's short memory and the early look.
+    // A repeat that passes the broker's dedupe window and the early look-up.
     const nc = await env.nats('api');
     const again = {
       key: `id:${event.id}`,

@@ -1,4 +1,4 @@
-/** What the payments service's events must be, and what becomes of those that are not. */
+/** The API accepts signed payment events and refuses all others with a reason. */
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -19,7 +19,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-/** Events in the stream, and rows of events. */
+/** @returns the number of events in the stream and in Postgres */
 async function stored(): Promise<[number, number]> {
   const jsm = await jetstreamManager(await env.nats('admin'));
   const [{ state }, [rows]] = await Promise.all([
@@ -28,7 +28,7 @@ async function stored(): Promise<[number, number]> {
   ]);
   return [state.last_seq, rows!.n];
 }
-/** Of `sealwire_payment_webhooks_total`. */
+/** @returns the count of an outcome in `sealwire_payment_webhooks_total` */
 async function counted(outcome: string): Promise<number> {
   const text = await (await fetch(`${at.opsUrl}/metrics`)).text();
   return Number(new RegExp(`sealwire_payment_webhooks_total\\{outcome="${outcome}"\\} (\\d+)`).exec(text)?.[1] ?? 0);

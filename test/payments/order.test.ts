@@ -1,4 +1,4 @@
-/** Where a payment request ends, whatever the order of its events and however they are cut into batches. */
+/** A payment request ends in the same state for any order and batching of its events. */
 import test from 'ava';
 import fc from 'fast-check';
 import { applyEvents } from '../../services/payments-webhook/handle.ts';

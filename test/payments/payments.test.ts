@@ -1,4 +1,4 @@
-/** What payment events do: requests, conversations, devices, webhooks' events; whatever comes twice, late or dies. */
+/** Payment events change requests and reach conversations, devices and webhooks. */
 import test from 'ava';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { type PaymentEvent, rankOf } from '../../shared/contract/payments.ts';
@@ -114,7 +114,7 @@ test('[P03] a request that changes while it is attached to conversations ends in
     for (const request of requests) {
       const ranks = ben.paymentsOf(request).map(({ state }) => rankOf(state));
       t.is(ranks.at(-1), rankOf('accepted'));
-      // Perhaps one of them twice, and never back.
+      // A state may be delivered twice, but never goes back.
       t.deepEqual(ranks, ranks.toSorted());
     }
     await Promise.all([anna, ben].map(({ device }) => device.close()));

@@ -1,4 +1,4 @@
-/** The two people of a payment, and what webhooks are told of it. */
+/** Two people who see payments, and the payment events that webhooks get. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import { readDirectBatch } from '../../nats/log-reader.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
@@ -19,7 +19,7 @@ export class PaymentDevice extends TestDevice {
     await one.connect();
     return one;
   }
-  /** Each once: after a fault fanout may have written one entry of the log twice, and both say the same. */
+  /** @returns each payment of a request once; after a fault fanout may write an entry twice */
   paymentsOf(request: string): Payment[] {
     const all = this.payments.filter(({ request_id }) => request_id === request);
     return [...new Map(all.map((payment) => [JSON.stringify(payment), payment])).values()];
@@ -29,7 +29,7 @@ export class PaymentDevice extends TestDevice {
   }
 }
 
-/** Two people with a conversation in which one message was said. */
+/** Registers two people with a conversation that has one message. */
 export async function startConversation(at: Addresses) {
   const [anna, ben] = await Promise.all([
     PaymentDevice.open(at, await registerPerson(at)),
@@ -38,7 +38,7 @@ export async function startConversation(at: Addresses) {
   const { conversation_id } = await anna.send(ben, 'you owe me lunch');
   return { anna, ben, conversation_id };
 }
-/** chat.payment.updated of a request, as webhooks get them. */
+/** Reads the events chat.payment.updated of a request. */
 export async function readPaymentEvents(env: Env, request: string): Promise<Event<'chat.payment.updated'>[]> {
   await until(async () => (await env.db.query('select 1 from event_outbox limit 1')).length === 0);
   const jsm = await jetstreamManager(await env.nats('admin'));

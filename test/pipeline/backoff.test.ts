@@ -1,4 +1,4 @@
-/** What workers ask and write to the log while JetStream does not serve them: little. */
+/** Workers send few requests and log lines while JetStream does not serve them. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
@@ -13,7 +13,7 @@ import { createMetrics } from '../../shared/metrics.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
 
-/** Long enough for a worker without pauses to ask thousands of times. */
+/** Long enough for a worker without back-off to send thousands of requests. */
 const AWAY_MS = 3_000;
 let env: Env;
 test.before(async () => {

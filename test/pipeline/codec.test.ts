@@ -1,3 +1,4 @@
+/** Commands, entries, items and cursors survive encoding and decoding. */
 import test from 'ava';
 import fc from 'fast-check';
 import { beginGeneration, type CursorMap, cursorOf, sequenceOf } from '../../nats/inbox/cursor-map.ts';

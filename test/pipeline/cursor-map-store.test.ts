@@ -1,3 +1,4 @@
+/** The stored form of cursor maps stays readable for later releases. */
 import test from 'ava';
 import { decodeCursorMap, encodeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
 

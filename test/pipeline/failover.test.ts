@@ -1,4 +1,4 @@
-/** What happens to a partition when its worker or the broker dies under it. */
+/** A partition survives the death of its worker, of the broker and of Postgres. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
@@ -72,7 +72,7 @@ test.serial('[M01] a worker that was stopped during its take-over writes nothing
       gateway,
       async () => {
         worker.signal('SIGSTOP');
-        // Answered by whoever took over, where the sleeper was the one.
+        // If the stopped worker had the partition, the one that takes over answers.
         await Promise.all(
           Array.from({ length: 8 }, async () =>
             gateway.call(directMessage(await insertPerson(env), await insertPerson(env)), '"x"'),
@@ -110,7 +110,7 @@ test.serial('[M06] a deleted inbox shard is created again, with cursors above al
   await gateway.call(directMessage(a, b, { client_message_id: uuid7() }), '"after"');
   await env.settle();
   const inbox = await readInbox(nc, env, b.user);
-  // Each perhaps twice, which devices know by its id.
+  // Each item may be there twice; devices recognise it by its id.
   const again = inbox.map(({ frame }) => frame.message!.payload);
   t.deepEqual(new Set(again), new Set(['before', 'after']), 'written again from the log');
   t.is(again.at(-1), 'after');
@@ -129,7 +129,7 @@ test.serial(
     const live = nc.subscribe(all, { max: 1 });
     if (!(await readInbox(nc, env, b.user)).length) for await (const _ of live) break;
     await env.settle();
-    // Perhaps twice, which devices know by its id.
+    // The item may be there twice; devices recognise it by its id.
     const again = await readInbox(nc, env, b.user);
     t.is(new Set(again.map(({ frame }) => frame.message!.id)).size, 1);
     t.is(again[0]!.frame.message!.payload, 'kept in the log');

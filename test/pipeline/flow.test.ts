@@ -1,4 +1,4 @@
-/** ingest, fanout and history on real engines, spoken to as a gateway does. */
+/** ingest, fanout and history handle commands that are submitted through a gateway. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import type { NatsConnection } from 'nats';

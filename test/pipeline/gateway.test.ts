@@ -1,4 +1,4 @@
-/** The gateway on a real broker where nobody works: the test answers itself, in whatever order the broker may bring it. */
+/** The gateway on a real broker without workers: the test answers, in any order that the broker may deliver. */
 import test from 'ava';
 import type { NatsConnection } from 'nats';
 import { Gateway } from '../../nats/gateway.ts';
@@ -22,7 +22,7 @@ interface Asked {
   say(reply: Reply): void;
 }
 
-/** A message on its way, and what its sender hears. */
+/** Submits a message and records what its sender is told. */
 async function begin() {
   const commands = nc.subscribe(subject.ingress(0));
   await nc.flush();
@@ -53,7 +53,7 @@ async function begin() {
 
 test.serial('[M01] sent is reported after the answer, in whichever order they arrive', async (t) => {
   const { told, over, asked, end } = await begin();
-  // ingest and fanout speak over connections of their own.
+  // ingest and fanout use separate connections, so their messages may arrive in either order.
   const { tag, conversation_id, say } = await asked();
   say({ sent: [tag] });
   say({ answers: [[tag, uuid7(), conversation_id, 7, 0]] });
@@ -82,7 +82,7 @@ test.serial('[M01] a command published while INGRESS was missing is sent once mo
   const { own, told, over, asked, end } = await begin();
   await asked();
   await own.reconnect();
-  // What went again with the reconnection is lost, as it is while the stream in memory is being made.
+  // The command repeated at the reconnection is lost, as it is while the stream in memory is being created.
   await asked();
   const { tag, conversation_id, say } = await asked();
   say({ answers: [[tag, uuid7(), conversation_id, 7, 0]] });

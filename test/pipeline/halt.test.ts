@@ -1,4 +1,4 @@
-/** What a worker must not pass over stops its partition, and the rest goes on. */
+/** A worker stops its partition at what it must not skip, and the others continue. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { consumer, DEAD, LOG, subject } from '../../nats/topology.ts';
@@ -74,7 +74,7 @@ test.serial(
       await history.close();
       history = await open('history');
     }
-    // As docs/operations.md says.
+    // The repair of docs/operations.md.
     await history.close();
     await env.db.query('update log_positions set entry_seq = 4');
     history = await open('history');
@@ -130,7 +130,7 @@ test.serial('[C02] fanout knows the members of each group in a batch, however fe
   const batch = [group(told), group(other), message(stored), message(told), message(other)];
   await members.load(batch);
   for (const id of [told, other, stored]) t.deepEqual(members.membersOf(id), [user]);
-  // The next batch finds one of them, and asks for the others.
+  // The next batch needs a group that the cache has evicted.
   await members.load([message(stored)]);
   t.deepEqual(members.membersOf(stored), [user]);
 });

@@ -1,4 +1,4 @@
-/** How far fanout goes back, on a real broker: after a loss as far as it must, else not at all. */
+/** After a loss fanout goes back as far as it must, and otherwise not at all. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import type { NatsConnection } from 'nats';
@@ -21,7 +21,7 @@ test.after.always(() => env?.stop());
 const reset = (nc: NatsConnection, seq: number) =>
   nc.request(`$JS.API.CONSUMER.RESET.${LOG}.${consumer.fanout(0)}`, JSON.stringify({ seq }));
 
-/** A fanout that writes nothing: what it is given counts. */
+/** Starts a fanout consumer that writes nothing and records the entries that it gets. */
 async function worker() {
   const nc = await env.nats('fanout');
   const log = createLog(env.config);
@@ -58,7 +58,7 @@ test('[M06] fanout rewinds a partition without a checkpoint, except one that it 
   t.is((await readCheckpoint(admin, 0))?.entry, 3);
   await writer.close();
 
-  // Another process finds the mark, and so knows that nothing is missing.
+  // Another process finds the checkpoint, and so knows that nothing is missing.
   const next = await worker();
   await next.lives.repairInboxes();
   t.is(await floor(), 3);
@@ -71,7 +71,7 @@ test('[M06] fanout rewinds a partition without a checkpoint, except one that it 
   t.deepEqual(last.got, [1, 2, 3], 'nobody can say whether they were written');
   await until(async () => (await floor()) === 3);
 
-  // Another process that saw no mark yet moves the durable under who works it.
+  // A process that saw no checkpoint yet moves the durable while this worker uses it.
   await reset(admin, 1);
   await until(async () => (await floor()) === 3);
   t.deepEqual(last.got, [1, 2, 3], 'what is done is acknowledged once more, not done');
@@ -85,7 +85,7 @@ test('[M06] fanout resumes a truncated shard from its newest valid checkpoint an
   const nc = await env.nats('admin');
   const manager = await jetstreamManager(nc);
   const before = (await manager.streams.info(inboxStream(1))).state.last_seq;
-  // One item an entry: the shard has all up to entry 25.
+  // One item per entry: the shard has everything up to entry 25.
   for (let entry = 1; entry <= 25; entry++)
     await nc.request('inbox.01.somebody.all', '', { headers: progressHeader(0, entry), timeout: 5_000 });
   const [old, base] = [1_000, 1_000_000];

@@ -1,4 +1,4 @@
-/** A steady load between two people with a fault in the middle. */
+/** Runs a steady load between two people with a fault in the middle. */
 import { setTimeout } from 'node:timers/promises';
 import type { Gateway } from '../../nats/gateway.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
@@ -11,16 +11,16 @@ const LANES = 20;
 
 export interface LoadResult {
   answers: Answer[];
-  /** The user who got them. */
+  /** The user who receives the messages. */
   to: string;
   /** The most messages that may not have been in the recipient's inbox yet when the fault struck. */
   inFlight: number;
 }
 
 /**
- * Twenty senders at a time, each sends one message after the other. The fault begins when `half(answered)` says so, and
- * the load ends when `done(answered)` does and the fault is over. A fault that strikes later than it begins calls
- * `strikes` then.
+ * Runs twenty senders, each of which sends one message after the other. The fault begins when `half(answered)` is true, and
+ * the load ends when `done(answered)` is true and the fault is over. A fault that takes effect later than it begins calls
+ * `strikes` at that moment.
  */
 export async function runLoad(
   env: Env,
@@ -48,12 +48,12 @@ export async function runLoad(
           gateway.submit(command, Buffer.from('"x"'), { answered, failed, sent: () => unsent.delete(id) }),
         );
       } catch (error) {
-        // As devices do when told to: the same message again.
+        // As a device would: send the same message again.
         if ((error as ApiError).code !== 'unavailable') throw error;
       }
     }
   };
-  // Senders that go in step are answered at one time, with nothing in flight: at any other moment, then.
+  // Senders in step are all answered at the same time, with nothing in flight; so strike at a random moment.
   const strike = async (): Promise<void> => {
     await setTimeout(Math.random() * 10);
     strikes();
@@ -73,14 +73,14 @@ export async function runLoad(
   return { answers, to: b.user, inFlight };
 }
 
-/** Load for so long, with the fault in the middle. */
+/** A load of this duration, with the fault in the middle. */
 export function loadForMs(ms: number): { half(): boolean; done(): boolean } {
   const begun = performance.now();
   const after = (part: number) => () => performance.now() - begun > part;
   return { half: after(ms / 2), done: after(ms) };
 }
 
-/** Load of so many messages at least, with the fault after half of them. */
+/** A load of at least this many messages, with the fault after half of them. */
 export const loadOfMessages = (n: number): { half(answered: number): boolean; done(answered: number): boolean } => ({
   half: (answered) => answered >= n / 2,
   done: (answered) => answered >= n,

@@ -10,7 +10,7 @@ import { until } from '../env/until.ts';
 
 const PIN_MS = 500;
 const WINDOW = 64;
-/** Slower than half a window in a pin time-out: the window alone would not have the worker ask in time. */
+/** Slower than half a window per pin time-out: the window alone would not make the worker renew its pin in time. */
 const APART_MS = 25;
 
 let env: Env;

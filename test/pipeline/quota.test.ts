@@ -1,3 +1,4 @@
+/** A full inbox refuses senders before anything is dropped. */
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
@@ -6,7 +7,7 @@ import { type Env, startEnv } from '../env/index.ts';
 import { insertPerson, type PersonRow } from '../env/people.ts';
 import { directMessage, readInbox } from './inbox.ts';
 
-/** Room for what is under way between a look at an inbox and what follows from it. */
+/** Leaves room for messages in flight between the check of an inbox and its effect. */
 const QUOTA = 80;
 let env: Env;
 let gateway: Gateway;
@@ -65,7 +66,7 @@ test('[M06] [M15] a post to a group with a full member gets queue_full, and noth
   let said = 'queued';
   for (; said === 'queued'; queued++) {
     const post = { kind: 'send' as const, ...about, client_message_id: uuid7() };
-    // Only so many posts are on their way to the inbox at any time.
+    // Limits the posts in flight to the inbox.
     if (queued % 5 === 0) await env.settle();
     said = await gateway.call(post, '"flood"').then(() => 'queued', codeOf);
     t.true(queued < 2 * QUOTA, 'the broker drops the oldest items at twice the quota');

@@ -1,4 +1,4 @@
-/** What workers say of themselves while the broker is away or refuses. */
+/** Workers report their state while the broker is down or refuses. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
@@ -43,7 +43,7 @@ test.serial('[O03] every worker reports not ready for as long as the broker is d
   await env.broker.kill9();
   await until(() => unready().length === WORKERS.length, 10_000);
   t.regex(String(opened.get('history')!.ready()), /history \d has not heard from LOG for \d+ ms/);
-  // Longer than the watchdogs of the workers wait before they begin anew.
+  // Longer than the watchdogs wait before they restart the workers' subscriptions.
   for (const end = Date.now() + 6_000; Date.now() < end; await delay(50))
     if (unready().length < WORKERS.length) return t.fail(`ready again without a broker: not so ${unready()}`);
   t.notRegex(await text(), /sealwire_lag_entries\{/, 'nobody knows how far behind they are');

@@ -1,4 +1,4 @@
-/** What fanout writes again after a fault: what is missing, and next to nothing else. */
+/** After a fault fanout writes what is missing again, and next to nothing else. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
@@ -21,7 +21,7 @@ let fanouts: Spawned[];
 test.before(async () => {
   env = await startEnv({
     PIN_TIMEOUT_MS: 1_000,
-    // Longer than tests wait: nobody hears inbox.empty without fanout's word.
+    // Longer than tests wait, so inbox.empty never comes without fanout's word.
     INBOX_RESTORE_WAIT_MS: 600_000,
     LOG_LEVEL: 'error',
     WS_RATE_LIMIT_MAX_COMMANDS: 1_000_000,

@@ -1,4 +1,4 @@
-/** A worker that takes its own partition again: nothing is passed over, and nothing counts as missing that is there. */
+/** A worker that restores its own partition skips nothing and reports nothing missing that exists. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { headers, type Msg } from 'nats';

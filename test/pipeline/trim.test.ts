@@ -1,4 +1,4 @@
-/** LOG forgets only what all its readers have read; where somebody else removed more, they stop. */
+/** LOG drops only entries that all readers have read; readers stop where more was removed. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';

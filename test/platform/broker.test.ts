@@ -1,3 +1,4 @@
+/** A broker that lost its streams in memory is completed while services run. */
 import { join } from 'node:path';
 import test from 'ava';
 import { startNats } from '../../services/local/nats.ts';
@@ -10,7 +11,7 @@ test('[O02] a broker that restarts without provisioning is completed by the serv
   await env.start('ingest', 'fanout', 'history');
   const port = Number(new URL(env.broker.url).port);
   await env.broker.kill9();
-  // As a container does: only the server, INGRESS is gone with its memory.
+  // As a container would: only the server restarts, and INGRESS is lost with its memory.
   const bare = await startNats({ config: env.config, dir: join(env.dir, 'nats'), secrets: openSecrets(env.dir), port });
   try {
     t.true(await waitFor(() => env.settle(5_000).then(() => true as const), 90_000, 100));

@@ -34,7 +34,7 @@ test('[O02] three nodes form a cluster with three replicas per stream that survi
     await jetstream(nc).publish('dead.test', 'one');
     const leader = await cluster.leaderOf('DEAD');
     await cluster.kill9(leader);
-    // By its id it is one message, however often it has to be tried until another node leads.
+    // The message id makes it one message, however many attempts it takes until another node leads.
     const again = { msgID: 'two' };
     t.is(await waitFor(async () => (await jetstream(nc).publish('dead.test', 'two', again)).seq, 60_000), 2);
     const next = await waitFor(async () => {

@@ -1,4 +1,4 @@
-/** DATA_DIR: its lock, and secrets that are on disk before anything is built upon them. */
+/** DATA_DIR has one owner, and its secrets are on disk before anything uses them. */
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ const root = mkdtempSync(join(tmpdir(), 'sealwire-data-dir-'));
 test.after.always(() => rmSync(root, { recursive: true, force: true }));
 const fresh = (): string => mkdtempSync(join(root, 'dir-'));
 
-/** What a cut or a mistaken edit leaves, and what the error calls it. */
+/** Contents that a power cut or a mistaken edit leaves, with the words of the error. */
 const TORN: Record<string, string> = {
   '': 'is empty',
   '\0\0\0\0': 'is not valid JSON',
@@ -74,7 +74,7 @@ test('[O01] admin commands report a torn secrets.json', async (t) => {
 
 test('[O01] a killed process that nobody has reaped does not hold the lock', async (t) => {
   const dir = fresh();
-  // The shell ends its child and does not wait for it while it reads: the child stays a zombie.
+  // The shell kills its child and does not reap it while it reads, so the child stays a zombie.
   const shell = spawn('/bin/sh', ['-c', 'sleep 600 & echo $!; kill -9 $!; read -r line'], {
     stdio: ['pipe', 'pipe', 'ignore'],
   });

@@ -1,3 +1,4 @@
+/** The local engines keep ports and data, and refuse what they cannot use. */
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
@@ -67,7 +68,7 @@ test('[O01] a data directory has one owner, and the lock of a dead process is ta
   unlock();
   writeFileSync(join(dir, 'lock'), '4194303 long-ago\n');
   lockDataDir(dir)();
-  // The number lives again, but it is another process.
+  // The process id exists, but belongs to another process.
   writeFileSync(join(dir, 'lock'), `${process.pid} long-ago\n`);
   lockDataDir(dir)();
   t.deepEqual(readdirSync(dir), []);

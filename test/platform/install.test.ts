@@ -1,3 +1,4 @@
+/** package-lock.json and docker-compose.yml stay usable on every platform. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';

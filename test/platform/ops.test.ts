@@ -1,4 +1,4 @@
-/** What a process tells its operator, and what it tells everybody. */
+/** A process reports its state to operators in detail and to the public in brief. */
 import test from 'ava';
 import { type Env, type Started, startEnv } from '../env/index.ts';
 
@@ -34,7 +34,7 @@ test.serial('[O03] the operator’s port reports the state of each service and t
 
 test.serial('[O03] a process that is not ready gives its reason on the operator’s port only', async (t) => {
   const one = await env.spawn('api');
-  // It notices by its own probe.
+  // The process notices it by its own probe.
   await env.postgres.kill9();
   try {
     let told = await get(one.opsUrl, '/ready');

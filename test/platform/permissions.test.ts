@@ -1,3 +1,4 @@
+/** The broker enforces the permissions of each service. */
 import test from 'ava';
 import { type NatsConnection, PermissionViolationError } from 'nats';
 import { permissions } from '../../nats/permissions.ts';
@@ -13,7 +14,7 @@ test.after.always(() => env?.stop());
 const table = permissions({ PARTITIONS: 2, INBOX_SHARDS: 2 });
 const services = Object.keys(table).filter((name) => name !== 'admin') as ServiceName[];
 
-/** One subject that the pattern stands for. */
+/** @returns one subject that the pattern matches */
 const example = (pattern: string): string =>
   pattern
     .split('.')
@@ -29,7 +30,7 @@ function matches(pattern: string, subject: string): boolean {
   return want.length === is.length;
 }
 
-/** What the broker refused of this connection, up to the answer to a subject that nobody may use. */
+/** Collects what the broker refuses to this connection, until it refuses a subject that nobody may use. */
 async function refused(nc: NatsConnection, act: () => void): Promise<Set<string>> {
   const found = new Set<string>();
   const seen = (async () => {

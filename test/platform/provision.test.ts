@@ -1,3 +1,4 @@
+/** Provisioning creates and updates the topology and refuses to lose data. */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-/** The embedded broker is restarted when it answers and goes on refusing what services publish. */
+/** `npm start` restarts its broker when it answers but keeps refusing what services publish. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,7 +55,7 @@ test('[O01] npm start restarts a broker that refuses publishes, says so and cont
   }
 });
 
-/** A care that looks every 5 ms, what it said, and how often it restarted. */
+/** Starts a monitor that checks every 5 ms, and records its lines and restarts. */
 function watched(options: Partial<BrokerMonitorOptions>) {
   const said: string[] = [];
   const seen = { said, restarts: 0, looks: 0, care: undefined as unknown as BrokerMonitor };
@@ -85,7 +85,7 @@ test('[O01] the broker is not restarted too early, nor for a refusal that its pr
   const over = watched({});
   over.care.reportRefusal('edge', Date.now() - 1_000);
   over.care.reportRefusal('edge', undefined);
-  // A third care with the same clock shows that the others had as many occasions.
+  // Another monitor with the same interval shows that the others had as many occasions.
   const clock = watched({});
   clock.care.reportRefusal('edge', Date.now() - 1_000);
   await until(() => clock.restarts >= 3);

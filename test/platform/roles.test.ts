@@ -1,4 +1,4 @@
-/** Each service as a process of its own, with its own password of the broker and its own role in the database. */
+/** Each service runs as its own process, with its own broker password and database role. */
 import { createRequire } from 'node:module';
 import test from 'ava';
 import { connect } from 'nats';
@@ -19,14 +19,14 @@ let env: Env;
 test.before(async () => {
   env = await startEnv({ ...QUICK_HASHING, AWAY_GRACE_MS: 100 });
   await grantRoles(env.config);
-  // Once more, as at the next version.
+  // A later version grants the roles again.
   await grantRoles(env.config);
 });
 test.after.always(() => env?.stop());
 
 const secret = (): string => env.config.NATS_SECRET!;
 const urlOf = (service: ServiceName): string => inRole(env.config, service).DATABASE_URL!;
-/** What docker-compose.yml gives a container. */
+/** @returns the settings that docker-compose.yml gives to the container of a service */
 const own = (service: ServiceName): Partial<Config> => ({
   NATS_SECRET: '',
   NATS_PASSWORD: natsPassword(secret(), service),

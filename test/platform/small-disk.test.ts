@@ -1,4 +1,4 @@
-/** A broker that may use little of its disk. */
+/** Provisioning works, or says what to do, on a broker with little disk space. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
@@ -16,7 +16,7 @@ test.before(async () => {
 });
 test.after.always(() => env?.stop());
 
-/** What a stock configuration reserves, on a broker that may use so much. */
+/** Runs a broker with this limit and gives its default configuration to `work`. */
 async function onDisk(size: string, more: Partial<Config>, work: (config: Config) => Promise<void>): Promise<void> {
   const dir = join(env.dir, `small-${size}`);
   mkdirSync(dir);

@@ -1,3 +1,4 @@
+/** `npm start` runs, supervises and ends the whole system. */
 import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -27,14 +28,14 @@ const gone = (pids: number[]): Promise<true> =>
     return true as const;
   }, 90_000);
 
-/** Waits for it; the error says what was waited for, and what was printed. */
+/** Waits for a condition. @throws with the description and the output of the process */
 const eventually = (is: () => boolean | Promise<boolean>, what: string, one: StartProcess): Promise<true> =>
   waitFor(async () => {
     if (await is()) return true as const;
     throw new Error(`not: ${what}\n${one.output}`);
   }, 90_000);
 
-/** How many dead letters there are, after one more where `text` is given. */
+/** Counts the dead letters, after publishing one with `text` if given. */
 async function deadLetters(one: StartProcess, text?: string): Promise<number> {
   const config = { NATS_URL: one.addresses.nats, NATS_SECRET: openSecrets(one.dataDir).nats };
   const nc = await connectNats(config, 'admin');

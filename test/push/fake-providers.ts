@@ -1,4 +1,4 @@
-/** FCM and APNs, as far as they look at what is sent to them. */
+/** Fakes FCM and APNs, which check what they are sent. */
 import { strict as assert } from 'node:assert';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -106,7 +106,7 @@ export class FakeApns {
     this.url = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
     return this;
   }
-  /** The connection breaks, as Apple's do. */
+  /** Breaks all connections, as Apple's servers do. */
   closeConnections(): void {
     for (const session of this.#sessions) session.destroy();
     this.#sessions.clear();

@@ -1,4 +1,4 @@
-/** A push service as browsers have one: takes what RFC 8030 wants, checks RFC 8292, and opens RFC 8291 as a browser does. */
+/** Fakes a Web Push service: checks RFC 8030 and RFC 8292, and decrypts RFC 8291 as a browser does. */
 import { strict as assert } from 'node:assert';
 import { createDecipheriv, createECDH, type ECDH, hkdfSync, randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
@@ -8,7 +8,7 @@ import { importJWK, jwtVerify } from 'jose';
 interface Browser {
   ecdh: ECDH;
   auth: Buffer;
-  /** What was said, opened; one without keys got it as it is. */
+  /** Decrypted wake-ups; without keys the plain body. */
   received: string[];
   /** Answers with this instead of 201. */
   status?: number;
@@ -19,7 +19,7 @@ export class FakeWebPushService {
   readonly #browsers = new Map<string, Browser>();
   readonly #server: Server;
   origin = '';
-  /** What was wrong with a request. */
+  /** Errors found in requests. */
   readonly errors: string[] = [];
   publicKey = '';
 
@@ -87,7 +87,7 @@ export class FakeWebPushService {
   }
 }
 
-/** RFC 8188 with the keys of RFC 8291, one record. */
+/** Decrypts one record of RFC 8188 with the keys of RFC 8291. */
 function open(body: Buffer, { ecdh, auth }: Browser): Buffer {
   const salt = body.subarray(0, 16);
   const keyLength = body[20]!;

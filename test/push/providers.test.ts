@@ -1,4 +1,4 @@
-/** What each kind of push service is sent, and what becomes of what it answers. */
+/** Each provider gets the request that it demands, and its answers are handled. */
 import test from 'ava';
 import { openWebPush } from '../../services/push/webpush.ts';
 import { uuid7 } from '../../shared/ids.ts';

@@ -1,4 +1,4 @@
-/** Wake-ups: where devices want them, when they go out, and that they go out once. */
+/** Push wakes the right devices, at the right time, and once. */
 import test from 'ava';
 import fc from 'fast-check';
 import { scheduleAfter } from '../../services/push/handle.ts';

@@ -1,4 +1,4 @@
-/** A system whose push worker is a process of its own, and the push services it speaks to. */
+/** A system whose push worker is a process of its own, with fake push providers. */
 import { vapidKeys } from '../../shared/auth/vapid.ts';
 import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
@@ -58,7 +58,7 @@ export class PushSystem {
     return await this.api.ask('push.targets.put', { id: device.id, token: device.session.access_token, body });
   }
 
-  /** A phone that a browser wakes. */
+  /** Registers a device with a Web Push subscription. */
   async createSubscribedDevice(): Promise<{
     bob: TestDevice;
     got: string[];
@@ -70,7 +70,7 @@ export class PushSystem {
     return { bob, got: browser.received, browser };
   }
 
-  /** Everything that is due for the device was looked at, and nothing is under way: what came for another one later is out. */
+  /** Waits until nothing is due for the device: a later wake-up for another device has been sent. */
   async waitUntilQuiet({ device }: TestDevice): Promise<void> {
     await this.env.settle();
     const { bob, got } = await this.createSubscribedDevice();
@@ -87,7 +87,7 @@ export class PushSystem {
     });
   }
 
-  /** Postgres knows that it has left. */
+  /** Waits until Postgres says that the device is away. */
   waitUntilAway({ device }: TestDevice): Promise<void> {
     const gone = 'select 1 from device_presence where device_id = $1 and edge_id is null';
     return until(async () => (await this.env.db.query(gone, [device.id])).length === 1);

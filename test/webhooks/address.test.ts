@@ -1,3 +1,4 @@
+/** Webhooks reach public addresses only, and survive endpoints that misbehave. */
 import type { AddressInfo } from 'node:net';
 import { createServer } from 'node:net';
 import test from 'ava';
@@ -36,7 +37,7 @@ test('[W06] a mapped or translated address is judged by the address that it cont
         .join('');
       const tail = `${hex.slice(0, 4)}:${hex.slice(4)}`;
       t.is(guard(`::ffff:${tail}`), guard(v4));
-      // Nobody has to dial through a translator: refused as a whole.
+      // No endpoint needs an address translator, so these prefixes are refused as a whole.
       for (const prefix of ['64:ff9b::', '64:ff9b:1::', '::ffff:0:', '::']) t.false(guard(`${prefix}${tail}`));
       t.false(guard(`2002:${tail}::1`));
     }),
@@ -96,7 +97,7 @@ test('[W06] the dial itself refuses private literals, private names and names th
   const answers: Record<string, () => string[]> = {
     'inside.test': () => ['127.0.0.1'],
     'both.test': () => ['93.184.216.34', '127.0.0.1'],
-    // The first answer is public, as for a check that comes before the dial.
+    // The first answer is public, as a check before the dial would see it.
     'rebinding.test': () => (asked++ === 0 ? ['93.184.216.34'] : ['127.0.0.1']),
   };
   const resolve: Resolve = (name, _, callback) =>

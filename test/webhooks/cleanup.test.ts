@@ -1,4 +1,4 @@
-/** What the sender of webhooks clears away, and what it leaves. */
+/** The cleanup deletes what is finished and old, and keeps what waits. */
 import test from 'ava';
 import { cleanUpDeliveries } from '../../services/webhook/cleanup.ts';
 import { uuid7 } from '../../shared/ids.ts';
@@ -20,7 +20,7 @@ test('[W05] finished deliveries are deleted after WEBHOOK_LOG_DAYS, waiting ones
   const [endpoint, gone, conversation] = [uuid7(), uuid7(), uuid7()];
   const checks = { config, guard: () => true };
   await insertEndpoint(db.em(), openWebhookEncryption(config), checks, endpoint, { url: 'https://192.0.2.1/' }, 'api');
-  /** Of an event of so many days ago; over since then unless it is pending. */
+  /** Inserts a delivery of this many days ago, finished then unless it is pending. */
   const delivery = async (of: string, days: number, status: string, ordered = false): Promise<string> => {
     const at = Date.now() - days * day;
     const one = event('webhook.test', at, uuid7(), { endpoint_id: of }, ordered ? conversation : undefined);
@@ -45,7 +45,7 @@ test('[W05] finished deliveries are deleted after WEBHOOK_LOG_DAYS, waiting ones
     await delivery(endpoint, 31, 'pending'),
   ];
   const orphan = await delivery(gone, 0, 'pending');
-  // The first of the line is over, and nobody has told the one behind it.
+  // The head of the ordered queue is finished, but the next one was not unblocked.
   const first = await delivery(endpoint, 0, 'pending', true);
   const behind = await delivery(endpoint, 0, 'pending', true);
   await db.query(`update webhook_deliveries set status = 'delivered', finished_at = now() where event_id = $1`, [

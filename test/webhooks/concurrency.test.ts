@@ -1,11 +1,11 @@
-/** Endpoints beside many bad ones: whatever those do, the others are served. */
+/** Endpoints that hang or fail do not keep others from being served. */
 import test from 'ava';
 import { Receiver } from './receiver.ts';
 import { WebhookSystem } from './system.ts';
 
 let system: WebhookSystem;
 test.before(async () => {
-  // Nothing that hangs ends within the tests.
+  // The time-out is longer than the tests, so hanging requests never end.
   system = await WebhookSystem.start({
     WEBHOOK_TIMEOUT_SEC: 120,
     WEBHOOK_CONCURRENCY: 8,
@@ -19,7 +19,7 @@ const poke = async (id: string): Promise<void> => {
   if (status !== 202) throw new Error(`test event: ${status}`);
 };
 
-/** Endpoints of that receiver, each with so many events waiting. */
+/** Creates endpoints of a receiver, each with this many waiting events. */
 async function many(receiver: Receiver, endpoints: number, events: number): Promise<string[]> {
   const ids: string[] = [];
   for (let i = 0; i < endpoints; i++) {
@@ -91,7 +91,7 @@ test.serial('[W07] an endpoint whose secret cannot be decrypted fails alone, and
     'update webhook_endpoints set secret_sealed = set_byte(secret_sealed, 1, 1 + get_byte(secret_sealed, 1) % 9) where id = $1',
     [shut.id],
   );
-  // An old secret whose time is over, and its key gone.
+  // An expired old secret whose key is gone does no harm.
   await query(`update webhook_endpoints set old_secret_sealed = '\\x00', old_secret_until = now() where id = $1`, [
     good.id,
   ]);
@@ -140,7 +140,7 @@ test.serial('[W07] endpoints that hang or fail use only their own concurrency, a
   }
   await slow.waitForCount(40);
   await system.waitUntilNone(paced.id);
-  // When they began; when they arrive is a matter of the machine.
+  // The times when attempts began; when they arrive depends on the machine.
   const times = (await attempts(paced.id)).map(({ at }) => at);
   t.is(times.length, 40);
   for (const [i, at] of times.entries()) {

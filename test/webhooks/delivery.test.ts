@@ -53,7 +53,7 @@ test.serial(
     for (const [i, sec] of schedule.slice(1).entries()) {
       const [waits] = (await ask('webhooks.deliveries.list', endpoint.id)).items;
       const [last] = (await ask('webhooks.attempts.list', endpoint.id)).items;
-      // The first attempt was made before the clock stood still.
+      // The first attempt was made before the clock was stopped.
       const pause = Date.parse(waits!.next_at!) - Date.parse(last!.at) - last!.duration_ms;
       t.true(Math.abs(pause - sec * 1_000) <= 2, `attempt ${i + 2} is due when the schedule says: ${pause}`);
       system.clock.advance(Date.parse(waits!.next_at!) - system.clock.now() - 1);
@@ -148,7 +148,7 @@ test.serial(
         .map(({ event }) => `${event.type} ${event.data.seq ?? ''}`)
         .sort(),
       [
-        // From before the endpoint was there.
+        // Events from before the endpoint existed.
         'chat.conversation.created ',
         'chat.member.added ',
         'chat.member.added ',

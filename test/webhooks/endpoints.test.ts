@@ -1,3 +1,4 @@
+/** Webhook endpoints are managed over HTTP and from the environment. */
 import { execFileSync } from 'node:child_process';
 import test from 'ava';
 import { Webhook } from 'standardwebhooks';
@@ -88,7 +89,7 @@ test.serial('[W01] invalid input is refused with the name of the field', async (
     [{ url: URL, headers: { 'x a': 'b' } }, /headers/],
     [{ url: URL, unknown: 1 }, /unknown/],
   ];
-  // A name of loopback is one that WEBHOOK_ALLOW_CIDRS of these tests would let pass.
+  // WEBHOOK_ALLOW_CIDRS of these tests allows loopback, so its name is left out.
   for (const [body, message] of bad.filter(([body]) => !JSON.stringify(body).includes('localhost'))) {
     const { status, error } = await ask('webhooks.endpoints.create', { body });
     t.is(status, 400, JSON.stringify(body).slice(0, 80));

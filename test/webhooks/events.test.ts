@@ -1,3 +1,4 @@
+/** The events that webhooks get, and what they contain. */
 import test from 'ava';
 import fc from 'fast-check';
 import { Webhook } from 'standardwebhooks';

@@ -144,7 +144,7 @@ test.serial(
     await receiver.waitForCount(5);
     await system.waitUntilNone(endpoint.id);
     await webhook.kill9();
-    // The whole stream once more.
+    // Delivers the whole stream once more.
     const nc = await system.env.nats('admin');
     await nc.request('$JS.API.CONSUMER.RESET.EVENTS.webhook', JSON.stringify({ seq: 1 }));
     await nc.close();
@@ -161,7 +161,7 @@ test.serial(
     const { conversation, say } = await system.startConversation();
     let ok = false;
     const receiver = await Receiver.start((_, response) => void response.writeHead(ok ? 200 : 500).end());
-    // After kill -9 the broker may give what was acknowledged last once more, and so what was before this endpoint.
+    // After kill -9 the broker may deliver the last acknowledged events again, which are older than this endpoint.
     const event_types = ['chat.message.created' as const];
     await system.createEndpoint({ url: receiver.url, conversation_id: conversation, event_types, ordered: true });
     await say();

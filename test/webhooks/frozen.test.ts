@@ -111,18 +111,18 @@ test.serial(
     });
     const where = { conversation_id: conversation, event_types: ['chat.message.created' as const], ordered: true };
     const endpoint = await system.createEndpoint({ url: receiver.url, ...where });
-    // Its attempt is over while it is frozen.
+    // Its attempt times out while it is frozen.
     const first = await system.env.spawn('webhook', { WEBHOOK_TIMEOUT_SEC: 5 });
     for (let i = 0; i < 3; i++) await say();
     await receiver.waitForCount(1);
     await freeze(first);
     const second = await system.env.spawn('webhook');
-    // The claim ends; the second one makes the delivery again, and the rest.
+    // The claim ends, and the second worker repeats the delivery and continues with the rest.
     await receiver.waitForCount(4);
     await system.waitUntilNone(endpoint.id);
     first.signal('SIGCONT');
     held.resolve();
-    // What it held has ended for it, one way or the other.
+    // The first worker has finished its attempt with some outcome.
     await system.until(async () => {
       const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: endpoint.id });
       return data.items.length === 4;

@@ -1,4 +1,4 @@
-/** One entry of the log that makes more happen than one message of EVENTS holds. */
+/** The events of one entry of LOG may fill several messages of EVENTS. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Publisher } from '../../nats/publisher.ts';

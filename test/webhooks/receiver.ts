@@ -1,4 +1,4 @@
-/** An integrator's server on loopback: takes deliveries, checks them as the Standard Webhooks library does, behaves as told. */
+/** An integrator's server on loopback that records deliveries and answers as the test says. */
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { PATIENCE_MS } from '../env/until.ts';
@@ -40,7 +40,7 @@ export class Receiver {
 
   static readonly #all = new Set<Receiver>();
 
-  /** Also those of tests that failed. */
+  /** Closes all receivers, also those of failed tests. */
   static async closeAll(): Promise<void> {
     await Promise.all([...Receiver.#all].map((one) => one.close()));
   }
@@ -75,7 +75,7 @@ export class Receiver {
     this.#behave = behave;
   }
 
-  /** Resolves once there are so many requests (that the filter lets pass). */
+  /** Resolves once there are this many requests that match the filter. */
   async waitForCount(
     n: number,
     of: (got: ReceivedRequest) => boolean = () => true,

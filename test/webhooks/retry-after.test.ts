@@ -1,10 +1,11 @@
+/** The parser of Retry-After reads seconds and dates and ignores everything else. */
 import test from 'ava';
 import fc from 'fast-check';
 import { retryAfterMs } from '../../shared/retry-after.ts';
 
 const now = Date.parse('2026-03-01T12:00:00Z');
 
-test('[W04] Retry-After: seconds and the three forms of an HTTP date', (t) => {
+test('[W04] Retry-After is read as seconds and as the three forms of an HTTP date', (t) => {
   t.is(retryAfterMs('0', now), 0);
   t.is(retryAfterMs('120', now), 120_000);
   for (const date of ['Sun, 01 Mar 2026 12:01:30 GMT', 'Sunday, 01-Mar-26 12:01:30 GMT', 'Sun Mar  1 12:01:30 2026'])
@@ -13,13 +14,13 @@ test('[W04] Retry-After: seconds and the three forms of an HTTP date', (t) => {
   t.is(retryAfterMs(['7', '8'], now), 7_000);
 });
 
-test('[W04] Retry-After: what RFC 9110 does not allow is ignored', (t) => {
+test('[W04] a Retry-After that RFC 9110 does not allow is ignored', (t) => {
   const odd = ['', '-1', '+1', '1.5', '1e3', ' 1', 'soon', '99999999999', '2026-03-01T12:01:30Z', '1 GMT', 'in 5 GMT'];
   const dates = ['Sun, 01 Mar 2026 12:01:30 +0000', 'Sun, 99 Mar 2026 12:01:30 GMT', 'Sun, 01 Mar 2026 25:01:30 GMT'];
   for (const header of [...odd, ...dates, undefined, []]) t.is(retryAfterMs(header, now), undefined, String(header));
 });
 
-test('[W04] Retry-After: any delay is read as it was written, and no text makes it negative', (t) => {
+test('[W04] any valid Retry-After is read as written, and no text gives a negative delay', (t) => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 999_999_999 }), (sec) => retryAfterMs(String(sec), now) === sec * 1_000),
   );

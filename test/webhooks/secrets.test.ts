@@ -1,4 +1,4 @@
-/** Secrets and tokens are in the reply that made them, and nowhere else: no log, at any level, and no later reply. */
+/** Secrets and tokens appear only in the reply that created them, in no log and no later reply. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -69,7 +69,7 @@ test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and sign
   t.is((await sendEvent(apiUrl, event, { ts, sign })).status, 202);
   t.is((await sendEvent(apiUrl, event, { secret: 'wrong' })).status, 401);
 
-  // Engines that die make the most talkative errors.
+  // Killed engines cause the most verbose errors.
   await env.postgres.kill9();
   await api.ask('webhooks.endpoints.test', { token, id: good.id, body: {} });
   await sendEvent(apiUrl, event);
@@ -99,7 +99,7 @@ test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and sign
   for (const [what, text] of hidden) {
     t.true(text.length > 8, what);
     for (const log of logged) t.false(log.includes(text), `${what} is logged`);
-    // Operators may read where an endpoint is.
+    // Operators may see the URL of an endpoint.
     if (what !== 'an address') t.false(shown.includes(text), `${what} is shown`);
   }
 });

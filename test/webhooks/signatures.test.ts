@@ -51,7 +51,7 @@ test.serial('[W03] after a rotation both secrets sign for 24 hours, then the new
   };
   const opens = (secret: string, got: ReceivedRequest): boolean => {
     try {
-      // The library has no clock of its own: the time is the sender's.
+      // The library reads Date.now, so set it to the sender's clock.
       const now = Date.now;
       const sent = system.clock.now();
       Date.now = () => sent;

@@ -1,4 +1,4 @@
-/** A whole system with webhooks: the sender of deliveries in this process, on a clock that a test may move. */
+/** A whole system whose webhook worker runs in this process, on a clock that a test controls. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connectNats } from '../../nats/connect.ts';
 import { readDirectBatch } from '../../nats/log-reader.ts';
@@ -73,7 +73,7 @@ export class WebhookSystem {
     this.admin = adminToken(env.config);
   }
 
-  /** Everything but `webhook`, unless said otherwise. */
+  /** Starts all services but `webhook`, unless others are named. */
   static async start(
     overrides: Partial<Config> = {},
     services: ServiceName[] = ['events', 'history', 'fanout', 'ingest', 'api'],
@@ -83,7 +83,7 @@ export class WebhookSystem {
     return new WebhookSystem(env, new Api(apiUrl));
   }
 
-  /** Runs the sender here. */
+  /** Starts the webhook worker in this process. */
   async startSender(world: WebhookOptions = {}): Promise<void> {
     const { config, db } = this.env;
     const context = {
@@ -114,7 +114,7 @@ export class WebhookSystem {
     return { ...data, secret: data.secret! };
   };
 
-  /** Two people in a conversation of their own. */
+  /** Registers two people with a conversation. */
   async startConversation(): Promise<{
     a: LoggedIn;
     b: LoggedIn;
@@ -127,7 +127,7 @@ export class WebhookSystem {
       body: { user_id: b.user.id },
     });
     const conversation = data.id;
-    // So that an endpoint that is made now hears of none of this.
+    // Wait, so that an endpoint that is created next gets none of these events.
     await this.env.settle(PATIENCE_MS, ...(this.#webhook ? (['webhook'] as const) : []));
     const say = async (payload = 'c2VhbGVk'): Promise<string> => {
       const body = { client_message_id: uuid7(), payload };
@@ -137,7 +137,7 @@ export class WebhookSystem {
     return { a, b, conversation, say };
   }
 
-  /** Resolves once no delivery of the endpoint is in this state any more. */
+  /** Resolves once no delivery of the endpoint is in this state. */
   async waitUntilNone(endpoint_id: string, status = 'pending', timeoutMs = PATIENCE_MS): Promise<void> {
     await this.until(async () => {
       const [row] = await this.env.db.query<{ n: number }>(
@@ -148,7 +148,7 @@ export class WebhookSystem {
     }, timeoutMs);
   }
 
-  /** What dead senders hold, as if they had claimed it that much earlier: their claims end soon. */
+  /** Moves the claims of dead workers into the past, so that they end soon. */
   async expireClaims(sec = this.env.config.WEBHOOK_TIMEOUT_SEC): Promise<void> {
     await this.env.db.query(
       'update webhook_deliveries set next_at = next_at - make_interval(secs => $1) where claim is not null',

@@ -1,4 +1,4 @@
-/** Loaded into the services (`--import`): ingest says that the broker refuses it while the file REFUSED_FILE exists. */
+/** Loaded into the services by `--import`: makes ingest report a refusing broker while the file REFUSED_FILE exists. */
 import { statSync } from 'node:fs';
 import ingest from '../../../services/ingest/index.ts';
 
