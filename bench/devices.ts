@@ -21,7 +21,7 @@ export async function forEachConcurrently<T>(
   task: (item: T) => Promise<unknown>,
   concurrency = CONCURRENCY,
 ): Promise<void> {
-  // The runners share one iterator, so each takes the next item that nobody has taken.
+  // The runners share one iterator, so that each item is taken once.
   const iterator = items[Symbol.iterator]();
   const run = async (): Promise<void> => {
     for (const item of iterator) await task(item);

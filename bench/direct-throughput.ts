@@ -7,7 +7,7 @@ import { closeAll, connectAll, pairUp } from './devices.ts';
 import type { Options } from './options.ts';
 import { drift, MAX_DRIFT, median, range, roundTo } from './report.ts';
 import { type Profile, startBenchSystem } from './system.ts';
-import { Traffic, type TrafficResult } from './traffic.ts';
+import { Traffic, type TrafficResult, WARM_UP_SEC } from './traffic.ts';
 
 interface Load {
   size: number;
@@ -31,8 +31,6 @@ export interface SystemRun extends Run {
 }
 type RunWithoutCeiling = Omit<SystemRun, 'ceiling' | 'ratio'>;
 
-/** Load before a measurement starts. */
-export const WARM_UP_SEC = 3;
 /** A rate with a higher p99 is not sustained. */
 const SUSTAINED_P99_MS = 100;
 /** A rate at which history is further behind is not sustained. */

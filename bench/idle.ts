@@ -75,7 +75,7 @@ export async function measureIdleSockets({ devices, seconds, log, cpuProf }: Opt
     const edge = await measureSide(
       await system.createAccounts(devices),
       system.edge,
-      system.tree.pids().edge!,
+      system.localSystem.pids().edge!,
       seconds,
     );
     const ratio = roundTo(edge.bytes_per_socket / bare.bytes_per_socket, 2);

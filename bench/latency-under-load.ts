@@ -6,11 +6,10 @@ import { sleep } from '../shared/async/sleep.ts';
 import { measurePublish } from './ceiling/publish-floor.ts';
 import { measureRoundTrip } from './ceiling/round-trip.ts';
 import { closeAll, connectAll, type Pair, pairUp } from './devices.ts';
-import { WARM_UP_SEC } from './direct-throughput.ts';
 import type { Options } from './options.ts';
 import { drift, MAX_DRIFT, roundTo } from './report.ts';
 import { type BenchSystem, type Profile, startBenchSystem } from './system.ts';
-import { type Percentiles, Traffic, type TrafficResult } from './traffic.ts';
+import { type Percentiles, Traffic, type TrafficResult, WARM_UP_SEC } from './traffic.ts';
 
 const SHARES = [0.25, 0.5, 0.75];
 const FLOOR_MESSAGES = 2_000;

@@ -7,11 +7,10 @@ import { sleep } from '../shared/async/sleep.ts';
 import type { Account } from './accounts.ts';
 import { cpuPerUnit, cpuTimes } from './cpu.ts';
 import { closeAll, connectAll, type Pair, pairUp } from './devices.ts';
-import { WARM_UP_SEC } from './direct-throughput.ts';
 import type { Options } from './options.ts';
 import { cpuTable, median, roundTo, table } from './report.ts';
 import { type BenchSystem, startBenchSystem } from './system.ts';
-import { Traffic, type TrafficResult } from './traffic.ts';
+import { Traffic, type TrafficResult, WARM_UP_SEC } from './traffic.ts';
 
 const DEFAULT_MSGS_PER_SEC = 500;
 /** Wrong log-ins at once. */

@@ -8,9 +8,9 @@ import { sleep } from '../shared/async/sleep.ts';
 import { paymentsSecret } from '../shared/auth/derived.ts';
 import { uuid7 } from '../shared/ids.ts';
 import { cpuPerUnit, cpuTimes } from './cpu.ts';
+import { forkModule, nextMessage } from './fork-module.ts';
 import { MAX_DRIFT, roundTo, table } from './report.ts';
 import { type Profile, startBenchSystem } from './system.ts';
-import { forkModule, nextMessage } from './webhook-endpoints.ts';
 
 /** Requests at once. */
 const CONCURRENCY = 64;
@@ -52,10 +52,10 @@ async function postEvents(
 }
 
 const system = await startBenchSystem({ profile, log });
-const bareServer = forkModule('./ceiling/payment-inserts.ts', system.tree.config.DATABASE_URL!);
+const bareServer = forkModule('./ceiling/payment-inserts.ts', system.localSystem.config.DATABASE_URL!);
 try {
   const { port } = await nextMessage<{ port: number }>(bareServer);
-  const secret = paymentsSecret(system.tree.config)!;
+  const secret = paymentsSecret(system.localSystem.config)!;
   const url = `${system.api}/payments/webhooks`;
   const measureCeiling = (idPrefix: string) => postEvents(`http://127.0.0.1:${port}/`, secret, idPrefix);
   const countApplied = async (): Promise<number> => {

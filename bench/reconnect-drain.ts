@@ -3,11 +3,10 @@ import { sleep } from '../shared/async/sleep.ts';
 import type { Account } from './accounts.ts';
 import { measureRawDrain } from './ceiling/raw-drain.ts';
 import { closeAll, connectAll, createDevice, forEachConcurrently, type Pair, pairUp } from './devices.ts';
-import { WARM_UP_SEC } from './direct-throughput.ts';
 import type { Options } from './options.ts';
 import { drift, MAX_DRIFT, median, roundTo } from './report.ts';
 import { type BenchSystem, type Profile, startBenchSystem } from './system.ts';
-import { Traffic } from './traffic.ts';
+import { Traffic, WARM_UP_SEC } from './traffic.ts';
 
 /** Devices that fill the inboxes. */
 const WRITERS = 50;
@@ -107,7 +106,7 @@ async function measureDrain(
   await connectOnce(accounts, system.edge);
   await fillInboxes(system, accounts, itemsEach, size);
   const measureCeiling = (): Promise<number> =>
-    measureRawDrain(system.nc, system.backlog, system.tree.config, users, itemsEach);
+    measureRawDrain(system.nc, system.backlog, system.localSystem.config, users, itemsEach);
   const ceilings = [await measureCeiling()];
   const traffic = new Traffic(livePairs, size);
   traffic.startOpen(liveRate);

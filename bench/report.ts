@@ -9,7 +9,7 @@ export const median = (values: number[]): number => {
 };
 /** Returns the least and the greatest value as text. */
 export const range = (values: number[]): string => `${Math.min(...values)}–${Math.max(...values)}`;
-/** Returns by what share the greatest value exceeds the least. */
+/** Returns the share by which the greatest value exceeds the least. */
 export const drift = (values: number[]): number => Math.max(...values) / Math.min(...values) - 1;
 
 /** A run is void if its ceilings drift by more than this share, because the machine was not quiet. */
@@ -29,7 +29,7 @@ export function table(head: string[], rows: (string | number)[][]): string {
   return [formatRow(cells[0]!), rule, ...cells.slice(1).map(formatRow)].join('\n');
 }
 
-/** Characters of a bar that stands for the whole. */
+/** Characters of a full bar. */
 const BAR_WIDTH = 30;
 /** Draws a horizontal bar for a part of a whole. */
 export function bar(value: number, whole: number): string {

@@ -20,7 +20,7 @@ export interface BenchSystem {
   /** Base URL of the API. */
   api: string;
   profile: Profile;
-  tree: LocalSystem;
+  localSystem: LocalSystem;
   db: Database;
   /** Connected as `admin`. */
   nc: NatsConnection;
@@ -62,7 +62,7 @@ export async function startBenchSystem({
   process.execArgv.push(...execArgv);
   if (cpuProf) process.execArgv.push('--cpu-prof', `--cpu-prof-dir=${cpuProf}`);
   try {
-    const tree = await startLocalSystem({
+    const localSystem = await startLocalSystem({
       env: {
         DATA_DIR: dir,
         HOST: '127.0.0.1',
@@ -80,23 +80,23 @@ export async function startBenchSystem({
       },
       log: join(dir, 'services.log'),
     });
-    const db = await openDatabase(tree.config);
-    const nc = await connectNats(tree.config, 'admin');
-    void tree.failed.then((reason) => log(`the system stopped: ${reason}`));
+    const db = await openDatabase(localSystem.config);
+    const nc = await connectNats(localSystem.config, 'admin');
+    void localSystem.failed.then((reason) => log(`the system stopped: ${reason}`));
     return {
-      edge: tree.addresses.edge!,
-      api: tree.addresses.api!,
+      edge: localSystem.addresses.edge!,
+      api: localSystem.addresses.api!,
       profile,
-      tree,
+      localSystem,
       db,
       nc,
-      backlog: await WorkerBacklog.open(nc, tree.config),
-      processes: () => tree.pids(),
-      createAccounts: (count) => createAccounts(db, tree.config, tree.addresses.api!, count),
+      backlog: await WorkerBacklog.open(nc, localSystem.config),
+      processes: () => localSystem.pids(),
+      createAccounts: (count) => createAccounts(db, localSystem.config, localSystem.addresses.api!, count),
       async close() {
         await nc.close();
         await db.close();
-        await tree.close();
+        await localSystem.close();
         removeDir();
       },
     };

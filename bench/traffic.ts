@@ -8,6 +8,8 @@ import { sleep } from '../shared/async/sleep.ts';
 import type { Pair } from './devices.ts';
 import { roundTo } from './report.ts';
 
+/** Load before a measurement starts. */
+export const WARM_UP_SEC = 3;
 /** Length of the message number at the start of each payload, in base 36. */
 const NUMBER_DIGITS = 8;
 /** An open load is offered in steps of this length, which is as exact as a timer can be. */

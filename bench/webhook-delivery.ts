@@ -9,18 +9,11 @@ import { sleep } from '../shared/async/sleep.ts';
 import { uuid7 } from '../shared/ids.ts';
 import { type Event, encodeEvents, event } from '../shared/pipeline/events.ts';
 import { cpuPerUnit, cpuTimes } from './cpu.ts';
+import { forkModule, nextMessage } from './fork-module.ts';
 import type { Options } from './options.ts';
 import { drift, MAX_DRIFT, median, roundTo, table } from './report.ts';
 import { type BenchSystem, type Profile, startBenchSystem } from './system.ts';
-import {
-  DEAD_ENDPOINTS,
-  ENDPOINTS,
-  forkModule,
-  nextMessage,
-  registerEndpoints,
-  SLOW_ENDPOINTS,
-  WebhookReceiver,
-} from './webhook-endpoints.ts';
+import { DEAD_ENDPOINTS, ENDPOINTS, registerEndpoints, SLOW_ENDPOINTS, WebhookReceiver } from './webhook-endpoints.ts';
 
 const DEFAULT_EVENTS_PER_SEC = 200;
 const WARM_UP_SEC = 2;
@@ -176,7 +169,7 @@ async function measureProfile(
 ): Promise<RunWithoutCeiling> {
   const env = { WEBHOOK_ALLOW_CIDRS: '127.0.0.0/8' };
   const system = await startBenchSystem({ profile, log: options.log, env });
-  const nc = await connectNats(system.tree.config, 'admin');
+  const nc = await connectNats(system.localSystem.config, 'admin');
   try {
     return await new ProfileRun(options, receiver, system, nc).measure(profile);
   } finally {

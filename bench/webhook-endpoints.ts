@@ -1,23 +1,15 @@
 /** Plays the integrators of the workload webhook-delivery: 100 endpoints, healthy, slow or dead, served by one process. */
-import { type ChildProcess, fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import type { ChildProcess } from 'node:child_process';
 import { sleep } from '../shared/async/sleep.ts';
 import { adminToken } from '../shared/auth/derived.ts';
 import { uuid7 } from '../shared/ids.ts';
+import { forkModule, nextMessage } from './fork-module.ts';
 import type { BenchSystem } from './system.ts';
 
 export const ENDPOINTS = 100;
 export const DEAD_ENDPOINTS = 10;
 export const SLOW_ENDPOINTS = 10;
 const POLL_MS = 20;
-
-/** Starts a module of bench/ as a process of its own, which ends with this one. */
-export const forkModule = (file: string, ...args: string[]): ChildProcess =>
-  fork(fileURLToPath(new URL(file, import.meta.url)), args);
-
-/** Resolves with the next message of a child process. */
-export const nextMessage = <T>(child: ChildProcess): Promise<T> =>
-  new Promise((resolve) => child.once('message', resolve));
 
 /** The process that receives the deliveries of all endpoints and knows how old each was on arrival. */
 export class WebhookReceiver {
@@ -64,7 +56,7 @@ export class WebhookReceiver {
  * @returns the ids of the conversations, those of healthy endpoints first
  */
 export async function registerEndpoints(system: BenchSystem, port: number, withBad: boolean): Promise<string[]> {
-  const token = adminToken(system.tree.config);
+  const token = adminToken(system.localSystem.config);
   const urlOf = (i: number): string => {
     const host = `http://127.0.1.${i + 1}`;
     if (!withBad || i < ENDPOINTS - DEAD_ENDPOINTS - SLOW_ENDPOINTS) return `${host}:${port}/ok`;

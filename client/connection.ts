@@ -1,5 +1,5 @@
 /**
- * Keeps a socket to the edge open, one after the other, until it is closed:
+ * Keeps a socket to the edge open and replaces it by a new one when it is lost:
  * `idle → connecting → open → waiting → connecting …`, and `stopped` at the end. It does not interpret the frames.
  */
 import type { ServerFrame, Welcome } from '../shared/contract/frames/server.ts';
@@ -184,7 +184,7 @@ export class Connection {
     this.#socket = undefined;
     this.#clearTimers();
     this.#socketNumber++;
-    // A socket that this side leaves still flushes what was sent last. Any other has no peer that could read it.
+    // A socket that this side closes still sends its last frames. Any other socket has no peer that could read them.
     if (code === CLOSE.normal) socket?.close(CLOSE.normal);
     else socket?.terminate();
     const finalError = finalErrorOf(code, reason);
@@ -193,8 +193,8 @@ export class Connection {
       return;
     }
     if (code === CLOSE.unauthenticated) this.#credentials.noteUnauthenticated();
-    // After the welcome the close code says that the token is no longer valid. Before it, the code is a refusal like a 401:
-    // the request for a ticket shows whether the token was at fault.
+    // After the welcome the code means that the token is no longer valid. Before it, the code is a refusal like a 401: the
+    // request for a ticket shows whether the token was at fault.
     const isTokenSpent = code === CLOSE.unauthenticated && this.#backoff.wasWelcomed;
     const isRateLimited = code === CLOSE.too_many_commands;
     const delayMs = this.#backoff.nextDelayMs({ isRateLimited, fixedMs: fixedDelayMs });

@@ -1,7 +1,7 @@
 /** Remembers which messages of each conversation were handled on this device, as the highest seq and the holes below it. */
 interface HandledRanges {
   last: number;
-  /** Ranges of missing seqs, both ends included, ascending. The first may be what was sent before this device existed. */
+  /** Ranges of missing seqs, both ends included, ascending. The first may be from before this device existed. */
   holes: [from: number, to: number][];
   /** This device never expected the messages up to this seq. */
   base: number;
@@ -18,7 +18,7 @@ export class HandledMessages {
     return ranges === undefined || seq > ranges.last || ranges.holes.some(([from, to]) => seq >= from && seq <= to);
   }
 
-  /** @param isOwn this device sent the message, which says nothing about the messages before it */
+  /** @param isOwn this device sent the message: then the messages before it may still be missing */
   add(conversation_id: string, seq: number, isOwn = false): void {
     const ranges = this.#conversations.get(conversation_id);
     if (ranges === undefined) {
@@ -42,7 +42,7 @@ export class HandledMessages {
     return hole ? Math.max(hole[0] - 1, ranges.base) : ranges.last;
   }
 
-  /** Counts everything up to `seq` as handled: what history does not hold for this device will never come. */
+  /** Counts everything up to `seq` as handled, because messages that history does not hold will never come. */
   markCompleteUpTo(conversation_id: string, seq: number): void {
     const ranges = this.#conversations.get(conversation_id);
     if (ranges === undefined) this.#conversations.set(conversation_id, { last: seq, base: 0, holes: [] });

@@ -35,7 +35,7 @@ export class Inbox {
   #unackedCount = 0;
   #isHandling = false;
   #hasFailed = false;
-  /** Incremented when cursors start anew: a handler that began before says nothing about the new cursors. */
+  /** Incremented in a new epoch, in which cursors start again: handlers that began earlier must not advance the new cursor. */
   #cursorSeries = 0;
   #onIdle: (() => void) | undefined;
   #queue: Item[] = [];

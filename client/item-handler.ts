@@ -29,7 +29,7 @@ export function createItemHandler({
     const { conversation_id, seq } = message;
     if (!handledMessages.isNew(conversation_id, seq)) return undefined;
     let handled: undefined | Promise<unknown>;
-    // Messages that this device has sent itself come back only from history, and are no news to the application.
+    // A message that this device has sent itself comes back only from history. The application already knows it.
     if (message.sender_device_id !== session.device.id) {
       handled = sealer
         ? sealer.tryOpen(message).then((opened) => emit('message', { message, resync, ...opened }))

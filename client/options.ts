@@ -20,8 +20,7 @@ export interface DeviceOptions {
   settings?: Partial<DeviceSettings>;
 }
 
-export interface SendOptions
-  extends Omit<MessageSend, 'type' | 'id' | 'conversation_id' | 'to' | 'client_message_id'> {
+export interface SendOptions extends Omit<MessageSend, 'type' | 'id' | 'conversation_id' | 'to' | 'client_message_id'> {
   conversation_id?: string;
   to?: { user_id?: string; number?: string };
   /** Sealed by the Device's crypto for every device of the conversation. Replaces `payload` and `envelopes`. */

@@ -21,9 +21,9 @@ async function runDemo(stay: boolean): Promise<void> {
   // Postgres runs as an unprivileged user, who must be able to traverse the directory.
   chmodSync(dir, 0o711);
   guardTemporaryDir(dir);
-  let tree: LocalSystem | undefined;
+  let localSystem: LocalSystem | undefined;
   const cleanUp = async (): Promise<void> => {
-    await tree?.close();
+    await localSystem?.close();
     guardTemporaryDir(undefined);
     rmSync(dir, { recursive: true, force: true, maxRetries: 5 });
   };
@@ -32,7 +32,7 @@ async function runDemo(stay: boolean): Promise<void> {
   });
   try {
     printChapter('Starting a broker, a database and all services');
-    tree = await startLocalSystem({
+    localSystem = await startLocalSystem({
       env: {
         DATA_DIR: dir,
         PORT: '0',
@@ -45,10 +45,10 @@ async function runDemo(stay: boolean): Promise<void> {
       onProgress: printAside,
       log: join(dir, 'services.log'),
     });
-    const failed = tree.failed.then((reason) => Promise.reject(new Error(reason)));
+    const failed = localSystem.failed.then((reason) => Promise.reject(new Error(reason)));
     const INTERRUPTED = Symbol('interrupted');
     const outcome = await Promise.race([
-      playStory(tree, randomBytes(4).toString('hex')),
+      playStory(localSystem, randomBytes(4).toString('hex')),
       failed,
       interrupted.then(() => INTERRUPTED),
     ]);

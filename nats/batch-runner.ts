@@ -93,7 +93,7 @@ export class BatchRunner<T> {
   /** Failures since a batch was last finished; a restore does not reset them. */
   readonly #backoff = new Backoff(50, 2_000);
   #lastReason = '';
-  /** How long to wait before the partition is restored. */
+  /** Pause before the partition is restored, ms. */
   restoreWaitMs = 0;
 
   constructor(nc: NatsConnection, options: BatchRunnerOptions<T>) {

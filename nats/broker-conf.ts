@@ -18,7 +18,7 @@ export interface BrokerConf {
   http?: string;
   tls?: { cert: string; key: string; ca?: string };
   cluster?: ClusterConf;
-  /** How much the streams on disk may take; by default three quarters of what was free when JetStream was first started. */
+  /** Most that the streams on disk may take; by default three quarters of what was free when JetStream was first started. */
   maxFileStore?: string;
 }
 

@@ -19,9 +19,9 @@ export interface ConsumerMonitorOptions {
   metrics: Metrics;
   /** The stream allows direct get, so that the age of the oldest entry can be asked. */
   direct?: boolean;
-  /** How often the broker is asked, ms. */
+  /** Time between two polls of the broker, ms. */
   pollMs?: number;
-  /** How long a batch may fail, or the position not move with work to do, before `/ready` says no, ms. */
+  /** Time that a batch may fail, or the position not move with work to do, before `/ready` says no, ms. */
   stuckMs?: number;
 }
 interface ConsumerInfo {

@@ -1,7 +1,7 @@
 /** Names the JetStream error codes that this project reacts to. No other file may contain such a number. */
 
 /** Codes of JetStream's `err_code`, see server/errors.json of nats-server. */
-export const JS_ERROR = {
+const JS_ERROR = {
   noSuitablePeers: 10005,
   consumerNotFound: 10014,
   insufficientResources: 10023,
@@ -36,7 +36,6 @@ const is =
   (error: unknown): boolean =>
     codes.includes(codeOf(error) as number);
 
-export const isConsumerNotFound = is(JS_ERROR.consumerNotFound);
 export const isStreamNotFound = is(JS_ERROR.streamNotFound);
 /** The consumer does not exist, or its whole stream does not. */
 export const isConsumerOrStreamNotFound = is(JS_ERROR.consumerNotFound, JS_ERROR.streamNotFound);

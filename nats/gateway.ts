@@ -35,7 +35,7 @@ interface Pending {
 
 /** A batch this large goes out without waiting for the end of the turn. */
 const FLUSH_BYTES = 1 << 20;
-/** How long an answered command waits for its status `sent`. */
+/** An answered command waits this long for its status `sent`. */
 const SENT_WAIT_MS = 60_000;
 /**
  * After a reconnection, commands that are still unanswered are sent again after each of these times: a stream in memory is

@@ -117,7 +117,7 @@ export class PartitionConsumer<T> {
   }
 
   #pull(): void {
-    // What came during a take-over would be delivered again; meanwhile the renewals keep the pin.
+    // Deliveries during a take-over would come again after it; meanwhile the renewals keep the pin.
     if (this.#recovery.isRunning || this.#mode === 'halted' || this.#mode === 'taking') return;
     this.#pulls.request(this.#mode === 'active' ? this.#options.window - this.#queue.length : 1, this.#pin);
   }

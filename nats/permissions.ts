@@ -23,7 +23,7 @@ export interface Permissions {
   subscribe: string[];
 }
 
-/** What a pinned worker needs for its durable. */
+/** Grants a pinned worker the use of its durable. */
 const work = (stream: string, durable: string): string[] => [
   jsApi.consumerInfo(stream, durable),
   jsApi.consumerNext(stream, durable),

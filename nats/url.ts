@@ -5,7 +5,7 @@ import { type Config, readConfig } from '../shared/config/index.ts';
 import { natsPassword } from './connect.ts';
 
 /** Returns the address from NATS_URL and NATS_SECRET, or of the broker that `npm start` runs in DATA_DIR. */
-export function natsUrl(config: Config, user: string): string {
+function natsUrl(config: Config, user: string): string {
   const { NATS_URL, NATS_SECRET } = findBroker(config);
   const full = new URL(NATS_URL.split(',')[0]!);
   full.username = user;

@@ -6,10 +6,10 @@ import { purgeInbox } from '../nats/inbox/purge.ts';
 import { findBroker } from '../nats/url.ts';
 import { openBlindIndex } from '../shared/auth/blind-index.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
-import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-keys.ts';
+import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-key-rotation.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
-import { resealPeople } from '../shared/db/sealed-columns.ts';
+import { reencryptPeople } from '../shared/db/encrypted-columns.ts';
 import { resolveAdminToken, resolvePaymentsSecret, withLocalDatabase } from './local/operator-config.ts';
 
 const HELP = `Usage: npm run admin -- <command>
@@ -45,7 +45,7 @@ const DATABASE_COMMANDS: Record<string, DatabaseCommand> = {
     return 'access tokens are signed with a new key from now on';
   },
   async reencrypt(db, config) {
-    const { fields, unreadable } = await resealPeople(db, openBlindIndex(config));
+    const { fields, unreadable } = await reencryptPeople(db, openBlindIndex(config));
     const renewed = unreadable === 0 && (await renewSigningKey(db, config));
     const done = `${fields} fields were encrypted or indexed again${renewed ? '; access tokens are signed with a new key from now on' : ''}`;
     if (unreadable)

@@ -1,7 +1,7 @@
 /** `npm run --silent compose-env > .env`: prints the secrets that docker-compose.yml needs, other ones for each service. */
 import { randomBytes } from 'node:crypto';
 import { natsPassword } from '../nats/connect.ts';
-import { adminToken, derivedKey } from '../shared/auth/derived.ts';
+import { adminToken, deriveKey } from '../shared/auth/derived.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { rolePassword } from '../shared/db/roles.ts';
 import { SERVICE_NAMES } from '../shared/service-names.ts';
@@ -22,7 +22,7 @@ export function composeEnv(given: Pick<NodeJS.ProcessEnv, string>, config: Confi
   const key = (): string => randomBytes(32).toString('base64');
   const secret = config.NATS_SECRET ?? randomBytes(32).toString('hex');
   // A running system has encrypted with the key that was derived from its secret.
-  const derived = (): string => derivedKey({ NATS_SECRET: secret }, 'WEBHOOK_SECRETS_KEYS').toString('base64');
+  const derived = (): string => deriveKey({ NATS_SECRET: secret }, 'WEBHOOK_SECRETS_KEYS').toString('base64');
   const lines = [
     '# For conf and provision.',
     `NATS_SECRET=${secret}`,

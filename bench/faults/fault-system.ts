@@ -6,7 +6,7 @@ import { sleep } from '../../shared/async/sleep.ts';
 import type { Config } from '../../shared/config/index.ts';
 import { freePort } from '../../shared/ports.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
-import { type Env, type Places, type Spawned, startEnv } from '../../test/env/index.ts';
+import { type Env, type EnvOptions, type Spawned, startEnv } from '../../test/env/index.ts';
 import { countOutstanding } from './checker.ts';
 import type { Evidence, HistoryRow } from './evidence.ts';
 import type { Fleet, FleetAddresses } from './fleet.ts';
@@ -50,7 +50,7 @@ export class FaultSystem {
   /** @param workers processes of each worker; the second process of ingest is called `ingest-b`, and so on */
   static async open(
     settings: Partial<Config> = {},
-    places: Places = {},
+    places: EnvOptions = {},
     groups: readonly ProcessServices[] = SERVICES,
     workers = 1,
   ) {

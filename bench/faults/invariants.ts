@@ -74,8 +74,8 @@ function* checkSeqsHaveNoHoles({ evidence }: EvidenceIndex): Generator<Violation
 }
 
 /**
- * I3: a message that was sent after another one was acknowledged has a higher seq; so has what one device sent later, as long
- * as nothing disturbed its connection.
+ * I3: a message that was sent after another one was acknowledged has a higher seq. Messages of one device have seqs in the
+ * order of sending, as long as nothing disturbs its connection.
  */
 function* checkSeqsFollowSends(index: EvidenceIndex): Generator<Violation> {
   /** Conversation → highest acknowledged seq. */

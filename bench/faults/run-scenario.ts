@@ -1,4 +1,4 @@
-/** Runs one scenario: load, fault, load again, and then the check of what every client saw. */
+/** Runs one scenario: load, fault, load again, and then the check of the clients' journal against history. */
 import { join } from 'node:path';
 import { sleep } from '../../shared/async/sleep.ts';
 import { check } from './checker.ts';
@@ -11,7 +11,7 @@ import type { Outcome, Scenario } from './scenario.ts';
 
 /** A process that takes more memory violates I7, unless the scenario allows more. */
 const DEFAULT_MEMORY_MIB = 512;
-/** How long a message may be missing if the scenario expects a loss: a lost message does not come, however long one waits. */
+/** If a scenario expects a loss, messages count as lost after this time: waiting longer would not bring them. */
 const EXPECTED_LOSS_QUIET_MS = 3_000;
 
 export async function runScenario(

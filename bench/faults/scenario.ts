@@ -1,4 +1,4 @@
-/** Defines a scenario, what it gets to work with, and the outcome of its run. */
+/** Defines the types of a scenario, its context and its outcome. */
 import type { Config } from '../../shared/config/index.ts';
 import type { FaultSystem } from './fault-system.ts';
 import type { Fleet, FleetShape } from './fleet.ts';

@@ -1,6 +1,6 @@
 /**
- * Makes and holds the private halves of prekeys, and deletes each some time after its first use: once it is gone, what was
- * sealed for it can't be opened any more, not even with a stolen identity key.
+ * Makes and holds the private halves of prekeys, and deletes each some time after its first use. Messages that were sealed
+ * for a deleted key can't be opened any more, not even with a stolen identity key.
  */
 import type { KemInterface } from '@hpke/core';
 import { toBase64 } from './base64.ts';

@@ -18,11 +18,11 @@ export interface DeviceAddress {
   user_id: string;
   device_id: string;
 }
-/** Where a device goes on: after a sequence that it has, or, without a cursor, from the time it was made (ms since 1970). */
+/** A device continues after a sequence that it has or, without a cursor, from the time it was made (ms since 1970). */
 export type InboxPosition = { after: number } | { since: number };
 
 /** The clock that made a device's id and the broker's clock may differ by so much. */
-const SKEW_MS = 5_000;
+export const SKEW_MS = 5_000;
 /** A consumer that only counts is deleted at once, and by the broker after so long if that is lost. */
 const COUNT_IDLE_MS = 5_000;
 const BATCH = 32;

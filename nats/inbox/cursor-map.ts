@@ -29,7 +29,7 @@ const PER_SECOND = 2 ** 21;
 const MAX_GENERATIONS = 64;
 
 /** Returns a base higher than any cursor that the shard can have given out. */
-export function nextBase(map: CursorMap | undefined, lastSeq: number, now = Date.now()): number {
+function nextBase(map: CursorMap | undefined, lastSeq: number, now = Date.now()): number {
   const newest = map?.generations.at(-1);
   const fresh = Math.floor((now - START) / 1000) * PER_SECOND;
   return newest ? Math.max(fresh, newest.base + lastSeq + PER_SECOND) : fresh;

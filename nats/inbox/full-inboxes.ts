@@ -10,7 +10,7 @@ import { FULL_BUCKET } from '../topology.ts';
 export type FullFor = 'groups' | 'all';
 
 /** Decodes a value of the bucket: an empty value was written before groups had a limit of their own. */
-export const decodeFullFor = (value: string): FullFor => (value === 'groups' ? 'groups' : 'all');
+const decodeFullFor = (value: string): FullFor => (value === 'groups' ? 'groups' : 'all');
 
 export const openFullInboxes = (nc: NatsConnection): Promise<KV> => new Kvm(nc).open(FULL_BUCKET);
 

@@ -18,7 +18,7 @@
  *
  * No other file may contain such an offset.
  */
-export const ITEM_LAYOUT = 1;
+const ITEM_LAYOUT = 1;
 export const WANTS_DELIVERED = 1;
 
 const AT_LAYOUT = 0;
@@ -55,7 +55,7 @@ export function uuidBytes(id: string): Buffer {
   if (id) out.write(id.replaceAll('-', ''), 'hex');
   return out;
 }
-export function uuidText(bytes: Buffer, at = 0): string {
+function uuidText(bytes: Buffer, at = 0): string {
   const h = bytes.toString('hex', at, at + UUID_BYTES);
   return `${h.slice(0, 8)}-${h.slice(8, 12)}-${h.slice(12, 16)}-${h.slice(16, 20)}-${h.slice(20)}`;
 }

@@ -8,7 +8,7 @@ export class RefusedChange extends Error {
   override name = 'RefusedChange';
 }
 
-/** Where data lies depends on these: they are written into LOG's metadata and may not change. */
+/** Returns what decides where data is stored: LOG's metadata holds it, and it may not change. */
 export const shardingMetadata = (config: Config): Record<string, string> => ({
   partitions: String(config.PARTITIONS),
   inbox_shards: String(config.INBOX_SHARDS),

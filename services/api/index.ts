@@ -1,5 +1,5 @@
 /** api: accounts, conversations, messages, payments and webhooks over HTTP. Asks ingest through INGRESS, reads Postgres. */
-import { hasPlain, resealPeople } from '../../shared/db/sealed-columns.ts';
+import { hasPlainColumns, reencryptPeople } from '../../shared/db/encrypted-columns.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { accountRoutes } from './accounts/routes.ts';
 import { authRoutes } from './auth/routes.ts';
@@ -46,7 +46,7 @@ const createAuthenticate = ({ tokens, revocations, serviceTokens }: Resources): 
  */
 async function encryptPlainColumns({ db, log, blindIndex }: Resources): Promise<void> {
   try {
-    if (await hasPlain(db)) log.info({ unit: 'reencrypt', ...(await resealPeople(db, blindIndex)) });
+    if (await hasPlainColumns(db)) log.info({ unit: 'reencrypt', ...(await reencryptPeople(db, blindIndex)) });
   } catch (error) {
     log.warn({ unit: 'reencrypt', err: error });
   }

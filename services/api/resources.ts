@@ -3,7 +3,7 @@ import { CommandLimits } from '../../nats/command-limits.ts';
 import { Gateway } from '../../nats/gateway.ts';
 import { watchRevocations } from '../../nats/revocations.ts';
 import { subject } from '../../nats/topology.ts';
-import { openLimits } from '../../shared/auth/attempt-limits.ts';
+import { openAttemptLimits } from '../../shared/auth/attempt-limits.ts';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { openSessions } from '../../shared/auth/sessions.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
@@ -30,7 +30,7 @@ export async function openResources(context: Context) {
   const revocations = await watchRevocations({ nc, db, log, config });
   const tokens = openTokens(db, config, log);
   const blindIndex = openBlindIndex(config);
-  const limits = openLimits(db, config);
+  const limits = openAttemptLimits(db, config);
   const passwords = await openPasswords(config, metrics, { log });
 
   const publish = (user_id: string, event: PersonEvent): void => {

@@ -13,7 +13,7 @@ import * as store from './store.ts';
 
 const PAGE = 1_000;
 const RETRY_MS = 1_000;
-/** How far back the periodic look goes; longer than it may be late. */
+/** The periodic look goes back this far; longer than it may be late. */
 const RECENT_MS = 120_000;
 
 interface Options extends Pick<Context, 'config' | 'db'> {

@@ -1,11 +1,11 @@
-/** What push knows of a device that is away. Property names are those of the columns. */
+/** Types of devices that are away. Property names are those of the columns. */
 import type { PushTarget } from '../../shared/contract/http/push.ts';
 
 /** A device with a push target that has no connection and was not woken since it left. */
 export interface AwayDevice {
   device_id: string;
   user_id: string;
-  /** How far it has acknowledged its inbox; null where it never did. */
+  /** Cursor of the last item that it acknowledged; null where it never did. */
   cursor: number | null;
   /** When it left; the epoch for a device that never connected. */
   since: Date;

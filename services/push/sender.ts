@@ -1,4 +1,4 @@
-/** What every push provider's client implements. */
+/** The interface of the clients of push providers. */
 import type { Provider, PushTarget } from '../../shared/contract/http/push.ts';
 import type { SendResult } from './provider-reply.ts';
 

@@ -11,7 +11,7 @@ const JOINS = `left join device_presence p on p.device_id = d.id
 const AWAY = `select d.id as device_id, d.user_id, c.cursor, ${SINCE} as since from devices d ${JOINS}
   where d.push is not null and d.deleted_at is null and not ${ONLINE}
     and (s.absence is distinct from ${SINCE} or (s.wakes = 0 and s.next_at is null))`;
-/** How long a claimed device belongs to its process; when the process dies, another one claims it after this. */
+/** A claimed device belongs to its process for this long; when the process dies, another one claims it then. */
 const CLAIM = "interval '1 minute'";
 
 /** Returns a page of all devices that are away and were not woken since they left, by id. */

@@ -1,206 +1,155 @@
 /**
- * The keys that sign access tokens, in Postgres, so that every process signs and verifies alike. The private one is sealed
- * under PERSONAL_KEYS, which only those need who sign; it goes when the key is retired.
+ * Holds the keys that sign and verify access tokens. They are rows in Postgres, so that all processes sign and verify alike.
+ * The private key is encrypted under PERSONAL_KEYS, which only services that sign need.
  */
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
-import {
-  type CryptoKey,
-  calculateJwkThumbprint,
-  exportJWK,
-  exportSPKI,
-  generateKeyPair,
-  importJWK,
-  type JSONWebKeySet,
-  type JWK,
-} from 'jose';
+import { type CryptoKey, exportSPKI, importJWK, type JSONWebKeySet, type JWK } from 'jose';
 import type { Logger } from 'pino';
+import { sleep } from '../async/sleep.ts';
 import type { Config } from '../config/index.ts';
-import type { Database, Query } from '../db/database.ts';
-import { type Encryption, openEncryption, readEncryptionKeys } from './encryption.ts';
+import type { Database } from '../db/database.ts';
+import type { Encryption } from './encryption.ts';
+import {
+  decryptPrivateKey,
+  openSigningKeyEncryption,
+  readPrivateKeyRow,
+  rotateUnless,
+} from './signing-key-rotation.ts';
 
-interface Row {
-  kid: string;
-  private_sealed: Buffer;
+interface LoadedKeys {
+  /** Id of the key that signs. */
+  newestKid: string | undefined;
+  verifying: Map<string, KeyObject>;
+  jwks: JSONWebKeySet;
+  /** Monotonic time (`performance.now()`), ms. */
+  loadedAtMs: number;
 }
-interface Signing {
+export interface SigningKey {
   kid: string;
   key: CryptoKey;
 }
-interface Loaded {
-  /** The key that signs. */
-  newest: string | undefined;
-  verifying: Map<string, KeyObject>;
-  jwks: JSONWebKeySet;
-  /** By the clock that nobody sets, ms. */
-  at: number;
-}
 
-/** A key made elsewhere is noticed after so long by those who sign. */
+/** Services that sign notice a key that another process made within this time. */
 const RELOAD_MS = 60_000;
-/** An unknown kid, or who asks for the JWKS, makes a process look again, at most so often: anybody can make up a kid. */
-const LOOK_MS = 100;
-const KEYS_LOCK = 7_325_909_202;
-const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
+/**
+ * An unknown kid, or a request for the JWKS, makes a process load the keys, at most this often: otherwise anybody could
+ * make it query Postgres with invented kids.
+ */
+const LOAD_EVERY_MS = 100;
 
-const NEWEST = 'select kid, private_sealed from signing_keys where retired_at is null';
-const place = (kid: string): string => `signing_keys.private:${kid}`;
-const sealingOf = ({ PERSONAL_KEYS }: Pick<Config, 'PERSONAL_KEYS'>): Encryption =>
-  openEncryption('PERSONAL_KEYS', readEncryptionKeys('PERSONAL_KEYS', PERSONAL_KEYS));
-
-/** @returns undefined when none of the keys opens it. */
-function open(sealing: Encryption, { kid, private_sealed }: Row): JWK | undefined {
-  try {
-    return JSON.parse(sealing.decrypt(private_sealed, place(kid))) as JWK;
-  } catch {
-    return undefined;
-  }
-}
-
-async function insertKey(query: Query, sealing: Encryption): Promise<void> {
-  const { publicKey, privateKey } = await generateKeyPair('EdDSA', { extractable: true });
-  const public_jwk = await exportJWK(publicKey);
-  const kid = await calculateJwkThumbprint(public_jwk);
-  const private_jwk = JSON.stringify({ ...(await exportJWK(privateKey)), alg: 'EdDSA' });
-  await query('insert into signing_keys (kid, public_jwk, private_sealed) values ($1, $2, $3)', [
-    kid,
-    JSON.stringify({ ...public_jwk, kid, alg: 'EdDSA', use: 'sig' }),
-    sealing.encrypt(private_jwk, place(kid)),
-  ]);
-}
-
-/** A new key signs from now on; the ones before go on verifying until the last token signed by them has expired. */
-export function rotateSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KEYS'>): Promise<boolean> {
-  return rotateUnless(db, sealingOf(config), () => false);
-}
-
-/** Rotates when the key is sealed under another one than writing uses now. @returns whether it did */
-export function renewSigningKey(db: Database, config: Pick<Config, 'PERSONAL_KEYS'>): Promise<boolean> {
-  const sealing = sealingOf(config);
-  return rotateUnless(db, sealing, ({ private_sealed }) => sealing.isCurrent(private_sealed));
-}
-
-function rotateUnless(db: Database, sealing: Encryption, good: (newest: Row) => boolean): Promise<boolean> {
-  return db.transaction(async ({ query }) => {
-    await query('select pg_advisory_xact_lock($1)', [KEYS_LOCK]);
-    const [newest] = await query<Row>(
-      'select kid, public_jwk, private_sealed from signing_keys where retired_at is null',
-    );
-    if (newest && good(newest)) return false;
-    await query('update signing_keys set retired_at = now(), private_sealed = null where retired_at is null');
-    await insertKey(query, sealing);
-    return true;
-  });
-}
-
-export interface Keys {
-  /** Made when there is none; replaced when it does not open with PERSONAL_KEYS. */
-  signing(): Promise<Signing>;
-  /** @returns undefined for a kid that no valid key has. @throws while Postgres can't be asked about an unknown one. */
-  verifying(kid: string): Promise<KeyObject | undefined>;
-  /** What is known without asking; undefined also where that is too long ago. */
-  known(kid: string): KeyObject | undefined;
+export interface SigningKeys {
+  /** The key that signs. It is made when there is none, and replaced when PERSONAL_KEYS cannot decrypt it. */
+  signingKey(): Promise<SigningKey>;
+  /** @returns undefined for a kid that no valid key has. @throws when the kid is unknown here and Postgres cannot be asked */
+  findVerifyingKey(kid: string): Promise<KeyObject | undefined>;
+  /** Looks in memory only. @returns undefined also when the keys in memory are too old */
+  cachedVerifyingKey(kid: string): KeyObject | undefined;
   jwks(): Promise<JSONWebKeySet>;
-  /** SPKI, of the key that signs. */
-  pem(): Promise<string>;
+  /** The public key that belongs to the signing key, as SPKI. */
+  publicKeyPem(): Promise<string>;
 }
-type Terms = Pick<Config, 'ACCESS_TOKEN_EXPIRE_MINUTES' | 'PERSONAL_KEYS'>;
+type KeyConfig = Pick<Config, 'ACCESS_TOKEN_EXPIRE_MINUTES' | 'PERSONAL_KEYS'>;
 
-export function openKeys(db: Database, config: Terms, log?: Logger): Keys {
-  let loaded: Loaded | undefined;
-  let loading: Promise<Loaded> | undefined;
-  let coming: Promise<Loaded> | undefined;
-  let sealing: Encryption | undefined;
-  let opened: Signing | undefined;
+export function openSigningKeys(db: Database, config: KeyConfig, log?: Logger): SigningKeys {
+  let loaded: LoadedKeys | undefined;
+  let loading: Promise<LoadedKeys> | undefined;
+  let nextLoad: Promise<LoadedKeys> | undefined;
+  let encryption: Encryption | undefined;
+  let decrypted: SigningKey | undefined;
 
-  async function load(): Promise<Loaded> {
-    const rows = await db.query<{ kid: string; public_jwk: JWK; retired: boolean }>(
-      // Those who sign may notice a new key late: a retired one verifies for that much longer.
-      `select kid, public_jwk, retired_at is not null as retired from signing_keys
-       where retired_at is null or retired_at > now() - make_interval(mins => $1, secs => $2) order by created_at desc`,
-      [config.ACCESS_TOKEN_EXPIRE_MINUTES, RELOAD_MS / 1000],
-    );
-    const verifying = new Map<string, KeyObject>();
-    for (const row of rows)
-      verifying.set(row.kid, createPublicKey({ key: row.public_jwk as JsonWebKey, format: 'jwk' }));
-    const newest = rows.find(({ retired }) => !retired)?.kid;
-    loaded = { newest, verifying, jwks: { keys: rows.map((row) => row.public_jwk) }, at: performance.now() };
+  async function load(): Promise<LoadedKeys> {
+    loaded = await readKeys(db, config);
     return loaded;
   }
-
-  const look = (): Promise<Loaded> => {
+  const loadOnce = (): Promise<LoadedKeys> => {
     loading ??= load().finally(() => {
       loading = undefined;
     });
     return loading;
   };
 
-  /** Keys that are at most `RELOAD_MS` old, if Postgres is there to ask; else the ones known before. */
-  async function current(): Promise<Loaded> {
-    if (loaded && performance.now() - loaded.at < RELOAD_MS) return loaded;
+  /** Returns keys that are at most `RELOAD_MS` old, or while Postgres is away the ones loaded before. */
+  async function currentKeys(): Promise<LoadedKeys> {
+    if (loaded && performance.now() - loaded.loadedAtMs < RELOAD_MS) return loaded;
     try {
-      return await look();
+      return await loadOnce();
     } catch (error) {
       if (!loaded) throw error;
-      loaded.at = performance.now();
+      loaded.loadedAtMs = performance.now();
       return loaded;
     }
   }
 
-  /** What a look after the call has found; all who wait share it. */
-  function fresh(): Promise<Loaded> {
-    coming ??= (async () => {
+  /** Returns keys whose load began after this call. All callers that wait share it. */
+  function freshKeys(): Promise<LoadedKeys> {
+    nextLoad ??= (async () => {
+      // A load that is under way may have read before this call.
       await loading?.catch(() => {});
-      if (loaded) await pause(Math.max(0, LOOK_MS - (performance.now() - loaded.at)));
-      coming = undefined;
-      return await look();
+      if (loaded) await sleep(Math.max(0, LOAD_EVERY_MS - (performance.now() - loaded.loadedAtMs)));
+      nextLoad = undefined;
+      return await loadOnce();
     })();
-    return coming;
+    return nextLoad;
   }
 
-  async function signing(): Promise<Signing> {
-    for (let now = await current(); ; now = await load()) {
-      if (opened && opened.kid === now.newest) return opened;
-      sealing ??= sealingOf(config);
-      const mine = sealing;
-      const [row] = await db.query<Row>(NEWEST);
-      const jwk = row && open(mine, row);
-      if (jwk) opened = { kid: row.kid, key: (await importJWK(jwk, 'EdDSA')) as CryptoKey };
-      else if ((await rotateUnless(db, mine, (one) => open(mine, one) !== undefined)) && row)
-        log?.warn(
-          { unit: 'keys', kid: row.kid },
-          'the key that signs tokens does not open with PERSONAL_KEYS: replaced',
-        );
+  async function signingKey(): Promise<SigningKey> {
+    for (let keys = await currentKeys(); ; keys = await load()) {
+      if (decrypted && decrypted.kid === keys.newestKid) return decrypted;
+      encryption ??= openSigningKeyEncryption(config);
+      const ours = encryption;
+      const row = await readPrivateKeyRow(db.query);
+      const jwk = row && decryptPrivateKey(ours, row);
+      if (jwk) decrypted = { kid: row.kid, key: (await importJWK(jwk, 'EdDSA')) as CryptoKey };
+      else if (await rotateUnless(db, ours, (newest) => decryptPrivateKey(ours, newest) !== undefined))
+        if (row) log?.warn({ unit: 'keys', kid: row.kid }, 'PERSONAL_KEYS cannot decrypt the signing key: replaced');
     }
   }
 
-  /** What is published: another process may sign with a new key already, and whoever sees it asks here. */
-  async function published(): Promise<Loaded> {
-    const now = await fresh().catch((error: unknown) => {
+  /** Returns the keys to publish. Another process may sign with a new key already, and whoever meets its kid asks here. */
+  async function publishedKeys(): Promise<LoadedKeys> {
+    const keys = await freshKeys().catch((error: unknown) => {
       if (!loaded) throw error;
       return loaded;
     });
-    if (now.newest !== undefined) return now;
-    await signing();
+    if (keys.newestKid !== undefined) return keys;
+    await signingKey();
     return loaded!;
   }
 
   return {
-    signing,
-    jwks: async () => (await published()).jwks,
-    async pem() {
-      const { newest, jwks } = await published();
-      const jwk = jwks.keys.find(({ kid }) => kid === newest)!;
+    signingKey,
+    jwks: async () => (await publishedKeys()).jwks,
+    async publicKeyPem() {
+      const { newestKid, jwks } = await publishedKeys();
+      const jwk = jwks.keys.find(({ kid }) => kid === newestKid)!;
       return await exportSPKI((await importJWK(jwk, 'EdDSA', { extractable: true })) as CryptoKey);
     },
-    known(kid) {
+    cachedVerifyingKey(kid) {
       if (!loaded) return undefined;
-      const age = performance.now() - loaded.at;
-      // Who asks next knows more.
-      if (age >= RELOAD_MS) void current().catch(() => {});
-      return age < 2 * RELOAD_MS ? loaded.verifying.get(kid) : undefined;
+      const ageMs = performance.now() - loaded.loadedAtMs;
+      // Reloads for the next caller: this one must not wait.
+      if (ageMs >= RELOAD_MS) void currentKeys().catch(() => {});
+      return ageMs < 2 * RELOAD_MS ? loaded.verifying.get(kid) : undefined;
     },
-    async verifying(kid) {
-      return (await current()).verifying.get(kid) ?? (await fresh()).verifying.get(kid);
+    async findVerifyingKey(kid) {
+      return (await currentKeys()).verifying.get(kid) ?? (await freshKeys()).verifying.get(kid);
     },
+  };
+}
+
+async function readKeys({ query }: Database, { ACCESS_TOKEN_EXPIRE_MINUTES }: KeyConfig): Promise<LoadedKeys> {
+  const rows = await query<{ kid: string; public_jwk: JWK; retired: boolean }>(
+    // Services that sign may notice a new key late, so a retired one verifies for that much longer than its tokens live.
+    `select kid, public_jwk, retired_at is not null as retired from signing_keys
+     where retired_at is null or retired_at > now() - make_interval(mins => $1, secs => $2) order by created_at desc`,
+    [ACCESS_TOKEN_EXPIRE_MINUTES, RELOAD_MS / 1000],
+  );
+  const verifying = new Map<string, KeyObject>();
+  for (const row of rows) verifying.set(row.kid, createPublicKey({ key: row.public_jwk as JsonWebKey, format: 'jwk' }));
+  return {
+    newestKid: rows.find(({ retired }) => !retired)?.kid,
+    verifying,
+    jwks: { keys: rows.map((row) => row.public_jwk) },
+    loadedAtMs: performance.now(),
   };
 }

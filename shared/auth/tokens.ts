@@ -1,4 +1,4 @@
-/** Access tokens (JWT, RFC 9068) and socket tickets: who is asking. Used by the api and the edge. */
+/** Issues and verifies access tokens (JWT, RFC 9068) and socket tickets, for the api and the edge. */
 import type { KeyObject } from 'node:crypto';
 import { SignJWT } from 'jose';
 import type { Logger } from 'pino';
@@ -7,7 +7,7 @@ import type { Database } from '../db/database.ts';
 import { uuid7 } from '../ids.ts';
 import { ALG, expired, NAME, readAccessToken, TYP, type Unchecked, unauthenticated } from './access-token.ts';
 import { hashSecret, newSecret } from './secrets.ts';
-import { type Keys, openKeys } from './signing-keys.ts';
+import { openSigningKeys, type SigningKeys } from './signing-keys.ts';
 
 export interface Identity {
   user_id: string;
@@ -16,23 +16,23 @@ export interface Identity {
   /** Milliseconds since 1970. */
   expires_at: number;
 }
-export type Holder = Omit<Identity, 'expires_at'>;
+export type TokenHolder = Omit<Identity, 'expires_at'>;
 
 export interface Tokens {
-  keys: Keys;
-  issue(holder: Holder): Promise<{ access_token: string; expires_in_sec: number }>;
-  /** @throws {ApiError} `unauthenticated` or `token_expired`; `unavailable` while the keys can't be read. */
+  keys: SigningKeys;
+  issue(holder: TokenHolder): Promise<{ access_token: string; expires_in_sec: number }>;
+  /** @throws {ApiError} `unauthenticated` or `token_expired`; `unavailable` while the signing keys cannot be read */
   verify(token: string): Promise<Identity>;
-  /** The same without waiting; undefined where the token's key is not known here, so that only `verify` can tell. */
+  /** Verifies without waiting. @returns undefined when the key of the token is not in memory, so that only `verify` can decide */
   verifyNow(token: string): Identity | undefined;
-  issueTicket(holder: Holder): Promise<{ ticket: string; expires_in_sec: number }>;
-  /** Uses up the tickets, in one statement; undefined for each that is unknown, used, expired or of a revoked session. */
+  issueTicket(holder: TokenHolder): Promise<{ ticket: string; expires_in_sec: number }>;
+  /** Uses up tickets in one statement. The result has undefined for one that is unknown, used, expired or of an ended session. */
   takeTickets(tickets: string[]): Promise<(Identity | undefined)[]>;
 }
 
 export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
-  const keys = openKeys(db, config, log);
-  const lifeSec = config.ACCESS_TOKEN_EXPIRE_MINUTES * 60;
+  const keys = openSigningKeys(db, config, log);
+  const lifetimeSec = config.ACCESS_TOKEN_EXPIRE_MINUTES * 60;
   /** In order of use, the longest unused first. */
   const verified = new Map<string, Identity>();
 
@@ -60,7 +60,7 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
   return {
     keys,
     async issue(holder) {
-      const { kid, key } = await keys.signing();
+      const { kid, key } = await keys.signingKey();
       const access_token = await new SignJWT({ did: holder.device_id, sid: holder.session_id })
         .setProtectedHeader({ alg: ALG, typ: TYP, kid })
         .setSubject(holder.user_id)
@@ -68,15 +68,15 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
         .setAudience(NAME)
         .setJti(uuid7())
         .setIssuedAt()
-        .setExpirationTime(`${lifeSec}s`)
+        .setExpirationTime(`${lifetimeSec}s`)
         .sign(key);
-      return { access_token, expires_in_sec: lifeSec };
+      return { access_token, expires_in_sec: lifetimeSec };
     },
     async verify(token) {
       const identity = known(token);
       if (identity) return identity;
       const unchecked = readAccessToken(token);
-      const key = await keys.verifying(unchecked.kid);
+      const key = await keys.findVerifyingKey(unchecked.kid);
       if (!key) throw unauthenticated();
       return check(token, unchecked, key);
     },
@@ -84,7 +84,7 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
       const identity = known(token);
       if (identity) return identity;
       const unchecked = readAccessToken(token);
-      const key = keys.known(unchecked.kid);
+      const key = keys.cachedVerifyingKey(unchecked.kid);
       return key && check(token, unchecked, key);
     },
     async issueTicket({ user_id, device_id, session_id }) {
@@ -98,7 +98,7 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
     },
     async takeTickets(tickets) {
       const hashes = tickets.map(hashSecret);
-      const rows = await db.query<Holder & { hash: Buffer }>(
+      const rows = await db.query<TokenHolder & { hash: Buffer }>(
         `with taken as (delete from ws_tickets where hash = any($1::bytea[]) returning *)
          select t.hash, t.user_id, t.device_id, t.session_id from taken t
          join sessions s on s.id = t.session_id and s.revoked_at is null
@@ -106,7 +106,7 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
          where t.expires_at > now()`,
         [hashes],
       );
-      const expires_at = Date.now() + lifeSec * 1000;
+      const expires_at = Date.now() + lifetimeSec * 1000;
       const found = new Map(rows.map(({ hash, ...holder }) => [hash.toString('hex'), { ...holder, expires_at }]));
       return hashes.map((hash) => {
         const key = hash.toString('hex');

@@ -1,3 +1,4 @@
+/** Migrates the schema, and refuses to run on a schema that lacks migrations. */
 import { Migrator } from '@mikro-orm/migrations';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
@@ -12,7 +13,7 @@ import { SealedSigningKeys } from './migrations/0007_sealed_signing_keys.ts';
 import { ClientIdsByConversation } from './migrations/0008_client_ids.ts';
 import { PaymentParties } from './migrations/0010_payment_parties.ts';
 
-/** In order of application; a released one is never changed. */
+/** In order of application. A released migration is never changed. */
 const MIGRATIONS = [
   { name: '0001_start', class: Start },
   { name: '0002_accounts', class: Accounts },
@@ -56,7 +57,7 @@ export async function migrate(config: Config, log?: Logger): Promise<string[]> {
 
 const UNDEFINED_TABLE = '42P01';
 
-/** @throws when the schema is older than this code, with what to do. Postgres out of reach says nothing of that. */
+/** @throws when the schema is older than this code, with the remedy. Does not throw when Postgres cannot be reached */
 export async function requireSchema({ query }: Database): Promise<void> {
   let applied: string[];
   try {

@@ -1,6 +1,6 @@
 /**
- * A database role for each service with the least that it needs: `sealwire_edge` and so on. `node nats/provision.ts` makes
- * them where DATABASE_ROLES is on; a service uses its own by its DATABASE_URL.
+ * Defines a database role for each service with the least privileges that it needs: `sealwire_edge` and so on.
+ * `node nats/provision.ts` creates them where DATABASE_ROLES is on; a service uses its role by its DATABASE_URL.
  */
 import { createHmac } from 'node:crypto';
 import type { Config } from '../config/index.ts';
@@ -9,11 +9,14 @@ import { openDatabase } from './database.ts';
 
 const ALL = ['select', 'insert', 'update', 'delete'];
 const READ = ['select'];
-/** All but where a device is woken. */
+/** All columns but the push target. */
 const DEVICES =
   'select (id, user_id, name, platform, created_at, last_seen, deleted_at, identity_key, signing_key, registration_id)';
 
-/** By table; privileges may be limited to columns. What stands for no service is for the `api` and for provisioning. */
+/**
+ * Privileges by table, which may be limited to columns. Tables that no service has here are for the `api` and provisioning.
+ * An entity is selected with all of its columns (`entities.ts`), so a role with fewer columns must use SQL.
+ */
 const GRANTS: Record<Exclude<ServiceName, 'api'>, Record<string, string[]>> = {
   edge: {
     users: ['select (id, number, deleted_at, suspended_at)'],
@@ -79,13 +82,13 @@ const GRANTS: Record<Exclude<ServiceName, 'api'>, Record<string, string[]>> = {
 
 export const roleOf = (service: ServiceName): string => `sealwire_${service.replaceAll('-', '_')}`;
 
-/** Hex HMAC-SHA256 of the role, as the passwords of the broker's users are made: whoever has the secret can make them all. */
+/** Returns the hex HMAC-SHA256 of the role, as for the users of the broker: anyone with the secret can derive all of them. */
 export const rolePassword = (secret: string, service: ServiceName): string =>
   createHmac('sha256', secret)
     .update(`postgres ${roleOf(service)}`)
     .digest('hex');
 
-/** The statements that bring the roles to what stands above, whatever they were before. */
+/** Returns the statements that give the roles exactly the privileges above, whatever they had before. */
 export function roleStatements(secret: string, database: string): string[] {
   const quoted = `"${database.replaceAll('"', '""')}"`;
   return SERVICE_NAMES.flatMap((service) => {
@@ -113,10 +116,10 @@ export function roleStatements(secret: string, database: string): string[] {
   });
 }
 
-/** Makes and changes the roles, in one transaction; the user of DATABASE_URL must own the tables and may create roles. */
+/** Creates and changes the roles in one transaction. The user of DATABASE_URL must own the tables and may create roles. */
 export async function grantRoles(config: Config): Promise<string[]> {
   if (!config.NATS_SECRET)
-    throw new Error('NATS_SECRET is not set: the passwords of the database roles follow from it');
+    throw new Error('NATS_SECRET is not set: the passwords of the database roles are derived from it');
   const db = await openDatabase(config);
   try {
     const [{ name }] = (await db.query<{ name: string }>('select current_database() as name')) as [{ name: string }];

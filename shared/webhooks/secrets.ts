@@ -1,6 +1,6 @@
 /** Makes the secrets of webhook endpoints and signs with them: HMAC and ed25519 (Standard Webhooks), encrypted at rest. */
 import { createHmac, createPrivateKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
-import { derivedKey } from '../auth/derived.ts';
+import { deriveKey } from '../auth/derived.ts';
 import { type Encryption, encryptionKey, openEncryption, readEncryptionKeys } from '../auth/encryption.ts';
 import type { Config } from '../config/index.ts';
 
@@ -56,6 +56,6 @@ export function openWebhookEncryption(
   const { [name]: given } = config;
   return openEncryption(
     name,
-    given.length ? readEncryptionKeys(name, given) : [encryptionKey(derivedKey(config, name))],
+    given.length ? readEncryptionKeys(name, given) : [encryptionKey(deriveKey(config, name))],
   );
 }

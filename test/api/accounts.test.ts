@@ -1,17 +1,18 @@
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { PASSWORD } from '../env/people.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
 const device = { name: 'phone', platform: 'ios' };
-const password = 'correct horse';
+const password = PASSWORD;
 
 test('[A01] registering returns an account with its number, its first device with its key, and tokens', async (t) => {
   const { status, data } = await api.ask('auth.register', {
@@ -89,19 +90,16 @@ test('[A01] invalid identifiers, passwords and fields are refused with the name 
 
 test('[A03] logging in with a known device reuses it and ends its session; otherwise a device is added', async (t) => {
   const first = await api.register();
-  const identifier = first.user.number;
-  const again = await api.ask('auth.login', { body: { identifier, password, device: { id: first.device.id } } });
+  const again = await api.logIn(first, { id: first.device.id });
   t.is(again.data.device.id, first.device.id);
   t.is(
     (await api.ask('auth.refresh', { body: { refresh_token: first.refresh_token } })).error?.code,
     'unauthenticated',
   );
-  const second = await api.ask('auth.login', { body: { identifier, password, device: { name: 'tablet' } } });
+  const second = await api.logIn(first);
   t.not(second.data.device.id, first.device.id);
   const stranger = await api.register();
-  const foreign = await api.ask('auth.login', {
-    body: { identifier: stranger.user.number, password, device: { id: first.device.id } },
-  });
+  const foreign = await api.logIn(stranger, { id: first.device.id });
   t.not(foreign.data.device.id, first.device.id);
   t.is((await api.ask('auth.refresh', { body: { refresh_token: again.data.refresh_token } })).status, 200);
 });
@@ -159,9 +157,7 @@ test('[K02] a device publishes and replaces its identity key, and everybody can 
     t.is(put.data.identity_key, identity_key);
   }
   t.is(await heard, `people.${alice.user.id}`);
-  const tablet = await api.ask('auth.login', {
-    body: { identifier: alice.user.number, password, device: { name: 'tablet' } },
-  });
+  const tablet = await api.logIn(alice);
   const seen = await api.ask('devices.listOfUser', { id: alice.user.id, token: bob.access_token });
   t.deepEqual(
     seen.data.items.map((one) => [one.id, one.identity_key]),

@@ -8,12 +8,12 @@ import { postgresUrl } from '../../services/local/postgres.ts';
 import { openSecrets } from '../../services/local/secrets.ts';
 import { type Env, startEnv, toEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, REVOCATION_POLL_MS: 100 });
+  env = await startEnv({ ...QUICK_HASHING, REVOCATION_POLL_MS: 100 });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());

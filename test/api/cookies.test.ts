@@ -1,18 +1,19 @@
 /** Browsers: the refresh token in an HttpOnly cookie, with a CSRF token beside it. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { PASSWORD } from '../env/people.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, CORS_ORIGINS: ['https://app.example'], OTP_DEV_CODE: '123456' });
+  env = await startEnv({ ...QUICK_HASHING, CORS_ORIGINS: ['https://app.example'], OTP_DEV_CODE: '123456' });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
 const device = { name: 'browser' };
-const password = 'correct horse';
+const password = PASSWORD;
 let people = 0;
 
 interface Jar {

@@ -8,21 +8,21 @@ import { writeRows } from '../../services/history/store.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { Phone, Raw } from '../env/people.ts';
+import { PASSWORD, TestDevice, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, AWAY_GRACE_MS: 50, OTP_DEV_CODE: '123456' });
+  env = await startEnv({ ...QUICK_HASHING, AWAY_GRACE_MS: 50, OTP_DEV_CODE: '123456' });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const login = (identifier: string, pw: string) =>
   api.ask('auth.login', { body: { identifier, password: pw, device: { name: 'tablet' } } });
 const session = (who: LoggedIn): Session => new Session({ api: api.url, ...who });
@@ -30,13 +30,13 @@ const session = (who: LoggedIn): Session => new Session({ api: api.url, ...who }
 test('[A11] changing the password needs the old one and ends all other sessions', async (t) => {
   const me = await api.register();
   const tablet = (await login(me.user.number, password)).data;
-  const socket = await Raw.open(at, session(tablet));
+  const socket = await TestSocket.open(at, session(tablet));
   const change = (old_password: string, new_password = 'battery staple') =>
     api.ask('auth.changePassword', { token: me.access_token, body: { old_password, new_password } });
   t.is((await change('wrong horse')).error?.code, 'forbidden');
   t.is((await change(password, 'short')).error?.code, 'invalid_request');
   t.is((await change(password)).data.revoked, 1);
-  t.is(await socket.closed(), 4401);
+  t.is(await socket.waitForClose(), 4401);
   t.is((await api.ask('accounts.get', { token: tablet.access_token })).status, 401);
   t.is((await api.ask('auth.refresh', { body: { refresh_token: me.refresh_token } })).status, 200);
   t.is((await login(me.user.number, password)).error?.code, 'unauthenticated');
@@ -75,8 +75,8 @@ test('[A11] deleting the account removes devices, inbox, keys and names at once,
   const names = { email: 'leaver@example.org', username: 'leaver', name: 'Leaver' };
   const me = await api.register({ ...names, keys: { identity_key: 'S0VZ' } });
   const friend = await api.register();
-  const [phone, theirs] = [new Phone(session(me), at.edgeUrl), new Phone(session(friend), at.edgeUrl)];
-  await Promise.all([phone.up(), theirs.up()]);
+  const [phone, theirs] = [new TestDevice(session(me), at.edgeUrl), new TestDevice(session(friend), at.edgeUrl)];
+  await Promise.all([phone.connect(), theirs.connect()]);
   const { conversation_id } = await phone.send(theirs, 'from who leaves');
   await theirs.send(phone, 'to who leaves');
   await phone.device.close();
@@ -103,7 +103,7 @@ test('[A11] deleting the account removes devices, inbox, keys and names at once,
     (await api.ask('payments.attach', { id: conversation_id, token, body: { request_id: 'leaver-owes' } })).status <
       300,
   );
-  const socket = await Raw.open(at, session(me));
+  const socket = await TestSocket.open(at, session(me));
 
   t.is(
     (await api.ask('accounts.delete', { token: me.access_token, body: { password: 'wrong horse' } })).error?.code,
@@ -111,7 +111,7 @@ test('[A11] deleting the account removes devices, inbox, keys and names at once,
   );
   t.is((await api.ask('accounts.delete', { token: me.access_token, body: {} })).error?.code, 'forbidden');
   t.is((await api.ask('accounts.delete', { token: me.access_token, body: { password } })).status, 200);
-  t.is(await socket.closed(), 4401);
+  t.is(await socket.waitForClose(), 4401);
   t.is((await api.ask('accounts.get', { token: me.access_token })).status, 401);
   t.is((await api.ask('auth.refresh', { body: { refresh_token: me.refresh_token } })).status, 401);
   for (const identifier of ['leaver', names.email, me.user.number])

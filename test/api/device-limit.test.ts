@@ -1,17 +1,18 @@
 /** How many devices an account may have, and what who comes with one more is told. */
 import test from 'ava';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { PASSWORD } from '../env/people.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, DEVICES_MAX: 3, OTP_DEV_CODE: '123456', AUTH_LOCK_MAX_FAILURES: 5 });
+  env = await startEnv({ ...QUICK_HASHING, DEVICES_MAX: 3, OTP_DEV_CODE: '123456', AUTH_LOCK_MAX_FAILURES: 5 });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const login = (identifier: string, device: { id?: string; name?: string } = { name: 'another' }) =>
   api.ask('auth.login', { body: { identifier, password, device } });
 const count = async (user: string): Promise<number> =>

@@ -5,8 +5,9 @@ import { ERROR_STATUS } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type BodyOf, type ReplyOf, ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';
+import { createUsername, PASSWORD } from '../env/people.ts';
 
-export interface Ask {
+export interface CallOptions {
   id?: string;
   body?: unknown;
   /** The body as it goes over the wire, instead of `body`. */
@@ -15,7 +16,7 @@ export interface Ask {
   token?: string;
   headers?: Record<string, string>;
 }
-export interface Got<T> {
+export interface Reply<T> {
   status: number;
   headers: Headers;
   /** Of a success; else it throws when read. */
@@ -28,13 +29,12 @@ type DataOf<N extends RouteName> = N extends 'auth.register' ? LoggedIn : ReplyO
 
 export class Api {
   readonly url: string;
-  #names = 0;
 
   constructor(url: string) {
     this.url = url;
   }
 
-  async ask<N extends RouteName>(name: N, ask: Ask = {}): Promise<Got<DataOf<N>>> {
+  async ask<N extends RouteName>(name: N, ask: CallOptions = {}): Promise<Reply<DataOf<N>>> {
     const route: Route = ROUTES[name];
     const url = new URL(this.url + route.path.replace('{id}', encodeURIComponent(ask.id ?? '')));
     for (const [key, value] of Object.entries(ask.query ?? {})) url.searchParams.set(key, String(value));
@@ -61,16 +61,20 @@ export class Api {
     return { status, headers, data: data as DataOf<N>, error: undefined };
   }
 
-  /** A new person with one device. */
+  /** Registers a person with one device. */
   async register(more: Partial<BodyOf<'auth.register'>> = {}): Promise<LoggedIn> {
-    const username = `person_${process.pid}_${++this.#names}`;
     const { status, data, error } = await this.ask('auth.register', {
-      body: { username, password: 'correct horse', device: { name: 'phone' }, ...more },
+      body: { username: createUsername(), password: PASSWORD, device: { name: 'phone' }, ...more },
     });
     assert.equal(status, 201, error?.message);
     return data;
   }
+
+  /** Logs a registered person in: on a new device named `tablet`, or on the given one. */
+  logIn(person: LoggedIn, device: object = { name: 'tablet' }): Promise<Reply<LoggedIn>> {
+    return this.ask('auth.login', { body: { identifier: person.user.number, password: PASSWORD, device } });
+  }
 }
 
 /** Settings that keep password hashing out of the measured time. */
-export const QUICK = { ARGON2_MEMORY_KIB: 64, ARGON2_PASSES: 1 };
+export const QUICK_HASHING = { ARGON2_MEMORY_KIB: 64, ARGON2_PASSES: 1 };

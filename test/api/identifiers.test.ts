@@ -7,17 +7,18 @@ import {
   recogniseIdentifier,
 } from '../../services/api/accounts/identifiers.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { PASSWORD } from '../env/people.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const device = { name: 'phone' };
 
 test('[A01] identifiers are stored in one normal form, and ambiguous or deceptive ones are refused', async (t) => {

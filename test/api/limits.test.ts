@@ -1,24 +1,31 @@
 /** Limits and lock-outs: exact under concurrency, the same for accounts that are not there, shared and lasting. */
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
-import { addressKey, openLimits } from '../../shared/auth/attempt-limits.ts';
+import { addressKey, openAttemptLimits } from '../../shared/auth/attempt-limits.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
+import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw } from '../env/people.ts';
+import { PASSWORD, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, HTTP_TRUST_PROXY: true, AUTH_LOCK_SEC: 600, LOOKUP_MAX_REQUESTS: 5 });
+  env = await startEnv({
+    ...QUICK_HASHING,
+    HTTP_TRUST_PROXY: true,
+    AUTH_LOCK_SEC: 600,
+    LOOKUP_MAX_REQUESTS: 5,
+    GROUP_MAX_MEMBERS: 5,
+  });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
+const password = PASSWORD;
 const login = (identifier: string, pw: string, ip = '192.0.2.1', on = api) =>
   on.ask('auth.login', {
     body: { identifier, password: pw, device: { name: 'phone' } },
@@ -99,10 +106,10 @@ test('[A10] wrong passwords from everywhere do not lock a person out at a known 
 });
 
 test('[A10] a known address expires after AUTH_KNOWN_DAYS and is stored as a hash', async (t) => {
-  const limits = openLimits(env.db, { ...env.config, AUTH_LOCK_MAX_FAILURES_IN_ALL: 1, AUTH_KNOWN_DAYS: 2 });
+  const limits = openAttemptLimits(env.db, { ...env.config, AUTH_LOCK_MAX_FAILURES_IN_ALL: 1, AUTH_KNOWN_DAYS: 2 });
   const who = randomBytes(36);
   const { user, device } = await api.register();
-  await limits.remember([who], '192.0.2.60', device.id);
+  await limits.rememberLogin([who], '192.0.2.60', device.id);
   const made = await env.db.query<{ key: string; days: number }>(
     `select key, (expire / 1000 - extract(epoch from now())) / 86400 as days from rate_limits
      where key like 'known:%' and expire / 1000 - extract(epoch from now()) < 3 * 86400`,
@@ -115,7 +122,7 @@ test('[A10] a known address expires after AUTH_KNOWN_DAYS and is stored as a has
   for (let i = 0; i < 3; i++) await limits.attempt(who, '192.0.2.60');
   await env.db.query('update rate_limits set expire = 0 where key = any($1)', [made.map(({ key }) => key)]);
   await limits.attempt(who, '192.0.2.60');
-  await t.throwsAsync(limits.attempt(who, '192.0.2.60'), { message: /too many wrong tries/ });
+  await t.throwsAsync(limits.attempt(who, '192.0.2.60'), { message: /too many failed attempts/ });
 });
 
 test('[A10] a successful log-in resets the count of failures', async (t) => {
@@ -143,9 +150,9 @@ test('[A10] addresses in one IPv6 network count as one, and a client cannot choo
 
 test('[A10] the limit of calls per address is exact over several processes', async (t) => {
   const config = { ...env.config, AUTH_RATE_LIMIT_MAX_REQUESTS: 40 };
-  const [one, two] = [openLimits(env.db, config), openLimits(env.db, config)];
+  const [one, two] = [openAttemptLimits(env.db, config), openAttemptLimits(env.db, config)];
   const outcomes = await times(100, (i) =>
-    (i % 2 ? one : two).call('192.0.2.44').then(
+    (i % 2 ? one : two).takeCall('192.0.2.44').then(
       () => 'good',
       ({ code }: ApiError) => code,
     ),
@@ -154,10 +161,10 @@ test('[A10] the limit of calls per address is exact over several processes', asy
 });
 
 test('[A10] an exceeded limit ends with its window', async (t) => {
-  const limits = openLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SEC: 3 });
+  const limits = openAttemptLimits(env.db, { ...env.config, CODE_MAX_SENT: 1, CODE_WINDOW_SEC: 3 });
   const who = randomBytes(36);
   const send = (): Promise<ApiError | undefined> =>
-    limits.send(who, '192.0.2.5').then(
+    limits.takeCodeSend(who, '192.0.2.5').then(
       () => undefined,
       (error: ApiError) => error,
     );
@@ -179,18 +186,27 @@ test('[A10] looking people up by number, phone or email is limited over HTTP and
   const friend = await api.register();
   t.is((await ask({ user_id: friend.user.id })).status, 201, 'who knows the id asks nobody');
 
-  const socket = await Raw.open(at, await account(at));
+  const socket = await TestSocket.open(at, await registerPerson(at));
   for (let i = 0; i < 8; i++)
-    socket.say({
+    socket.send({
       type: 'message.send',
       id: String(i),
       to: { number: String(30_000_000 + i) },
       client_message_id: String(i),
       payload: 'x',
     });
-  await socket.until('error', 8);
-  const told = socket.of('error').map(({ code }) => code);
+  await socket.waitFor('error', 8);
+  const told = socket.framesOf('error').map(({ code }) => code);
   t.is(told.filter((code) => code === 'not_found').length, 5);
   t.is(told.filter((code) => code === 'rate_limited').length, 3);
   socket.socket.terminate();
+});
+
+test('[C02] a group with unknown or too many members is refused', async (t) => {
+  const alice = await api.register();
+  const create = (member_ids: string[]) =>
+    api.ask('conversations.create', { token: alice.access_token, body: { type: 'group', member_ids } });
+  t.is((await create([uuid7()])).error?.code, 'not_found');
+  t.is((await create(Array.from({ length: 5 }, () => uuid7()))).error?.code, 'invalid_request');
+  t.is((await create(['abc'])).error?.code, 'invalid_request');
 });

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
-import { Raw } from '../env/people.ts';
+import { TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
-import { codeIn, type Mailbox, startMail, wrongFor } from './mailbox.ts';
+import { Api, QUICK_HASHING } from './http.ts';
+import { extractCode, type Mailbox, startMailServer, wrongCode } from './mailbox.ts';
 
 const logDir = mkdtempSync(join(tmpdir(), 'sealwire-logs-'));
 let env: Env;
@@ -15,8 +15,8 @@ let at: Spawned;
 let api: Api;
 let mail: Mailbox;
 test.before(async () => {
-  mail = await startMail();
-  env = await startEnv({ ...QUICK, SMTP_URL: mail.url, LOG_LEVEL: 'trace' }, { logDir });
+  mail = await startMailServer();
+  env = await startEnv({ ...QUICK_HASHING, SMTP_URL: mail.url, LOG_LEVEL: 'trace' }, { logDir });
   at = await env.spawn(['ingest', 'fanout', 'history', 'api', 'edge']);
   api = new Api(at.apiUrl);
 });
@@ -34,8 +34,8 @@ test('[A09] [A10] no code, token, password, address, name or payload is ever log
   const [email, phone, password, payload] = ['quiet@example.org', '+15550177123', 'hush hush hush', 'd2hpc3Blcg=='];
   const device = { name: 'Quiet phone' };
   await api.ask('auth.otp.request', { body: { email } });
-  const code = codeIn(await mail.next(email));
-  await api.ask('auth.otp.verify', { body: { email, code: wrongFor(code), device } });
+  const code = extractCode(await mail.waitForLetter(email));
+  await api.ask('auth.otp.verify', { body: { email, code: wrongCode(code), device } });
   const { data: me } = await api.ask('auth.otp.verify', { body: { email, code, device, name: 'Quiet Person' } });
   const token = me.access_token;
   const friend = await api.register({
@@ -56,10 +56,10 @@ test('[A09] [A10] no code, token, password, address, name or payload is ever log
   const { data: direct } = await api.ask('conversations.createDirect', { token, body: { phone } });
   await api.ask('messages.send', { token, id: direct.id, body: { client_message_id: 'quiet', payload } });
   const { ticket } = (await api.ask('auth.tickets.create', { token })).data;
-  const socket = new Raw(`${at.edgeUrl}/v1/ws?ticket=${ticket}`, {});
-  await socket.until('connection.welcome');
+  const socket = new TestSocket(`${at.edgeUrl}/v1/ws?ticket=${ticket}`, {});
+  await socket.waitFor('connection.welcome');
   socket.socket.send(JSON.stringify({ type: 'message.send', id: payload, conversation_id: email, payload }));
-  await socket.until('error');
+  await socket.waitFor('error');
   socket.socket.close();
 
   // Failures whose messages quote what failed: a row that a constraint refuses, and one that the eraser cannot change.

@@ -15,7 +15,7 @@ export interface Mailbox {
   /** While true, everything is refused. */
   broken: boolean;
   /** The latest one to that address, after `seen` of them. */
-  next(to: string, seen?: number): Promise<Letter>;
+  waitForLetter(to: string, seen?: number): Promise<Letter>;
   close(): Promise<void>;
 }
 
@@ -25,7 +25,7 @@ async function nextOf(letters: Letter[], to: string, seen = 0): Promise<Letter> 
   return mine().at(-1)!;
 }
 
-export async function startMail(): Promise<Mailbox> {
+export async function startMailServer(): Promise<Mailbox> {
   const letters: Letter[] = [];
   const server = new SMTPServer({
     disabledCommands: ['STARTTLS'],
@@ -52,13 +52,13 @@ export async function startMail(): Promise<Mailbox> {
     url: `smtp://relay:let%20me%20in@127.0.0.1:${port}`,
     letters,
     broken: false,
-    next: (to, seen) => nextOf(letters, to, seen),
+    waitForLetter: (to, seen) => nextOf(letters, to, seen),
     close: () => new Promise((resolve) => server.close(() => resolve())),
   };
   return box;
 }
 
-export async function startPhones(token: string): Promise<Mailbox> {
+export async function startSmsProvider(token: string): Promise<Mailbox> {
   const letters: Letter[] = [];
   const server = createServer(async (request, response) => {
     let text = '';
@@ -74,7 +74,7 @@ export async function startPhones(token: string): Promise<Mailbox> {
     url: `http://127.0.0.1:${port}/send`,
     letters,
     broken: false,
-    next: (to, seen) => nextOf(letters, to, seen),
+    waitForLetter: (to, seen) => nextOf(letters, to, seen),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -85,10 +85,10 @@ export async function startPhones(token: string): Promise<Mailbox> {
 }
 
 /** The code in a letter. */
-export function codeIn({ text }: Letter): string {
+export function extractCode({ text }: Letter): string {
   const [code] = /\b\d{6}\b/.exec(text) ?? [];
   if (!code) throw new Error(`no code in: ${text}`);
   return code;
 }
 /** Any other code. */
-export const wrongFor = (code: string): string => String((Number(code) + 1) % 1_000_000).padStart(6, '0');
+export const wrongCode = (code: string): string => String((Number(code) + 1) % 1_000_000).padStart(6, '0');

@@ -10,8 +10,8 @@ import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/r
 import { uuid7 } from '../../shared/ids.ts';
 import { encodePersonEvent } from '../../shared/pipeline/person-event.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
-import { makeWorld, ROWS, type World } from './matrix.ts';
+import { Api, QUICK_HASHING } from './http.ts';
+import { createFixture, type Fixture, ROWS } from './matrix.ts';
 
 let env: Env;
 let api: Api;
@@ -23,7 +23,7 @@ const refusedServices: typeof refused = {};
 const scoped: Record<string, { id: string; token: string }> = {};
 
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   api = new Api((await env.start('ingest', 'fanout', 'history', 'api')).apiUrl);
   const nc = await env.nats('api');
   const end = async ({ user, access_token }: LoggedIn, why: 'device' | 'suspended' | 'account'): Promise<string> => {
@@ -38,7 +38,7 @@ test.before(async () => {
   await env.db.query('update devices set deleted_at = now() where id = $1', [lost!.device.id]);
   await env.db.query('update users set suspended_at = now() where id = $1', [inactive!.user.id]);
   await env.db.query('update users set deleted_at = now() where id = $1', [deleted!.user.id]);
-  const { kid, key } = await openTokens(env.db, env.config).keys.signing();
+  const { kid, key } = await openTokens(env.db, env.config).keys.signingKey();
   const expired = await new SignJWT({ did: late!.device.id, sid: late!.device.id })
     .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid })
     .setSubject(late!.user.id)
@@ -76,8 +76,8 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const world = (): Promise<World> => makeWorld(api, adminToken(env.config));
-const asks = async (name: RouteName, made: World) => {
+const world = (): Promise<Fixture> => createFixture(api, adminToken(env.config));
+const asks = async (name: RouteName, made: Fixture) => {
   const row = ROWS[name];
   return 'open' in row ? {} : ((await row.ask?.(made, api)) ?? {});
 };

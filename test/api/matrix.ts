@@ -4,10 +4,10 @@ import type { ErrorCode } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import type { Scope } from '../../shared/contract/http/route.ts';
 import type { RouteName } from '../../shared/contract/http/routes.ts';
-import type { Api, Ask } from './http.ts';
+import type { Api, CallOptions } from './http.ts';
 
 /** The things of one person, made for one row. */
-export interface World {
+export interface Fixture {
   owner: LoggedIn;
   /** Member of the owner's group and partner of the owner's direct conversation. */
   member: LoggedIn;
@@ -32,14 +32,14 @@ export type Row =
       /** For service tokens of this scope, and for nobody's device. */
       service: Scope;
       /** A call that succeeds with one, */
-      ask?: (world: World, api: Api) => Ask | Promise<Ask>;
+      ask?: (world: Fixture, api: Api) => CallOptions | Promise<CallOptions>;
       /** or gets this. */
       answer?: ErrorCode;
     }
   | {
       service?: never;
       /** A call that succeeds for the owner. */
-      ask?: (world: World, api: Api) => Ask | Promise<Ask>;
+      ask?: (world: Fixture, api: Api) => CallOptions | Promise<CallOptions>;
       stranger: Other;
       /** A member of the owner's group, where that differs from a stranger. */
       member?: Other;
@@ -47,23 +47,23 @@ export type Row =
 
 const open: Row = { open: true };
 const self: Row = { stranger: 'self' };
-const inGroup = (more: Ask = {}): Row => ({
+const inGroup = (more: CallOptions = {}): Row => ({
   ask: ({ group }) => ({ id: group, ...more }),
   stranger: 'not_found',
   member: 'may',
 });
-const sessionOf = async ({ owner }: World, api: Api): Promise<Ask> => {
+const sessionOf = async ({ owner }: Fixture, api: Api): Promise<CallOptions> => {
   const { data } = await api.ask('sessions.list', { token: owner.access_token });
   return { id: data.items[0]!.id };
 };
 
-const withBackup = async ({ owner }: World, api: Api): Promise<Ask> => {
+const withBackup = async ({ owner }: Fixture, api: Api): Promise<CallOptions> => {
   await api.ask('keys.backup.put', { token: owner.access_token, body: { data: 'c2VhbGVk' } });
   return {};
 };
 
-const service = (ask: Ask = {}): Row => ({ service: 'webhooks', ask: () => ask });
-const endpointOf = async ({ admin }: World, api: Api): Promise<string> => {
+const service = (ask: CallOptions = {}): Row => ({ service: 'webhooks', ask: () => ask });
+const endpointOf = async ({ admin }: Fixture, api: Api): Promise<string> => {
   const body = { url: 'https://matrix.example.com/hook' };
   const { data, error } = await api.ask('webhooks.endpoints.create', { token: admin, body });
   assert.equal(error, undefined);
@@ -171,7 +171,7 @@ export const ROWS: Record<RouteName, Row> = {
   },
 };
 
-export async function makeWorld(api: Api, admin: string): Promise<World> {
+export async function createFixture(api: Api, admin: string): Promise<Fixture> {
   const [owner, member] = await Promise.all([api.register(), api.register()]);
   const group = await api.ask('conversations.create', {
     token: owner.access_token,

@@ -3,17 +3,18 @@ import test from 'ava';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import { readConfig } from '../../shared/config/index.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
-import { codeIn, type Mailbox, startMail, startPhones, wrongFor } from './mailbox.ts';
+import { PASSWORD } from '../env/people.ts';
+import { Api, QUICK_HASHING } from './http.ts';
+import { extractCode, type Mailbox, startMailServer, startSmsProvider, wrongCode } from './mailbox.ts';
 
 let env: Env;
 let api: Api;
 let mail: Mailbox;
 let phones: Mailbox;
 test.before(async () => {
-  [mail, phones] = await Promise.all([startMail(), startPhones('sms secret')]);
+  [mail, phones] = await Promise.all([startMailServer(), startSmsProvider('sms secret')]);
   env = await startEnv({
-    ...QUICK,
+    ...QUICK_HASHING,
     SMTP_URL: mail.url,
     SMS_WEBHOOK_URL: phones.url,
     SMS_WEBHOOK_TOKEN: 'sms secret',
@@ -26,7 +27,7 @@ test.after.always(async () => {
 });
 
 const device = { name: 'phone', platform: 'ios' };
-const password = 'correct horse';
+const password = PASSWORD;
 const request = (to: object) => api.ask('auth.otp.request', { body: to });
 const enter = (to: object, code: string, more: object = {}) =>
   api.ask('auth.otp.verify', { body: { ...to, code, device, ...more } });
@@ -35,7 +36,7 @@ const newPhone = (): string => `+1555010${String(people++).padStart(4, '0')}`;
 async function enterByPhone(phone: string) {
   const seen = phones.letters.filter((one) => one.to === phone).length;
   await request({ phone });
-  return await enter({ phone }, codeIn(await phones.next(phone, seen)));
+  return await enter({ phone }, extractCode(await phones.waitForLetter(phone, seen)));
 }
 
 test('[A04] the first log-in by code creates the account, later ones find it', async (t) => {
@@ -43,7 +44,7 @@ test('[A04] the first log-in by code creates the account, later ones find it', a
   const asked = await request({ phone });
   t.is(asked.status, 202);
   t.deepEqual(asked.data, { status: 'code_sent', expires_in_sec: 300 });
-  const first = await enter({ phone }, codeIn(await phones.next(phone)), { name: 'Newcomer' });
+  const first = await enter({ phone }, extractCode(await phones.waitForLetter(phone)), { name: 'Newcomer' });
   t.is(first.status, 201);
   t.is(first.data.user.name, 'Newcomer');
   t.is(first.data.device.platform, 'ios');
@@ -52,7 +53,9 @@ test('[A04] the first log-in by code creates the account, later ones find it', a
   t.is(second.data.user.id, first.data.user.id);
   t.not(second.data.device.id, first.data.device.id);
   await request({ phone });
-  const again = await enter({ phone }, codeIn(await phones.next(phone, 2)), { device: { id: first.data.device.id } });
+  const again = await enter({ phone }, extractCode(await phones.waitForLetter(phone, 2)), {
+    device: { id: first.data.device.id },
+  });
   t.is(again.data.device.id, first.data.device.id);
   const { error } = await api.ask('auth.login', { body: { identifier: phone, password: 'anything', device } });
   t.is(error?.code, 'unauthenticated', 'there is no password to guess');
@@ -60,7 +63,10 @@ test('[A04] the first log-in by code creates the account, later ones find it', a
 
 test('[A04] the email address of a log-in by code is case-insensitive', async (t) => {
   await request({ email: 'Eve@Example.ORG' });
-  const { data, status } = await enter({ email: 'eve@example.org' }, codeIn(await mail.next('eve@example.org')));
+  const { data, status } = await enter(
+    { email: 'eve@example.org' },
+    extractCode(await mail.waitForLetter('eve@example.org')),
+  );
   t.is(status, 201);
   t.is((await api.ask('accounts.get', { token: data.access_token })).status, 200);
 });
@@ -68,10 +74,10 @@ test('[A04] the email address of a log-in by code is case-insensitive', async (t
 test('[A04] wrong, used, replaced and expired codes are refused, and so is the right one after five tries', async (t) => {
   const phone = newPhone();
   await request({ phone });
-  const first = codeIn(await phones.next(phone));
-  t.is((await enter({ phone }, wrongFor(first))).error?.code, 'code_invalid');
+  const first = extractCode(await phones.waitForLetter(phone));
+  t.is((await enter({ phone }, wrongCode(first))).error?.code, 'code_invalid');
   await request({ phone });
-  const second = codeIn(await phones.next(phone, 1));
+  const second = extractCode(await phones.waitForLetter(phone, 1));
   if (first !== second) t.is((await enter({ phone }, first)).error?.code, 'code_invalid');
   t.is((await enter({ phone }, second)).status, 201);
   t.is((await enter({ phone }, second)).error?.code, 'code_invalid');
@@ -79,14 +85,14 @@ test('[A04] wrong, used, replaced and expired codes are refused, and so is the r
   const expired = newPhone();
   await request({ phone: expired });
   await env.db.query('update codes set expires_at = now() where lookup = $1', [
-    openBlindIndex(env.config).lookup('phone', expired),
+    openBlindIndex(env.config).indexOf('phone', expired),
   ]);
-  t.is((await enter({ phone: expired }, codeIn(await phones.next(expired)))).error?.code, 'code_invalid');
+  t.is((await enter({ phone: expired }, extractCode(await phones.waitForLetter(expired)))).error?.code, 'code_invalid');
 
   const tried = newPhone();
   await request({ phone: tried });
-  const code = codeIn(await phones.next(tried));
-  for (let i = 0; i < 5; i++) t.is((await enter({ phone: tried }, wrongFor(code))).error?.code, 'code_invalid');
+  const code = extractCode(await phones.waitForLetter(tried));
+  for (let i = 0; i < 5; i++) t.is((await enter({ phone: tried }, wrongCode(code))).error?.code, 'code_invalid');
   t.is((await enter({ phone: tried }, code)).error?.code, 'code_invalid');
   t.is((await enter({ phone: newPhone() }, '000000')).error?.code, 'code_invalid');
 });
@@ -94,7 +100,7 @@ test('[A04] wrong, used, replaced and expired codes are refused, and so is the r
 test('[A04] a code entered a hundred times simultaneously creates one account and one session', async (t) => {
   const phone = newPhone();
   await request({ phone });
-  const code = codeIn(await phones.next(phone));
+  const code = extractCode(await phones.waitForLetter(phone));
   const all = await Promise.all(Array.from({ length: 100 }, () => enter({ phone }, code)));
   t.is(all.filter(({ status }) => status === 201).length, 1);
   t.true(all.every(({ status, error }) => status === 201 || ['code_invalid', 'rate_limited'].includes(error!.code)));
@@ -115,12 +121,12 @@ test('[A10] a flood of wrong codes locks the address, even when new codes are re
   const outcomes: (string | undefined)[] = [];
   for (let round = 0; round < 3; round++) {
     await request({ phone });
-    const code = codeIn(await phones.next(phone, round));
-    for (let i = 0; i < 4; i++) outcomes.push((await enter({ phone }, wrongFor(code))).error?.code);
+    const code = extractCode(await phones.waitForLetter(phone, round));
+    for (let i = 0; i < 4; i++) outcomes.push((await enter({ phone }, wrongCode(code))).error?.code);
   }
   t.deepEqual(outcomes.slice(0, 10), Array(10).fill('code_invalid'));
   t.deepEqual(outcomes.slice(10), ['rate_limited', 'rate_limited']);
-  const locked = await enter({ phone }, codeIn(await phones.next(phone)));
+  const locked = await enter({ phone }, extractCode(await phones.waitForLetter(phone)));
   t.is(locked.error?.code, 'rate_limited');
   t.true(locked.error!.retry_after_ms! > 0);
 });
@@ -152,7 +158,10 @@ test('[A04] proving an address that was registered without proof takes over its 
   for (const identifier of [phone, 'squatter', 'squatter@example.org'])
     t.is((await api.ask('auth.login', { body: { identifier, password, device } })).error?.code, 'unauthenticated');
   await request({ email: 'squatter@example.org' });
-  const back = await enter({ email: 'squatter@example.org' }, codeIn(await mail.next('squatter@example.org')));
+  const back = await enter(
+    { email: 'squatter@example.org' },
+    extractCode(await mail.waitForLetter('squatter@example.org')),
+  );
   t.is(back.status, 201, 'the address of the squatter is no way in any more');
   t.is((await enterByPhone(phone)).data.user.id, owner.data.user.id);
 });
@@ -161,7 +170,9 @@ test('[A04] proving the address on a device of the account keeps its devices', a
   const email = 'the.same@example.org';
   const me = await api.register({ email, keys: { identity_key: 'bWluZQ==' } });
   await request({ email });
-  const { data } = await enter({ email }, codeIn(await mail.next(email)), { device: { id: me.device.id } });
+  const { data } = await enter({ email }, extractCode(await mail.waitForLetter(email)), {
+    device: { id: me.device.id },
+  });
   t.is(data.user.id, me.user.id);
   t.is(data.device.id, me.device.id);
   t.is(data.device.identity_key, 'bWluZQ==');
@@ -173,7 +184,8 @@ test('[A04] proving an address of an account that another person has proved crea
   const mixed = await api.register({ phone, email: 'mixed@example.org' });
   await request({ email: 'mixed@example.org' });
   t.is(
-    (await enter({ email: 'mixed@example.org' }, codeIn(await mail.next('mixed@example.org')))).data.user.id,
+    (await enter({ email: 'mixed@example.org' }, extractCode(await mail.waitForLetter('mixed@example.org')))).data.user
+      .id,
     mixed.user.id,
   );
   const owner = await enterByPhone(phone);

@@ -8,21 +8,22 @@ import { startLocalSystem } from '../../services/local/local-system.ts';
 import { openSecrets } from '../../services/local/secrets.ts';
 import { openBlindIndex } from '../../shared/auth/blind-index.ts';
 import type { Config } from '../../shared/config/index.ts';
-import { hasPlain } from '../../shared/db/sealed-columns.ts';
+import { hasPlainColumns } from '../../shared/db/encrypted-columns.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, OTP_DEV_CODE: '123456' });
+  env = await startEnv({ ...QUICK_HASHING, OTP_DEV_CODE: '123456' });
   api = new Api((await env.start('api')).apiUrl);
 });
 test.after.always(() => env.stop());
 
 const device = { name: 'phone' };
-const password = 'correct horse';
+const password = PASSWORD;
 const secret = {
   phone: '+15550100777',
   email: 'nobody.reads.this@example.org',
@@ -68,7 +69,7 @@ test.serial('[A09] an encrypted field can be decrypted only in its own row and o
     t.throws(() => sealer.decrypt(sealed.subarray(0, i), 'users.name:1'));
   }
   t.false(sealer.encrypt('Ada', 'users.name:1').equals(sealed), 'the same text is sealed differently each time');
-  t.notDeepEqual(sealer.lookup('email', 'a'), sealer.lookup('username', 'a'));
+  t.notDeepEqual(sealer.indexOf('email', 'a'), sealer.indexOf('username', 'a'));
 });
 
 test.serial('[A09] missing keys, short keys and keys used for both purposes are refused', (t) => {
@@ -201,7 +202,7 @@ test.serial('[A09] rows that an older version stored unencrypted are encrypted w
     [data.user.id],
   );
   const other = await env.spawn('api');
-  await until(async () => !(await hasPlain(env.db)));
+  await until(async () => !(await hasPlainColumns(env.db)));
   const login = await new Api(other.apiUrl).ask('auth.login', {
     body: { identifier: 'plain@example.org', password, device },
   });

@@ -3,14 +3,15 @@ import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { PASSWORD } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { Api, type Got, QUICK } from './http.ts';
+import { Api, QUICK_HASHING, type Reply } from './http.ts';
 
 let env: Env;
 let api: Api;
 test.before(async () => {
   env = await startEnv({
-    ...QUICK,
+    ...QUICK_HASHING,
     OTP_DEV_CODE: '123456',
     DEVICES_MAX: 1_000,
     AUTH_LOCK_MAX_FAILURES: 100_000,
@@ -20,19 +21,17 @@ test.before(async () => {
 });
 test.after.always(() => env.stop());
 
-const password = 'correct horse';
-const login = (who: LoggedIn) =>
-  api.ask('auth.login', { body: { identifier: who.user.number, password, device: { name: 'tablet' } } });
+const password = PASSWORD;
 
 /** A hundred log-ins, so that at any moment some are under way while `change` happens; what they were answered. */
-async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Got<LoggedIn>[]> {
+async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Reply<LoggedIn>[]> {
   let over = false;
-  const got: Got<LoggedIn>[] = [];
+  const got: Reply<LoggedIn>[] = [];
   const stream = async (): Promise<void> => {
-    do got.push(await login(who));
+    do got.push(await api.logIn(who));
     while (!over || got.length < 100);
     // At least one of them begins after the change.
-    got.push(await login(who));
+    got.push(await api.logIn(who));
   };
   const streams = Array.from({ length: 20 }, stream);
   await change().finally(() => {
@@ -41,7 +40,7 @@ async function during(who: LoggedIn, change: () => Promise<unknown>): Promise<Go
   await Promise.all(streams);
   return got;
 }
-async function allOut(got: Got<LoggedIn>[]): Promise<boolean> {
+async function allOut(got: Reply<LoggedIn>[]): Promise<boolean> {
   const good = got.filter(({ status }) => status === 200);
   const tokens = await Promise.all(good.map(({ data }) => api.ask('accounts.get', { token: data.access_token })));
   const refreshed = await Promise.all(
@@ -102,7 +101,7 @@ test('[A03] a hundred simultaneous log-ins with the right password succeed, even
   const { hash } = await import('@node-rs/argon2');
   const earlier = await hash(password, { memoryCost: 32, timeCost: 1, parallelism: 1 });
   await env.db.query('update users set password_hash = $2 where id = $1', [me.user.id, earlier]);
-  const got = await Promise.all(Array.from({ length: 100 }, () => login(me)));
+  const got = await Promise.all(Array.from({ length: 100 }, () => api.logIn(me)));
   t.deepEqual(
     got.filter(({ status }) => status !== 200).map(({ error }) => error),
     [],
@@ -111,7 +110,7 @@ test('[A03] a hundred simultaneous log-ins with the right password succeed, even
 
 test('[A11] [K01] an account and its devices can be deleted simultaneously', async (t) => {
   const me = await api.register();
-  const others = await Promise.all(Array.from({ length: 20 }, () => login(me)));
+  const others = await Promise.all(Array.from({ length: 20 }, () => api.logIn(me)));
   const got = await Promise.all([
     ...others.map(({ data }) => api.ask('devices.delete', { id: data.device.id, token: me.access_token })),
     api.ask('accounts.delete', { token: me.access_token, body: { password } }),

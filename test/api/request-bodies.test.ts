@@ -11,14 +11,14 @@ import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
 import { checker } from '../../shared/contract/validate.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 let me: LoggedIn;
 test.before(async () => {
   env = await startEnv({
-    ...QUICK,
+    ...QUICK_HASHING,
     HTTP_SMALL_BODY_BYTES: 2_048,
     HTTP_MAX_BODY_BYTES: 32_768,
     COMMAND_TIMEOUT_MS: 300,
@@ -69,7 +69,7 @@ test('[A03] a route with a token accepts a large body only where it needs one', 
 });
 
 test('[A03] JSON nested half a million levels deep is refused because of its depth', async (t) => {
-  const wide = await startEnv({ ...QUICK, HTTP_SMALL_BODY_BYTES: 4 << 20, HTTP_MAX_BODY_BYTES: 4 << 20 });
+  const wide = await startEnv({ ...QUICK_HASHING, HTTP_SMALL_BODY_BYTES: 4 << 20, HTTP_MAX_BODY_BYTES: 4 << 20 });
   try {
     const one = new Api((await wide.start('api')).apiUrl);
     for (const raw of [

@@ -4,20 +4,28 @@ import fc from 'fast-check';
 import { ERROR_STATUS } from '../../shared/contract/errors.ts';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { ROUTES, type Route, type RouteName } from '../../shared/contract/http/routes.ts';
+import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { Api, QUICK } from './http.ts';
+import { Api, QUICK_HASHING } from './http.ts';
 
 let env: Env;
 let api: Api;
 let me: LoggedIn;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, CORS_ORIGINS: ['https://app.example'], COMMAND_TIMEOUT_MS: 300 });
+  env = await startEnv({
+    ...QUICK_HASHING,
+    CORS_ORIGINS: ['https://app.example'],
+    COMMAND_TIMEOUT_MS: 300,
+    GROUP_MAX_MEMBERS: 5,
+  });
   api = new Api((await env.start('api')).apiUrl);
   me = await api.register();
 });
 test.after.always(() => env.stop());
 
 const names = Object.keys(ROUTES) as RouteName[];
+const direct = (from: LoggedIn, body: object) =>
+  api.ask('conversations.createDirect', { token: from.access_token, body });
 const withBody = names.filter((name) => (ROUTES[name] as Route).body);
 
 test('[A01] any JSON sent to any route gets a documented error and never 500', async (t) => {
@@ -151,7 +159,11 @@ test('[A01] only listed origins pass CORS, and every reply forbids sniffing and 
 });
 
 test('[A03] register, log-in and refresh share one limit per address', async (t) => {
-  const strict = await startEnv({ ...QUICK, AUTH_RATE_LIMIT_MAX_REQUESTS: 3, AUTH_RATE_LIMIT_WINDOW_SEC: 3_600 });
+  const strict = await startEnv({
+    ...QUICK_HASHING,
+    AUTH_RATE_LIMIT_MAX_REQUESTS: 3,
+    AUTH_RATE_LIMIT_WINDOW_SEC: 3_600,
+  });
   try {
     const one = new Api((await strict.start('api')).apiUrl);
     const codes: (string | undefined)[] = [];
@@ -179,3 +191,12 @@ test.serial(
     t.is((await api.ask('accounts.get', { token: me.access_token })).status, 200);
   },
 );
+
+test('[C01] a direct conversation with nobody, with oneself or with two identifiers is refused', async (t) => {
+  const [alice, bob] = [await api.register(), await api.register()];
+  t.is((await direct(alice, { user_id: uuid7() })).error?.code, 'not_found');
+  t.is((await direct(alice, { number: '00000000' })).error?.code, 'not_found');
+  t.is((await direct(alice, { user_id: alice.user.id })).error?.code, 'invalid_request');
+  t.is((await direct(alice, {})).error?.code, 'invalid_request');
+  t.is((await direct(alice, { user_id: bob.user.id, number: bob.user.number })).error?.code, 'invalid_request');
+});

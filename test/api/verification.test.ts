@@ -3,9 +3,9 @@ import test from 'ava';
 import { Session } from '../../client/index.ts';
 import type { BodyOf } from '../../shared/contract/http/routes.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { Raw } from '../env/people.ts';
-import { Api, type Got, QUICK } from './http.ts';
-import { codeIn, type Mailbox, startMail, startPhones, wrongFor } from './mailbox.ts';
+import { PASSWORD, TestSocket } from '../env/people.ts';
+import { Api, QUICK_HASHING, type Reply } from './http.ts';
+import { extractCode, type Mailbox, startMailServer, startSmsProvider, wrongCode } from './mailbox.ts';
 
 let env: Env;
 let api: Api;
@@ -13,9 +13,9 @@ let at: Addresses;
 let mail: Mailbox;
 let phones: Mailbox;
 test.before(async () => {
-  [mail, phones] = await Promise.all([startMail(), startPhones('sms secret')]);
+  [mail, phones] = await Promise.all([startMailServer(), startSmsProvider('sms secret')]);
   env = await startEnv({
-    ...QUICK,
+    ...QUICK_HASHING,
     AUTH_VERIFICATION: 'email',
     SMTP_URL: mail.url,
     SMS_WEBHOOK_URL: phones.url,
@@ -30,14 +30,14 @@ test.after.always(async () => {
   await Promise.all([mail.close(), phones.close()]);
 });
 
-const password = 'correct horse';
+const password = PASSWORD;
 const device = { name: 'phone', platform: 'ios' };
 /** With verification on, what comes back is no log-in yet. */
 const register = async (
   more: Partial<BodyOf<'auth.register'>>,
   on = api,
-): Promise<Got<{ user_id: string; status: string }>> =>
-  (await on.ask('auth.register', { body: { password, device, ...more } })) as unknown as Got<{
+): Promise<Reply<{ user_id: string; status: string }>> =>
+  (await on.ask('auth.register', { body: { password, device, ...more } })) as unknown as Reply<{
     user_id: string;
     status: string;
   }>;
@@ -49,22 +49,22 @@ test('[A02] an account cannot be used until the code sent by mail is entered', a
   t.is(status, 202);
   t.is(data.status, 'verification_sent');
   t.is((await login('ada@example.org')).error?.code, 'unauthenticated');
-  const letter = await mail.next('ada@example.org');
+  const letter = await mail.waitForLetter('ada@example.org');
   t.regex(letter.text, /^From: Sealwire/m);
-  const done = await verify(data.user_id, codeIn(letter));
+  const done = await verify(data.user_id, extractCode(letter));
   t.is(done.status, 201);
   t.is(done.data.user.id, data.user_id);
   t.is(done.data.user.name, 'Ada');
   t.is(done.data.device.identity_key, 'S0VZ');
   t.is((await login('ada@example.org')).status, 200);
-  const socket = await Raw.open(at, new Session({ api: api.url, ...done.data }));
-  t.is((await socket.until('connection.welcome')).user_id, data.user_id);
+  const socket = await TestSocket.open(at, new Session({ api: api.url, ...done.data }));
+  t.is((await socket.waitFor('connection.welcome')).user_id, data.user_id);
   socket.socket.terminate();
 });
 
 test('[A02] a code is valid once, even when it is entered a hundred times simultaneously', async (t) => {
   const { data } = await register({ email: 'once@example.org' });
-  const code = codeIn(await mail.next('once@example.org'));
+  const code = extractCode(await mail.waitForLetter('once@example.org'));
   const all = await Promise.all(Array.from({ length: 100 }, () => verify(data.user_id, code)));
   t.is(all.filter(({ status }) => status === 201).length, 1);
   t.true(all.every(({ status, error }) => status === 201 || ['code_invalid', 'rate_limited'].includes(error!.code)));
@@ -73,15 +73,18 @@ test('[A02] a code is valid once, even when it is entered a hundred times simult
 
 test('[A02] after five wrong tries the right code is refused', async (t) => {
   const { data } = await register({ email: 'five@example.org' });
-  const code = codeIn(await mail.next('five@example.org'));
-  for (let i = 0; i < 5; i++) t.is((await verify(data.user_id, wrongFor(code))).error?.code, 'code_invalid');
+  const code = extractCode(await mail.waitForLetter('five@example.org'));
+  for (let i = 0; i < 5; i++) t.is((await verify(data.user_id, wrongCode(code))).error?.code, 'code_invalid');
   t.is((await verify(data.user_id, code)).error?.code, 'code_invalid');
 });
 
 test('[A02] an expired code and another person’s code are refused', async (t) => {
   const one = await register({ email: 'late@example.org' });
   const other = await register({ email: 'other@example.org' });
-  const [late, good] = [codeIn(await mail.next('late@example.org')), codeIn(await mail.next('other@example.org'))];
+  const [late, good] = [
+    extractCode(await mail.waitForLetter('late@example.org')),
+    extractCode(await mail.waitForLetter('other@example.org')),
+  ];
   if (late !== good) t.is((await verify(other.data.user_id, late)).error?.code, 'code_invalid');
   await env.db.query(`update codes set expires_at = now() where id = $1`, [one.data.user_id]);
   t.is((await verify(one.data.user_id, late)).error?.code, 'code_invalid');
@@ -90,9 +93,9 @@ test('[A02] an expired code and another person’s code are refused', async (t) 
 
 test('[A02] a stranger who registers the same address gains nothing from the owner’s code', async (t) => {
   const owner = await register({ email: 'mine@example.org', password: 'the owner chose this' });
-  const first = codeIn(await mail.next('mine@example.org'));
+  const first = extractCode(await mail.waitForLetter('mine@example.org'));
   const stranger = await register({ email: 'mine@example.org', password: 'a stranger chose this' });
-  await mail.next('mine@example.org', 1);
+  await mail.waitForLetter('mine@example.org', 1);
   // The owner enters the code that the stranger caused: it completes only what the stranger began.
   t.is((await verify(owner.data.user_id, first)).status, 201);
   t.is((await verify(stranger.data.user_id, first)).error?.code, 'code_invalid');
@@ -103,18 +106,18 @@ test('[A02] a stranger who registers the same address gains nothing from the own
 
 test('[A02] [A10] registering an existing address gets the same answer, and its owner gets a mail', async (t) => {
   const { data } = await register({ email: 'taken@example.org' });
-  await verify(data.user_id, codeIn(await mail.next('taken@example.org')));
+  await verify(data.user_id, extractCode(await mail.waitForLetter('taken@example.org')));
   const again = await register({ email: 'TAKEN@example.org' });
   t.is(again.status, 202);
   t.deepEqual(Object.keys(again.data), Object.keys(data));
-  const letter = await mail.next('taken@example.org', 1);
+  const letter = await mail.waitForLetter('taken@example.org', 1);
   t.notRegex(letter.text, /\b\d{6}\b/);
   t.regex(letter.text, /have an account/);
 });
 
 test('[A02] codes are stored as keyed hashes, and pending registrations are encrypted', async (t) => {
   const { data } = await register({ email: 'hidden@example.org', name: 'Very Hidden' });
-  const code = codeIn(await mail.next('hidden@example.org'));
+  const code = extractCode(await mail.waitForLetter('hidden@example.org'));
   const [row] = await env.db.query<{ row: string }>('select c::text as row from codes c where id = $1', [data.user_id]);
   for (const text of [code, 'hidden@example.org', 'Very Hidden', password]) {
     t.false(row!.row.includes(text));
@@ -126,7 +129,7 @@ test('[A02] an identifier that cannot be verified is refused, and a taken userna
   t.deepEqual((await register({ email: 'x@example.org', phone: '+15550100200' })).error?.details, { field: 'phone' });
   t.is((await register({ username: 'only_a_name' })).error?.code, 'invalid_request');
   const { data } = await register({ email: 'named@example.org', username: 'named_one' });
-  await verify(data.user_id, codeIn(await mail.next('named@example.org')));
+  await verify(data.user_id, extractCode(await mail.waitForLetter('named@example.org')));
   t.deepEqual((await register({ email: 'named2@example.org', username: 'Named_One' })).error?.details, {
     field: 'username',
   });
@@ -150,8 +153,8 @@ test('[A02] verification by phone sends number and text to the provider', async 
   const other = new Api(by.apiUrl);
   const { status, data } = await register({ phone: '+1 (555) 010-0300' }, other);
   t.is(status, 202);
-  const code = codeIn(await phones.next('+15550100300'));
-  t.is((await verify(data.user_id, wrongFor(code), other)).error?.code, 'code_invalid');
+  const code = extractCode(await phones.waitForLetter('+15550100300'));
+  t.is((await verify(data.user_id, wrongCode(code), other)).error?.code, 'code_invalid');
   t.is((await verify(data.user_id, code, other)).status, 201);
   t.is((await login('+15550100300', other)).status, 200);
   await by.stop();

@@ -1,23 +1,23 @@
 import { once } from 'node:events';
 import test from 'ava';
 import { until } from '../env/until.ts';
-import { deviceOf, fakeServer } from './fake-server.ts';
+import { createDevice, startFakeServer } from './fake-server.ts';
 
 test('the client authorises by header, and by ticket after its upgrade was refused', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   let tickets = 0;
-  server.http = (_, path) => {
+  server.answerHttp = (_, path) => {
     if (path === '/v1/ws/tickets') return { status: 201, data: { ticket: `T${++tickets}` } };
     return undefined;
   };
   await device.connect();
   t.is(server.peers[0]!.request.headers.authorization, 'Bearer t1');
 
-  server.refuse = 401;
+  server.refuseWith = 401;
   server.peers[0]!.socket.terminate();
   await until(() => tickets > 0);
-  server.refuse = undefined;
+  server.refuseWith = undefined;
   await device.next('open');
   t.is(server.peers[1]!.request.headers.authorization, undefined);
   t.regex(server.peers[1]!.request.headers['sec-websocket-protocol']!, /^sealwire\.v1\.json, ?ticket\.T\d$/);
@@ -26,17 +26,17 @@ test('the client authorises by header, and by ticket after its upgrade was refus
 });
 
 test('the client answers 4401 before the welcome like a 401: with a ticket, keeping its token', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   const asked: string[] = [];
-  server.http = (_, path) => {
+  server.answerHttp = (_, path) => {
     asked.push(path);
     return { status: 201, data: { ticket: `T${asked.length}` } };
   };
-  server.refuse = 4401;
+  server.refuseWith = 4401;
   void device.connect();
   await until(() => asked.length > 0);
-  server.refuse = undefined;
+  server.refuseWith = undefined;
   await until(() => device.connected);
   t.regex(server.peers.at(-1)!.request.headers['sec-websocket-protocol']!, /ticket\.T\d$/);
   t.deepEqual([...new Set(asked)], ['/v1/ws/tickets']);
@@ -46,10 +46,10 @@ test('the client answers 4401 before the welcome like a 401: with a ticket, keep
 });
 
 test('the client answers 4401 after the welcome by refreshing the token once and reconnecting', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   const used: unknown[] = [];
-  server.http = (_, path, body) => {
+  server.answerHttp = (_, path, body) => {
     if (path !== '/v1/auth/refresh') return { status: 201, data: { ticket: 'T' } };
     used.push(body.refresh_token);
     return { data: { access_token: 't2', refresh_token: 'r2', expires_in_sec: 900 } };
@@ -64,9 +64,9 @@ test('the client answers 4401 after the welcome by refreshing the token once and
 });
 
 test('a revoked session ends the connection and rejects waiting sends', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
-  server.http = () => ({ status: 401, error: { code: 'unauthenticated', message: 'revoked' } });
+  const server = await startFakeServer();
+  const device = createDevice(server);
+  server.answerHttp = () => ({ status: 401, error: { code: 'unauthenticated', message: 'revoked' } });
   await device.connect();
   const waiting = t.throwsAsync(device.send({ conversation_id: 'c', payload: 'p' }), { code: 'signed_out' });
   const told = device.next('error');
@@ -78,8 +78,8 @@ test('a revoked session ends the connection and rejects waiting sends', async (t
 });
 
 test('a replaced device does not reconnect', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   await device.connect();
   const replaced = device.next('replaced');
   server.peers[0]!.socket.close(4409);
@@ -90,11 +90,11 @@ test('a replaced device does not reconnect', async (t) => {
 });
 
 test('the client leaves a draining edge and reconnects', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   await device.connect();
   const down = device.next('close');
-  server.peers[0]!.say({ type: 'connection.draining', reconnect_in_ms: 30 });
+  server.peers[0]!.send({ type: 'connection.draining', reconnect_in_ms: 30 });
   t.like(await down, { reason: 'draining', retry_in_ms: 0 });
   await device.next('open');
   t.is(server.peers.length, 2);
@@ -103,26 +103,26 @@ test('the client leaves a draining edge and reconnects', async (t) => {
 });
 
 test('the client pings a silent socket, then gives it up', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server, { settings: { silence_ms: 150 } });
+  const server = await startFakeServer();
+  const device = createDevice(server, { settings: { silence_ms: 150 } });
   await device.connect();
   const down = device.next('close');
   t.is((await down).reason, 'silence');
-  t.deepEqual(server.peers[0]!.got, [{ type: 'ping' }]);
-  server.command = (peer) => peer.say({ type: 'pong' });
+  t.deepEqual(server.peers[0]!.commands, [{ type: 'ping' }]);
+  server.answerCommand = (peer) => peer.send({ type: 'pong' });
   await device.next('open');
   // Who is answered is asked again over the same socket.
-  await until(() => (server.peers.at(-1)?.got.length ?? 0) >= 3);
+  await until(() => (server.peers.at(-1)?.commands.length ?? 0) >= 3);
   t.true(server.peers.length >= 2);
   await device.close();
   await server.close();
 });
 
 test('the client retries an unreachable server until it answers', async (t) => {
-  const server = await fakeServer();
+  const server = await startFakeServer();
   const port = new URL(server.api).port;
   await server.close();
-  const device = deviceOf(server);
+  const device = createDevice(server);
   let downs = 0;
   device.on('close', () => downs++);
   const connected = device.connect();

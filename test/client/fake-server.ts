@@ -12,8 +12,8 @@ export interface Peer {
   socket: WebSocket;
   request: IncomingMessage;
   /** Commands in order of arrival. */
-  got: Json[];
-  say(...frames: Json[]): void;
+  commands: Json[];
+  send(...frames: Json[]): void;
 }
 
 export interface FakeServer {
@@ -21,12 +21,16 @@ export interface FakeServer {
   edge: string;
   peers: Peer[];
   /** Answers HTTP; `undefined` is 404. */
-  http: (method: string, path: string, body: Json) => { status?: number; data?: unknown; error?: unknown } | undefined;
+  answerHttp: (
+    method: string,
+    path: string,
+    body: Json,
+  ) => { status?: number; data?: unknown; error?: unknown } | undefined;
   /** Answers one command over the socket. */
-  command: (peer: Peer, command: Json) => void;
+  answerCommand: (peer: Peer, command: Json) => void;
   welcome: Json;
   /** HTTP status that refuses upgrades, or the code that closes a socket instead of its welcome, while set. */
-  refuse: number | undefined;
+  refuseWith: number | undefined;
   close(): Promise<void>;
 }
 
@@ -34,30 +38,30 @@ export const CONVERSATION = '01936f2a-7c1e-7b3a-9f00-0123456789ab';
 export const ME = '01936f2a-7c1e-7b3a-9f00-000000000001';
 export const MY_DEVICE = '01936f2a-7c1e-7b3a-9f00-000000000002';
 
-export async function fakeServer(): Promise<FakeServer> {
+export async function startFakeServer(): Promise<FakeServer> {
   const http = createServer((request, response) => void answer(server, request, response));
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'sealwire.v1.json' });
   http.on('upgrade', (request, socket, head) => {
-    const { refuse } = server;
-    if (refuse !== undefined && refuse < 1_000) {
-      socket.end(`HTTP/1.1 ${refuse} no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
+    const { refuseWith } = server;
+    if (refuseWith !== undefined && refuseWith < 1_000) {
+      socket.end(`HTTP/1.1 ${refuseWith} no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n`);
       return;
     }
     sockets.handleUpgrade(request, socket, head, (ws) => {
       const peer: Peer = {
         socket: ws,
         request,
-        got: [],
-        say: (...frames) => frames.forEach((f) => void ws.send(JSON.stringify(f))),
+        commands: [],
+        send: (...frames) => frames.forEach((f) => void ws.send(JSON.stringify(f))),
       };
       server.peers.push(peer);
       ws.on('message', (data) => {
         const command = JSON.parse(String(data)) as Json;
-        peer.got.push(command);
-        server.command(peer, command);
+        peer.commands.push(command);
+        server.answerCommand(peer, command);
       });
-      if (refuse === undefined) peer.say(server.welcome);
-      else ws.close(refuse);
+      if (refuseWith === undefined) peer.send(server.welcome);
+      else ws.close(refuseWith);
     });
   });
   http.listen(0, '127.0.0.1');
@@ -67,10 +71,10 @@ export async function fakeServer(): Promise<FakeServer> {
     api: `http://127.0.0.1:${port}`,
     edge: `ws://127.0.0.1:${port}`,
     peers: [],
-    http: () => undefined,
-    command: () => {},
+    answerHttp: () => undefined,
+    answerCommand: () => {},
     welcome: { type: 'connection.welcome', heartbeat_sec: 30, cursor: 0, epoch: 'a', limits: {} },
-    refuse: undefined,
+    refuseWith: undefined,
     async close() {
       for (const { socket } of server.peers) socket.terminate();
       sockets.close();
@@ -84,7 +88,7 @@ export async function fakeServer(): Promise<FakeServer> {
 async function answer(server: FakeServer, request: IncomingMessage, response: ServerResponse): Promise<void> {
   let text = '';
   for await (const chunk of request) text += chunk;
-  const { status = 200, ...body } = server.http(request.method!, request.url!, text ? JSON.parse(text) : {}) ?? {
+  const { status = 200, ...body } = server.answerHttp(request.method!, request.url!, text ? JSON.parse(text) : {}) ?? {
     status: 404,
     error: { code: 'not_found', message: 'no such route' },
   };
@@ -92,17 +96,17 @@ async function answer(server: FakeServer, request: IncomingMessage, response: Se
 }
 
 /** Numbers sends of the conversation from 1 and remembers them, as ingest does. */
-export function numbering(): (peer: Peer, command: Json) => void {
+export function numberSends(): (peer: Peer, command: Json) => void {
   const seqs = new Map<string, number>();
   return (peer, { type, id, client_message_id }) => {
     if (type !== 'message.send') return;
     const seq = seqs.get(String(client_message_id)) ?? seqs.size + 1;
     seqs.set(String(client_message_id), seq);
-    peer.say({ type: 'ack', id, message_id: `m${seq}`, conversation_id: CONVERSATION, seq, status: 'queued' });
+    peer.send({ type: 'ack', id, message_id: `m${seq}`, conversation_id: CONVERSATION, seq, status: 'queued' });
   };
 }
 
-export const message = (seq: number, cursor: number, more: Json = {}): Json => ({
+export const messageFrame = (seq: number, cursor: number, more: Json = {}): Json => ({
   type: 'message.created',
   cursor,
   message: {
@@ -116,7 +120,7 @@ export const message = (seq: number, cursor: number, more: Json = {}): Json => (
   },
 });
 
-export function deviceOf(server: FakeServer, options: Partial<DeviceOptions> = {}): Device {
+export function createDevice(server: FakeServer, options: Partial<DeviceOptions> = {}): Device {
   const session = new Session({
     api: server.api,
     user: { id: ME },

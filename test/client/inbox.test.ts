@@ -1,9 +1,9 @@
 import test from 'ava';
 import { type Device, MemoryStore } from '../../client/index.ts';
 import { until } from '../env/until.ts';
-import { CONVERSATION, deviceOf, fakeServer, message, type Peer } from './fake-server.ts';
+import { CONVERSATION, createDevice, messageFrame, type Peer, startFakeServer } from './fake-server.ts';
 
-const acks = (peer: Peer): unknown[] => peer.got.filter((c) => c.type === 'inbox.ack').map((c) => c.cursor);
+const acks = (peer: Peer): unknown[] => peer.commands.filter((c) => c.type === 'inbox.ack').map((c) => c.cursor);
 function collect(device: Device): string[] {
   const got: string[] = [];
   device.on('message', ({ message, resync }) => void got.push(`${message.payload}${resync ? '*' : ''}`));
@@ -11,11 +11,11 @@ function collect(device: Device): string[] {
 }
 
 test('the client acknowledges the highest handled cursor for many items at once', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   const got = collect(device);
   await device.connect();
-  server.peers[0]!.say(...Array.from({ length: 50 }, (_, i) => message(i + 1, 10 * (i + 1))), {
+  server.peers[0]!.send(...Array.from({ length: 50 }, (_, i) => messageFrame(i + 1, 10 * (i + 1))), {
     type: 'inbox.empty',
     cursor: 500,
   });
@@ -28,8 +28,8 @@ test('the client acknowledges the highest handled cursor for many items at once'
 });
 
 test('an item is acknowledged after its handler has resolved, and delivered again in order after a failure', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server, { settings: { ack_every: 1 } });
+  const server = await startFakeServer();
+  const device = createDevice(server, { settings: { ack_every: 1 } });
   const tried: string[] = [];
   let gate: (() => void) | undefined;
   device.on('message', async ({ message }) => {
@@ -39,7 +39,7 @@ test('an item is acknowledged after its handler has resolved, and delivered agai
   });
   await device.connect();
   const failed = device.next('error');
-  server.peers[0]!.say(message(1, 1), message(2, 2), message(3, 3));
+  server.peers[0]!.send(messageFrame(1, 1), messageFrame(2, 2), messageFrame(3, 3));
   await until(() => gate !== undefined);
   t.deepEqual(acks(server.peers[0]!), []);
   server.welcome = { ...server.welcome, cursor: 1 };
@@ -48,7 +48,7 @@ test('an item is acknowledged after its handler has resolved, and delivered agai
   await device.next('open');
   await until(() => acks(server.peers[0]!).length > 0);
   t.deepEqual(acks(server.peers[0]!), [1]);
-  server.peers[1]!.say(message(2, 2), message(3, 3));
+  server.peers[1]!.send(messageFrame(2, 2), messageFrame(3, 3));
   await until(() => acks(server.peers[1]!).at(-1) === 3);
   t.deepEqual(tried, ['p1', 'p2', 'p2', 'p3']);
   await device.close();
@@ -56,18 +56,18 @@ test('an item is acknowledged after its handler has resolved, and delivered agai
 });
 
 test('an item delivered again under its old cursor or a new one is handled once', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   const got = collect(device);
   await device.connect();
-  server.peers[0]!.say(
-    message(1, 1),
-    message(3, 2),
-    message(1, 1),
-    message(3, 3),
-    message(2, 4),
-    message(2, 5),
-    message(4, 6),
+  server.peers[0]!.send(
+    messageFrame(1, 1),
+    messageFrame(3, 2),
+    messageFrame(1, 1),
+    messageFrame(3, 3),
+    messageFrame(2, 4),
+    messageFrame(2, 5),
+    messageFrame(4, 6),
   );
   await until(() => acks(server.peers[0]!).at(-1) === 6);
   t.deepEqual(got, ['p1', 'p3', 'p2', 'p4']);
@@ -76,12 +76,12 @@ test('an item delivered again under its old cursor or a new one is handled once'
 });
 
 test('a gap is announced and filled from history, once and in order, before anything later', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   const got = collect(device);
-  const item = (seq: number) => message(seq, 0).message;
+  const item = (seq: number) => messageFrame(seq, 0).message;
   const asked: string[] = [];
-  server.http = (_, path) => {
+  server.answerHttp = (_, path) => {
     asked.push(path);
     if (path.startsWith('/v1/conversations?'))
       return { data: { items: [{ id: CONVERSATION, last_seq: 5 }], next_cursor: null } };
@@ -94,12 +94,12 @@ test('a gap is announced and filled from history, once and in order, before anyt
     told = gap;
   });
   await device.connect();
-  server.peers[0]!.say(
-    message(1, 1),
-    message(2, 2),
+  server.peers[0]!.send(
+    messageFrame(1, 1),
+    messageFrame(2, 2),
     { type: 'inbox.gap', from: 3, to: 7, reason: 'retention' },
-    message(5, 8),
-    message(6, 9),
+    messageFrame(5, 8),
+    messageFrame(6, 9),
   );
   await until(() => acks(server.peers[0]!).at(-1) === 9);
   t.like(told, { from: 3, to: 7 });
@@ -110,35 +110,35 @@ test('a gap is announced and filled from history, once and in order, before anyt
 });
 
 test('a gap that cannot be filled yet is not acknowledged and comes again', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
-  server.http = () => ({ status: 503, error: { code: 'unavailable', message: 'later' } });
+  const server = await startFakeServer();
+  const device = createDevice(server);
+  server.answerHttp = () => ({ status: 503, error: { code: 'unavailable', message: 'later' } });
   await device.connect();
   const gap = { type: 'inbox.gap', from: 1, to: 7, reason: 'reset' };
-  server.peers[0]!.say(gap);
+  server.peers[0]!.send(gap);
   await device.next('open');
   t.deepEqual(acks(server.peers[0]!), []);
-  server.http = () => ({ data: { items: [], next_cursor: null } });
-  server.peers[1]!.say(gap);
+  server.answerHttp = () => ({ data: { items: [], next_cursor: null } });
+  server.peers[1]!.send(gap);
   await until(() => acks(server.peers[1]!).at(-1) === 7);
   await device.close();
   await server.close();
 });
 
 test('in a new epoch cursors start again and messages are handled once', async (t) => {
-  const server = await fakeServer();
+  const server = await startFakeServer();
   const store = new MemoryStore();
-  const device = deviceOf(server, { store });
+  const device = createDevice(server, { store });
   const got = collect(device);
   await device.connect();
-  server.peers[0]!.say(message(1, 100), message(2, 101));
+  server.peers[0]!.send(messageFrame(1, 100), messageFrame(2, 101));
   await until(() => acks(server.peers[0]!).at(-1) === 101);
   await device.close();
   server.welcome = { ...server.welcome, epoch: 'b', cursor: 0 };
-  const restarted = deviceOf(server, { store });
+  const restarted = createDevice(server, { store });
   const later = collect(restarted);
   await restarted.connect();
-  server.peers[1]!.say(message(2, 1), message(3, 2));
+  server.peers[1]!.send(messageFrame(2, 1), messageFrame(3, 2));
   await until(() => acks(server.peers[1]!).at(-1) === 2);
   t.deepEqual([got, later], [['p1', 'p2'], ['p3']]);
   await restarted.close();
@@ -146,15 +146,15 @@ test('in a new epoch cursors start again and messages are handled once', async (
 });
 
 test('a handled item that is delivered again because its ack was lost is acknowledged again', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
+  const server = await startFakeServer();
+  const device = createDevice(server);
   const got = collect(device);
   await device.connect();
-  server.peers[0]!.say(message(1, 1), message(2, 2));
+  server.peers[0]!.send(messageFrame(1, 1), messageFrame(2, 2));
   await until(() => acks(server.peers[0]!).at(-1) === 2);
   server.peers[0]!.socket.terminate();
   await device.next('open');
-  server.peers[1]!.say(message(1, 1), message(2, 2));
+  server.peers[1]!.send(messageFrame(1, 1), messageFrame(2, 2));
   await until(() => acks(server.peers[1]!).at(-1) === 2);
   t.deepEqual(got, ['p1', 'p2']);
   await device.close();
@@ -162,12 +162,12 @@ test('a handled item that is delivered again because its ack was lost is acknowl
 });
 
 test('a listener that keeps failing slows down the reconnects', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server, { settings: { backoff_base_ms: 1, backoff_cap_ms: 1_000 } });
+  const server = await startFakeServer();
+  const device = createDevice(server, { settings: { backoff_base_ms: 1, backoff_cap_ms: 1_000 } });
   device.on('message', () => Promise.reject(new Error('never')));
   const waits: number[] = [];
   device.on('close', ({ retry_in_ms }) => waits.push(retry_in_ms));
-  device.on('open', () => server.peers.at(-1)!.say(message(1, 1)));
+  device.on('open', () => server.peers.at(-1)!.send(messageFrame(1, 1)));
   await device.connect();
   await until(() => waits.some((ms) => ms > 50));
   t.true(waits.length >= 5, 'a wait of over 50 ms needs six doublings of 1 ms');

@@ -15,8 +15,8 @@ import {
 import type { KeyLogLink, KeyStock } from '../../shared/contract/http/keys.ts';
 import type { Device } from '../../shared/contract/objects.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { addDevice, createListener, registerPerson } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { another, listen, person } from './people.ts';
 
 let env: Env;
 let at: Addresses;
@@ -31,58 +31,58 @@ const devicesOf = async (by: Session, user_id: string) =>
   (await by.call<{ items: Device[] }>('GET', `/v1/users/${user_id}/devices`)).items;
 
 test('[K03] messages are sealed to claimed one-time keys, and one key serves many messages', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
-  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const phone = createListener(anna, at, { crypto: await HpkeCrypto.generate() });
+  const laptop = createListener(ben, at, { crypto: await HpkeCrypto.generate() });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
-  t.like(await stockOf(ben.session), { count: 100 });
+  t.like(await stockOf(ben), { count: 100 });
   const payloads: string[] = [];
   laptop.device.on('message', ({ message }) => void payloads.push(message.payload!));
-  const to = { user_id: ben.session.user.id };
+  const to = { user_id: ben.user.id };
   for (const plaintext of ['one', 'two', 'three']) await phone.device.send({ to, plaintext });
-  t.deepEqual(await laptop.until(3), ['one', 'two', 'three']);
+  t.deepEqual(await laptop.waitForTexts(3), ['one', 'two', 'three']);
   t.is(new Set(payloads.map((payload) => payload.slice(0, payload.lastIndexOf('.')))).size, 1);
   t.true(payloads.every((payload) => payload.startsWith('2.')));
-  t.is((await stockOf(ben.session)).count, 99);
+  t.is((await stockOf(ben)).count, 99);
   await Promise.all([phone, laptop].map(({ device }) => device.close()));
 });
 
 test('[K05] [K06] messages are sealed for an added device from its first minute, and no longer for a deleted one', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
-  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const phone = createListener(anna, at, { crypto: await HpkeCrypto.generate() });
+  const laptop = createListener(ben, at, { crypto: await HpkeCrypto.generate() });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
-  const to = { user_id: ben.session.user.id };
+  const to = { user_id: ben.user.id };
   await phone.device.send({ to, plaintext: 'one' });
-  const tablet = listen(await another(ben, at), at, { crypto: await HpkeCrypto.generate() });
+  const tablet = createListener(await addDevice(ben), at, { crypto: await HpkeCrypto.generate() });
   const heard = phone.device.next('device.changed', ({ change }) => change === 'changed');
   await tablet.device.connect();
   await heard;
   await phone.device.send({ to, plaintext: 'two' });
-  t.deepEqual(await tablet.until(1), ['two']);
-  await deleteDevice(ben.session, tablet.device.id);
+  t.deepEqual(await tablet.waitForTexts(1), ['two']);
+  await deleteDevice(ben, tablet.device.id);
   // At once, whether the news has come or not: a refusal is answered by sealing anew.
   await phone.device.send({ to, plaintext: 'three' });
-  t.deepEqual(await laptop.until(3), ['one', 'two', 'three']);
+  t.deepEqual(await laptop.waitForTexts(3), ['one', 'two', 'three']);
   await until(() => !tablet.device.connected);
   t.deepEqual(tablet.texts, ['two']);
   await Promise.all([phone, laptop, tablet].map(({ device }) => device.close()));
 });
 
 test('[K05] messages are sealed for a device restored from an old backup with keys that it has', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate() });
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const phone = createListener(anna, at, { crypto: await HpkeCrypto.generate() });
   const crypto = await HpkeCrypto.generate();
   const old = await crypto.export();
-  const laptop = listen(ben.session, at, { crypto });
+  const laptop = createListener(ben, at, { crypto });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
-  const to = { user_id: ben.session.user.id };
+  const to = { user_id: ben.user.id };
   await phone.device.send({ to, plaintext: 'one' });
-  await laptop.until(1);
+  await laptop.waitForTexts(1);
   await laptop.device.close();
 
-  const session = new Session(JSON.parse(JSON.stringify(ben.session)));
-  const restored = listen(session, at, { crypto: await HpkeCrypto.import(old) });
+  const session = new Session(JSON.parse(JSON.stringify(ben)));
+  const restored = createListener(session, at, { crypto: await HpkeCrypto.import(old) });
   await restored.device.connect();
   await phone.device.send({ to, plaintext: 'two' });
   // The first one may come again, and can't be opened any more.
@@ -92,54 +92,54 @@ test('[K05] messages are sealed for a device restored from an old backup with ke
 });
 
 test('[K03] a device that runs low on one-time keys uploads more', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const laptop = createListener(ben, at, { crypto: await HpkeCrypto.generate() });
   await laptop.device.connect();
   const low = laptop.device.next('keys.low');
-  for (let i = 0; i < 91; i++) await anna.session.call('POST', `/v1/users/${ben.session.user.id}/keys/claim`, {});
+  for (let i = 0; i < 91; i++) await anna.call('POST', `/v1/users/${ben.user.id}/keys/claim`, {});
   t.like(await low, { kind: 'x25519' });
   let count = 0;
-  while (count < 90) ({ count } = await stockOf(ben.session));
+  while (count < 90) ({ count } = await stockOf(ben));
   t.true(count >= 99);
   await laptop.device.close();
 });
 
 test('[K01] [K04] the library manages devices and the backup', async (t) => {
-  const anna = await person(at);
-  const tablet = await another(anna, at);
-  await updateDevice(anna.session, tablet.device.id, { name: 'kitchen', platform: 'web' });
+  const anna = await registerPerson(at);
+  const tablet = await addDevice(anna);
+  await updateDevice(anna, tablet.device.id, { name: 'kitchen', platform: 'web' });
   t.deepEqual(
-    (await listDevices(anna.session)).map(({ name, current }) => [name, current]),
+    (await listDevices(anna)).map(({ name, current }) => [name, current]),
     [
       ['first', true],
       ['kitchen', false],
     ],
   );
-  await deleteDevice(anna.session, tablet.device.id);
-  t.is((await listDevices(anna.session)).length, 1);
+  await deleteDevice(anna, tablet.device.id);
+  t.is((await listDevices(anna)).length, 1);
   await t.throwsAsync(tablet.call('GET', '/v1/users/me'), { code: 'signed_out' });
-  t.is((await putBackup(anna.session, 'sealed', 0)).version, 1);
-  await t.throwsAsync(putBackup(anna.session, 'other', 0), { code: 'conflict' });
-  t.is((await getBackup(anna.session)).data, 'sealed');
-  await deleteBackup(anna.session);
-  await t.throwsAsync(getBackup(anna.session), { code: 'not_found' });
+  t.is((await putBackup(anna, 'sealed', 0)).version, 1);
+  await t.throwsAsync(putBackup(anna, 'other', 0), { code: 'conflict' });
+  t.is((await getBackup(anna)).data, 'sealed');
+  await deleteBackup(anna);
+  await t.throwsAsync(getBackup(anna), { code: 'not_found' });
 });
 
 test('[K08] the library follows the key log and detects changed, missing and forged links', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
   const publish = (session: Session, identity_key: string) =>
     session.call('PUT', '/v1/devices/me/keys', { identity_key });
-  await publish(ben.session, 'b25l');
-  const log = new KeyLog(ben.session.user.id);
-  t.is((await log.update(anna.session)).length, 2);
-  t.deepEqual(log.differences(await devicesOf(anna.session, ben.session.user.id)), []);
-  await publish(await another(ben, at), 'dHdv');
-  await publish(ben.session, 'dGhyZWU=');
-  const list = await devicesOf(anna.session, ben.session.user.id);
+  await publish(ben, 'b25l');
+  const log = new KeyLog(ben.user.id);
+  t.is((await log.update(anna)).length, 2);
+  t.deepEqual(log.differences(await devicesOf(anna, ben.user.id)), []);
+  await publish(await addDevice(ben), 'dHdv');
+  await publish(ben, 'dGhyZWU=');
+  const list = await devicesOf(anna, ben.user.id);
   t.deepEqual(log.differences(list).toSorted(), list.map(({ id }) => id).toSorted());
   const saved = new KeyLog(JSON.parse(JSON.stringify(log)));
   t.deepEqual(
-    (await saved.update(anna.session)).map(({ action, identity_key }) => [action, identity_key]),
+    (await saved.update(anna)).map(({ action, identity_key }) => [action, identity_key]),
     [
       ['added', null],
       ['changed', 'dHdv'],
@@ -147,12 +147,12 @@ test('[K08] the library follows the key log and detects changed, missing and for
     ],
   );
   t.deepEqual(saved.differences(list), []);
-  t.deepEqual(await saved.update(anna.session), []);
+  t.deepEqual(await saved.update(anna), []);
   const lied = list.map((device) => ({ ...device, identity_key: 'ZmFsc2U=' }));
   t.is(saved.differences(lied).length, 2);
 
-  const path = `/v1/users/${ben.session.user.id}/key_log`;
-  const { items } = await anna.session.call<{ items: KeyLogLink[] }>('GET', path);
+  const path = `/v1/users/${ben.user.id}/key_log`;
+  const { items } = await anna.call<{ items: KeyLogLink[] }>('GET', path);
   const rehash = (links: KeyLogLink[]): KeyLogLink[] => {
     let hash = '0'.repeat(64);
     return links.map(({ n, entry }) => {
@@ -163,13 +163,13 @@ test('[K08] the library follows the key log and detects changed, missing and for
   const change = (at: number, to: Partial<KeyLogLink>) =>
     items.map((link, i) => (i === at ? { ...link, ...to } : link));
   const forged = items[1]!.entry.replace('b25l', 'ZmFsc2U=');
-  const fresh = () => new KeyLog(ben.session.user.id);
+  const fresh = () => new KeyLog(ben.user.id);
   const fails = (of: KeyLog, links: KeyLogLink[]) => t.throwsAsync(of.extend(links), { code: 'key_log_broken' });
   t.is((await fresh().extend(items)).length, 5);
   await fails(fresh(), change(1, { entry: forged }));
   await fails(fresh(), items.toSpliced(1, 1));
   await fails(fresh(), items.slice(1));
-  await fails(new KeyLog(anna.session.user.id), items);
+  await fails(new KeyLog(anna.user.id), items);
   // A server that makes the whole chain anew deceives newcomers, and nobody who was there before.
   const rewritten = rehash(change(1, { entry: forged }));
   t.is((await fresh().extend(rewritten)).length, 5);

@@ -2,23 +2,24 @@ import test from 'ava';
 import { MemoryStore } from '../../client/index.ts';
 import { webTransport } from '../../client/transports/web.ts';
 import { until } from '../env/until.ts';
-import { CONVERSATION, deviceOf, fakeServer, numbering } from './fake-server.ts';
+import { CONVERSATION, createDevice, numberSends, startFakeServer } from './fake-server.ts';
 
-const sent = (peer: { got: Record<string, unknown>[] }): unknown[] => peer.got.map((c) => c.payload).filter(Boolean);
+const sent = (peer: { commands: Record<string, unknown>[] }): unknown[] =>
+  peer.commands.map((c) => c.payload).filter(Boolean);
 
 for (const [name, transport] of [
   ['global WebSocket', webTransport()],
   ['ws package', undefined],
 ] as const) {
   test(`sends wait for a connection and survive its loss, in order and under one id (${name})`, async (t) => {
-    const server = await fakeServer();
-    const device = deviceOf(server, transport && { transport });
-    server.http = () => ({ data: { ticket: 'T' } });
+    const server = await startFakeServer();
+    const device = createDevice(server, transport && { transport });
+    server.answerHttp = () => ({ data: { ticket: 'T' } });
     const early = device.send({ conversation_id: CONVERSATION, payload: 'p1' });
     await device.connect();
     const rest = ['p2', 'p3'].map((payload) => device.send({ conversation_id: CONVERSATION, payload }));
     await until(() => sent(server.peers[0]!).length === 3);
-    server.command = numbering();
+    server.answerCommand = numberSends();
     server.peers[0]!.socket.terminate();
     t.deepEqual(
       (await Promise.all([early, ...rest])).map((s) => s.seq),
@@ -26,8 +27,8 @@ for (const [name, transport] of [
     );
     t.deepEqual(sent(server.peers[1]!), ['p1', 'p2', 'p3']);
     t.deepEqual(
-      server.peers[0]!.got,
-      server.peers[1]!.got.filter((c) => c.type === 'message.send'),
+      server.peers[0]!.commands,
+      server.peers[1]!.commands.filter((c) => c.type === 'message.send'),
     );
     t.is(device.pending, 0);
     await device.close();
@@ -36,14 +37,14 @@ for (const [name, transport] of [
 }
 
 test('the outbox waits and retries after rate_limited, and other refusals reach the caller', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server);
-  const number = numbering();
+  const server = await startFakeServer();
+  const device = createDevice(server);
+  const number = numberSends();
   let refusals = 0;
-  server.command = (peer, command) => {
-    if (command.payload === 'full') peer.say({ type: 'error', id: command.id, code: 'queue_full', message: 'full' });
+  server.answerCommand = (peer, command) => {
+    if (command.payload === 'full') peer.send({ type: 'error', id: command.id, code: 'queue_full', message: 'full' });
     else if (refusals++ < 3)
-      peer.say({ type: 'error', id: command.id, code: 'rate_limited', message: 'slow', retry_after_ms: 30 });
+      peer.send({ type: 'error', id: command.id, code: 'rate_limited', message: 'slow', retry_after_ms: 30 });
     else number(peer, command);
   };
   await device.connect();
@@ -59,14 +60,14 @@ test('the outbox waits and retries after rate_limited, and other refusals reach 
 });
 
 test('the outbox and the messages in flight are bounded', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server, { settings: { outbox_max: 3, in_flight: 1 } });
+  const server = await startFakeServer();
+  const device = createDevice(server, { settings: { outbox_max: 3, in_flight: 1 } });
   await device.connect();
   const all = ['a', 'b', 'c'].map((payload) => device.send({ conversation_id: CONVERSATION, payload }));
   await t.throwsAsync(device.send({ conversation_id: CONVERSATION, payload: 'd' }), { code: 'outbox_full' });
   await until(() => sent(server.peers[0]!).length === 1);
-  server.command = numbering();
-  server.command(server.peers[0]!, server.peers[0]!.got[0]!);
+  server.answerCommand = numberSends();
+  server.answerCommand(server.peers[0]!, server.peers[0]!.commands[0]!);
   t.deepEqual(
     (await Promise.all(all)).map((s) => s.seq),
     [1, 2, 3],
@@ -76,15 +77,15 @@ test('the outbox and the messages in flight are bounded', async (t) => {
 });
 
 test('a send whose answer was lost on a living connection is sent again', async (t) => {
-  const server = await fakeServer();
-  const device = deviceOf(server, { settings: { silence_ms: 500 } });
-  const number = numbering();
+  const server = await startFakeServer();
+  const device = createDevice(server, { settings: { silence_ms: 500 } });
+  const number = numberSends();
   let asked = 0;
-  server.command = (peer, command) => {
+  server.answerCommand = (peer, command) => {
     // Until the same connection is asked twice.
     asked = sent(peer).length;
     if (command.type === 'message.send' && asked < 2) return;
-    if (command.type === 'ping') peer.say({ type: 'pong' });
+    if (command.type === 'ping') peer.send({ type: 'pong' });
     else number(peer, command);
   };
   await device.connect();
@@ -95,21 +96,21 @@ test('a send whose answer was lost on a living connection is sent again', async 
 });
 
 test('with a store a restarted device sends what the last process could not', async (t) => {
-  const server = await fakeServer();
+  const server = await startFakeServer();
   const store = new MemoryStore();
-  const first = deviceOf(server, { store });
+  const first = createDevice(server, { store });
   await first.connect();
   const waiting = t.throwsAsync(first.send({ conversation_id: CONVERSATION, payload: 'kept' }), { code: 'closed' });
   await until(() => sent(server.peers[0]!).length === 1);
   await first.close();
   await waiting;
-  server.command = numbering();
-  const second = deviceOf(server, { store });
+  server.answerCommand = numberSends();
+  const second = createDevice(server, { store });
   await second.connect();
   await until(() => second.pending === 0);
   t.deepEqual(
-    server.peers[1]!.got.filter((c) => c.type === 'message.send'),
-    server.peers[0]!.got,
+    server.peers[1]!.commands.filter((c) => c.type === 'message.send'),
+    server.peers[0]!.commands,
   );
   t.deepEqual((await store.load()).outbox, []);
   await second.close();

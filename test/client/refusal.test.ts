@@ -3,7 +3,7 @@ import test from 'ava';
 import { findRefusal } from '../../client/refusal.ts';
 import type { Transport } from '../../client/transports/types.ts';
 import { wsTransport } from '../../client/transports/ws.ts';
-import { deviceOf, fakeServer } from './fake-server.ts';
+import { createDevice, startFakeServer } from './fake-server.ts';
 
 /** As in a browser: no headers, and no word of why a socket did not open. */
 function browserTransport(): Transport {
@@ -18,11 +18,11 @@ const refused = { code: 'forbidden', message: 'add the origin to ALLOWED_ORIGINS
 
 for (const transport of [browserTransport(), wsTransport()])
   test(`[R01] a refused origin ends the attempts with an error, ${transport.headers ? 'where the status is visible' : 'also in a browser'}`, async (t) => {
-    const server = await fakeServer();
-    server.refuse = 403;
-    server.http = (_, path) =>
+    const server = await startFakeServer();
+    server.refuseWith = 403;
+    server.answerHttp = (_, path) =>
       path === '/v1/ws' ? { status: 403, error: refused } : { status: 201, data: { ticket: 'T' } };
-    const device = deviceOf(server, { transport });
+    const device = createDevice(server, { transport });
     const told = device.next('error');
     await t.throwsAsync(device.connect(), refused);
     t.like(await told, refused);
@@ -31,15 +31,15 @@ for (const transport of [browserTransport(), wsTransport()])
   });
 
 test('[R01] attempts continue while only the server is down', async (t) => {
-  const server = await fakeServer();
-  server.refuse = 503;
+  const server = await startFakeServer();
+  server.refuseWith = 503;
   let asked = 0;
-  server.http = (_, path) => {
+  server.answerHttp = (_, path) => {
     if (path !== '/v1/ws') return { status: 201, data: { ticket: 'T' } };
-    if (++asked === 2) server.refuse = undefined;
+    if (++asked === 2) server.refuseWith = undefined;
     return { status: 400, error: { code: 'invalid_request', message: 'upgrade to a WebSocket' } };
   };
-  const device = deviceOf(server, { transport: browserTransport() });
+  const device = createDevice(server, { transport: browserTransport() });
   await device.connect();
   t.is(asked, 2);
   await device.close();

@@ -1,10 +1,10 @@
 /** The client library against the whole system: real broker, real database, every service. */
 import test from 'ava';
-import { Device, webTransport } from '../../client/index.ts';
+import { Device, HpkeCrypto, webTransport } from '../../client/index.ts';
 import { openBrokerView } from '../../demo/broker-view.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
+import { addDevice, createListener, registerPerson } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { another, listen, person, sealing } from './people.ts';
 
 let env: Env;
 let at: Addresses;
@@ -16,19 +16,19 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 test('[O08] [M01] [M04] messages sealed between three devices arrive, and neither database nor streams hold the plaintext', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at, { crypto: await sealing() });
-  const tablet = listen(await another(anna, at), at, { crypto: await sealing() });
-  const laptop = listen(ben.session, at, { crypto: await sealing() });
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const phone = createListener(anna, at, { crypto: await HpkeCrypto.generate() });
+  const tablet = createListener(await addDevice(anna), at, { crypto: await HpkeCrypto.generate() });
+  const laptop = createListener(ben, at, { crypto: await HpkeCrypto.generate() });
   const all = [phone, tablet, laptop];
   await Promise.all(all.map(({ device }) => device.connect()));
   const texts = ['the owl flies at midnight', 'and the fox at one'];
-  const sent = await phone.device.send({ to: { user_id: ben.session.user.id }, plaintext: texts[0]! });
+  const sent = await phone.device.send({ to: { user_id: ben.user.id }, plaintext: texts[0]! });
   t.is(sent.seq, 1);
-  t.deepEqual(await laptop.until(1), [texts[0]]);
+  t.deepEqual(await laptop.waitForTexts(1), [texts[0]]);
   await laptop.device.send({ conversation_id: sent.conversation_id, plaintext: texts[1]! });
-  t.deepEqual(await phone.until(1), [texts[1]]);
-  t.deepEqual(await tablet.until(2), texts);
+  t.deepEqual(await phone.waitForTexts(1), [texts[1]]);
+  t.deepEqual(await tablet.waitForTexts(2), texts);
   await env.settle();
 
   const { messages, more } = await tablet.device.history(sent.conversation_id, { after_seq: 0 });
@@ -50,13 +50,13 @@ test('[O08] [M01] [M04] messages sealed between three devices arrive, and neithe
 });
 
 test('[M05] a device that was away gets everything it missed from its durable in order, then inbox.empty', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const phone = listen(anna.session, at);
-  const first = listen(ben.session, at);
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const phone = createListener(anna, at);
+  const first = createListener(ben, at);
   await Promise.all([phone.device.connect(), first.device.connect()]);
-  const to = { user_id: ben.session.user.id };
+  const to = { user_id: ben.user.id };
   await phone.device.send({ to, payload: 'p0' });
-  await first.until(1);
+  await first.waitForTexts(1);
   await first.device.close();
   const missed = Array.from({ length: 300 }, (_, i) => `p${i + 1}`);
   const acks = await Promise.all(missed.map((payload) => phone.device.send({ to, payload })));
@@ -70,16 +70,16 @@ test('[M05] a device that was away gets everything it missed from its durable in
   // Those that fanout wrote twice are among them.
   t.true((await pending()) >= missed.length);
 
-  const back = listen(ben.session, at);
+  const back = createListener(ben, at);
   const empty = back.device.next('empty');
   await back.device.connect();
   t.true(back.device.welcome!.backlog > 0);
-  t.deepEqual(await back.until(missed.length), missed);
+  t.deepEqual(await back.waitForTexts(missed.length), missed);
   await empty;
   await phone.device.send({ to, payload: 'live again' });
-  t.is((await back.until(missed.length + 1)).at(-1), 'live again');
+  t.is((await back.waitForTexts(missed.length + 1)).at(-1), 'live again');
   await back.device.close();
-  const again = listen(ben.session, at);
+  const again = createListener(ben, at);
   await Promise.all([again.device.next('empty'), again.device.connect()]);
   t.deepEqual(again.texts, [], 'what was acknowledged does not come again');
   await look.close();
@@ -87,7 +87,7 @@ test('[M05] a device that was away gets everything it missed from its durable in
 });
 
 test('[R01] [A13] a device connects with a ticket as a browser does, and with its own WebSocket as Node does', async (t) => {
-  const { session } = await person(at);
+  const session = await registerPerson(at);
   for (const transport of [webTransport(false), webTransport(true)]) {
     const device = new Device({ session, edge: at.edgeUrl, transport });
     await device.connect();
@@ -97,8 +97,8 @@ test('[R01] [A13] a device connects with a ticket as a browser does, and with it
 });
 
 test('[R04] the newer socket of a device wins, and the older one does not reconnect', async (t) => {
-  const { session } = await person(at);
-  const [older, newer] = [listen(session, at).device, listen(session, at).device];
+  const session = await registerPerson(at);
+  const [older, newer] = [createListener(session, at).device, createListener(session, at).device];
   await older.connect();
   const replaced = older.next('replaced');
   await newer.connect();
@@ -109,29 +109,29 @@ test('[R04] the newer socket of a device wins, and the older one does not reconn
 });
 
 test('[M03] the same client_message_id is one message from two devices, at any time', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const [one, two] = [listen(anna.session, at).device, listen(await another(anna, at), at).device];
-  const laptop = listen(ben.session, at);
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const [one, two] = [createListener(anna, at).device, createListener(await addDevice(anna), at).device];
+  const laptop = createListener(ben, at);
   await Promise.all([one.connect(), two.connect(), laptop.device.connect()]);
-  const message = { to: { user_id: ben.session.user.id }, payload: 'once', client_message_id: 'mine-1' };
+  const message = { to: { user_id: ben.user.id }, payload: 'once', client_message_id: 'mine-1' };
   const answers = await Promise.all([one.send(message), two.send(message), one.send(message)]);
   t.is(new Set(answers.map(({ message_id }) => message_id)).size, 1);
   t.deepEqual(await two.send(message), answers[0]);
   await one.send({ ...message, payload: 'next', client_message_id: 'mine-2' });
-  t.deepEqual(await laptop.until(2), ['once', 'next']);
+  t.deepEqual(await laptop.waitForTexts(2), ['once', 'next']);
   await Promise.all([one, two, laptop.device].map((device) => device.close()));
 });
 
 test('[M07] the sender gets the statuses of its message', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
-  const [phone, laptop] = [listen(anna.session, at).device, listen(ben.session, at).device];
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
+  const [phone, laptop] = [createListener(anna, at).device, createListener(ben, at).device];
   await Promise.all([phone.connect(), laptop.connect()]);
   const told: string[] = [];
   phone.on(
     'status',
-    ({ status, user_id }) => void told.push(`${status} ${user_id === ben.session.user.id ? 'ben' : ''}`.trim()),
+    ({ status, user_id }) => void told.push(`${status} ${user_id === ben.user.id ? 'ben' : ''}`.trim()),
   );
-  const { conversation_id, seq } = await phone.send({ to: { user_id: ben.session.user.id }, payload: 'seen?' });
+  const { conversation_id, seq } = await phone.send({ to: { user_id: ben.user.id }, payload: 'seen?' });
   // `sent` and `delivered` come by different ways.
   const hears = (...words: string[]): Promise<void> =>
     until(() => words.every((word) => told.some((one) => one.startsWith(word))));
@@ -143,14 +143,14 @@ test('[M07] the sender gets the statuses of its message', async (t) => {
 });
 
 test('a refused token is refreshed silently, and a signed-out session gets an error', async (t) => {
-  const { session } = await person(at);
+  const session = await registerPerson(at);
   session.access_token = 'spoiled';
-  const { device } = listen(session, at, { settings: { backoff_base_ms: 10 } });
+  const { device } = createListener(session, at, { settings: { backoff_base_ms: 10 } });
   await device.connect();
   t.not(session.access_token, 'spoiled');
   await device.close();
   session.access_token = session.refresh_token = 'spoiled';
-  await t.throwsAsync(listen(session, at, { settings: { backoff_base_ms: 10 } }).device.connect(), {
+  await t.throwsAsync(createListener(session, at, { settings: { backoff_base_ms: 10 } }).device.connect(), {
     code: 'signed_out',
   });
 });

@@ -9,7 +9,7 @@ import { EVENT_NAMES } from '../../shared/contract/events.ts';
 import { PaymentWebhook } from '../../shared/contract/payments.ts';
 import { SERVICE_NAMES } from '../../shared/service-names.ts';
 import { type Block, blocks, blocksOf, FILES, ROOT, read } from './blocks.ts';
-import { wrongWith } from './nats-cli.ts';
+import { findMistake } from './nats-cli.ts';
 
 /** Which test runs the blocks of a document, by language. */
 const RUN: Record<string, Record<string, string>> = {
@@ -81,14 +81,14 @@ test('[O04] each command line of the nats CLI has a subcommand, arguments and fl
   });
   t.true(lines.length >= 12);
   const wrong = lines.flatMap(({ file, line }) => {
-    const what = wrongWith(line);
+    const what = findMistake(line);
     return what ? [`${file}: ${line}: ${what}`] : [];
   });
   t.deepEqual(wrong, []);
-  t.regex(wrongWith("nats stream subjects INBOX_00 --filter 'inbox.00.x.>'")!, /no flag --filter/);
-  t.regex(wrongWith('nats --server a --server b server report jetstream')!, /twice/);
-  t.regex(wrongWith('nats stream subject X')!, /no subcommand/);
-  t.regex(wrongWith('nats consumer info LOG fanout_0 more')!, /takes 2 arguments/);
+  t.regex(findMistake("nats stream subjects INBOX_00 --filter 'inbox.00.x.>'")!, /no flag --filter/);
+  t.regex(findMistake('nats --server a --server b server report jetstream')!, /twice/);
+  t.regex(findMistake('nats stream subject X')!, /no subcommand/);
+  t.regex(findMistake('nats consumer info LOG fanout_0 more')!, /takes 2 arguments/);
 });
 
 test('blocks of JSON and HTTP match the contract', (t) => {

@@ -25,7 +25,7 @@ const words = (line: string): string[] =>
   [...line.matchAll(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g)].map(([word]) => word.replace(/^(['"])(.*)\1$/, '$2'));
 
 /** What is wrong with a command line that begins with `nats`; nothing when it is right. */
-export function wrongWith(line: string): string | undefined {
+export function findMistake(line: string): string | undefined {
   const [first, ...rest] = words(line);
   if (first !== 'nats') return `it begins with ${first}`;
   const flags: string[] = [];

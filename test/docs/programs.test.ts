@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account } from '../env/people.ts';
+import { registerPerson } from '../env/people.ts';
 import { blocks, ROOT } from './blocks.ts';
 
 const run = promisify(execFile);
@@ -50,7 +50,7 @@ test('[M01] the program in docs/client.md runs', async (t) => {
 
 test('[N01] the program in docs/push.md subscribes a browser', async (t) => {
   const [text] = blocks('docs/push.md', 'ts');
-  const session = await account(at);
+  const session = await registerPerson(at);
   const said = await program(`
     const api = '${at.apiUrl}';
     const token = '${session.access_token}';

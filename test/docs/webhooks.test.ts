@@ -5,17 +5,17 @@ import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { System } from '../webhooks/system.ts';
+import { WebhookSystem } from '../webhooks/system.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const text = readFileSync(join(ROOT, 'docs/webhooks.md'), 'utf8');
 const example = (language: string): string => new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\`\`\``).exec(text)![1]!;
 
-let system: System;
+let system: WebhookSystem;
 const children: ChildProcess[] = [];
 test.before(async () => {
-  system = await System.start();
-  await system.send();
+  system = await WebhookSystem.start();
+  await system.startSender();
 });
 test.after.always(async () => {
   for (const child of children) child.kill('SIGKILL');
@@ -47,7 +47,7 @@ const listens = (port: number): Promise<boolean> =>
 async function receive(command: string, args: string[]): Promise<{ printed: string; forged: number }> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}/hook`;
-  const endpoint = await system.endpoint({ url, event_types: ['webhook.test'] });
+  const endpoint = await system.createEndpoint({ url, event_types: ['webhook.test'] });
   const child = spawn(command, args, {
     cwd: ROOT,
     env: {
@@ -66,7 +66,7 @@ async function receive(command: string, args: string[]): Promise<{ printed: stri
   await system.until(() => listens(port));
   await system.api.ask('webhooks.endpoints.test', { token: system.admin, id: endpoint.id, body: {} });
   await system.until(async () => printed.includes(endpoint.id));
-  await system.none(endpoint.id);
+  await system.waitUntilNone(endpoint.id);
   const { data } = await system.api.ask('webhooks.attempts.list', { token: system.admin, id: endpoint.id });
   if (data.items[0]?.outcome !== 'delivered') throw new Error('it did not answer 2xx');
   const headers = {

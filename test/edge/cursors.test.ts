@@ -32,7 +32,7 @@ test('[M05] a device that returns while its cursor is being written continues fr
   t.is(cursors.get(a)?.cursor, 7);
   await cursors.flush();
   t.deepEqual([await inDatabase(a), await inDatabase(b)], [7, 1]);
-  cursors.forget(a);
+  cursors.forgetDevice(a);
   t.deepEqual([cursors.get(a), cursors.get(b)?.cursor], [undefined, 1]);
   await cursors.close();
 });

@@ -4,7 +4,7 @@ import test from 'ava';
 import { consumer, inboxStream, MARKS } from '../../nats/topology.ts';
 import { shardOf } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, Phone } from '../env/people.ts';
+import { addDevice, closeDevices, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -18,19 +18,19 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-const phone = async (): Promise<Phone> => new Phone(await account(at), at.edgeUrl);
+const phone = (): Promise<TestDevice> => TestDevice.register(at);
 /** What the broker says about a device's durable, if it has one. */
-async function durable({ device, user }: Phone) {
+async function durable({ device, userId }: TestDevice) {
   const jsm = await jetstreamManager(await env.nats('admin'));
-  const stream = inboxStream(shardOf(user, env.config.INBOX_SHARDS));
+  const stream = inboxStream(shardOf(userId, env.config.INBOX_SHARDS));
   return await jsm.consumers.info(stream, consumer.device(device.id)).catch(() => undefined);
 }
 
 test('[M04] online recipients get a message live on all their devices, and the sender on the other devices', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
-  const bobs = new Phone(await another(bob.device.session), at.edgeUrl);
-  const alices = new Phone(await another(alice.device.session), at.edgeUrl);
-  await Promise.all([alice, alices, bob, bobs].map((one) => one.up()));
+  const bobs = new TestDevice(await addDevice(bob.device.session), at.edgeUrl);
+  const alices = new TestDevice(await addDevice(alice.device.session), at.edgeUrl);
+  await Promise.all([alice, alices, bob, bobs].map((one) => one.connect()));
   const payloads = Array.from({ length: 50 }, (_, i) => `p${i} "\\ 🦭`);
   const sent = await Promise.all(payloads.map((payload) => alice.send(bob, payload)));
   t.deepEqual(
@@ -51,7 +51,7 @@ test('[M04] online recipients get a message live on all their devices, and the s
 
 test('[M05] a device that was away gets everything it missed in order from its durable consumer', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
-  await Promise.all([alice.up(), bob.up()]);
+  await Promise.all([alice.connect(), bob.connect()]);
   await alice.send(bob, 'first');
   await until(() => bob.payloads.length === 1);
   await bob.device.close();
@@ -61,7 +61,7 @@ test('[M05] a device that was away gets everything it missed in order from its d
   // Those that fanout wrote twice are among them.
   await until(async () => ((await durable(bob))?.num_pending ?? 0) >= missed.length);
 
-  const back = await new Phone(bob.device.session, at.edgeUrl).up();
+  const back = await new TestDevice(bob.device.session, at.edgeUrl).connect();
   t.true(back.device.welcome!.backlog >= missed.length);
   t.deepEqual(back.payloads, missed);
   t.deepEqual(back.gaps, []);
@@ -70,21 +70,21 @@ test('[M05] a device that was away gets everything it missed in order from its d
   await until(async () => (await durable(bob)) === undefined);
   await back.device.close();
 
-  const again = await new Phone(bob.device.session, at.edgeUrl).up();
+  const again = await new TestDevice(bob.device.session, at.edgeUrl).connect();
   t.deepEqual(again.payloads, [], 'acknowledged is gone from the queue');
   await Promise.all([again, alice].map((one) => one.device.close()));
 });
 
 test('[M06] checkpoints of fanout leave no hole in a shard, and a new device gets no gap', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
-  await alice.up();
+  await alice.connect();
   const jsm = await jetstreamManager(await env.nats('admin'));
-  const stream = inboxStream(shardOf(bob.user, env.config.INBOX_SHARDS));
+  const stream = inboxStream(shardOf(bob.userId, env.config.INBOX_SHARDS));
   const marks = async (): Promise<number> => (await jsm.streams.info(MARKS)).state.last_seq;
   for (const before = await marks(); (await marks()) < before + 2; ) await alice.send(bob, 'one of many');
   const { state } = await jsm.streams.info(stream);
   t.like(state, { first_seq: 1, num_deleted: undefined });
-  await bob.up();
+  await bob.connect();
   t.deepEqual(bob.gaps, []);
-  await close(alice, bob);
+  await closeDevices(alice, bob);
 });

@@ -7,7 +7,7 @@ import { CommandLimits } from '../../nats/command-limits.ts';
 import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Raw } from '../env/people.ts';
+import { addDevice, issueTicket, openConversation, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 const LIMIT = 80;
@@ -28,9 +28,8 @@ test.after.always(() => env?.stop());
 
 /** A conversation of somebody with somebody. */
 async function talk(): Promise<{ me: Session; id: string }> {
-  const [me, to] = [await account(at), await account(at)];
-  const { id } = await me.call<{ id: string }>('POST', '/v1/conversations/direct', { user_id: to.user.id });
-  return { me, id };
+  const [me, to] = [await registerPerson(at), await registerPerson(at)];
+  return { me, id: await openConversation(me, to) };
 }
 /** Posts a message. @returns `queued`, or the code of the refusal */
 async function post({ me, id }: { me: Session; id: string }, api = me.api): Promise<string> {
@@ -47,22 +46,22 @@ async function post({ me, id }: { me: Session; id: string }, api = me.api): Prom
 }
 
 test('[R03] commands count per person, so another socket of another device has only the remainder', async (t) => {
-  const first = await account(at);
-  const one = await Raw.open(at, first);
-  for (let i = 0; i < LIMIT; i++) one.say({ type: 'dance' });
-  await one.until('error', LIMIT);
-  t.true(one.of('error').every(({ code }) => code === 'invalid_request'));
-  const other = await Raw.open(at, await another(first));
-  other.say({ type: 'dance' });
-  t.like(await other.until('error'), { code: 'rate_limited' });
+  const first = await registerPerson(at);
+  const one = await TestSocket.open(at, first);
+  for (let i = 0; i < LIMIT; i++) one.send({ type: 'dance' });
+  await one.waitFor('error', LIMIT);
+  t.true(one.framesOf('error').every(({ code }) => code === 'invalid_request'));
+  const other = await TestSocket.open(at, await addDevice(first));
+  other.send({ type: 'dance' });
+  t.like(await other.waitFor('error'), { code: 'rate_limited' });
   one.socket.close();
-  await one.closed();
-  const again = await Raw.open(at, first);
-  again.say({ type: 'dance' });
-  t.like(await again.until('error'), { code: 'rate_limited' });
-  const stranger = await Raw.open(at, await account(at));
-  stranger.say({ type: 'dance' });
-  t.like(await stranger.until('error'), { code: 'invalid_request' });
+  await one.waitForClose();
+  const again = await TestSocket.open(at, first);
+  again.send({ type: 'dance' });
+  t.like(await again.waitFor('error'), { code: 'rate_limited' });
+  const stranger = await TestSocket.open(at, await registerPerson(at));
+  stranger.send({ type: 'dance' });
+  t.like(await stranger.waitFor('error'), { code: 'invalid_request' });
   for (const raw of [other, again, stranger]) raw.socket.close();
 });
 
@@ -72,13 +71,13 @@ test('[R03] [M15] messages over HTTP and on the socket share one limit', async (
   for (let i = 0; i < LIMIT; i++) answers.push(await post(conversation));
   // Making the conversation was the first command.
   t.deepEqual([answers.filter((answer) => answer === 'queued').length, answers.at(-1)], [LIMIT - 1, 'rate_limited']);
-  const raw = await Raw.open(at, conversation.me);
-  raw.say({ type: 'receipt.read', conversation_id: conversation.id, seq: 1 });
+  const raw = await TestSocket.open(at, conversation.me);
+  raw.send({ type: 'receipt.read', conversation_id: conversation.id, seq: 1 });
   await until(async () => {
-    raw.say({ type: 'history.get', conversation_id: conversation.id });
-    return raw.of('error').some(({ code }) => code === 'rate_limited');
+    raw.send({ type: 'history.get', conversation_id: conversation.id });
+    return raw.framesOf('error').some(({ code }) => code === 'rate_limited');
   });
-  t.true(raw.of('history').length <= SHARE, 'the edge knows all but the last share');
+  t.true(raw.framesOf('history').length <= SHARE, 'the edge knows all but the last share');
   raw.socket.close();
 });
 
@@ -101,14 +100,14 @@ test('[R03] a person below a share causes no message between processes', async (
     callback: (_, message) => void told.push(message.json<{ user_id: string }>().user_id),
   });
   await nc.flush();
-  const [quiet, busy] = [await account(at), await account(at)];
+  const [quiet, busy] = [await registerPerson(at), await registerPerson(at)];
   for (const [me, count] of [
     [quiet, SHARE - 1],
     [busy, SHARE],
   ] as const) {
-    const raw = await Raw.open(at, me);
-    for (let i = 0; i < count; i++) raw.say({ type: 'dance' });
-    await raw.until('error', count);
+    const raw = await TestSocket.open(at, me);
+    for (let i = 0; i < count; i++) raw.send({ type: 'dance' });
+    await raw.waitFor('error', count);
     raw.socket.close();
   }
   await until(() => told.includes(busy.user.id));
@@ -130,21 +129,21 @@ test('[R03] a process remembers a bounded number of people and evicts the one co
 });
 
 test('[R03] the sockets of a person are limited over all edges, and a device replaces its own socket', async (t) => {
-  const first = await account(at);
-  const devices = [first, await another(first), await another(first), await another(first)];
-  const open = await Promise.all(devices.slice(0, 3).map((one) => Raw.open(at, one)));
+  const first = await registerPerson(at);
+  const devices = [first, await addDevice(first), await addDevice(first), await addDevice(first)];
+  const open = await Promise.all(devices.slice(0, 3).map((one) => TestSocket.open(at, one)));
   const last = devices[3]!;
   const bearer = { authorization: `Bearer ${last.access_token}` };
-  const refused = new Raw(`${at.edgeUrl}/v1/ws`, bearer);
+  const refused = new TestSocket(`${at.edgeUrl}/v1/ws`, bearer);
   const status = new Promise((resolve) =>
     refused.socket.on('unexpected-response', (_, reply) => resolve(reply.statusCode)),
   );
   t.is(await status, 429, 'known from the token: before the upgrade');
-  const { ticket } = await last.call<{ ticket: string }>('POST', '/v1/ws/tickets');
-  t.is(await new Raw(`${at.edgeUrl}/v1/ws?ticket=${ticket}`, {}).closed(), 4429);
+  const ticket = await issueTicket(last);
+  t.is(await new TestSocket(`${at.edgeUrl}/v1/ws?ticket=${ticket}`, {}).waitForClose(), 4429);
 
-  const again = await Raw.open(at, first);
-  t.is(await open[0]!.closed(), 4409);
+  const again = await TestSocket.open(at, first);
+  t.is(await open[0]!.waitForClose(), 4409);
   const elsewhere = await env.spawn('edge');
   await until(async () => {
     const rows = await env.db.query<{ n: number }>(
@@ -154,13 +153,13 @@ test('[R03] the sockets of a person are limited over all edges, and a device rep
     );
     return rows[0]!.n === 3;
   });
-  t.is(await new Raw(`${elsewhere.edgeUrl}/v1/ws`, bearer).closed(), 4429);
+  t.is(await new TestSocket(`${elsewhere.edgeUrl}/v1/ws`, bearer).waitForClose(), 4429);
   open[1]!.socket.close();
   await until(async () => {
-    const raw = new Raw(`${elsewhere.edgeUrl}/v1/ws`, bearer);
-    await until(() => raw.got.length > 0 || raw.code !== undefined);
+    const raw = new TestSocket(`${elsewhere.edgeUrl}/v1/ws`, bearer);
+    await until(() => raw.frames.length > 0 || raw.closeCode !== undefined);
     raw.socket.close();
-    return raw.got.length > 0;
+    return raw.frames.length > 0;
   });
   for (const raw of [again, open[2]!]) raw.socket.close();
   await elsewhere.stop();

@@ -2,15 +2,19 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { createClientAddressFinder } from '../../shared/proxies.ts';
-import { Api, QUICK } from '../api/http.ts';
+import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw } from '../env/people.ts';
+import { registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, TRUSTED_PROXIES: ['127.0.0.0/8', '10.0.0.7'], WS_MAX_CONNECTIONS_PER_IP: 1 });
+  env = await startEnv({
+    ...QUICK_HASHING,
+    TRUSTED_PROXIES: ['127.0.0.0/8', '10.0.0.7'],
+    WS_MAX_CONNECTIONS_PER_IP: 1,
+  });
   at = await env.start('ingest', 'fanout', 'api', 'edge');
 });
 test.after.always(() => env?.stop());
@@ -48,11 +52,11 @@ test('[R03] the address added by the proxy counts, whatever the client writes', 
   );
 });
 
-async function enter(forwarded: string | string[]): Promise<Raw> {
-  const { access_token } = await account(at);
+async function enter(forwarded: string | string[]): Promise<TestSocket> {
+  const { access_token } = await registerPerson(at);
   const headers = { authorization: `Bearer ${access_token}`, 'x-forwarded-for': forwarded } as Record<string, string>;
-  const raw = new Raw(`${at.edgeUrl}/v1/ws`, headers);
-  await until(() => raw.got.length > 0 || raw.code !== undefined);
+  const raw = new TestSocket(`${at.edgeUrl}/v1/ws`, headers);
+  await until(() => raw.frames.length > 0 || raw.closeCode !== undefined);
   return raw;
 }
 
@@ -62,10 +66,10 @@ test('[R03] the edge counts each client behind a proxy separately', async (t) =>
     await enter('198.51.100.2'),
     await enter('8.8.8.8, 198.51.100.3, 10.0.0.7'),
   ];
-  t.true(open.every(({ code }) => code === undefined));
-  t.is((await enter('198.51.100.1')).code, 1006, 'a second one of the same address');
-  t.is((await enter('1.2.3.4, 198.51.100.2')).code, 1006, 'a client that wrote another one before');
-  t.is((await enter(['1.2.3.4', '198.51.100.3'])).code, 1006, 'in a header line of its own');
+  t.true(open.every(({ closeCode }) => closeCode === undefined));
+  t.is((await enter('198.51.100.1')).closeCode, 1006, 'a second one of the same address');
+  t.is((await enter('1.2.3.4, 198.51.100.2')).closeCode, 1006, 'a client that wrote another one before');
+  t.is((await enter(['1.2.3.4', '198.51.100.3'])).closeCode, 1006, 'in a header line of its own');
   for (const { socket } of open) socket.terminate();
 });
 

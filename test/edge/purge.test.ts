@@ -2,7 +2,7 @@
 import test from 'ava';
 import { admin } from '../../services/admin.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, close, numbered, Phone } from '../env/people.ts';
+import { addDevice, closeDevices, numberedPayloads, openConversation, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -12,31 +12,31 @@ test.before(async () => {
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   // An item of somebody else stays at the head of the stream: when the head moves, that counts as retention.
   const [dora, eve] = [await phone(), await phone()];
-  await Promise.all([dora.up(), eve.up()]);
+  await Promise.all([dora.connect(), eve.connect()]);
   await dora.send(eve, 'kept');
   await env.settle();
-  await close(dora, eve);
+  await closeDevices(dora, eve);
 });
 test.after.always(() => env?.stop());
 
-const phone = async (): Promise<Phone> => new Phone(await account(at), at.edgeUrl);
+const phone = (): Promise<TestDevice> => TestDevice.register(at);
 const purge = (...words: string[]): Promise<string> => admin(['purge-inbox', ...words], env.config);
 
 test('[M06] a device that was away during a purge of its queue gets a gap, and history fills it', async (t) => {
   const [alice, bob, carol] = [await phone(), await phone(), await phone()];
-  await Promise.all([alice.up(), bob.up(), carol.up()]);
+  await Promise.all([alice.connect(), bob.connect(), carol.connect()]);
   await alice.send(bob, 'before');
   await until(() => bob.payloads.length === 1);
-  await close(bob);
-  const lost = numbered(5);
+  await closeDevices(bob);
+  const lost = numberedPayloads(5);
   for (const payload of lost) await alice.send(bob, payload);
   await alice.send(carol, 'for another');
   await env.settle();
   // One that was there before too, and the five.
-  t.is(await purge(bob.user), '6 items were removed; the devices receive inbox.gap\n');
+  t.is(await purge(bob.userId), '6 items were removed; the devices are told\n');
   await alice.send(bob, 'after');
   await env.settle();
-  const back = await new Phone(bob.device.session, at.edgeUrl).up();
+  const back = await new TestDevice(bob.device.session, at.edgeUrl).connect();
   await until(() => [...lost, 'after'].every((payload) => back.payloads.includes(payload)));
   t.deepEqual(
     back.gaps.map(({ reason }) => reason),
@@ -48,49 +48,49 @@ test('[M06] a device that was away during a purge of its queue gets a gap, and h
   t.true(back.cursors.every((cursor, i) => i === 0 || cursor > back.cursors[i - 1]!));
   t.deepEqual(carol.gaps, []);
   // The marker is acknowledged like any other item.
-  await close(back);
-  const again = await new Phone(bob.device.session, at.edgeUrl).up();
+  await closeDevices(back);
+  const again = await new TestDevice(bob.device.session, at.edgeUrl).connect();
   t.deepEqual(again.gaps, []);
-  await close(alice, carol, again);
+  await closeDevices(alice, carol, again);
 });
 
 test('[M06] a device that is connected during a purge of its queue gets a gap at once', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
-  await Promise.all([alice.up(), bob.up()]);
+  await Promise.all([alice.connect(), bob.connect()]);
   await alice.send(bob, 'before');
   await until(() => bob.payloads.length === 1);
   await env.settle();
-  t.regex(await purge(bob.user), /^1 items/);
+  t.regex(await purge(bob.userId), /^1 items/);
   await until(() => bob.gaps.length === 1);
   t.is(bob.gaps[0]!.reason, 'purged');
   await alice.send(bob, 'after');
   await until(() => bob.payloads.includes('after'));
-  await close(alice, bob);
+  await closeDevices(alice, bob);
 });
 
 test('[M06] the purge of one device does not affect the others', async (t) => {
   const [alice, bob] = [await phone(), await phone()];
-  const tablet = new Phone(await another(bob.device.session), at.edgeUrl);
-  await Promise.all([alice.up(), bob.up(), tablet.up()]);
-  await close(bob, tablet);
+  const tablet = new TestDevice(await addDevice(bob.device.session), at.edgeUrl);
+  await Promise.all([alice.connect(), bob.connect(), tablet.connect()]);
+  await closeDevices(bob, tablet);
   const sealed = [bob, tablet].map(({ device }) => ({ device_id: device.id, payload: `for ${device.id}` }));
-  await alice.device.session.call('POST', '/v1/conversations/direct', { user_id: bob.user });
-  await alice.device.send({ to: { user_id: bob.user }, envelopes: sealed });
+  await openConversation(alice.device.session, bob.device.session);
+  await alice.device.send({ to: { user_id: bob.userId }, envelopes: sealed });
   await env.settle();
-  t.regex(await purge(bob.user, '--device', tablet.device.id), /^1 items/);
+  t.regex(await purge(bob.userId, '--device', tablet.device.id), /^1 items/);
   const [one, two] = [
-    await new Phone(bob.device.session, at.edgeUrl).up(),
-    await new Phone(tablet.device.session, at.edgeUrl).up(),
+    await new TestDevice(bob.device.session, at.edgeUrl).connect(),
+    await new TestDevice(tablet.device.session, at.edgeUrl).connect(),
   ];
   await until(() => one.payloads.includes(sealed[0]!.payload) && two.gaps.length === 1);
   t.deepEqual(one.gaps, []);
   t.is(two.gaps[0]!.reason, 'purged');
-  await close(alice, one, two);
+  await closeDevices(alice, one, two);
 });
 
 test('[M06] purge-inbox explains its arguments and reports an empty queue', async (t) => {
   const bob = await phone();
-  t.is(await purge(bob.user), 'the inbox was empty\n');
-  for (const words of [[], ['anna'], [bob.user, 'more'], [bob.user, '--device', 'x']])
-    await t.throwsAsync(purge(...words), { message: /^Usage: npm run admin -- purge-inbox/ }, words.join(' '));
+  t.is(await purge(bob.userId), 'nothing waits there\n');
+  for (const words of [[], ['anna'], [bob.userId, 'more'], [bob.userId, '--device', 'x']])
+    await t.throwsAsync(purge(...words), { message: /wants the id of one user/ }, words.join(' '));
 });

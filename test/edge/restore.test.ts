@@ -7,7 +7,7 @@ import { decodeCursorMap, encodeCursorMap } from '../../nats/inbox/cursor-map-st
 import { encodeItem } from '../../nats/inbox/item.ts';
 import { inboxStream, LINEAGE_BUCKET, subject } from '../../nats/topology.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { account, close, Phone } from '../env/people.ts';
+import { closeDevices, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -18,7 +18,7 @@ async function start(INBOX_RESTORE_WAIT_MS: number) {
   env = await startEnv({ INBOX_SHARDS: 1, INBOX_RESTORE_WAIT_MS });
   await say(false);
   const at = await env.start('api', 'edge');
-  return new Phone(await account(at), at.edgeUrl);
+  return await TestDevice.register(at);
 }
 
 /** The test plays fanout: it says what it knows of the shard. */
@@ -45,12 +45,12 @@ async function write(user_id: string): Promise<void> {
 test.serial('[M05] a device gets inbox.empty once the shard is restored, and live items before that', async (t) => {
   const phone = await start(600_000);
   await phone.device.connect();
-  await write(phone.user);
+  await write(phone.userId);
   await until(() => phone.frames.some(({ type }) => type === 'conversation.updated'));
-  t.is(phone.empties, 0, 'more items may still come');
+  t.is(phone.emptyCount, 0, 'more items may still come');
   await say(true);
-  await until(() => phone.empties === 1);
-  await close(phone);
+  await until(() => phone.emptyCount === 1);
+  await closeDevices(phone);
 });
 
 test.serial('[M05] without word from fanout a device gets inbox.empty after INBOX_RESTORE_WAIT_MS', async (t) => {
@@ -58,7 +58,7 @@ test.serial('[M05] without word from fanout a device gets inbox.empty after INBO
   const phone = await start(wait);
   const begun = Date.now();
   await phone.device.connect();
-  await until(() => phone.empties === 1);
+  await until(() => phone.emptyCount === 1);
   t.true(Date.now() - begun >= wait);
-  await close(phone);
+  await closeDevices(phone);
 });

@@ -5,7 +5,7 @@ import { SignJWT } from 'jose';
 import type { Session } from '../../client/index.ts';
 import { openTokens } from '../../shared/auth/tokens.ts';
 import { type Env, type Started, startEnv } from '../env/index.ts';
-import { account, another, Raw } from '../env/people.ts';
+import { addDevice, issueTicket, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -49,21 +49,19 @@ function knock(path: string, headers: Record<string, string> = {}, url = at.edge
   });
 }
 const bearer = ({ access_token }: Session): Record<string, string> => ({ authorization: `Bearer ${access_token}` });
-const ticket = async (session: Session): Promise<string> =>
-  (await session.call<{ ticket: string }>('POST', '/v1/ws/tickets')).ticket;
 
 test('[R01] a socket opens with a token in the header or a ticket in subprotocol or query, on both paths', async (t) => {
-  const me = await account(at);
+  const me = await registerPerson(at);
   t.is((await knock('/v1/ws', bearer(me))).status, 101);
   t.is((await knock('/ws', bearer(me))).status, 101);
-  const offered = { 'sec-websocket-protocol': `sealwire.v1.json, ticket.${await ticket(me)}` };
+  const offered = { 'sec-websocket-protocol': `sealwire.v1.json, ticket.${await issueTicket(me)}` };
   t.like(await knock('/v1/ws', offered), { status: 101, protocol: 'sealwire.v1.json' });
-  t.is((await knock(`/v1/ws?ticket=${await ticket(me)}`)).status, 101);
+  t.is((await knock(`/v1/ws?ticket=${await issueTicket(me)}`)).status, 101);
 });
 
 /** A token of the system's own key, or of another one. */
 async function signed(me: Session, kid: string | undefined, expires: string): Promise<string> {
-  const own = await openTokens(env.db, env.config).keys.signing();
+  const own = await openTokens(env.db, env.config).keys.signingKey();
   return await new SignJWT({ did: me.device.id, sid: me.device.id })
     .setProtectedHeader({ alg: 'EdDSA', typ: 'at+jwt', kid: kid ?? own.kid })
     .setSubject(me.user.id)
@@ -74,14 +72,14 @@ async function signed(me: Session, kid: string | undefined, expires: string): Pr
 }
 /** Connects and waits for the welcome, or for the code with which the socket is closed instead. */
 async function outcome(path: string, headers: Record<string, string> = {}, protocols: string[] = []): Promise<string> {
-  const raw = new Raw(`${at.edgeUrl}${path}`, headers, protocols);
-  await until(() => raw.got.length > 0 || raw.code !== undefined);
+  const raw = new TestSocket(`${at.edgeUrl}${path}`, headers, protocols);
+  await until(() => raw.frames.length > 0 || raw.closeCode !== undefined);
   raw.socket.terminate();
-  return raw.got.length ? String(raw.got[0]!.type) : `${raw.code} ${raw.reason}`;
+  return raw.frames.length ? String(raw.frames[0]!.type) : `${raw.closeCode} ${raw.closeReason}`;
 }
 
 test('[R01] [A13] a refusal that needs no look-up comes before the upgrade, with a reason', async (t) => {
-  const me = await account(at);
+  const me = await registerPerson(at);
   t.is(await outcome('/v1/ws', bearer(me)), 'connection.welcome');
   const none = await new SignJWT({ did: me.device.id, sid: me.device.id })
     .setProtectedHeader({ alg: 'HS256', typ: 'at+jwt' })
@@ -109,8 +107,8 @@ test('[R01] [A13] a refusal that needs no look-up comes before the upgrade, with
 });
 
 test('[R01] [A13] a refusal that needs a look-up comes after the upgrade, with 4401 and a reason', async (t) => {
-  const me = await account(at);
-  const used = await ticket(me);
+  const me = await registerPerson(at);
+  const used = await issueTicket(me);
   t.is(await outcome(`/v1/ws?ticket=${used}`), 'connection.welcome');
   t.is(await outcome(`/v1/ws?ticket=${used}`), '4401 the ticket is unknown, used or expired');
   const offered = ['sealwire.v1.json', `ticket.${used}`];
@@ -122,16 +120,16 @@ test('[R01] [A13] a refusal that needs a look-up comes after the upgrade, with 4
 });
 
 test('[R01] one ticket used simultaneously opens one socket', async (t) => {
-  const me = await account(at);
-  const one = await ticket(me);
+  const me = await registerPerson(at);
+  const one = await issueTicket(me);
   const answers = await Promise.all(Array.from({ length: 8 }, () => outcome(`/v1/ws?ticket=${one}`)));
   t.is(answers.filter((answer) => answer === 'connection.welcome').length, 1);
   t.is(answers.filter((answer) => answer.startsWith('4401 ')).length, 7);
 });
 
 test('[R01] revoked sessions and deleted devices are refused, and other devices of the person are not', async (t) => {
-  const first = await account(at);
-  const other = await another(first);
+  const first = await registerPerson(at);
+  const other = await addDevice(first);
   await env.db.query('update devices set deleted_at = now() where id = $1', [first.device.id]);
   t.regex(await outcome('/v1/ws', bearer(first)), /^4401 /);
   t.is(await outcome('/v1/ws', bearer(other)), 'connection.welcome');
@@ -142,24 +140,24 @@ test('[R01] revoked sessions and deleted devices are refused, and other devices 
 test.serial(
   '[R01] frames sent before the identity is known are answered later in order, and too many close the socket',
   async (t) => {
-    const [patient, hasty] = [await account(at), await account(at)];
+    const [patient, hasty] = [await registerPerson(at), await registerPerson(at)];
     await env.db.transaction(async ({ query }) => {
       await query('lock table sessions in access exclusive mode');
-      const [one, other] = [patient, hasty].map((me) => new Raw(`${at.edgeUrl}/v1/ws`, bearer(me)));
+      const [one, other] = [patient, hasty].map((me) => new TestSocket(`${at.edgeUrl}/v1/ws`, bearer(me)));
       await until(() => one!.socket.readyState === 1 && other!.socket.readyState === 1);
-      for (const id of ['a', 'b', 'c']) one!.say({ type: 'ping', id });
-      for (let i = 0; i < 6; i++) other!.say({ type: 'ping' });
-      t.is(await other!.closed(), 4429);
-      t.deepEqual(one!.got, [], 'nothing is said before');
+      for (const id of ['a', 'b', 'c']) one!.send({ type: 'ping', id });
+      for (let i = 0; i < 6; i++) other!.send({ type: 'ping' });
+      t.is(await other!.waitForClose(), 4429);
+      t.deepEqual(one!.frames, [], 'nothing is said before');
       // What the edge took before this answer came.
       await knock('/v2/ws');
       await query('rollback');
-      await one!.until('pong', 3);
+      await one!.waitFor('pong', 3);
       t.deepEqual(
-        one!.of('pong').map(({ id }) => id),
+        one!.framesOf('pong').map(({ id }) => id),
         ['a', 'b', 'c'],
       );
-      t.deepEqual(other!.got, []);
+      t.deepEqual(other!.frames, []);
       one!.socket.terminate();
     });
   },
@@ -167,13 +165,13 @@ test.serial(
 
 test.serial('[R03] sockets per address are counted on admission, also when they arrive simultaneously', async (t) => {
   const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 10 });
-  const people = await Promise.all(Array.from({ length: 30 }, () => account(at)));
-  await Raw.open(edge, people[0]!).then((raw) => raw.socket.terminate());
+  const people = await Promise.all(Array.from({ length: 30 }, () => registerPerson(at)));
+  await TestSocket.open(edge, people[0]!).then((raw) => raw.socket.terminate());
   await env.db.transaction(async ({ query }) => {
     await query('lock table sessions in access exclusive mode');
-    const sockets = people.map((me) => new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me)));
+    const sockets = people.map((me) => new TestSocket(`${edge.edgeUrl}/v1/ws`, bearer(me)));
     const open = () => sockets.filter(({ socket }) => socket.readyState === 1).length;
-    const refused = () => sockets.filter(({ code }) => code === 1006).length;
+    const refused = () => sockets.filter(({ closeCode }) => closeCode === 1006).length;
     await until(() => open() + refused() === 30);
     t.true(open() <= 10 && open() >= 9, `${open()} are open`);
     for (const { socket } of sockets) socket.terminate();
@@ -182,32 +180,32 @@ test.serial('[R03] sockets per address are counted on admission, also when they 
 });
 
 test.serial('[R01] a socket is closed with 1013 while Postgres is down, and opens once it is back', async (t) => {
-  const me = await account(at);
+  const me = await registerPerson(at);
   const edge = await env.spawn('edge', { DATABASE_CONNECT_TIMEOUT_MS: 500 });
-  await Raw.open(edge, me).then((raw) => raw.socket.terminate());
+  await TestSocket.open(edge, me).then((raw) => raw.socket.terminate());
   await env.postgres.kill9();
-  t.is(await new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me)).closed(), 1013);
+  t.is(await new TestSocket(`${edge.edgeUrl}/v1/ws`, bearer(me)).waitForClose(), 1013);
   await env.postgres.restart();
   await until(async () => {
-    const raw = new Raw(`${edge.edgeUrl}/v1/ws`, bearer(me));
-    await until(() => raw.got.length > 0 || raw.code !== undefined);
+    const raw = new TestSocket(`${edge.edgeUrl}/v1/ws`, bearer(me));
+    await until(() => raw.frames.length > 0 || raw.closeCode !== undefined);
     raw.socket.terminate();
-    return raw.got.length > 0;
+    return raw.frames.length > 0;
   });
   await edge.stop();
 });
 
 test.serial('[R01] sockets that open twenty at a time are not cut off while opening', async (t) => {
-  const people = await Promise.all(Array.from({ length: 20 }, () => account(at)));
+  const people = await Promise.all(Array.from({ length: 20 }, () => registerPerson(at)));
   const codes: unknown[] = [];
   await Promise.all(
     people.map(async (me) => {
       for (let i = 0; i < 40; i++) {
-        const raw = new Raw(`${at.edgeUrl}/v1/ws`, bearer(me));
-        await until(() => raw.got.length > 0 || raw.code !== undefined);
-        if (raw.code !== undefined) codes.push(raw.code);
+        const raw = new TestSocket(`${at.edgeUrl}/v1/ws`, bearer(me));
+        await until(() => raw.frames.length > 0 || raw.closeCode !== undefined);
+        if (raw.closeCode !== undefined) codes.push(raw.closeCode);
         raw.socket.close();
-        await raw.closed();
+        await raw.waitForClose();
       }
     }),
   );
@@ -216,7 +214,7 @@ test.serial('[R01] sockets that open twenty at a time are not cut off while open
 
 test('[R01] the query token works where enabled, and without a list browsers may come from the same host', async (t) => {
   const edge = await env.spawn('edge', { WS_ALLOW_QUERY_TOKEN: true, WS_ALLOWED_ORIGINS: [] });
-  const me = await account(at);
+  const me = await registerPerson(at);
   t.is((await knock(`/v1/ws?access_token=${me.access_token}`, {}, edge.edgeUrl)).status, 101);
   const host = new URL(edge.edgeUrl).host;
   t.is((await knock('/v1/ws', { ...bearer(me), origin: `http://${host}` }, edge.edgeUrl)).status, 101);
@@ -224,40 +222,16 @@ test('[R01] the query token works where enabled, and without a list browsers may
   await edge.stop();
 });
 
-test('[R02] the welcome names person, device, epoch and limits', async (t) => {
-  const me = await account(at);
-  const raw = await Raw.open(at, me);
-  const [welcome, empty] = raw.got;
-  t.like(welcome, { type: 'connection.welcome', user_id: me.user.id, device_id: me.device.id, backlog: 0 });
-  t.like(welcome, { heartbeat_sec: 30, idle_timeout_sec: 120, durability: 'fast' });
-  t.is((welcome!.limits as { message_max_bytes: number }).message_max_bytes, env.config.MESSAGE_MAX_BYTES);
-  t.is(typeof welcome!.epoch, 'string');
-  t.like(empty, { type: 'inbox.empty' });
-  raw.say({ type: 'ping', id: 'p1' });
-  t.like(await raw.until('pong'), { id: 'p1', server_version: welcome!.server_version });
-  raw.socket.close();
-  t.is(await raw.closed(), 1005);
-});
-
 test('[R03] an address may open only so many sockets', async (t) => {
   const edge = await env.spawn('edge', { WS_MAX_CONNECTIONS_PER_IP: 2 });
-  const people = await Promise.all([account(at), account(at), account(at)]);
-  const open = await Promise.all(people.slice(0, 2).map((one) => Raw.open(edge, one)));
+  const people = await Promise.all([registerPerson(at), registerPerson(at), registerPerson(at)]);
+  const open = await Promise.all(people.slice(0, 2).map((one) => TestSocket.open(edge, one)));
   const refused = await knock('/v1/ws', bearer(people[2]!), edge.edgeUrl);
   t.is(refused.status, 429);
   t.is(refused.body.error?.code, 'rate_limited');
   open[0]!.socket.close();
-  await open[0]!.closed();
+  await open[0]!.waitForClose();
   await until(async () => (await knock('/v1/ws', bearer(people[2]!), edge.edgeUrl)).status === 101);
   open[1]!.socket.terminate();
   await edge.stop();
-});
-
-test('[O03] the edge reports health, readiness and metrics', async (t) => {
-  const base = at.edgeUrl.replace('ws:', 'http:');
-  for (const path of ['/health', '/ready']) t.is((await fetch(base + path)).status, 200);
-  t.is((await fetch(`${base}/metrics`)).status, 404);
-  t.regex(await (await fetch(`${at.opsUrl}/metrics`)).text(), /sealwire_sockets \d/);
-  t.is((await fetch(`${base}/v1/ws`)).status, 400);
-  t.is((await fetch(`${base}/elsewhere`)).status, 404);
 });

@@ -68,7 +68,7 @@ export class Cluster {
     const cluster = new Cluster(dir, nodes);
     try {
       for (const { name } of nodes) cluster.#run(name);
-      await cluster.whole();
+      await cluster.waitUntilWhole();
     } catch (error) {
       await cluster.stop();
       throw error;
@@ -88,7 +88,7 @@ export class Cluster {
   }
 
   /** Resolves once every node takes part and has caught up. */
-  async whole(): Promise<void> {
+  async waitUntilWhole(): Promise<void> {
     const size = this.#nodes.length;
     try {
       await waitFor(async () => {
@@ -125,7 +125,7 @@ export class Cluster {
   async restart(name: string): Promise<void> {
     await this.#node(name).child?.close('SIGINT', 15_000);
     this.#run(name);
-    await this.whole();
+    await this.waitUntilWhole();
   }
 
   async stop(): Promise<void> {

@@ -69,7 +69,7 @@ export interface Spawned {
 
 export type Env = Awaited<ReturnType<typeof startEnv>>;
 
-export interface Places {
+export interface EnvOptions {
   /** An empty directory for everything, e.g. on a disk that will fail; the caller removes it. */
   dir?: string;
   /** Brokers that run already; none is started then. */
@@ -81,7 +81,10 @@ export interface Places {
 }
 
 /** Boots the engines, provisions and migrates. Services come by `start` or `spawn`. Call `stop` in `test.after.always`. */
-export async function startEnv(overrides: Partial<Config> = {}, { dir: given, cluster, natsDir, logDir }: Places = {}) {
+export async function startEnv(
+  overrides: Partial<Config> = {},
+  { dir: given, cluster, natsDir, logDir }: EnvOptions = {},
+) {
   const dir = given ?? mkdtempSync(join(tmpdir(), 'sealwire-test-'));
   // The user as whom Postgres runs must be able to walk through.
   chmodSync(dir, 0o711);

@@ -7,7 +7,7 @@ import { guardProcess, unguardProcess } from '../../services/local/watchdog.ts';
 const START = fileURLToPath(new URL('../../services/start.ts', import.meta.url));
 const READY_MS = 180_000;
 
-export class Start {
+export class StartProcess {
   output = '';
   addresses: Record<string, string> = {};
   readonly dataDir: string;
@@ -51,7 +51,7 @@ export class Start {
   }
 
   /** Resolves with the printed addresses once it said that it is ready. */
-  async ready(): Promise<Record<string, string>> {
+  async waitUntilReady(): Promise<Record<string, string>> {
     if (!this.#child) this.run();
     const deadline = Date.now() + READY_MS;
     while (!/^ready,/m.test(this.output)) {
@@ -68,12 +68,12 @@ export class Start {
   }
 
   /** The exit code, or the signal that ended it. */
-  async exit(): Promise<number | NodeJS.Signals | null> {
+  async waitForExit(): Promise<number | NodeJS.Signals | null> {
     if (!this.#child) this.run();
     return (await this.#exited)!;
   }
 
-  async end(): Promise<void> {
+  async stop(): Promise<void> {
     if (!this.#child || this.ended) return;
     this.kill('SIGTERM');
     await this.#exited;

@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import test from 'ava';
 import { Disk, diskUnavailableReason } from '../../bench/faults/disk.ts';
 import { measureFreeBytes } from '../../services/local/broker-monitor.ts';
-import { account, close, Phone } from '../env/people.ts';
-import { Start } from '../env/start.ts';
+import { closeDevices, TestDevice } from '../env/people.ts';
+import { StartProcess } from '../env/start.ts';
 import { PATIENCE_MS, until } from '../env/until.ts';
 
 test('[M01] [O01] after the broker’s disk was full, sends succeed again without a manual restart', async (t) => {
@@ -24,12 +24,12 @@ test('[M01] [O01] after the broker’s disk was full, sends succeed again withou
   mkdirSync(data);
   mkdirSync(join(disk.dir, 'nats'));
   symlinkSync(join(disk.dir, 'nats'), join(data, 'nats'));
-  const start = new Start(data, { BROKER_REFUSES_MS: '1000', COMMAND_TIMEOUT_MS: '2000', LOG_LEVEL: 'fatal' });
+  const start = new StartProcess(data, { BROKER_REFUSES_MS: '1000', COMMAND_TIMEOUT_MS: '2000', LOG_LEVEL: 'fatal' });
   try {
-    await start.ready();
+    await start.waitUntilReady();
     const at = { apiUrl: start.addresses.api!, edgeUrl: `ws://${new URL(start.addresses.edge!).host}` };
-    const [alice, bob] = [new Phone(await account(at), at.edgeUrl), new Phone(await account(at), at.edgeUrl)];
-    await Promise.all([alice.up(), bob.up()]);
+    const [alice, bob] = [await TestDevice.register(at), await TestDevice.register(at)];
+    await Promise.all([alice.connect(), bob.connect()]);
     await alice.send(bob, 'before');
     await until(() => bob.payloads.includes('before'));
     const filler = join(disk.dir, 'filler');
@@ -49,9 +49,9 @@ test('[M01] [O01] after the broker’s disk was full, sends succeed again withou
     await until(() => bob.payloads.length === 1 + sent);
     t.regex(start.output, /nats has refused what is published for \d+ s: restarting it/);
     t.is(bob.payloads.length, new Set(bob.payloads).size);
-    await close(alice, bob);
+    await closeDevices(alice, bob);
   } finally {
-    await start.end();
+    await start.stop();
     disk.remove();
     rmSync(root, { recursive: true, force: true, maxRetries: 5 });
   }

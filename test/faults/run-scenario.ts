@@ -22,7 +22,7 @@ const perform = (t: ExecutionContext, stage: FaultSystem, one: Scenario): Promis
   runScenario(stage, one, SECONDS, (line) => t.log(line));
 
 /** Nothing is violated, and something was said. */
-export async function holds(t: ExecutionContext, stage: FaultSystem, name: string): Promise<void> {
+export async function expectSound(t: ExecutionContext, stage: FaultSystem, name: string): Promise<void> {
   const one = scenario(name);
   const run = async (on: FaultSystem, act: ScenarioContext): Promise<void> => {
     await one.run(on, act);
@@ -38,7 +38,7 @@ export async function holds(t: ExecutionContext, stage: FaultSystem, name: strin
 }
 
 /** In a system of its own; it says so where it can't run. */
-export async function alone(
+export async function runAlone(
   t: ExecutionContext,
   name: string,
   look: (stage: FaultSystem) => Promise<void>,
@@ -60,8 +60,8 @@ export async function alone(
 }
 
 /** The checker finds the violation that it has to. */
-export const found = (t: ExecutionContext, name: string): Promise<void> =>
-  alone(t, name, async (stage) => {
+export const expectViolation = (t: ExecutionContext, name: string): Promise<void> =>
+  runAlone(t, name, async (stage) => {
     const { passed, violations } = await perform(t, stage, scenario(name));
     t.true(
       passed,

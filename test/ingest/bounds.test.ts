@@ -7,7 +7,8 @@ import { rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/inbox.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
+import { directMessage } from '../pipeline/inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -23,7 +24,7 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-const people = (n: number): Promise<Person[]> => Promise.all(Array.from({ length: n }, () => person(env)));
+const people = (n: number): Promise<PersonRow[]> => Promise.all(Array.from({ length: n }, () => insertPerson(env)));
 
 /** Sends all of them within one turn, as one batch; the same commands again give the same answers. */
 async function sendTwice(
@@ -66,13 +67,13 @@ test.serial(
     const pairs = crowd.slice(1).map((one) => [crowd[0]!, one] as const);
     // Ids that do not sort: each has to be looked for in the window and in Postgres.
     const id = () => uuid7().split('-').reverse().join('-');
-    const first = pairs.map(([a, b]) => toPerson(a, b, { client_message_id: id() }));
+    const first = pairs.map(([a, b]) => directMessage(a, b, { client_message_id: id() }));
     const all = await sendTwice(t, first);
     t.true(all.every(({ seq }) => seq === 1));
     // New conversations, which fill the cache, before those that it holds: by person and by conversation.
-    const strangers = (await people(4)).map((one) => toPerson(one, crowd[1]!, { client_message_id: id() }));
-    const byPerson = pairs.map(([a, b]) => toPerson(b, a, { client_message_id: id() }));
-    const byId = first.map(({ conversation_id }) => ({ ...toPerson(crowd[0]!, crowd[0]!), conversation_id }));
+    const strangers = (await people(4)).map((one) => directMessage(one, crowd[1]!, { client_message_id: id() }));
+    const byPerson = pairs.map(([a, b]) => directMessage(b, a, { client_message_id: id() }));
+    const byId = first.map(({ conversation_id }) => ({ ...directMessage(crowd[0]!, crowd[0]!), conversation_id }));
     const mixed = await sendTwice(t, [...strangers, ...byPerson, ...byId]);
     t.deepEqual(
       mixed.map(({ seq }) => seq),
@@ -86,11 +87,11 @@ test.serial(
 test.serial(
   '[M03] a retry at the edge of the window, in a batch that moves the window, is the same message',
   async (t) => {
-    const [a, b] = (await people(2)) as [Person, Person];
-    const old = toPerson(a, b, { client_message_id: 'z-first' });
+    const [a, b] = (await people(2)) as [PersonRow, PersonRow];
+    const old = directMessage(a, b, { client_message_id: 'z-first' });
     const { message_id } = await gateway.call(old, '"x"');
     await env.settle();
-    const fresh = Array.from({ length: 10 }, (_, i) => toPerson(a, b, { client_message_id: `zz-${i}` }));
+    const fresh = Array.from({ length: 10 }, (_, i) => directMessage(a, b, { client_message_id: `zz-${i}` }));
     const answers = await Promise.all([...fresh, old].map((command) => gateway.call(command, '"x"')));
     t.like(answers.at(-1), { message_id, seq: 1, repeated: true });
     await checkHistory(t, [...answers]);
@@ -120,7 +121,7 @@ test.serial('[M02] [M03] any order of sends and retries makes one message per id
       for (const batch of batches) {
         const commands = batch.map(({ from, to, id }) => {
           const [a, b] = [crowd[from]!, crowd[(from + to) % 4]!];
-          return toPerson(a, b, { client_message_id: `${prefix}-${id}` });
+          return directMessage(a, b, { client_message_id: `${prefix}-${id}` });
         });
         const said = await Promise.all(commands.map((command) => gateway.call(command, '"x"')));
         said.forEach((answer, i) => {
@@ -139,8 +140,8 @@ test.serial('[M02] [M03] any order of sends and retries makes one message per id
 });
 
 test.serial('[P03] the rank of a payment survives its eviction in the same batch', async (t) => {
-  const [a, b] = (await people(2)) as [Person, Person];
-  const { conversation_id } = await gateway.call(toPerson(a, b), '"x"');
+  const [a, b] = (await people(2)) as [PersonRow, PersonRow];
+  const { conversation_id } = await gateway.call(directMessage(a, b), '"x"');
   const about = { kind: 'payment', conversation_id, user_id: '', device_id: '' } as const;
   const requests = Array.from({ length: 5 }, () => uuid7());
   const move = (ids: string[], state: 'accepted' | 'pending') =>

@@ -5,8 +5,9 @@ import { Gateway } from '../../nats/gateway.ts';
 import { consumer, INGRESS, LOG } from '../../nats/topology.ts';
 import { ApiError } from '../../shared/contract/errors.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { type Person, person, toPerson } from '../pipeline/inbox.ts';
+import { directMessage } from '../pipeline/inbox.ts';
 
 const BOUND = 10;
 let env: Env;
@@ -21,9 +22,9 @@ test.afterEach.always(async () => {
 });
 
 const refusal = (error: unknown): string => (error instanceof ApiError ? `${error.code}: ${error.message}` : 'other');
-const send = (from: Person, to: Person): Promise<number | string> =>
-  gateway.call(toPerson(from, to), '"x"').then(({ seq }) => seq, refusal);
-const pair = async (): Promise<[Person, Person]> => [await person(env), await person(env)];
+const send = (from: PersonRow, to: PersonRow): Promise<number | string> =>
+  gateway.call(directMessage(from, to), '"x"').then(({ seq }) => seq, refusal);
+const pair = async (): Promise<[PersonRow, PersonRow]> => [await insertPerson(env), await insertPerson(env)];
 test.serial(
   '[M01] while Postgres is down, cached people can send and the others get unavailable at once',
   async (t) => {

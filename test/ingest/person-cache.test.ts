@@ -4,7 +4,7 @@ import { PersonCache } from '../../services/ingest/person-cache.ts';
 import { openStore } from '../../services/ingest/store.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { person } from '../pipeline/inbox.ts';
+import { insertPerson } from '../env/people.ts';
 
 let env: Env;
 test.before(async () => {
@@ -13,7 +13,7 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 test('[M01] [K05] people and devices are found even when another partition clears the cache meanwhile', async (t) => {
-  const [a, b, nobody] = [await person(env), await person(env), uuid7()];
+  const [a, b, nobody] = [await insertPerson(env), await insertPerson(env), uuid7()];
   const [cache, store] = [new PersonCache(1_000), openStore(env.db)];
   const ids = new Set([a.user, b.user, nobody]);
   const devices = async () =>
@@ -29,7 +29,7 @@ test('[M01] [K05] people and devices are found even when another partition clear
 });
 
 test('[K05] [K08] a device added during the look-up of its owner is in the result', async (t) => {
-  const a = await person(env);
+  const a = await insertPerson(env);
   const cache = new PersonCache(1_000);
   const real = openStore(env.db);
   const second = uuid7();
@@ -58,7 +58,7 @@ test('[K05] [K08] a device added during the look-up of its owner is in the resul
 });
 
 test('[M03] a message committed during the look-up of its sender raises the sender’s greatest client id', async (t) => {
-  const [a, b] = [await person(env), await person(env)];
+  const [a, b] = [await insertPerson(env), await insertPerson(env)];
   const cache = new PersonCache(1_000);
   const real = openStore(env.db);
   let lookups = 0;
@@ -81,7 +81,7 @@ test('[M03] a message committed during the look-up of its sender raises the send
 });
 
 test('[M01] a cache of one person returns all people of a batch', async (t) => {
-  const people = await Promise.all(Array.from({ length: 5 }, () => person(env)));
+  const people = await Promise.all(Array.from({ length: 5 }, () => insertPerson(env)));
   const cache = new PersonCache(1);
   const loaded = await cache.load(openStore(env.db), new Set(people.map(({ user }) => user)));
   t.deepEqual([...loaded.keys()].sort(), people.map(({ user }) => user).sort());

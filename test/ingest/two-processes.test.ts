@@ -5,7 +5,8 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { directConversationId, partitionOf } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, type Spawned, startEnv } from '../env/index.ts';
-import { type Person, person, toPerson } from '../pipeline/inbox.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
+import { directMessage } from '../pipeline/inbox.ts';
 
 const PARTITIONS = 4;
 let env: Env;
@@ -37,9 +38,9 @@ async function send(gateway: Gateway, command: SendCommand): Promise<Answer> {
 }
 
 /** One person and partners of whose conversations every partition has some. */
-async function party(): Promise<[Person, Person[]]> {
-  const one = await person(env);
-  const partners = await Promise.all(Array.from({ length: 16 }, () => person(env)));
+async function party(): Promise<[PersonRow, PersonRow[]]> {
+  const one = await insertPerson(env);
+  const partners = await Promise.all(Array.from({ length: 16 }, () => insertPerson(env)));
   const used = new Set(partners.map(({ user }) => partitionOf(directConversationId(one.user, user), PARTITIONS)));
   return used.size === PARTITIONS ? [one, partners] : await party();
 }
@@ -48,7 +49,7 @@ test('[M02] [M03] the same id sent twice to all partitions, with kill -9 of each
   const [one, partners] = await party();
   const answers = new Map<string, Answer[]>();
   const round = async (name: string): Promise<void> => {
-    const commands = partners.map((partner) => toPerson(one, partner, { client_message_id: name }));
+    const commands = partners.map((partner) => directMessage(one, partner, { client_message_id: name }));
     // Both gateways at once, and once more afterwards.
     for (let again = 0; again < 2; again++)
       await Promise.all(

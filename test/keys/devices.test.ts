@@ -4,16 +4,16 @@ import test from 'ava';
 import type { Session } from '../../client/index.ts';
 import { consumer, inboxStream, subject } from '../../nats/topology.ts';
 import { shardOf, uuid7 } from '../../shared/ids.ts';
-import { Api, QUICK } from '../api/http.ts';
+import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Phone, Raw } from '../env/people.ts';
+import { addDevice, registerPerson, TestDevice, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
 let api: Api;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, AWAY_GRACE_MS: 50 });
+  env = await startEnv({ ...QUICK_HASHING, AWAY_GRACE_MS: 50 });
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
@@ -23,8 +23,8 @@ const token = (session: Session) => ({ token: session.access_token });
 const publish = (session: Session, body: object) => api.ask('keys.publish', { ...token(session), body });
 
 test('[K01] a person lists, renames and changes the own devices and nobody elseâ€™s', async (t) => {
-  const [alice, bob] = [await account(at), await account(at)];
-  const tablet = await another(alice);
+  const [alice, bob] = [await registerPerson(at), await registerPerson(at)];
+  const tablet = await addDevice(alice);
   const list = async () => (await api.ask('devices.list', token(alice))).data.items;
   t.deepEqual(
     (await list()).map(({ id, name, current }) => [id, name, current]),
@@ -58,8 +58,8 @@ test('[K01] a person lists, renames and changes the own devices and nobody elseâ
 });
 
 test('[K01] deleting a device removes its sessions, keys, push target, socket, queue and durable', async (t) => {
-  const [alice, bob] = [await account(at), await account(at)];
-  const lost = await another(bob);
+  const [alice, bob] = [await registerPerson(at), await registerPerson(at)];
+  const lost = await addDevice(bob);
   await publish(bob, { identity_key: 'Ym9i' });
   await publish(lost, { identity_key: 'bG9zdA==' });
   await api.ask('keys.prekeys.add', { ...token(lost), body: { one_time: [{ key_id: '1', public_key: 'eA==' }] } });
@@ -75,7 +75,7 @@ test('[K01] deleting a device removes its sessions, keys, push target, socket, q
       () => false,
     );
 
-  const phone = await new Phone(alice, at.edgeUrl).up();
+  const phone = await new TestDevice(alice, at.edgeUrl).connect();
   const { conversation_id } = await phone.device.send({ to: { user_id: bob.user.id }, payload: 'hello' });
   const seal = (devices: Session[]) =>
     phone.device.send({
@@ -83,33 +83,33 @@ test('[K01] deleting a device removes its sessions, keys, push target, socket, q
       envelopes: devices.map(({ device }) => ({ device_id: device.id, payload: device.id })),
     });
   // It was there once, and is away with items waiting.
-  const before = await new Phone(lost, at.edgeUrl).up();
+  const before = await new TestDevice(lost, at.edgeUrl).connect();
   await before.device.close();
   await seal([bob, lost]);
   await until(async () => (await queued()) === 1 && (await durable()));
-  const socket = await Raw.open(at, lost);
+  const socket = await TestSocket.open(at, lost);
 
   const gone = await api.ask('devices.delete', { ...token(bob), id: lost.device.id });
   t.is(gone.status, 200);
   t.is(await queued(), 0);
-  t.is(await socket.closed(), 4401);
-  const heard = socket.got.length;
+  t.is(await socket.waitForClose(), 4401);
+  const heard = socket.frames.length;
 
   t.is((await api.ask('accounts.get', token(lost))).error?.code, 'unauthenticated');
   t.is(
     (await api.ask('auth.refresh', { body: { refresh_token: lost.refresh_token! } })).error?.code,
     'unauthenticated',
   );
-  const refused = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${lost.access_token}` });
-  await refused.closed();
-  t.deepEqual(refused.got, []);
+  const refused = new TestSocket(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${lost.access_token}` });
+  await refused.waitForClose();
+  t.deepEqual(refused.frames, []);
   const error = await t.throwsAsync(seal([bob, lost]), { message: /devices/ });
   t.like(error, { code: 'device_mismatch', details: { missing: [], extra: [lost.device.id], stale: [] } });
   await seal([bob]);
   await env.settle();
   t.is(await queued(), 0);
   await until(async () => !(await durable()));
-  t.is(socket.got.length, heard);
+  t.is(socket.frames.length, heard);
   const claimed = await api.ask('keys.prekeys.claim', { ...token(alice), id: bob.user.id, body: {} });
   t.deepEqual(
     claimed.data.devices.map(({ device_id }) => device_id),
@@ -132,33 +132,33 @@ test('[K01] deleting a device removes its sessions, keys, push target, socket, q
 });
 
 test('[K01] a message in flight during the deletion of its device is not delivered after the answer', async (t) => {
-  const [alice, bob] = [await account(at), await account(at)];
-  const lost = await another(bob);
-  const [phone, target] = await Promise.all([new Phone(alice, at.edgeUrl).up(), Raw.open(at, lost)]);
+  const [alice, bob] = [await registerPerson(at), await registerPerson(at)];
+  const lost = await addDevice(bob);
+  const [phone, target] = await Promise.all([new TestDevice(alice, at.edgeUrl).connect(), TestSocket.open(at, lost)]);
   let on = true;
   const sending = (async () => {
     for (let i = 0; on; i++) await phone.device.send({ to: { user_id: bob.user.id }, payload: `p${i}` });
   })();
-  await target.until('message.created', 20);
+  await target.waitFor('message.created', 20);
   await api.ask('devices.delete', { ...token(bob), id: lost.device.id });
-  await target.closed();
-  const last = target.of('message.created').length;
-  await phone.send(new Phone(bob, at.edgeUrl), 'after');
+  await target.waitForClose();
+  const last = target.framesOf('message.created').length;
+  await phone.send(new TestDevice(bob, at.edgeUrl), 'after');
   on = false;
   await sending;
-  t.is(target.of('message.created').length, last);
-  t.is(target.code, 4401);
+  t.is(target.framesOf('message.created').length, last);
+  t.is(target.closeCode, 4401);
   await phone.device.close();
 });
 
 test('[K01] a device may delete itself, which logs it out for good', async (t) => {
-  const bob = await account(at);
+  const bob = await registerPerson(at);
   t.is((await api.ask('devices.delete', { ...token(bob), id: bob.device.id })).status, 200);
   t.is((await api.ask('accounts.get', token(bob))).error?.code, 'unauthenticated');
 });
 
 test('[K02] keys are published, replaced and read, with or without a registration id', async (t) => {
-  const [alice, bob] = [await account(at), await account(at)];
+  const [alice, bob] = [await registerPerson(at), await registerPerson(at)];
   const read = async () => (await api.ask('devices.listOfUser', { ...token(alice), id: bob.user.id })).data.items[0]!;
   t.is((await read()).identity_key, undefined);
   const signing_key = Buffer.alloc(32, 7).toString('base64');

@@ -5,16 +5,16 @@ import type { Session } from '../../client/index.ts';
 import { checkDevices } from '../../services/ingest/envelopes.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { Api, QUICK } from '../api/http.ts';
+import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, another, Raw } from '../env/people.ts';
+import { addDevice, openConversation, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
@@ -26,9 +26,7 @@ const keyed = async (session: Session): Promise<Session> => {
   await publish(session, { identity_key: 'a2V5', registration_id: 7 });
   return session;
 };
-const person = async (): Promise<Session> => keyed(await account(at));
-const direct = async (from: Session, to: Session) =>
-  (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
+const person = async (): Promise<Session> => keyed(await registerPerson(at));
 const seal = (...to: (Session | [Session, number])[]) =>
   to.map((one) => {
     const [{ device }, registration_id] = Array.isArray(one) ? one : [one, undefined];
@@ -39,9 +37,9 @@ const send = (from: Session, id: string, envelopes: object[]) =>
 
 test('[K05] missing, extra and stale devices are named exactly, over HTTP and on the socket', async (t) => {
   const [alice, bob, carol] = await Promise.all([person(), person(), person()]);
-  const tablet = await keyed(await another(bob));
-  const mine = await keyed(await another(alice));
-  const id = await direct(alice, bob);
+  const tablet = await keyed(await addDevice(bob));
+  const mine = await keyed(await addDevice(alice));
+  const id = await openConversation(alice, bob);
   const right = seal([bob, 7], tablet, mine);
   t.is((await send(alice, id, right)).status, 202);
   const refused = async (envelopes: object[], code: string, details: object) => {
@@ -62,9 +60,9 @@ test('[K05] missing, extra and stale devices are named exactly, over HTTP and on
   });
   t.is((await send(alice, id, [...right, ...seal(alice)])).status, 202, 'one for itself is allowed');
 
-  const raw = await Raw.open(at, alice);
-  raw.say({ type: 'message.send', id: 'm', client_message_id: uuid7(), conversation_id: id, envelopes: seal(bob) });
-  const error = await raw.until('error');
+  const raw = await TestSocket.open(at, alice);
+  raw.send({ type: 'message.send', id: 'm', client_message_id: uuid7(), conversation_id: id, envelopes: seal(bob) });
+  const error = await raw.waitFor('error');
   t.like(error, { id: 'm', code: 'device_mismatch', details: { extra: [], stale: [] } });
   t.deepEqual((error.details as { missing: string[] }).missing.toSorted(), ids(tablet, mine).toSorted());
   raw.socket.close();
@@ -72,9 +70,9 @@ test('[K05] missing, extra and stale devices are named exactly, over HTTP and on
 
 test('[K05] an added, deleted or re-keyed device counts from the answer on', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
-  const id = await direct(alice, bob);
+  const id = await openConversation(alice, bob);
   t.is((await send(alice, id, seal(bob))).status, 202);
-  const unkeyed = await another(bob);
+  const unkeyed = await addDevice(bob);
   t.is((await send(alice, id, seal(bob))).status, 202, 'who has no key yet needs no envelope');
   await keyed(unkeyed);
   t.is((await send(alice, id, seal(bob))).error?.code, 'device_mismatch');
@@ -131,18 +129,22 @@ test('[K05] the difference is exact for any devices and envelopes', (t) => {
 });
 
 /** What was told of a device, each once: what is not known to have been told is told again. */
-const changes = (raw: Raw, { device }: Session): Record<string, unknown>[] => {
-  const told = raw.of('device.changed').filter(({ device_id }) => device_id === device.id);
+const changes = (raw: TestSocket, { device }: Session): Record<string, unknown>[] => {
+  const told = raw.framesOf('device.changed').filter(({ device_id }) => device_id === device.id);
   return [...new Map(told.map(({ cursor: _, ...rest }) => [rest.n, rest])).values()];
 };
 
 test('[K06] conversation partners and own devices get changes, also after being away, and strangers do not', async (t) => {
   const [alice, bob, carol, stranger] = await Promise.all([person(), person(), person(), person()]);
-  await direct(alice, bob);
+  await openConversation(alice, bob);
   await api.ask('conversations.create', { ...token(carol), body: { type: 'group', member_ids: [bob.user.id] } });
   await env.settle();
-  const [a, b, s] = await Promise.all([Raw.open(at, alice), Raw.open(at, bob), Raw.open(at, stranger)]);
-  const tablet = await another(bob);
+  const [a, b, s] = await Promise.all([
+    TestSocket.open(at, alice),
+    TestSocket.open(at, bob),
+    TestSocket.open(at, stranger),
+  ]);
+  const tablet = await addDevice(bob);
   await publish(tablet, { identity_key: 'bmV3' });
   await publish(tablet, { identity_key: 'bmV3' });
   await api.ask('devices.delete', { ...token(bob), id: tablet.device.id });
@@ -159,18 +161,18 @@ test('[K06] conversation partners and own devices get changes, also after being 
       })),
     );
   }
-  t.true(a.of('device.changed').every(({ cursor }) => Number(cursor) > 0));
-  const late = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${carol.access_token}` });
+  t.true(a.framesOf('device.changed').every(({ cursor }) => Number(cursor) > 0));
+  const late = new TestSocket(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${carol.access_token}` });
   await until(() => changes(late, tablet).length >= 3);
   await env.settle();
-  t.is(s.of('device.changed').length, 0);
+  t.is(s.framesOf('device.changed').length, 0);
   for (const raw of [a, b, s, late]) raw.socket.close();
 });
 
 test('[K06] a change that could not be announced at once is announced later', async (t) => {
   const [alice, bob] = await Promise.all([person(), person()]);
-  await direct(alice, bob);
-  const a = await Raw.open(at, alice);
+  await openConversation(alice, bob);
+  const a = await TestSocket.open(at, alice);
   // As a process leaves it that dies between its commit and the telling.
   await env.db.query('update devices set identity_key = $2 where id = $1', [bob.device.id, 'b3RoZXI=']);
   await env.db.query(`update key_log set created_at = now() - interval '1 minute' where user_id = $1 and n = 3`, [
@@ -181,7 +183,7 @@ test('[K06] a change that could not be announced at once is announced later', as
   const untold = async () =>
     (await env.db.query('select 1 from key_log where user_id = $1 and told_at is null', [bob.user.id])).length;
   await until(async () => (await untold()) === 0);
-  const { error } = await send(alice, await direct(alice, bob), seal(alice));
+  const { error } = await send(alice, await openConversation(alice, bob), seal(alice));
   t.is(error?.code, 'device_mismatch');
   a.socket.close();
 });

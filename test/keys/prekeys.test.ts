@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto';
 import test from 'ava';
 import type { LoggedIn } from '../../shared/contract/http/auth.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { Api, QUICK } from '../api/http.ts';
+import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { Raw } from '../env/people.ts';
+import { TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
@@ -13,7 +13,7 @@ let at: Addresses;
 let api: Api;
 test.before(async () => {
   env = await startEnv({
-    ...QUICK,
+    ...QUICK_HASHING,
     PREKEYS_MAX: 300,
     PREKEYS_LOW: 3,
     KEY_CLAIMS_MAX: 1_000,
@@ -27,10 +27,7 @@ test.before(async () => {
 test.after.always(() => env?.stop());
 
 const keyed = (identity_key = 'aWRlbnRpdHk='): Promise<LoggedIn> => api.register({ keys: { identity_key } });
-const another = async (who: LoggedIn): Promise<LoggedIn> => {
-  const body = { identifier: who.user.number, password: 'correct horse', device: { name: 'another' } };
-  return (await api.ask('auth.login', { body })).data;
-};
+const addDeviceOf = async (who: LoggedIn): Promise<LoggedIn> => (await api.logIn(who)).data;
 const upload = (who: LoggedIn, body: object) => api.ask('keys.prekeys.add', { token: who.access_token, body });
 const some = (count: number, kind?: string, from = 1) =>
   Array.from({ length: count }, (_, i) => ({
@@ -99,7 +96,7 @@ test('[K03] curve, post-quantum and MLS keys are kept apart, each with its own l
 
 test('[K03] a claim returns keys of the named devices only, and never of the claiming device', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
-  const tablet = await another(bob);
+  const tablet = await addDeviceOf(bob);
   t.is((await claim(alice, bob)).data.devices.length, 1, 'without an identity key there is nothing to claim');
   await api.ask('keys.publish', { token: tablet.access_token, body: { identity_key: 'dGFibGV0' } });
   await Promise.all([upload(bob, { one_time: some(3) }), upload(tablet, { one_time: some(3) })]);
@@ -118,19 +115,19 @@ test('[K03] a device that runs low is told once, also when it was away', async (
   await Promise.all([claim(alice, bob), claim(alice, bob), claim(alice, bob)]);
   await env.settle();
   const open = () => {
-    const raw = new Raw(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${bob.access_token}` });
+    const raw = new TestSocket(`${at.edgeUrl}/v1/ws`, { authorization: `Bearer ${bob.access_token}` });
     return raw;
   };
   const away = open();
-  const low = await away.until('keys.low');
+  const low = await away.waitFor('keys.low');
   t.is(low.kind, 'x25519');
   t.true(Number(low.count) <= 3);
   await claim(alice, bob);
   await env.settle();
-  t.is(away.of('keys.low').length, 1);
+  t.is(away.framesOf('keys.low').length, 1);
   await upload(bob, { one_time: some(10, undefined, 100) });
   for (let i = 0; i < 8; i++) await claim(alice, bob);
-  await away.until('keys.low', 2);
+  await away.waitFor('keys.low', 2);
   away.socket.close();
 });
 
@@ -141,13 +138,13 @@ test.serial('[K03] a claim is answered while the broker is down, and the warning
   const { data } = await claim(alice, bob);
   t.is(data.devices[0]!.one_time_prekey?.key_id, '1');
   await env.broker.restart();
-  const socket = await Raw.open(at, bob);
+  const socket = await TestSocket.open(at, bob);
   // It comes by the notice that waited, or at a claim after it was given up: within PREKEYS_LOW_AGAIN_SEC in any case.
   await until(async () => {
     await claim(alice, bob);
-    return socket.of('keys.low').length > 0;
+    return socket.framesOf('keys.low').length > 0;
   });
-  t.is(socket.of('keys.low')[0]!.kind, 'x25519');
+  t.is(socket.framesOf('keys.low')[0]!.kind, 'x25519');
   socket.socket.close();
 });
 
@@ -189,7 +186,7 @@ test.serial('[K03] claims are limited per claiming person over all processes', a
 
 test('[K04] a sealed backup is stored, read, replaced and deleted, and concurrent writers get a conflict', async (t) => {
   const [alice, bob] = await Promise.all([keyed(), keyed()]);
-  const tablet = await another(alice);
+  const tablet = await addDeviceOf(alice);
   const put = (who: LoggedIn, body: object) => api.ask('keys.backup.put', { token: who.access_token, body });
   const get = (who: LoggedIn) => api.ask('keys.backup.get', { token: who.access_token });
   t.is((await get(alice)).error?.code, 'not_found');
@@ -211,7 +208,7 @@ test('[K04] a sealed backup is stored, read, replaced and deleted, and concurren
 
 test('[K08] every change of devices and keys is a link of the chain, also when changes are simultaneous', async (t) => {
   const [alice, bob] = await Promise.all([keyed('b25l'), keyed()]);
-  const tablets = await Promise.all(Array.from({ length: 5 }, () => another(alice)));
+  const tablets = await Promise.all(Array.from({ length: 5 }, () => addDeviceOf(alice)));
   const publish = (who: LoggedIn, identity_key: string) =>
     api.ask('keys.publish', { token: who.access_token, body: { identity_key } });
   await Promise.all(tablets.flatMap((one, i) => [publish(one, `a${i}`), publish(one, `b${i}`)]));

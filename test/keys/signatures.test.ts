@@ -4,17 +4,16 @@ import fc from 'fast-check';
 import { Ed25519Signer, HpkeCrypto, type Session, verifySignature } from '../../client/index.ts';
 import { signedText } from '../../shared/contract/signed.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { Api, QUICK } from '../api/http.ts';
-import { listen, person } from '../client/people.ts';
+import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { account, Raw } from '../env/people.ts';
+import { createListener, openConversation, registerPerson, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
 let at: Addresses;
 let api: Api;
 test.before(async () => {
-  env = await startEnv(QUICK);
+  env = await startEnv(QUICK_HASHING);
   at = await env.start('ingest', 'fanout', 'history', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
@@ -22,18 +21,16 @@ test.after.always(() => env?.stop());
 
 const token = (session: Session) => ({ token: session.access_token });
 async function signing(): Promise<{ session: Session; signer: Ed25519Signer }> {
-  const [session, signer] = [await account(at), await Ed25519Signer.generate()];
+  const [session, signer] = [await registerPerson(at), await Ed25519Signer.generate()];
   const body = { identity_key: 'a2V5', signing_key: await signer.publicKey() };
   await api.ask('keys.publish', { ...token(session), body });
   return { session, signer };
 }
-const direct = async (from: Session, to: Session) =>
-  (await api.ask('conversations.createDirect', { ...token(from), body: { user_id: to.user.id } })).data.id;
 
 test('[K07] a valid signature is delivered over HTTP, socket and history, and the reader can verify it', async (t) => {
-  const [{ session, signer }, bob] = [await signing(), await account(at)];
-  const conversation_id = await direct(session, bob);
-  const [a, b] = [await Raw.open(at, session), await Raw.open(at, bob)];
+  const [{ session, signer }, bob] = [await signing(), await registerPerson(at)];
+  const conversation_id = await openConversation(session, bob);
+  const [a, b] = [await TestSocket.open(at, session), await TestSocket.open(at, bob)];
   const message = (payload: string) => ({ client_message_id: uuid7(), payload });
   const one = message('c2VhbGVk');
   const signature = await signer.sign({ conversation_id, ...one });
@@ -43,9 +40,9 @@ test('[K07] a valid signature is delivered over HTTP, socket and history, and th
   );
   const two = message('"\\ 🦭');
   const second = await signer.sign({ conversation_id, ...two });
-  a.say({ type: 'message.send', id: '2', to: { user_id: bob.user.id }, ...two, signature: second });
-  await a.until('ack');
-  const got = (await b.until('message.created', 2)).message as Parameters<typeof verifySignature>[0];
+  a.send({ type: 'message.send', id: '2', to: { user_id: bob.user.id }, ...two, signature: second });
+  await a.waitFor('ack');
+  const got = (await b.waitFor('message.created', 2)).message as Parameters<typeof verifySignature>[0];
   t.is(got.signature, second);
   const key = await signer.publicKey();
   t.true(await verifySignature(got, key));
@@ -57,8 +54,8 @@ test('[K07] a valid signature is delivered over HTTP, socket and history, and th
 });
 
 test('[K07] a signature that is invalid, foreign, of another conversation or without a published key is refused', async (t) => {
-  const [{ session, signer }, bob] = [await signing(), await account(at)];
-  const id = await direct(session, bob);
+  const [{ session, signer }, bob] = [await signing(), await registerPerson(at)];
+  const id = await openConversation(session, bob);
   const body = { client_message_id: uuid7(), payload: 'c2VhbGVk' };
   const send = async (who: Session, more: object) =>
     (await api.ask('messages.send', { ...token(who), id, body: { ...body, ...more } })).error;
@@ -78,17 +75,17 @@ test('[K07] a signature that is invalid, foreign, of another conversation or wit
     t.like(error?.details, { field: 'signature' });
   }
   t.is((await send(bob, { signature: good }))?.code, 'invalid_request');
-  const raw = await Raw.open(at, session);
-  raw.say({ type: 'message.send', id: 'm', conversation_id: id, ...body, signature: bad[0] });
-  t.like(await raw.until('error'), { id: 'm', code: 'invalid_request', details: { field: 'signature' } });
+  const raw = await TestSocket.open(at, session);
+  raw.send({ type: 'message.send', id: 'm', conversation_id: id, ...body, signature: bad[0] });
+  t.like(await raw.waitFor('error'), { id: 'm', code: 'invalid_request', details: { field: 'signature' } });
   t.is(await send(session, { signature: good }), undefined);
   raw.socket.close();
 });
 
 test('[K07] signed and unsigned messages of one socket keep their order', async (t) => {
-  const [{ session, signer }, bob] = [await signing(), await account(at)];
-  const conversation_id = await direct(session, bob);
-  const [a, b] = [await Raw.open(at, session), await Raw.open(at, bob)];
+  const [{ session, signer }, bob] = [await signing(), await registerPerson(at)];
+  const conversation_id = await openConversation(session, bob);
+  const [a, b] = [await TestSocket.open(at, session), await TestSocket.open(at, bob)];
   const payloads = Array.from({ length: 60 }, (_, i) => `p${i}`);
   const frames = await Promise.all(
     payloads.map(async (payload, i) => {
@@ -96,25 +93,25 @@ test('[K07] signed and unsigned messages of one socket keep their order', async 
       return { type: 'message.send', ...body, ...(i % 3 === 0 && { signature: await signer.sign(body) }) };
     }),
   );
-  for (const frame of frames) a.say(frame);
-  const got = (): string[] => b.of('message.created').map(({ message }) => (message as { payload: string }).payload);
+  for (const frame of frames) a.send(frame);
+  const got = (): string[] =>
+    b.framesOf('message.created').map(({ message }) => (message as { payload: string }).payload);
   await until(() => got().includes(payloads.at(-1)!));
   t.deepEqual([...new Set(got())], payloads);
   for (const raw of [a, b]) raw.socket.close();
 });
 
 test('[K07] the library signs what it seals and publishes the key', async (t) => {
-  const [anna, ben] = [await person(at), await person(at)];
+  const [anna, ben] = [await registerPerson(at), await registerPerson(at)];
   const signer = await Ed25519Signer.import(await (await Ed25519Signer.generate()).export());
-  const phone = listen(anna.session, at, { crypto: await HpkeCrypto.generate(), signer });
-  const laptop = listen(ben.session, at, { crypto: await HpkeCrypto.generate() });
+  const phone = createListener(anna, at, { crypto: await HpkeCrypto.generate(), signer });
+  const laptop = createListener(ben, at, { crypto: await HpkeCrypto.generate() });
   await Promise.all([phone.device.connect(), laptop.device.connect()]);
   const seen = laptop.device.next('message');
-  await phone.device.send({ to: { user_id: ben.session.user.id }, plaintext: 'signed' });
+  await phone.device.send({ to: { user_id: ben.user.id }, plaintext: 'signed' });
   t.regex((await seen).message.signature ?? '', /^[A-Za-z0-9+/]{86}==$/);
-  t.deepEqual(await laptop.until(1), ['signed']);
-  const [device] = (await api.ask('devices.listOfUser', { ...token(ben.session), id: anna.session.user.id })).data
-    .items;
+  t.deepEqual(await laptop.waitForTexts(1), ['signed']);
+  const [device] = (await api.ask('devices.listOfUser', { ...token(ben), id: anna.user.id })).data.items;
   t.is(device!.signing_key, await signer.publicKey());
   await Promise.all([phone, laptop].map(({ device: one }) => one.close()));
 });

@@ -17,8 +17,8 @@ export interface Tampering {
   headers?: Record<string, string>;
 }
 
-export const now = (): string => String(Math.floor(Date.now() / 1000));
-export function signature(ts: string, event: string, body: string | Uint8Array, secret = SECRET): string {
+export const unixSeconds = (): string => String(Math.floor(Date.now() / 1000));
+export function signEvent(ts: string, event: string, body: string | Uint8Array, secret = SECRET): string {
   return createHmac('sha256', secret)
     .update(ts + event)
     .update(body)
@@ -26,21 +26,21 @@ export function signature(ts: string, event: string, body: string | Uint8Array, 
 }
 
 /** Sends an event, signed unless `how` says otherwise. */
-export async function send(
+export async function sendEvent(
   apiUrl: string,
   body: { type: string } & Record<string, unknown>,
   how: Tampering = {},
 ): Promise<Sent> {
   const raw = how.raw ?? JSON.stringify(body);
   const event = how.event ?? body.type;
-  const ts = how.ts ?? now();
+  const ts = how.ts ?? unixSeconds();
   const response = await fetch(`${apiUrl}/payments/webhooks`, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
       'x-webhook-event': event,
       'x-webhook-ts': ts,
-      'x-webhook-sign': how.sign ?? signature(ts, event, raw, how.secret),
+      'x-webhook-sign': how.sign ?? signEvent(ts, event, raw, how.secret),
       ...how.headers,
     },
     body: raw as string,
@@ -48,7 +48,7 @@ export async function send(
   return { status: response.status, ...((await response.json()) as Omit<Sent, 'status'>) };
 }
 
-export const change = (to: string, id: string, more: Record<string, unknown> = {}, event_id?: string) => ({
+export const paymentEvent = (to: string, id: string, more: Record<string, unknown> = {}, event_id?: string) => ({
   type: `requests.${to}`,
   ...(event_id === undefined ? {} : { id: event_id }),
   data: { id, ...more },

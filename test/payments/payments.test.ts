@@ -1,34 +1,32 @@
 /** What payment events do: requests, conversations, devices, webhooks' events; whatever comes twice, late or dies. */
 import test from 'ava';
-import { subject } from '../../nats/topology.ts';
 import { adminToken } from '../../shared/auth/derived.ts';
 import { type PaymentEvent, rankOf } from '../../shared/contract/payments.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { encodePayments } from '../../shared/pipeline/payments.ts';
-import { Api, type Got, QUICK } from '../api/http.ts';
+import { Api, QUICK_HASHING, type Reply } from '../api/http.ts';
 import { type Addresses, type Env, startEnv } from '../env/index.ts';
-import { another } from '../env/people.ts';
+import { addDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { change, SECRET, send } from './fake-service.ts';
-import { couple, events, id, Payee } from './people.ts';
+import { paymentEvent, SECRET, sendEvent } from './fake-service.ts';
+import { createId, PaymentDevice, readPaymentEvents, startConversation } from './people.ts';
 
 let env: Env;
 let at: Addresses;
 let api: Api;
 
 test.before(async () => {
-  env = await startEnv({ ...QUICK, PAYMENTS_WEBHOOK_SECRET: SECRET, AWAY_GRACE_MS: 100 });
+  env = await startEnv({ ...QUICK_HASHING, PAYMENTS_WEBHOOK_SECRET: SECRET, AWAY_GRACE_MS: 100 });
   at = await env.start('events', 'payments-webhook', 'history', 'fanout', 'ingest', 'api', 'edge');
   api = new Api(at.apiUrl);
 });
 test.after.always(() => env?.stop());
 
 test('[P03] both people get each step of a request in their conversation on every device, at once or later', async (t) => {
-  const { anna, ben, conversation_id } = await couple(at);
-  const tablet = await Payee.up(at, await another(ben.device.session));
+  const { anna, ben, conversation_id } = await startConversation(at);
+  const tablet = await PaymentDevice.open(at, await addDevice(ben.device.session));
   await tablet.device.close();
-  const request = id('PR');
-  await send(at.apiUrl, change('create', request));
+  const request = createId('PR');
+  await sendEvent(at.apiUrl, paymentEvent('create', request));
   await env.settle();
   const token = anna.device.session.access_token;
   const put = { id: conversation_id, token, body: { request_id: request } };
@@ -36,10 +34,10 @@ test('[P03] both people get each step of a request in their conversation on ever
   t.like(first, { status: 201, data: { request_id: request, conversation_id, state: 'pending', seq: 1 } });
   t.is((await api.ask('payments.attach', put)).status, 200, 'it was there');
   await anna.send(ben, 'there you are');
-  t.is((await send(at.apiUrl, change('accept', request, { transfer_id: 'TR_1' }))).status, 202);
-  await until(() => ben.states(request).length === 2 && anna.states(request).length === 1);
-  t.deepEqual(ben.states(request), ['pending', 'accepted']);
-  t.deepEqual(anna.states(request), ['accepted'], 'who put it there is told what changes');
+  t.is((await sendEvent(at.apiUrl, paymentEvent('accept', request, { transfer_id: 'TR_1' }))).status, 202);
+  await until(() => ben.statesOf(request).length === 2 && anna.statesOf(request).length === 1);
+  t.deepEqual(ben.statesOf(request), ['pending', 'accepted']);
+  t.deepEqual(anna.statesOf(request), ['accepted'], 'who put it there is told what changes');
   t.like(ben.payments.at(-1), { transfer_id: 'TR_1', seq: 2 });
   t.true(ben.cursors.every((cursor, i) => i === 0 || cursor > ben.cursors[i - 1]!));
   const order = ben.frames.flatMap((f) =>
@@ -47,13 +45,13 @@ test('[P03] both people get each step of a request in their conversation on ever
   );
   t.deepEqual(order, ['message', 'pending', 'message', 'accepted'], 'in the order of the conversation');
 
-  const back = await Payee.up(at, tablet.device.session);
-  t.deepEqual(back.states(request), ['pending', 'accepted'], 'a device that was away gets all of it');
+  const back = await PaymentDevice.open(at, tablet.device.session);
+  t.deepEqual(back.statesOf(request), ['pending', 'accepted'], 'a device that was away gets all of it');
   await env.settle();
   const listed = await api.ask('payments.list', { id: conversation_id, token: ben.device.session.access_token });
   t.deepEqual(listed.data.items, [ben.payments.at(-1)!]);
   t.deepEqual(
-    (await events(env, request)).map(({ data }) => data),
+    (await readPaymentEvents(env, request)).map(({ data }) => data),
     [
       { request_id: request, state: 'pending' },
       { request_id: request, state: 'accepted', transfer_id: 'TR_1', conversation_id },
@@ -63,8 +61,8 @@ test('[P03] both people get each step of a request in their conversation on ever
 });
 
 test('[P03] late and backward events change nothing, and the payments service may name the conversation', async (t) => {
-  const { anna, ben, conversation_id } = await couple(at);
-  const request = id('PR');
+  const { anna, ben, conversation_id } = await startConversation(at);
+  const request = createId('PR');
   for (const [to, more] of [
     ['cancel', { conversation_id }],
     ['create', {}],
@@ -72,18 +70,18 @@ test('[P03] late and backward events change nothing, and the payments service ma
     ['accept', { transfer_id: 'T' }],
     ['decline', {}],
   ] as const)
-    await send(at.apiUrl, change(to, request, more));
+    await sendEvent(at.apiUrl, paymentEvent(to, request, more));
   await env.settle();
   await anna.send(ben, 'last');
   await until(() => ben.payloads.includes('last'));
-  t.deepEqual(ben.states(request), ['canceled', 'accepted']);
-  t.deepEqual(anna.states(request), ['canceled', 'accepted']);
+  t.deepEqual(ben.statesOf(request), ['canceled', 'accepted']);
+  t.deepEqual(anna.statesOf(request), ['canceled', 'accepted']);
   t.deepEqual(
-    (await events(env, request)).map(({ data }) => data.state),
+    (await readPaymentEvents(env, request)).map(({ data }) => data.state),
     ['canceled', 'accepted'],
   );
-  const nowhere = id('PR');
-  await send(at.apiUrl, change('create', nowhere, { conversation_id: uuid7() }));
+  const nowhere = createId('PR');
+  await sendEvent(at.apiUrl, paymentEvent('create', nowhere, { conversation_id: uuid7() }));
   await env.settle();
   const rows = await env.db.query(
     'select applied_at is not null as applied from payment_events where request_id = $1',
@@ -94,11 +92,11 @@ test('[P03] late and backward events change nothing, and the payments service ma
 });
 
 test('[P03] a request that changes while it is attached to conversations ends in the same state everywhere', async (t) => {
-  const couples = await Promise.all([couple(at), couple(at)]);
-  const requests = Array.from({ length: 15 }, () => id('PR'));
+  const couples = await Promise.all([startConversation(at), startConversation(at)]);
+  const requests = Array.from({ length: 15 }, () => createId('PR'));
   await Promise.all(
     requests.flatMap((request) => [
-      send(at.apiUrl, change('accept', request)),
+      sendEvent(at.apiUrl, paymentEvent('accept', request)),
       ...couples.map(({ anna, conversation_id }) =>
         api.ask('payments.attach', {
           id: conversation_id,
@@ -106,7 +104,7 @@ test('[P03] a request that changes while it is attached to conversations ends in
           body: { request_id: request },
         }),
       ),
-      send(at.apiUrl, change('cancel', request)),
+      sendEvent(at.apiUrl, paymentEvent('cancel', request)),
     ]),
   );
   await env.settle();
@@ -114,7 +112,7 @@ test('[P03] a request that changes while it is attached to conversations ends in
     await anna.send(ben, 'last');
     await until(() => ben.payloads.includes('last'));
     for (const request of requests) {
-      const ranks = ben.told(request).map(({ state }) => rankOf(state));
+      const ranks = ben.paymentsOf(request).map(({ state }) => rankOf(state));
       t.is(ranks.at(-1), rankOf('accepted'));
       // Perhaps one of them twice, and never back.
       t.deepEqual(ranks, ranks.toSorted());
@@ -124,24 +122,25 @@ test('[P03] a request that changes while it is attached to conversations ends in
 });
 
 test('[P03] the transfer id is visible to the parties of the request and to nobody else who knows its id', async (t) => {
-  const { anna, ben, conversation_id } = await couple(at);
-  const { anna: eve, ben: bob, conversation_id: elsewhere } = await couple(at);
-  const [early, late, named] = [id('PR'), id('PR'), id('PR')];
-  const put = async (who: Payee, where: string, request_id: string) => {
+  const { anna, ben, conversation_id } = await startConversation(at);
+  const { anna: eve, ben: bob, conversation_id: elsewhere } = await startConversation(at);
+  const [early, late, named] = [createId('PR'), createId('PR'), createId('PR')];
+  const put = async (who: PaymentDevice, where: string, request_id: string) => {
     const token = who.device.session.access_token;
     return (await api.ask('payments.attach', { id: where, token, body: { request_id } })).data;
   };
   await put(anna, conversation_id, early);
   await put(eve, elsewhere, early);
-  for (const request of [early, late]) await send(at.apiUrl, change('accept', request, { transfer_id: 'TR_9' }));
-  await send(at.apiUrl, change('accept', named, { transfer_id: 'TR_9', conversation_id }));
+  for (const request of [early, late])
+    await sendEvent(at.apiUrl, paymentEvent('accept', request, { transfer_id: 'TR_9' }));
+  await sendEvent(at.apiUrl, paymentEvent('accept', named, { transfer_id: 'TR_9', conversation_id }));
   await env.settle();
   t.like(await put(anna, conversation_id, early), { state: 'accepted', transfer_id: 'TR_9' });
   for (const request of [early, late, named]) {
     const told = await put(eve, elsewhere, request);
     t.deepEqual([told.state, told.transfer_id], ['accepted', undefined], 'who is no party learns the state alone');
   }
-  await until(() => ben.states(named).length === 1);
+  await until(() => ben.statesOf(named).length === 1);
   t.is(ben.payments.at(-1)!.transfer_id, 'TR_9', 'the payments service named the conversation');
   const { conversation_id: third } = await eve.send(ben, 'hello');
   await env.settle();
@@ -155,9 +154,9 @@ test('[P03] the transfer id is visible to the parties of the request and to nobo
 });
 
 test('[P03] only members attach a request to a conversation, and only they see it', async (t) => {
-  const { anna, ben, conversation_id } = await couple(at);
+  const { anna, ben, conversation_id } = await startConversation(at);
   const stranger = await api.register();
-  const body = { request_id: id('PR') };
+  const body = { request_id: createId('PR') };
   t.is(
     (await api.ask('payments.attach', { id: conversation_id, token: stranger.access_token, body })).error?.code,
     'not_found',
@@ -185,49 +184,12 @@ test('[P03] only members attach a request to a conversation, and only they see i
   await Promise.all([anna, ben].map(({ device }) => device.close()));
 });
 
-test('[P02] an event sent 100 times simultaneously, and again after all caches are gone, has one effect', async (t) => {
-  const { anna, ben, conversation_id } = await couple(at);
-  const request = id('PR');
-  const event = change('accept', request, { transfer_id: 'T', conversation_id }, id('evt'));
-  const answers = await Promise.all(Array.from({ length: 100 }, () => send(at.apiUrl, event)));
-  t.true(answers.every(({ status }) => status === 202));
-  t.is(answers.filter(({ data }) => !data.duplicate).length, 1);
-  await env.settle();
-  t.true((await send(at.apiUrl, event)).data.duplicate, 'Postgres knows it for ever');
-  // A repeat that passed the broker's short memory and the early look.
-  const nc = await env.nats('api');
-  const again = {
-    key: `id:${event.id}`,
-    type: event.type as 'requests.accept',
-    request_id: request,
-    received_at: Date.now(),
-  };
-  for (let i = 0; i < 20; i++) await nc.request(subject.payments, encodePayments([again, again]));
-  await env.settle();
-  await anna.send(ben, 'last');
-  await until(() => ben.payloads.includes('last'));
-  t.deepEqual(ben.states(request), ['accepted']);
-  t.is((await events(env, request)).length, 1);
-  const [{ n }] = (await env.db.query<{ n: number }>('select count(*) as n from payment_events where request_id = $1', [
-    request,
-  ])) as [{ n: number }];
-  t.is(n, 1);
-  await Promise.all([anna, ben].map(({ device }) => device.close()));
-});
-
-test('[P02] an event without an id is identified by its content', async (t) => {
-  const request = id('PR');
-  t.false((await send(at.apiUrl, change('create', request))).data.duplicate);
-  t.true((await send(at.apiUrl, change('create', request))).data.duplicate, 'sent again with another time');
-  t.false((await send(at.apiUrl, change('create', request, { note: 'other' }))).data.duplicate);
-});
-
 test('[P03] operators list events and replay one', async (t) => {
-  const { anna, ben, conversation_id } = await couple(at);
-  const request = id('PR');
+  const { anna, ben, conversation_id } = await startConversation(at);
+  const request = createId('PR');
   const token = adminToken(env.config);
-  await send(at.apiUrl, change('accept', request, { conversation_id, transfer_id: 'T' }, 'evt_listed'));
-  await until(() => ben.states(request).length === 1);
+  await sendEvent(at.apiUrl, paymentEvent('accept', request, { conversation_id, transfer_id: 'T' }, 'evt_listed'));
+  await until(() => ben.statesOf(request).length === 1);
   await env.settle();
   const { data } = await api.ask('payments.events.list', { token, query: { request_id: request } });
   t.is(data.items.length, 1);
@@ -242,11 +204,11 @@ test('[P03] operators list events and replay one', async (t) => {
   });
   t.truthy(event!.applied_at);
   t.is((await api.ask('payments.events.replay', { token, id: event!.id })).status, 202);
-  await until(() => ben.states(request).length === 2 && anna.states(request).length === 2);
-  t.deepEqual(ben.states(request), ['accepted', 'accepted']);
+  await until(() => ben.statesOf(request).length === 2 && anna.statesOf(request).length === 2);
+  t.deepEqual(ben.statesOf(request), ['accepted', 'accepted']);
   const all: string[] = [];
   for (let cursor: string | null = ''; cursor !== null; ) {
-    const page: Got<{ items: PaymentEvent[]; next_cursor: string | null }> = await api.ask('payments.events.list', {
+    const page: Reply<{ items: PaymentEvent[]; next_cursor: string | null }> = await api.ask('payments.events.list', {
       token,
       query: { limit: 3, ...(cursor && { cursor }) },
     });

@@ -8,14 +8,15 @@ import { ApiError } from '../../shared/contract/errors.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import type { Answer, SendCommand } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { type InboxItem, items as inboxOf, person as newPerson, type Person, toPerson } from './inbox.ts';
+import { insertPerson as newPerson, type PersonRow } from '../env/people.ts';
+import { directMessage, type InboxItem, readInbox as inboxOf } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
 
 let nc: NatsConnection;
 
-const person = (): Promise<Person> => newPerson(env);
+const person = (): Promise<PersonRow> => newPerson(env);
 const items = (user: string, target?: string): Promise<InboxItem[]> => inboxOf(nc, env, user, target);
 
 test.before(async () => {
@@ -32,7 +33,9 @@ test.after.always(async () => {
 test('[M01] [M02] messages get contiguous seqs and reach the inbox and history byte for byte', async (t) => {
   const [a, b] = [await person(), await person()];
   const payloads = ['plain', 'quote " and \\ backslash', 'nul \u0000 and lone \ud800', '🦭'.repeat(50)];
-  const answers = await Promise.all(payloads.map((payload) => gateway.call(toPerson(a, b), JSON.stringify(payload))));
+  const answers = await Promise.all(
+    payloads.map((payload) => gateway.call(directMessage(a, b), JSON.stringify(payload))),
+  );
   t.deepEqual(
     answers.map(({ seq }) => seq),
     [1, 2, 3, 4],
@@ -57,7 +60,7 @@ test('[M01] [M02] messages get contiguous seqs and reach the inbox and history b
 test('[M03] the same client id is one message: simultaneously, later and through two gateways', async (t) => {
   const [a, b] = [await person(), await person()];
   const other = new Gateway(await env.nats('edge'), env.config);
-  const command = toPerson(a, b);
+  const command = directMessage(a, b);
   const answers = await Promise.all(
     Array.from({ length: 20 }, (_, i) => (i % 2 ? gateway : other).call(command, '"x"')),
   );
@@ -73,7 +76,7 @@ test('[M03] the same client id is one message: simultaneously, later and through
 test('[C01] [M02] simultaneous first messages from both sides create one conversation', async (t) => {
   const [a, b] = [await person(), await person()];
   const answers = await Promise.all(
-    Array.from({ length: 40 }, (_, i) => gateway.call(i % 2 ? toPerson(a, b) : toPerson(b, a), `"${i}"`)),
+    Array.from({ length: 40 }, (_, i) => gateway.call(i % 2 ? directMessage(a, b) : directMessage(b, a), `"${i}"`)),
   );
   t.is(new Set(answers.map(({ conversation_id }) => conversation_id)).size, 1);
   t.deepEqual(
@@ -103,7 +106,7 @@ test('[C02] [M04] each member of a group gets one item, and senders who are not 
     name: 'seals',
     member_ids: [b.user, c.user],
   });
-  const say = (from: Person): SendCommand => ({
+  const say = (from: PersonRow): SendCommand => ({
     kind: 'send',
     user_id: from.user,
     device_id: from.device,
@@ -113,7 +116,7 @@ test('[C02] [M04] each member of a group gets one item, and senders who are not 
   t.like(await gateway.call(say(b), '"hello"'), { seq: 1, conversation_id: group });
   t.is(await refused(gateway.call(say(stranger), '"x"')), 'not_found');
   t.is(await refused(gateway.call({ ...say(a), conversation_id: uuid7() }, '"x"')), 'not_found');
-  t.is(await refused(gateway.call(toPerson(a, { user: uuid7(), device: '' }), '"x"')), 'not_found');
+  t.is(await refused(gateway.call(directMessage(a, { user: uuid7(), device: '' }), '"x"')), 'not_found');
   await env.settle();
   t.deepEqual(
     (await items(c.user)).map(({ frame }) => frame.type),
@@ -131,7 +134,7 @@ test('[M01] an envelope reaches its own device only', async (t) => {
   const [a, b] = [await person(), await person()];
   const { packEnvelopes } = await import('../../shared/pipeline/commands.ts');
   const devices = [b.device, a.device];
-  const command = toPerson(a, b, { envelopes: devices.map((device_id) => ({ device_id })) });
+  const command = directMessage(a, b, { envelopes: devices.map((device_id) => ({ device_id })) });
   await gateway.call(command, packEnvelopes(['"for b"', '"for a"']));
   await env.settle();
   t.deepEqual(
@@ -141,14 +144,16 @@ test('[M01] an envelope reaches its own device only', async (t) => {
   t.deepEqual(await items(b.user), []);
   const foreign = await person();
   t.is(
-    await refused(gateway.call(toPerson(a, b, { envelopes: [{ device_id: foreign.device }] }), packEnvelopes(['"x"']))),
+    await refused(
+      gateway.call(directMessage(a, b, { envelopes: [{ device_id: foreign.device }] }), packEnvelopes(['"x"'])),
+    ),
     'device_mismatch',
   );
 });
 
 test('[M07] a read receipt moves read_seq in the projection and is delivered to the other side', async (t) => {
   const [a, b] = [await person(), await person()];
-  const { conversation_id } = await gateway.call(toPerson(a, b), '"x"');
+  const { conversation_id } = await gateway.call(directMessage(a, b), '"x"');
   const read = { kind: 'read' as const, conversation_id, user_id: b.user, device_id: b.device, seq: 1 };
   t.like(await gateway.call(read), { repeated: false });
   t.like(await gateway.call(read), { repeated: true });
@@ -174,7 +179,7 @@ test('[M07] a read receipt moves read_seq in the projection and is delivered to 
 test('[M01] sent is reported once the message is in every inbox', async (t) => {
   const [a, b] = [await person(), await person()];
   const seen = await new Promise<number>((resolve, reject) => {
-    gateway.submit(toPerson(a, b), Buffer.from('"x"'), {
+    gateway.submit(directMessage(a, b), Buffer.from('"x"'), {
       answered: () => {},
       failed: reject,
       sent: () => items(b.user).then((all) => resolve(all.length), reject),
@@ -185,7 +190,7 @@ test('[M01] sent is reported once the message is in every inbox', async (t) => {
 
 test('[M01] undecodable bytes become a dead letter, and the rest continues', async (t) => {
   const [a, b] = [await person(), await person()];
-  const command = toPerson(a, b);
+  const command = directMessage(a, b);
   for (let p = 0; p < env.config.PARTITIONS; p++) nc.publish(subject.ingress(p), 'poison');
   for (let p = 0; p < env.config.PARTITIONS; p++) nc.publish(subject.log(p), 'poison');
   await nc.flush();

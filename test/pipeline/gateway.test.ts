@@ -6,7 +6,7 @@ import { subject } from '../../nats/topology.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { decodeCommands, type Reply } from '../../shared/pipeline/commands.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { toPerson } from './inbox.ts';
+import { directMessage } from './inbox.ts';
 
 let env: Env;
 let nc: NatsConnection;
@@ -31,7 +31,7 @@ async function begin() {
   const told: string[] = [];
   const person = () => ({ user: uuid7(), device: uuid7() });
   const over = new Promise<void>((resolve, reject) => {
-    gateway.submit(toPerson(person(), person()), Buffer.from('"x"'), {
+    gateway.submit(directMessage(person(), person()), Buffer.from('"x"'), {
       answered: ({ seq, repeated }) => told.push(`answered ${seq}${repeated ? ' before' : ''}`),
       failed: reject,
       sent: () => resolve(void told.push('sent')),

@@ -1,4 +1,6 @@
-/** Gateway-level helpers of the pipeline's tests: people straight in Postgres, inboxes read as the broker holds them. */
+/** Commands as a gateway submits them, and inboxes as the broker holds them. */
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { NatsConnection } from 'nats';
 import { item } from '../../nats/inbox/item.ts';
@@ -7,28 +9,15 @@ import { inboxStream, subject } from '../../nats/topology.ts';
 import { directConversationId, shardOf, uuid7 } from '../../shared/ids.ts';
 import type { SendCommand } from '../../shared/pipeline/commands.ts';
 import type { Env } from '../env/index.ts';
+import type { PersonRow } from '../env/people.ts';
 
-export interface Person {
-  user: string;
-  device: string;
-}
 export interface InboxItem {
   cursor: number;
   frame: { type: string; message?: { id: string; seq: number; payload: string } };
 }
 
-export async function person(env: Env): Promise<Person> {
-  const [user, device] = [uuid7(), uuid7()];
-  const number = String(10_000_000 + Math.floor(Math.random() * 89_999_999));
-  await env.db.query('insert into users (id, number) values ($1, $2)', [user, number]);
-  await env.db.query("insert into devices (id, user_id, name, platform) values ($1, $2, 'one', 'test')", [
-    device,
-    user,
-  ]);
-  return { user, device };
-}
-
-export const toPerson = (from: Person, to: Person, more: Partial<SendCommand> = {}): SendCommand => ({
+/** A message to the direct conversation of two people. */
+export const directMessage = (from: PersonRow, to: PersonRow, more: Partial<SendCommand> = {}): SendCommand => ({
   kind: 'send',
   user_id: from.user,
   device_id: from.device,
@@ -38,8 +27,8 @@ export const toPerson = (from: Person, to: Person, more: Partial<SendCommand> = 
   ...more,
 });
 
-/** Everything that waits for a user, or for one device where the sender sealed for each. */
-export async function items(nc: NatsConnection, env: Env, user: string, target = 'all'): Promise<InboxItem[]> {
+/** Reads everything that waits for a user, or for one device where the sender sealed for each. */
+export async function readInbox(nc: NatsConnection, env: Env, user: string, target = 'all'): Promise<InboxItem[]> {
   const manager = await jetstreamManager(nc);
   const out: InboxItem[] = [];
   const shards = env.config.INBOX_SHARDS;
@@ -55,4 +44,13 @@ export async function items(nc: NatsConnection, env: Env, user: string, target =
     }
   }
   return out;
+}
+
+/** Kills the broker, deletes the files of all inbox streams and restarts it, as a power cut may leave them. */
+export async function loseInboxes(env: Env): Promise<void> {
+  await env.broker.kill9();
+  const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
+  for (const name of readdirSync(streams))
+    if (name.startsWith('INBOX')) rmSync(join(streams, name), { recursive: true });
+  await env.broker.restart();
 }

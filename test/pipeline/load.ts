@@ -4,11 +4,12 @@ import type { Gateway } from '../../nats/gateway.ts';
 import type { ApiError } from '../../shared/contract/errors.ts';
 import type { Answer } from '../../shared/pipeline/commands.ts';
 import type { Env } from '../env/index.ts';
-import { person, toPerson } from './inbox.ts';
+import { insertPerson } from '../env/people.ts';
+import { directMessage } from './inbox.ts';
 
 const LANES = 20;
 
-export interface Loaded {
+export interface LoadResult {
   answers: Answer[];
   /** The user who got them. */
   to: string;
@@ -21,13 +22,13 @@ export interface Loaded {
  * the load ends when `done(answered)` does and the fault is over. A fault that strikes later than it begins calls
  * `strikes` then.
  */
-export async function load(
+export async function runLoad(
   env: Env,
   gateway: Gateway,
   fault: (strikes: () => void) => Promise<void>,
   { half, done }: { half(answered: number): boolean; done(answered: number): boolean },
-): Promise<Loaded> {
-  const [a, b] = [await person(env), await person(env)];
+): Promise<LoadResult> {
+  const [a, b] = [await insertPerson(env), await insertPerson(env)];
   const answers: Answer[] = [];
   const unsent = new Set<string>();
   let inFlight = 0;
@@ -38,7 +39,7 @@ export async function load(
     inFlight = Math.max(inFlight, unsent.size);
   };
   const send = async (): Promise<Answer> => {
-    const command = toPerson(a, b);
+    const command = directMessage(a, b);
     const id = command.client_message_id;
     unsent.add(id);
     for (;;) {
@@ -73,14 +74,14 @@ export async function load(
 }
 
 /** Load for so long, with the fault in the middle. */
-export function forMs(ms: number): { half(): boolean; done(): boolean } {
+export function loadForMs(ms: number): { half(): boolean; done(): boolean } {
   const begun = performance.now();
   const after = (part: number) => () => performance.now() - begun > part;
   return { half: after(ms / 2), done: after(ms) };
 }
 
 /** Load of so many messages at least, with the fault after half of them. */
-export const ofMessages = (n: number): { half(answered: number): boolean; done(answered: number): boolean } => ({
+export const loadOfMessages = (n: number): { half(answered: number): boolean; done(answered: number): boolean } => ({
   half: (answered) => answered >= n / 2,
   done: (answered) => answered >= n,
 });

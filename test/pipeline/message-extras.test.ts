@@ -2,10 +2,11 @@
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
 import type { MessageExtras } from '../../shared/contract/message-extras.ts';
-import { pageBySeq } from '../../shared/db/message-queries.ts';
+import { readPageBySeq } from '../../shared/db/message-queries.ts';
 import { uuid7 } from '../../shared/ids.ts';
 import { type Env, startEnv } from '../env/index.ts';
-import { items, person, toPerson } from './inbox.ts';
+import { insertPerson } from '../env/people.ts';
+import { directMessage, readInbox } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -28,15 +29,15 @@ const EXTRAS = {
 } satisfies Required<MessageExtras>;
 
 test('every optional field of a message reaches the inbox and history', async (t) => {
-  const [a, b] = [await person(env), await person(env)];
-  const { conversation_id } = await gateway.call(toPerson(a, b, EXTRAS), '"x"');
+  const [a, b] = [await insertPerson(env), await insertPerson(env)];
+  const { conversation_id } = await gateway.call(directMessage(a, b, EXTRAS), '"x"');
   await env.settle();
-  const [item] = await items(await env.nats('admin'), env, b.user);
+  const [item] = await readInbox(await env.nats('admin'), env, b.user);
   const { message } = item!.frame as { message: Record<string, unknown> };
   const { expires_in_sec, ...same } = EXTRAS;
   t.like(message, same);
   t.is(Date.parse(String(message.expires_at)) - Date.parse(String(message.sent_at)), expires_in_sec * 1_000);
   const reader = { user_id: b.user, device_id: b.device, conversation_id };
-  const { messages } = await pageBySeq(env.db, reader);
+  const { messages } = await readPageBySeq(env.db, reader);
   t.deepEqual(messages as unknown[], [message]);
 });

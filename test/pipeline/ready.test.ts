@@ -9,8 +9,9 @@ import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { insertPerson } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { person, toPerson } from './inbox.ts';
+import { directMessage } from './inbox.ts';
 
 const WORKERS = ['ingest', 'fanout', 'history', 'events', 'webhook', 'payments-webhook'] as const;
 
@@ -56,11 +57,11 @@ test.serial('[O03] every worker reports not ready for as long as the broker is d
 test.serial('[O03] when the broker refuses what ingest appends, /ready says since when and why', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
   const gateway = new Gateway(await env.nats('edge'), env.config);
-  await gateway.call(toPerson(await person(env), await person(env)), '"before"');
+  await gateway.call(directMessage(await insertPerson(env), await insertPerson(env)), '"before"');
   const { config, state } = await manager.streams.info(LOG);
   const begun = Date.now();
   await manager.streams.update(LOG, { ...config, discard: 'new', max_msgs: state.messages });
-  const answer = gateway.call(toPerson(await person(env), await person(env)), '"refused for a while"');
+  const answer = gateway.call(directMessage(await insertPerson(env), await insertPerson(env)), '"refused for a while"');
   const ingest = opened.get('ingest')!;
   await until(() => ingest.ready() !== true);
   t.regex(String(ingest.ready()), /ingest \d has been failing for \d+ ms: LOG: maximum messages exceeded/);

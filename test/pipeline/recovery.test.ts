@@ -1,6 +1,4 @@
 /** What fanout writes again after a fault: what is missing, and next to nothing else. */
-import { readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
 import { Gateway } from '../../nats/gateway.ts';
@@ -10,10 +8,10 @@ import { InboxRecovery } from '../../services/fanout/inbox-recovery.ts';
 import { directConversationId, partitionOf, shardOf } from '../../shared/ids.ts';
 import { createLog } from '../../shared/log.ts';
 import { type Addresses, type Env, type Spawned, startEnv } from '../env/index.ts';
-import { account, close, Phone } from '../env/people.ts';
+import { closeDevices, insertPerson, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { items, person, toPerson } from './inbox.ts';
-import { forMs, type Loaded, load } from './load.ts';
+import { directMessage, loseInboxes, readInbox } from './inbox.ts';
+import { type LoadResult, loadForMs, runLoad } from './load.ts';
 
 let env: Env;
 let gateway: Gateway;
@@ -37,9 +35,9 @@ test.after.always(async () => {
   await env?.stop();
 });
 
-async function count({ answers, to }: Loaded): Promise<{ lost: number; repeats: number }> {
+async function count({ answers, to }: LoadResult): Promise<{ lost: number; repeats: number }> {
   await env.settle();
-  const ids = (await items(await env.nats('admin'), env, to)).map(({ frame }) => frame.message!.id);
+  const ids = (await readInbox(await env.nats('admin'), env, to)).map(({ frame }) => frame.message!.id);
   const there = new Set(ids);
   return { lost: answers.filter(({ message_id }) => !there.has(message_id)).length, repeats: ids.length - there.size };
 }
@@ -47,14 +45,14 @@ async function count({ answers, to }: Loaded): Promise<{ lost: number; repeats: 
 test.serial(
   '[M04] kill -9 of the broker under load loses nothing and repeats at most the messages in flight',
   async (t) => {
-    const result = await load(
+    const result = await runLoad(
       env,
       gateway,
       async () => {
         await env.broker.kill9();
         await env.broker.restart();
       },
-      forMs(3_000),
+      loadForMs(3_000),
     );
     const { lost, repeats } = await count(result);
     t.log(`${result.answers.length} messages, ${result.inFlight} in flight, ${repeats} twice`);
@@ -67,19 +65,19 @@ test.serial(
   '[M04] a fanout frozen past its pin time-out does not write again what its successor wrote after it resumes',
   async (t) => {
     for (const fanout of fanouts) {
-      const result = await load(
+      const result = await runLoad(
         env,
         gateway,
         async () => {
           fanout.signal('SIGSTOP');
-          const [one, other] = [await person(env), await person(env)];
+          const [one, other] = [await insertPerson(env), await insertPerson(env)];
           await new Promise<void>((sent, failed) => {
             const waiter = { answered: () => {}, failed, sent };
-            gateway.submit(toPerson(one, other), Buffer.from('"x"'), waiter);
+            gateway.submit(directMessage(one, other), Buffer.from('"x"'), waiter);
           });
           fanout.signal('SIGCONT');
         },
-        forMs(4_000),
+        loadForMs(4_000),
       );
       const { lost, repeats } = await count(result);
       t.log(`${result.answers.length} messages, ${result.inFlight} in flight, ${repeats} twice`);
@@ -91,7 +89,7 @@ test.serial(
 
 test.serial('[M04] deleting fanout’s durables while the broker runs repeats nothing', async (t) => {
   const manager = await jetstreamManager(await env.nats('admin'));
-  const result = await load(
+  const result = await runLoad(
     env,
     gateway,
     async (strikes) => {
@@ -101,7 +99,7 @@ test.serial('[M04] deleting fanout’s durables while the broker runs repeats no
         strikes();
       }
     },
-    forMs(1_500),
+    loadForMs(1_500),
   );
   const { lost, repeats } = await count(result);
   t.is(lost, 0);
@@ -111,53 +109,49 @@ test.serial('[M04] deleting fanout’s durables while the broker runs repeats no
 test.serial(
   '[M05] [M06] after the inboxes are lost with the broker, inbox.empty follows the restored items',
   async (t) => {
-    const [a, b] = [await new Phone(await account(at), at.edgeUrl).up(), new Phone(await account(at), at.edgeUrl)];
-    await b.up();
+    const [a, b] = [await (await TestDevice.register(at)).connect(), await TestDevice.register(at)];
+    await b.connect();
     await b.device.close();
     const messages = 500;
     await Promise.all(Array.from({ length: messages }, (_, i) => a.send(b, `${i}`)));
     await env.settle();
-    await env.broker.kill9();
-    const streams = join(env.dir, 'nats', 'jetstream', 'SEALWIRE', 'streams');
-    for (const name of readdirSync(streams))
-      if (name.startsWith('INBOX')) rmSync(join(streams, name), { recursive: true });
-    await env.broker.restart();
-    const before = b.empties;
+    await loseInboxes(env);
+    const before = b.emptyCount;
     await b.device.connect();
-    await until(() => b.empties > before);
+    await until(() => b.emptyCount > before);
     const end = b.frames.findLastIndex(({ type }) => type === 'inbox.empty');
     const came = new Set(
       b.frames.slice(0, end).flatMap((frame) => (frame.type === 'message.created' ? [frame.message.id] : [])),
     );
     t.is(came.size, messages);
-    await close(a, b);
+    await closeDevices(a, b);
   },
 );
 
 test.serial(
   '[M05] [M06] a shard deleted while nobody writes is restored by every partition before inbox.empty is sent to its devices',
   async (t) => {
-    const b = await new Phone(await account(at), at.edgeUrl).up();
+    const b = await (await TestDevice.register(at)).connect();
     await b.device.close();
     const ids: string[] = [];
     for (
       const left = new Set(Array.from({ length: env.config.PARTITIONS }, (_, partition) => partition));
       left.size;
     ) {
-      const a = new Phone(await account(at), at.edgeUrl);
-      if (!left.delete(partitionOf(directConversationId(a.user, b.user), env.config.PARTITIONS))) continue;
-      await a.up();
+      const a = await TestDevice.register(at);
+      if (!left.delete(partitionOf(directConversationId(a.userId, b.userId), env.config.PARTITIONS))) continue;
+      await a.connect();
       for (let i = 0; i < 3; i++) ids.push((await a.send(b, `${i}`)).message_id);
       await a.device.close();
     }
     await env.settle();
     const nc = await env.nats('admin');
-    await (await jetstreamManager(nc)).streams.delete(inboxStream(shardOf(b.user, env.config.INBOX_SHARDS)));
-    const before = b.empties;
+    await (await jetstreamManager(nc)).streams.delete(inboxStream(shardOf(b.userId, env.config.INBOX_SHARDS)));
+    const before = b.emptyCount;
     await b.device.connect();
-    await until(() => b.empties > before);
-    t.deepEqual((await items(nc, env, b.user)).map(({ frame }) => frame.message!.id).sort(), ids.sort());
-    await close(b);
+    await until(() => b.emptyCount > before);
+    t.deepEqual((await readInbox(nc, env, b.userId)).map(({ frame }) => frame.message!.id).sort(), ids.sort());
+    await closeDevices(b);
   },
 );
 

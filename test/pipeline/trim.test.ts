@@ -11,13 +11,14 @@ import { createMetrics } from '../../shared/metrics.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import type { ServiceName } from '../../shared/service-names.ts';
 import { type Env, startEnv } from '../env/index.ts';
+import { insertPerson, type PersonRow } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { type Person, person, toPerson } from './inbox.ts';
+import { directMessage } from './inbox.ts';
 
 let env: Env;
 let gateway: Gateway;
 let trimmer: LogTrimmer;
-let people: Person[];
+let people: PersonRow[];
 test.beforeEach(async () => {
   env = await startEnv({ PARTITIONS: 1, PIN_TIMEOUT_MS: 500, LOG_LEVEL: 'fatal' });
   await env.start('ingest');
@@ -25,7 +26,7 @@ test.beforeEach(async () => {
   trimmer = new LogTrimmer(await env.nats('history'), {
     ...{ partitions: 1, retentionMs: 0, everyMs: 3_600_000, log: createLog(env.config) },
   });
-  people = [await person(env), await person(env)];
+  people = [await insertPerson(env), await insertPerson(env)];
 });
 test.afterEach.always(async () => {
   gateway.close();
@@ -42,7 +43,7 @@ async function open(name: ServiceName): Promise<Service> {
   return await definition.open(context);
 }
 async function send(n: number): Promise<void> {
-  for (let i = 0; i < n; i++) await gateway.call(toPerson(people[0]!, people[1]!), '"x"');
+  for (let i = 0; i < n; i++) await gateway.call(directMessage(people[0]!, people[1]!), '"x"');
 }
 const entries = async (): Promise<number> =>
   (await (await jetstreamManager(await env.nats('admin'))).streams.info(LOG)).state.messages;

@@ -52,3 +52,12 @@ test.serial('[O03] a second process on the same OPS_PORT fails at start', async 
   const taken = { OPS_PORT: Number(new URL(at.opsUrl).port) };
   await t.throwsAsync(env.spawn('history', taken), { message: /ended while starting/ });
 });
+
+test.serial('[O03] the edge reports health, readiness and metrics', async (t) => {
+  const base = at.edgeUrl.replace('ws:', 'http:');
+  for (const path of ['/health', '/ready']) t.is((await fetch(base + path)).status, 200);
+  t.is((await fetch(`${base}/metrics`)).status, 404);
+  t.regex(await (await fetch(`${at.opsUrl}/metrics`)).text(), /sealwire_sockets \d/);
+  t.is((await fetch(`${base}/v1/ws`)).status, 400);
+  t.is((await fetch(`${base}/elsewhere`)).status, 404);
+});

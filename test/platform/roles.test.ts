@@ -9,15 +9,15 @@ import { type Config, checkSettingsOf, readConfig } from '../../shared/config/in
 import { type Database, openDatabase } from '../../shared/db/database.ts';
 import { grantRoles, roleOf } from '../../shared/db/roles.ts';
 import { SERVICE_NAMES, type ServiceName } from '../../shared/service-names.ts';
-import { QUICK } from '../api/http.ts';
+import { QUICK_HASHING } from '../api/http.ts';
 import { read } from '../docs/blocks.ts';
 import { type Env, inRole, startEnv } from '../env/index.ts';
-import { account, close, Phone } from '../env/people.ts';
+import { closeDevices, registerPerson, TestDevice } from '../env/people.ts';
 import { until } from '../env/until.ts';
 
 let env: Env;
 test.before(async () => {
-  env = await startEnv({ ...QUICK, AWAY_GRACE_MS: 100 });
+  env = await startEnv({ ...QUICK_HASHING, AWAY_GRACE_MS: 100 });
   await grantRoles(env.config);
   // Once more, as at the next version.
   await grantRoles(env.config);
@@ -52,26 +52,26 @@ test.serial(
     );
     const at = Object.fromEntries(processes);
     const addresses = { apiUrl: at.api!.apiUrl, edgeUrl: at.edge!.edgeUrl };
-    const phone = async (): Promise<Phone> => new Phone(await account(addresses), addresses.edgeUrl);
+    const phone = async (): Promise<TestDevice> => new TestDevice(await registerPerson(addresses), addresses.edgeUrl);
     const [alice, bob] = [await phone(), await phone()];
-    await Promise.all([alice.up(), bob.up()]);
+    await Promise.all([alice.connect(), bob.connect()]);
     await alice.send(bob, 'live');
     await until(() => bob.payloads.includes('live'));
-    await close(bob);
+    await closeDevices(bob);
     await bob.device.session.call('PUT', `/v1/devices/${bob.device.id}/push`, {
       provider: 'unifiedpush',
       endpoint: 'https://127.0.0.1:9/UP',
     });
     await alice.send(bob, 'kept');
     await env.settle();
-    const back = await new Phone(bob.device.session, addresses.edgeUrl).up();
+    const back = await new TestDevice(bob.device.session, addresses.edgeUrl).connect();
     await until(() => back.payloads.includes('kept'));
     const [{ n }] = (await env.db.query<{ n: number }>('select count(*) as n from messages')) as [{ n: number }];
     t.is(n, 2);
     t.is((await env.db.query('select 1 from push_states')).length, 1);
     const admin = { authorization: 'Bearer swt_of_the_operator' };
     t.is((await fetch(`${addresses.apiUrl}/v1/webhooks/endpoints`, { headers: admin })).status, 200);
-    await close(alice, back);
+    await closeDevices(alice, back);
     for (const [service, one] of processes) {
       t.is((await fetch(`${one.opsUrl}/ready`)).status, 200, service);
       await one.stop();

@@ -18,20 +18,20 @@ const bytesOf = async (from: AsyncIterable<Buffer>): Promise<string> => {
   return Buffer.concat(chunks).toString();
 };
 
-export class Fcm {
+export class FakeFcm {
   readonly #keys = generateKeyPairSync('rsa', { modulusLength: 2048 });
   readonly #server = createServer((request, response) => {
     this.#take(request, response).catch((error: Error) => {
-      this.wrong.push(error.message);
+      this.errors.push(error.message);
       response.writeHead(400).end('{"error":{"status":"INVALID_ARGUMENT"}}');
     });
   });
   url = '';
   /** Messages by registration token. */
-  readonly got: { token: string; message: Record<string, unknown> }[] = [];
+  readonly messages: { token: string; message: Record<string, unknown> }[] = [];
   readonly answers = new Map<string, Answer>();
-  readonly wrong: string[] = [];
-  tokens = 0;
+  readonly errors: string[] = [];
+  tokenCount = 0;
 
   async open(): Promise<this> {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
@@ -63,36 +63,36 @@ export class Fcm {
       assert.equal(protectedHeader.kid, 'k1');
       assert.equal(payload.scope, 'https://www.googleapis.com/auth/firebase.messaging');
       assert.ok(payload.exp! - payload.iat! <= 3_600);
-      return json(200, { access_token: `ya29.${++this.tokens}`, expires_in: 3_599, token_type: 'Bearer' });
+      return json(200, { access_token: `ya29.${++this.tokenCount}`, expires_in: 3_599, token_type: 'Bearer' });
     }
     assert.equal(`${request.method} ${request.url}`, 'POST /v1/projects/demo/messages:send');
-    assert.equal(request.headers.authorization, `Bearer ya29.${this.tokens}`);
+    assert.equal(request.headers.authorization, `Bearer ya29.${this.tokenCount}`);
     const { message } = JSON.parse(body) as { message: { token: string; data: unknown; android: { ttl: string } } };
     assert.match(message.android.ttl, /^\d+s$/);
-    this.got.push({ token: message.token, message });
+    this.messages.push({ token: message.token, message });
     const answer = this.answers.get(message.token);
     json(answer?.status ?? 200, answer?.body ?? { name: 'projects/demo/messages/1' }, answer?.headers);
   }
 }
 
-export class Apns {
+export class FakeApns {
   readonly #keys = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   readonly #server = createHttp2Server();
   readonly #sessions = new Set<ServerHttp2Session>();
   url = '';
-  readonly got: { token: string; headers: Record<string, unknown>; payload: unknown }[] = [];
+  readonly messages: { token: string; headers: Record<string, unknown>; payload: unknown }[] = [];
   readonly answers = new Map<string, Answer>();
-  readonly wrong: string[] = [];
-  connections = 0;
+  readonly errors: string[] = [];
+  connectionCount = 0;
 
   constructor() {
     this.#server.on('session', (session) => {
-      this.connections++;
+      this.connectionCount++;
       this.#sessions.add(session);
     });
     this.#server.on('stream', (stream: ServerHttp2Stream, headers: Record<string, unknown>) => {
       this.#take(stream, headers).catch((error: Error) => {
-        this.wrong.push(error.message);
+        this.errors.push(error.message);
         stream.respond({ ':status': 403 });
         stream.end('{"reason":"InvalidProviderToken"}');
       });
@@ -107,12 +107,12 @@ export class Apns {
     return this;
   }
   /** The connection breaks, as Apple's do. */
-  drop(): void {
+  closeConnections(): void {
     for (const session of this.#sessions) session.destroy();
     this.#sessions.clear();
   }
   async close(): Promise<void> {
-    this.drop();
+    this.closeConnections();
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
@@ -131,7 +131,7 @@ export class Apns {
     assert.ok(Number(headers['apns-expiration']) > Date.now() / 1_000);
     assert.ok(Buffer.byteLength(String(headers['apns-collapse-id'])) <= 64);
     assert.ok(body.length <= 4_096);
-    this.got.push({ token, headers, payload: JSON.parse(body) });
+    this.messages.push({ token, headers, payload: JSON.parse(body) });
     const answer = this.answers.get(token);
     stream.respond({ ':status': answer?.status ?? 200, ...answer?.headers });
     stream.end(answer?.body ? JSON.stringify(answer.body) : undefined);

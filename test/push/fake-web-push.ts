@@ -9,18 +9,18 @@ interface Browser {
   ecdh: ECDH;
   auth: Buffer;
   /** What was said, opened; one without keys got it as it is. */
-  got: string[];
+  received: string[];
   /** Answers with this instead of 201. */
   status?: number;
   headers?: Record<string, string>;
 }
 
-export class WebPushService {
+export class FakeWebPushService {
   readonly #browsers = new Map<string, Browser>();
   readonly #server: Server;
   origin = '';
   /** What was wrong with a request. */
-  readonly wrong: string[] = [];
+  readonly errors: string[] = [];
   publicKey = '';
 
   constructor() {
@@ -29,7 +29,7 @@ export class WebPushService {
       this.#take(request, browser).then(
         () => response.writeHead(browser?.status ?? 201, browser?.headers).end(),
         (error: Error) => {
-          this.wrong.push(error.message);
+          this.errors.push(error.message);
           response.writeHead(400).end();
         },
       );
@@ -49,7 +49,7 @@ export class WebPushService {
   subscribe(): { browser: Browser; endpoint: string; keys: { p256dh: string; auth: string } } {
     const ecdh = createECDH('prime256v1');
     const p256dh = ecdh.generateKeys().toString('base64url');
-    const browser: Browser = { ecdh, auth: randomBytes(16), got: [] };
+    const browser: Browser = { ecdh, auth: randomBytes(16), received: [] };
     const path = `/push/${randomBytes(12).toString('base64url')}`;
     this.#browsers.set(path, browser);
     return { browser, endpoint: this.origin + path, keys: { p256dh, auth: browser.auth.toString('base64url') } };
@@ -66,12 +66,12 @@ export class WebPushService {
     assert.match(headers.topic as string, /^[A-Za-z0-9_-]{1,32}$/);
     assert.ok(['very-low', 'low', 'normal', 'high'].includes(headers.urgency as string));
     if (headers['content-encoding'] === undefined) {
-      browser.got.push(body.toString());
+      browser.received.push(body.toString());
       return;
     }
     assert.equal(headers['content-encoding'], 'aes128gcm');
     await this.#checkSignature(headers.authorization!);
-    browser.got.push(open(body, browser).toString());
+    browser.received.push(open(body, browser).toString());
   }
 
   async #checkSignature(authorization: string): Promise<void> {

@@ -3,18 +3,18 @@ import test from 'ava';
 import fc from 'fast-check';
 import { scheduleAfter } from '../../services/push/handle.ts';
 import type { PushTarget } from '../../shared/contract/http/push.ts';
-import { another, Phone, Raw } from '../env/people.ts';
+import { addDevice, TestDevice, TestSocket } from '../env/people.ts';
 import { until } from '../env/until.ts';
-import { World } from './system.ts';
+import { PushSystem } from './system.ts';
 
-let world: World;
+let world: PushSystem;
 test.before(async () => {
-  world = await World.start();
+  world = await PushSystem.start();
 });
 test.after.always(() => world?.stop());
 
 test('[N01] a device sets its push target, only its person may, and invalid targets are refused', async (t) => {
-  const [alice, bob] = [await world.phone(), await world.phone()];
+  const [alice, bob] = [await world.createDevice(), await world.createDevice()];
   const { endpoint, keys } = world.web.subscribe();
   const targets: PushTarget[] = [
     { provider: 'webpush', endpoint, keys },
@@ -56,63 +56,63 @@ test('[N01] a device sets its push target, only its person may, and invalid targ
 });
 
 test('[N02] [N03] an away device is woken once for several messages, with an encrypted wake-up without content', async (t) => {
-  const { bob, got } = await world.subscribed();
-  const alice = await (await world.phone()).up();
+  const { bob, got } = await world.createSubscribedDevice();
+  const alice = await (await world.createDevice()).connect();
   for (let i = 0; i < 5; i++) await alice.send(bob, `secret ${i}`);
   await until(() => got.length > 0);
-  await world.quiet(bob);
+  await world.waitUntilQuiet(bob);
   await alice.send(bob, 'more');
-  await world.quiet(bob);
+  await world.waitUntilQuiet(bob);
   t.deepEqual(got, ['{"type":"wake"}']);
-  t.deepEqual(world.web.wrong, []);
+  t.deepEqual(world.web.errors, []);
   await alice.device.close();
 });
 
 test('[N02] an online device is not woken, and one whose socket closes with a backlog is', async (t) => {
-  const { bob, got } = await world.subscribed();
-  const alice = await (await world.phone()).up();
-  await bob.up();
+  const { bob, got } = await world.createSubscribedDevice();
+  const alice = await (await world.createDevice()).connect();
+  await bob.connect();
   await alice.send(bob, 'one');
   await until(() => bob.payloads.length === 1);
-  await world.quiet(bob);
+  await world.waitUntilQuiet(bob);
   t.deepEqual(got, []);
   await bob.device.close();
-  await world.left(bob);
-  await world.quiet(bob);
+  await world.waitUntilAway(bob);
+  await world.waitUntilQuiet(bob);
   t.deepEqual(got, [], 'nothing waits for it');
   await alice.send(bob, 'two');
   await until(() => got.length === 1);
 
-  const raw = await Raw.open(world.at, bob.device.session);
-  await raw.until('message.created');
+  const raw = await TestSocket.open(world.at, bob.device.session);
+  await raw.waitFor('message.created');
   raw.socket.close();
   await until(() => got.length === 2);
-  t.is(raw.of('message.created').length, 1);
+  t.is(raw.framesOf('message.created').length, 1);
 
-  await bob.up();
+  await bob.connect();
   await until(() => bob.payloads.length === 2);
   await bob.device.close();
-  await world.left(bob);
-  await world.quiet(bob);
+  await world.waitUntilAway(bob);
+  await world.waitUntilQuiet(bob);
   t.is(got.length, 2, 'all was acknowledged');
   await alice.device.close();
 });
 
 test('[N02] own messages, receipts and muted times wake nobody, and the end of a mute wakes for what waits', async (t) => {
-  const { bob, got } = await world.subscribed();
-  const alice = await (await world.phone()).up();
-  const tablet = await new Phone(await another(bob.device.session), world.at.edgeUrl).up();
+  const { bob, got } = await world.createSubscribedDevice();
+  const alice = await (await world.createDevice()).connect();
+  const tablet = await new TestDevice(await addDevice(bob.device.session), world.at.edgeUrl).connect();
   const { conversation_id, seq } = await tablet.send(alice, 'from my other device');
   await until(() => alice.payloads.length === 1);
   await alice.device.read(conversation_id, seq);
-  await world.quiet(bob);
+  await world.waitUntilQuiet(bob);
   t.deepEqual(got, []);
   const target = await world.env.db.query<{ push: PushTarget }>('select push from devices where id = $1', [
     bob.device.id,
   ]);
   const muted_until = new Date(Date.now() + 3_600_000).toISOString();
   await world.putPush(bob, { ...target[0]!.push, muted_until });
-  await world.quiet(bob);
+  await world.waitUntilQuiet(bob);
   await alice.send(bob, 'hush');
   await until(
     async () =>
@@ -129,9 +129,9 @@ test('[N02] own messages, receipts and muted times wake nobody, and the end of a
 });
 
 test('[N02] a dead target is removed, and a failing one is tried again later', async (t) => {
-  const alice = await (await world.phone()).up();
-  const gone = await world.subscribed();
-  const busy = await world.subscribed();
+  const alice = await (await world.createDevice()).connect();
+  const gone = await world.createSubscribedDevice();
+  const busy = await world.createSubscribedDevice();
   gone.browser.status = 410;
   busy.browser.status = 429;
   busy.browser.headers = { 'retry-after': '120' };
@@ -176,20 +176,20 @@ test('[N02] a device that was woken and did not come is woken again at growing i
       },
     ),
   );
-  const { bob, got } = await world.subscribed();
-  const alice = await (await world.phone()).up();
+  const { bob, got } = await world.createSubscribedDevice();
+  const alice = await (await world.createDevice()).connect();
   await alice.send(bob, 'x');
   await until(() => got.length === 1);
-  await world.quiet(bob);
+  await world.waitUntilQuiet(bob);
   await world.env.db.query('update push_states set next_at = now() where device_id = $1', [bob.device.id]);
   await until(() => got.length === 2);
   await alice.device.close();
 });
 
 test.serial('[N02] items that arrived while the worker was dead cause one wake-up when it is back', async (t) => {
-  const { bob, got } = await world.subscribed();
-  const alice = await (await world.phone()).up();
-  await world.quiet(bob);
+  const { bob, got } = await world.createSubscribedDevice();
+  const alice = await (await world.createDevice()).connect();
+  await world.waitUntilQuiet(bob);
   await world.worker.kill9();
   await alice.send(bob, 'x');
   await world.env.settle();
@@ -202,16 +202,16 @@ test.serial('[N02] items that arrived while the worker was dead cause one wake-u
   });
   await world.worker.kill9();
   await world.worker.restart();
-  await world.quiet(bob);
+  await world.waitUntilQuiet(bob);
   t.is(got.length, 1);
   await alice.device.close();
 });
 
 test.serial('[N02] devices of a killed edge count as away', async (t) => {
   const edge = await world.env.spawn('edge');
-  const { bob, got } = await world.subscribed();
-  const there = new Phone(bob.device.session, edge.edgeUrl);
-  await there.up();
+  const { bob, got } = await world.createSubscribedDevice();
+  const there = new TestDevice(bob.device.session, edge.edgeUrl);
+  await there.connect();
   await until(
     async () =>
       (
@@ -220,7 +220,7 @@ test.serial('[N02] devices of a killed edge count as away', async (t) => {
         ])
       ).length === 1,
   );
-  const alice = await (await world.phone()).up();
+  const alice = await (await world.createDevice()).connect();
   await edge.kill9();
   // As if it had been killed a while ago.
   await world.env.db.query(

@@ -116,9 +116,9 @@ test('[W06] the dial itself refuses private literals, private names and names th
   }
   const zone = await poster.post(`http://[::1%25lo]:${port}/hook`, {}, '{}', Date.now());
   t.false(zone.delivered, 'a zone is no part of a URL');
-  t.is(receiver.dialled, 0, 'nobody was even dialled');
+  t.is(receiver.connectionCount, 0, 'nobody was even dialled');
   await poster.close();
-  await receiver.stop();
+  await receiver.close();
 });
 
 test('[W06] redirects are not followed, even to allowed addresses', async (t) => {
@@ -127,9 +127,9 @@ test('[W06] redirects are not followed, even to allowed addresses', async (t) =>
   const poster = openPoster(config, openEgressGuard({ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'] }, 'WEBHOOK_ALLOW_CIDRS'));
   const outcome = await poster.post(receiver.url, {}, '{}', Date.now());
   t.like(outcome, { delivered: false, status: 307, error: 'redirect' });
-  t.is(inside.dialled, 0);
+  t.is(inside.connectionCount, 0);
   await poster.close();
-  await Promise.all([receiver.stop(), inside.stop()]);
+  await Promise.all([receiver.close(), inside.close()]);
 });
 
 test('[W04] an endpoint that hangs, drips, floods or speaks no HTTP ends in time and with little memory', async (t) => {
@@ -165,7 +165,7 @@ test('[W04] an endpoint that hangs, drips, floods or speaks no HTTP ends in time
   t.false(rubbish!.delivered);
   t.is(refused!.error, 'ECONNREFUSED');
   await Promise.all([poster.close(), hasty.close()]);
-  await Promise.all([drip.stop(), flood.stop()]);
+  await Promise.all([drip.close(), flood.close()]);
   silent.close();
   garbage.close();
 });

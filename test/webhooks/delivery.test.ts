@@ -1,19 +1,17 @@
+/** Deliveries that fail: retries, disabled endpoints, the log of attempts. */
 import test from 'ava';
-import { retryDelayMs } from '../../services/webhook/retry-schedule.ts';
-import { readConfig } from '../../shared/config/index.ts';
 import { uuid7 } from '../../shared/ids.ts';
-import { retryAfterMs } from '../../shared/retry-after.ts';
 import { type Behaviour, Receiver } from './receiver.ts';
-import { System } from './system.ts';
+import { WebhookSystem } from './system.ts';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-let system: System;
+let system: WebhookSystem;
 test.before(async () => {
-  system = await System.start();
-  await system.send();
+  system = await WebhookSystem.start();
+  await system.startSender();
 });
 test.after.always(() => system?.stop());
 
@@ -47,26 +45,26 @@ test.serial(
   '[W04] a failing delivery is attempted ten times over three days with the same id and bytes, then becomes a dead letter',
   async (t) => {
     const receiver = await Receiver.start(answer(500));
-    const endpoint = await system.endpoint({ url: receiver.url });
+    const endpoint = await system.createEndpoint({ url: receiver.url });
     const id = await poke(endpoint);
     await attempted(endpoint.id, 1);
     const schedule = system.env.config.WEBHOOK_RETRY_SCHEDULE_SEC;
-    system.clock.stop();
+    system.clock.freeze();
     for (const [i, sec] of schedule.slice(1).entries()) {
       const [waits] = (await ask('webhooks.deliveries.list', endpoint.id)).items;
       const [last] = (await ask('webhooks.attempts.list', endpoint.id)).items;
       // The first attempt was made before the clock stood still.
       const pause = Date.parse(waits!.next_at!) - Date.parse(last!.at) - last!.duration_ms;
       t.true(Math.abs(pause - sec * 1_000) <= 2, `attempt ${i + 2} is due when the schedule says: ${pause}`);
-      system.clock.jump(Date.parse(waits!.next_at!) - system.clock.now() - 1);
+      system.clock.advance(Date.parse(waits!.next_at!) - system.clock.now() - 1);
       t.is((await ask('webhooks.deliveries.list', endpoint.id)).items[0]!.attempts, i + 1);
-      t.is(receiver.got.length, i + 1, 'and not a moment before');
-      system.clock.jump(1);
+      t.is(receiver.requests.length, i + 1, 'and not a moment before');
+      system.clock.advance(1);
       await attempted(endpoint.id, i + 2);
     }
-    system.clock.go();
-    await system.none(endpoint.id);
-    const got = receiver.got;
+    system.clock.resume();
+    await system.waitUntilNone(endpoint.id);
+    const got = receiver.requests;
     t.is(got.length, 10);
     t.is(new Set(got.map((one) => one.id)).size, 1);
     t.is(new Set(got.map((one) => one.body)).size, 1);
@@ -78,75 +76,59 @@ test.serial(
       'one event is no five days of nothing but failures',
     );
 
-    receiver.behave(answer(200));
+    receiver.respondWith(answer(200));
     const { data } = await system.api.ask('webhooks.deliveries.redrive', {
       token: system.admin,
       id: endpoint.id,
       body: {},
     });
     t.is(data.redriven, 1);
-    const [, ...again] = await receiver.count(11);
+    const [, ...again] = await receiver.waitForCount(11);
     t.is(again.at(-1)!.id, id);
-    await system.none(endpoint.id);
+    await system.waitUntilNone(endpoint.id);
     t.like((await ask('webhooks.deliveries.list', endpoint.id)).items[0], { status: 'delivered', attempts: 1 });
-    await receiver.stop();
+    await receiver.close();
   },
 );
 
-test('[W04] jitter is at most 20 %, and Retry-After is honoured within bounds in both its forms', (t) => {
-  const config = readConfig({});
-  t.is(retryDelayMs(config, 1, undefined, 0.5), 5_000);
-  t.is(retryDelayMs(config, 2, undefined, 0), 240_000);
-  t.is(retryDelayMs(config, 2, undefined, 1), 360_000);
-  t.is(retryDelayMs(config, 10, undefined), undefined);
-  t.is(retryDelayMs(config, 1, 120_000), 120_000);
-  t.is(retryDelayMs(config, 2, 1_000, 0.5), 300_000, 'never sooner than the schedule');
-  t.is(retryDelayMs(config, 1, 365 * DAY), DAY, 'nobody keeps us waiting for a year');
-  const now = Date.UTC(2026, 0, 1);
-  t.is(retryAfterMs('120', now), 120_000);
-  t.is(retryAfterMs(new Date(now + 90_000).toUTCString(), now), 90_000);
-  t.is(retryAfterMs(new Date(now - 90_000).toUTCString(), now), 0);
-  for (const odd of ['', '-1', '1.5', 'soon', '99999999999', undefined]) t.is(retryAfterMs(odd, now), undefined);
-});
-
 test.serial('[W04] a Retry-After of the endpoint is honoured', async (t) => {
   const receiver = await Receiver.start(answer(429, { 'retry-after': '600' }));
-  const endpoint = await system.endpoint({ url: receiver.url });
+  const endpoint = await system.createEndpoint({ url: receiver.url });
   await poke(endpoint);
   await attempted(endpoint.id, 1);
   const { items } = await ask('webhooks.deliveries.list', endpoint.id);
   const [last] = (await ask('webhooks.attempts.list', endpoint.id)).items;
   const pause = Date.parse(items[0]!.next_at!) - Date.parse(last!.at) - last!.duration_ms;
   t.true(Math.abs(pause - 10 * MINUTE) <= 2, String(pause));
-  receiver.behave(answer(200));
-  system.clock.jump(10 * MINUTE);
-  await receiver.count(2);
-  await receiver.stop();
+  receiver.respondWith(answer(200));
+  system.clock.advance(10 * MINUTE);
+  await receiver.waitForCount(2);
+  await receiver.close();
 });
 
 test.serial(
   '[W04] a 410 disables the endpoint and announces it, and deliveries continue when it is enabled again',
   async (t) => {
     const watcher = await Receiver.start();
-    await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
+    await system.createEndpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
     const bothWait = Promise.withResolvers<void>();
     const receiver = await Receiver.start(async (got, response) => {
       await bothWait.promise;
       await answer(410)(got, response);
     });
-    const { conversation, say } = await system.pair();
-    const endpoint = await system.endpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
+    const { conversation, say } = await system.startConversation();
+    const endpoint = await system.createEndpoint({ url: receiver.url, conversation_id: conversation, ordered: true });
     await say();
     await say();
     await system.until(async () => (await ask('webhooks.endpoints.stats', endpoint.id)).pending === 2);
     bothWait.resolve();
-    const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
+    const [told] = await watcher.waitForCount(1, ({ event }) => event.data.endpoint_id === endpoint.id);
     t.is(told!.event.data.reason, 'gone');
     t.like(await ask('webhooks.endpoints.get', endpoint.id), { enabled: false, disabled_reason: 'gone' });
     await say();
     await system.env.settle();
-    t.is(receiver.got.length, 1, 'nothing more was sent');
-    receiver.behave(answer(200));
+    t.is(receiver.requests.length, 1, 'nothing more was sent');
+    receiver.respondWith(answer(200));
     const since = new Date(Date.now() - HOUR).toISOString();
     const recover = (): Promise<{ status: number }> =>
       system.api.ask('webhooks.deliveries.recover', { token: system.admin, id: endpoint.id, body: { since } });
@@ -156,10 +138,10 @@ test.serial(
       id: endpoint.id,
       body: { enabled: true },
     });
-    await receiver.count(2);
-    t.is(receiver.got.at(-1)!.event.data.seq, 2, 'what waited');
+    await receiver.waitForCount(2);
+    t.is(receiver.requests.at(-1)!.event.data.seq, 2, 'what waited');
     t.is((await recover()).status, 202);
-    const got = await receiver.count(4 + 3);
+    const got = await receiver.waitForCount(4 + 3);
     t.deepEqual(
       got
         .slice(2)
@@ -177,7 +159,7 @@ test.serial(
     );
     await system.until(async () => !(await ask('webhooks.endpoints.stats', endpoint.id)).recovering);
     t.is(new Set(got.map(({ id }) => id)).size, got.length - 1, 'the first one twice, the others once');
-    await Promise.all([receiver.stop(), watcher.stop()]);
+    await Promise.all([receiver.close(), watcher.close()]);
   },
 );
 
@@ -185,9 +167,9 @@ test.serial(
   '[W04] five days of failures disable an endpoint and announce it, and one success restarts the count',
   async (t) => {
     const watcher = await Receiver.start();
-    await system.endpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
+    await system.createEndpoint({ url: watcher.url, event_types: ['webhook.endpoint.disabled'] });
     const receiver = await Receiver.start(answer(503));
-    const endpoint = await system.endpoint({ url: receiver.url });
+    const endpoint = await system.createEndpoint({ url: receiver.url });
     let attempts = 0;
     const fail = async (): Promise<void> => {
       await poke(endpoint);
@@ -201,44 +183,44 @@ test.serial(
       ));
     await fail();
     await only();
-    system.clock.jump(4.9 * DAY);
-    receiver.behave(answer(200));
+    system.clock.advance(4.9 * DAY);
+    receiver.respondWith(answer(200));
     await fail();
-    await system.none(endpoint.id);
+    await system.waitUntilNone(endpoint.id);
     t.is((await ask('webhooks.endpoints.get', endpoint.id)).failing_since, undefined);
-    receiver.behave(answer(503));
+    receiver.respondWith(answer(503));
     await fail();
     await only();
-    system.clock.jump(4.9 * DAY);
+    system.clock.advance(4.9 * DAY);
     await fail();
     await only();
     t.true((await ask('webhooks.endpoints.get', endpoint.id)).enabled);
-    system.clock.jump(0.2 * DAY);
+    system.clock.advance(0.2 * DAY);
     await fail();
-    const [told] = await watcher.count(1, ({ event }) => event.data.endpoint_id === endpoint.id);
+    const [told] = await watcher.waitForCount(1, ({ event }) => event.data.endpoint_id === endpoint.id);
     t.is(told!.event.data.reason, 'failing');
     t.like(await ask('webhooks.endpoints.get', endpoint.id), { enabled: false, disabled_reason: 'failing' });
-    await Promise.all([receiver.stop(), watcher.stop()]);
+    await Promise.all([receiver.close(), watcher.close()]);
   },
 );
 
 test.serial('[W05] an operator reads the log of attempts and stats, and resends one event', async (t) => {
   let status = 500;
   const receiver = await Receiver.start((_, response) => void response.writeHead(status).end(`said ${status}\0`));
-  const endpoint = await system.endpoint({ url: receiver.url });
+  const endpoint = await system.createEndpoint({ url: receiver.url });
   const id = await poke(endpoint, 'chat.message.created');
   await attempted(endpoint.id, 1);
-  t.is(receiver.got[0]!.event.type, 'chat.message.created');
+  t.is(receiver.requests[0]!.event.type, 'chat.message.created');
   status = 200;
   const resend = (event_id: string): Promise<{ status: number }> =>
     system.api.ask('webhooks.deliveries.resend', { token: system.admin, id: endpoint.id, body: { event_id } });
   t.is((await resend(id)).status, 202);
   await attempted(endpoint.id, 2);
-  await system.none(endpoint.id);
+  await system.waitUntilNone(endpoint.id);
   t.is((await resend(id)).status, 202, 'also what was delivered');
   await attempted(endpoint.id, 3);
   t.is((await resend(uuid7())).status, 404);
-  t.is(new Set(receiver.got.map((one) => one.id)).size, 1);
+  t.is(new Set(receiver.requests.map((one) => one.id)).size, 1);
   const { items } = await ask('webhooks.attempts.list', endpoint.id, { event_id: id });
   t.deepEqual(
     items.map(({ outcome, status: code, attempt, response }) => [outcome, code, attempt, response]),
@@ -252,35 +234,5 @@ test.serial('[W05] an operator reads the log of attempts and stats, and resends 
   const rest = await ask('webhooks.attempts.list', endpoint.id, { limit: 2, cursor: first.next_cursor! });
   t.deepEqual([...first.items, ...rest.items], items);
   t.is(rest.next_cursor, null);
-  await receiver.stop();
+  await receiver.close();
 });
-
-test.serial(
-  '[W07] ordered deliveries keep their order per conversation, and a failing one delays no other conversation',
-  async (t) => {
-    const stuck = new Set<string>();
-    const receiver = await Receiver.start((got, response) => {
-      response.writeHead(stuck.has(String(got.event.data.conversation_id)) ? 500 : 200).end();
-    });
-    const endpoint = await system.endpoint({ url: receiver.url, ordered: true, event_types: ['chat.message.created'] });
-    const pairs = await Promise.all([system.pair(), system.pair(), system.pair()]);
-    stuck.add(pairs[0].conversation);
-    system.clock.stop();
-    for (let i = 0; i < 10; i++) await Promise.all(pairs.map(({ say }) => say()));
-    const seqs = (conversation: string): unknown[] =>
-      receiver.got
-        .filter(({ event }) => event.data.conversation_id === conversation)
-        .map(({ event }) => event.data.seq);
-    const all = Array.from({ length: 10 }, (_, i) => i + 1);
-    await receiver.until(() => pairs.slice(1).every(({ conversation }) => seqs(conversation).length === 10));
-    for (const { conversation } of pairs.slice(1)) t.deepEqual(seqs(conversation), all);
-    t.deepEqual(seqs(pairs[0].conversation), [1], 'the first waits for its retry, the others behind it');
-    stuck.clear();
-    system.clock.go();
-    system.clock.jump(5_000);
-    await receiver.until(() => seqs(pairs[0].conversation).length === 11);
-    t.deepEqual(seqs(pairs[0].conversation), [1, ...all]);
-    await system.none(endpoint.id);
-    await receiver.stop();
-  },
-);

@@ -1,14 +1,14 @@
 /** One entry of the log that makes more happen than one message of EVENTS holds. */
 import { jetstreamManager } from '@nats-io/jetstream';
 import test from 'ava';
-import { readDirectBatch } from '../../nats/log-reader.ts';
 import { Publisher } from '../../nats/publisher.ts';
 import { EVENTS, subject } from '../../nats/topology.ts';
 import { derivedId, uuid7 } from '../../shared/ids.ts';
 import { EntryWriter } from '../../shared/pipeline/entry.ts';
-import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';
+import type { Event } from '../../shared/pipeline/events.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
+import { readEvents } from './system.ts';
 
 const GROUPS = 30;
 const MEMBERS = 1_000;
@@ -40,19 +40,7 @@ test('[W02] thirty groups of a thousand members in one entry are published once 
   await publisher.appendToLog(PARTITION, large, entry([last!], 2));
 
   const manager = await jetstreamManager(await env.nats('admin'));
-  const told = async (): Promise<Event[]> => {
-    const out: Event[] = [];
-    for (let seq = 1, got = 1; got > 0; ) {
-      got = 0;
-      for await (const message of readDirectBatch(manager, EVENTS, { seq, batch: 100 })) {
-        t.is(message.subject, subject.eventsOf(PARTITION));
-        out.push(...decodeEvents(message.data));
-        seq = message.seq + 1;
-        got++;
-      }
-    }
-    return out;
-  };
+  const told = (): Promise<Event[]> => readEvents(env, (from) => void t.is(from, subject.eventsOf(PARTITION)));
   const worker = await env.spawn('events');
   for (const messages of [1, 4]) {
     await until(async () => (await manager.streams.info(EVENTS)).state.messages >= messages);

@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'nod
 import type { AddressInfo } from 'node:net';
 import { PATIENCE_MS } from '../env/until.ts';
 
-export interface Got {
+export interface ReceivedRequest {
   path: string;
   headers: IncomingHttpHeaders;
   body: string;
@@ -11,12 +11,12 @@ export interface Got {
   event: { type: string; timestamp: string; data: Record<string, unknown> };
   at: number;
 }
-export type Behaviour = (got: Got, response: ServerResponse) => void | Promise<void>;
+export type Behaviour = (got: ReceivedRequest, response: ServerResponse) => void | Promise<void>;
 
 export class Receiver {
-  readonly got: Got[] = [];
+  readonly requests: ReceivedRequest[] = [];
   readonly connections = new Set<import('node:net').Socket>();
-  dialled = 0;
+  connectionCount = 0;
   #behave: Behaviour;
   #waiting: { ready: () => boolean; done: () => void }[] = [];
   readonly #server = createServer((request, response) => {
@@ -24,7 +24,7 @@ export class Receiver {
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       const body = Buffer.concat(chunks).toString();
-      const got: Got = {
+      const got: ReceivedRequest = {
         path: request.url!,
         headers: request.headers,
         body,
@@ -32,7 +32,7 @@ export class Receiver {
         event: JSON.parse(body),
         at: performance.now(),
       };
-      this.got.push(got);
+      this.requests.push(got);
       void this.#behave(got, response);
       this.#look();
     });
@@ -41,15 +41,15 @@ export class Receiver {
   static readonly #all = new Set<Receiver>();
 
   /** Also those of tests that failed. */
-  static async stopAll(): Promise<void> {
-    await Promise.all([...Receiver.#all].map((one) => one.stop()));
+  static async closeAll(): Promise<void> {
+    await Promise.all([...Receiver.#all].map((one) => one.close()));
   }
 
   private constructor(behave: Behaviour) {
     Receiver.#all.add(this);
     this.#behave = behave;
     this.#server.on('connection', (socket) => {
-      this.dialled++;
+      this.connectionCount++;
       this.connections.add(socket);
       socket.on('close', () => this.connections.delete(socket));
     });
@@ -71,21 +71,25 @@ export class Receiver {
     return `http://127.0.0.1:${this.port}/hook`;
   }
 
-  behave(behave: Behaviour): void {
+  respondWith(behave: Behaviour): void {
     this.#behave = behave;
   }
 
   /** Resolves once there are so many requests (that the filter lets pass). */
-  async count(n: number, of: (got: Got) => boolean = () => true, timeoutMs = PATIENCE_MS): Promise<Got[]> {
-    await this.until(() => this.got.filter(of).length >= n, timeoutMs);
-    return this.got.filter(of);
+  async waitForCount(
+    n: number,
+    of: (got: ReceivedRequest) => boolean = () => true,
+    timeoutMs = PATIENCE_MS,
+  ): Promise<ReceivedRequest[]> {
+    await this.waitUntil(() => this.requests.filter(of).length >= n, timeoutMs);
+    return this.requests.filter(of);
   }
 
-  until(ready: () => boolean, timeoutMs = PATIENCE_MS): Promise<void> {
+  waitUntil(ready: () => boolean, timeoutMs = PATIENCE_MS): Promise<void> {
     if (ready()) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(
-        () => reject(new Error(`the receiver waits in vain; it has ${this.got.length} requests`)),
+        () => reject(new Error(`the receiver waits in vain; it has ${this.requests.length} requests`)),
         timeoutMs,
       );
       this.#waiting.push({
@@ -98,7 +102,7 @@ export class Receiver {
     });
   }
 
-  async stop(): Promise<void> {
+  async close(): Promise<void> {
     if (!Receiver.#all.delete(this)) return;
     this.#server.closeAllConnections();
     for (const socket of this.connections) socket.destroy();

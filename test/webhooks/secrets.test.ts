@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { adminToken } from '../../shared/auth/derived.ts';
-import { Api, QUICK } from '../api/http.ts';
+import { Api, QUICK_HASHING } from '../api/http.ts';
 import { type Env, startEnv } from '../env/index.ts';
 import { until } from '../env/until.ts';
-import { change, now, SECRET, send, signature } from '../payments/fake-service.ts';
+import { paymentEvent, SECRET, sendEvent, signEvent, unixSeconds } from '../payments/fake-service.ts';
 import { Receiver } from './receiver.ts';
 
 const logDir = mkdtempSync(join(tmpdir(), 'sealwire-logs-'));
@@ -15,14 +15,14 @@ let env: Env;
 test.before(async () => {
   env = await startEnv(
     {
-      ...{ ...QUICK, LOG_LEVEL: 'trace', PAYMENTS_WEBHOOK_SECRET: SECRET },
+      ...{ ...QUICK_HASHING, LOG_LEVEL: 'trace', PAYMENTS_WEBHOOK_SECRET: SECRET },
       ...{ WEBHOOK_ALLOW_CIDRS: ['127.0.0.0/8'], WEBHOOK_TIMEOUT_SEC: 15 },
     },
     { logDir },
   );
 });
 test.after.always(async () => {
-  await Receiver.stopAll();
+  await Receiver.closeAll();
   await env?.stop();
   rmSync(logDir, { recursive: true, force: true });
 });
@@ -51,7 +51,7 @@ test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and sign
   hidden.set('a service token', made.data.token);
 
   for (const { id } of [good, bad]) await api.ask('webhooks.endpoints.test', { token: made.data.token, id, body: {} });
-  const [got] = await receiver.count(1, ({ event }) => event.type === 'webhook.test');
+  const [got] = await receiver.waitForCount(1, ({ event }) => event.type === 'webhook.test');
   t.is(got!.headers['x-key'], 'header-value-4711');
   hidden.set('a signature', String(got!.headers['webhook-signature']).slice(3, 40));
   await until(async () => (await api.ask('webhooks.attempts.list', { token, id: bad.id })).data.items.length > 0);
@@ -62,17 +62,17 @@ test('[W01] [W03] [N01] [P04] secrets, tokens, header values, addresses and sign
   t.is(put.status, 200);
   hidden.set('a push target', 'push-token-1234').set('an access token', person.access_token);
 
-  const event = change('create', 'PR_hidden');
-  const ts = now();
-  const sign = signature(ts, event.type, JSON.stringify(event));
+  const event = paymentEvent('create', 'PR_hidden');
+  const ts = unixSeconds();
+  const sign = signEvent(ts, event.type, JSON.stringify(event));
   hidden.set('a payment signature', sign).set('the payments secret', SECRET);
-  t.is((await send(apiUrl, event, { ts, sign })).status, 202);
-  t.is((await send(apiUrl, event, { secret: 'wrong' })).status, 401);
+  t.is((await sendEvent(apiUrl, event, { ts, sign })).status, 202);
+  t.is((await sendEvent(apiUrl, event, { secret: 'wrong' })).status, 401);
 
   // Engines that die make the most talkative errors.
   await env.postgres.kill9();
   await api.ask('webhooks.endpoints.test', { token, id: good.id, body: {} });
-  await send(apiUrl, event);
+  await sendEvent(apiUrl, event);
   await env.postgres.restart();
   await until(async () => (await api.ask('webhooks.endpoints.list', { token })).status === 200);
 

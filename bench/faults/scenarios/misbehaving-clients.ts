@@ -14,7 +14,7 @@ const SLOW_READER_MIB = 64;
 /** Devices that reconnect at once. */
 const STORM = 200;
 
-/** Waits for a condition. @param failure says what has not happened if the time is up */
+/** Waits for a condition. @param failure the error message if the time is up */
 const waitUntil = async (isTrue: () => boolean, timeoutMs: number, failure: string): Promise<void> => {
   for (const deadline = performance.now() + timeoutMs; !isTrue(); await sleep(10))
     if (performance.now() > deadline) throw new Error(`${failure} within ${timeoutMs} ms`);
@@ -109,19 +109,19 @@ export const MISBEHAVING_CLIENTS: Scenario[] = [
     name: 'same-id',
     description: 'the same client_message_id is sent at once from two devices and over HTTP, many times',
     async run(_system, { fleet, journal, loadFor }) {
-      const [one, peer] = [await fleet.addPerson(), await fleet.addPerson()];
-      const target = fleet.addConversation(one, peer);
-      const two = await fleet.addSecondDevice(one);
-      await Promise.all([one, two, peer].map((actor) => actor.connect()));
-      await one.send(target, fleet.createPayload());
+      const [phone, peer] = [await fleet.addPerson(), await fleet.addPerson()];
+      const target = fleet.addConversation(phone, peer);
+      const tablet = await fleet.addSecondDevice(phone);
+      await Promise.all([phone, tablet, peer].map((device) => device.connect()));
+      await phone.send(target, fleet.createPayload());
       journal.mark('fault', 'the same messages from three places');
       const sendOverHttp = async (payload: string, client_message_id: string): Promise<void> => {
-        const message = { device: two.id, client_message_id };
+        const message = { device: tablet.id, client_message_id };
         journal.add({ kind: 'send', ...message, conversation: target.conversation, hash: hashOf(payload) });
         try {
           const path = `/v1/conversations/${target.conversation}/messages`;
           const body = { payload, client_message_id };
-          const sent = await two.session.call<{ message_id: string; seq: number }>('POST', path, body);
+          const sent = await tablet.session.call<{ message_id: string; seq: number }>('POST', path, body);
           journal.add({ kind: 'queued', ...message, conversation: target.conversation, ...sent });
         } catch (error) {
           const code = error instanceof SealwireError ? error.code : 'internal';
@@ -132,10 +132,14 @@ export const MISBEHAVING_CLIENTS: Scenario[] = [
       for (let i = 0; i < 100; i++) {
         const [payload, id] = [fleet.createPayload(), uuid7()];
         messages.push([payload, id]);
-        await Promise.all([one.send(target, payload, id), two.send(target, payload, id), sendOverHttp(payload, id)]);
+        await Promise.all([
+          phone.send(target, payload, id),
+          tablet.send(target, payload, id),
+          sendOverHttp(payload, id),
+        ]);
       }
       await loadFor(0.2);
-      await Promise.all(messages.map(([payload, id]) => one.send(target, payload, id)));
+      await Promise.all(messages.map(([payload, id]) => phone.send(target, payload, id)));
       journal.mark('healed');
     },
   },

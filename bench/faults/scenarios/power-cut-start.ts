@@ -11,7 +11,7 @@ import { type Database, openDatabase } from '../../../shared/db/database.ts';
 import { freePort } from '../../../shared/ports.ts';
 import { type Env, toEnv } from '../../../test/env/index.ts';
 import { settle } from '../../../test/env/settle.ts';
-import { descendants, Start } from '../../../test/env/start.ts';
+import { descendants, StartProcess } from '../../../test/env/start.ts';
 import { Disk, diskUnavailableReason } from '../disk.ts';
 import { FaultSystem, SERVICES, SETTINGS } from '../fault-system.ts';
 import type { FleetAddresses } from '../fleet.ts';
@@ -26,7 +26,7 @@ const QUEUED_TIMEOUT_MS = 60_000;
 class StartedSystem extends FaultSystem {
   readonly disk: Disk;
   readonly #variables: Record<string, string>;
-  #start: Start | undefined;
+  #start: StartProcess | undefined;
   #db: Database | undefined;
   #pids = new Map<string, number>();
 
@@ -39,7 +39,7 @@ class StartedSystem extends FaultSystem {
       settle: (timeoutMs) => settle(self().#config, timeoutMs!, new Set(SERVICES)),
       stop: async () => {
         await self().#db?.close();
-        await self().#start?.end();
+        await self().#start?.stop();
       },
     };
     const self = (): StartedSystem => this;
@@ -87,8 +87,8 @@ class StartedSystem extends FaultSystem {
 
   /** Starts `npm start` on the disk and waits until it is ready. */
   async boot(): Promise<void> {
-    this.#start = new Start(this.#dataDir, this.#variables);
-    await this.#start.ready();
+    this.#start = new StartProcess(this.#dataDir, this.#variables);
+    await this.#start.waitUntilReady();
     this.#db = await openDatabase(this.#config);
     const { pid } = this.#start;
     for (const [name, part] of Object.entries({ nats: 'nats-server', edge: 'main.ts edge', api: 'main.ts api' }))
@@ -107,7 +107,7 @@ class StartedSystem extends FaultSystem {
         // The process has ended with its parent.
       }
     }
-    await this.#start!.exit();
+    await this.#start!.waitForExit();
     await this.#db?.close().catch(() => {});
     this.#db = undefined;
     await this.disk.powerUp();

@@ -14,7 +14,7 @@ export function accountRoutes(deps: AccountDeps): HandlersOf<'accounts'> {
     ...createDeleteAccount(deps),
 
     async 'accounts.get'({ me }) {
-      const user = await deps.accounts.user(me.user_id);
+      const user = await deps.accounts.findUser(me.user_id);
       if (!user) throw signedOut();
       return { status: 200, data: user };
     },

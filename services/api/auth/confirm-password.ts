@@ -1,5 +1,5 @@
 /** Checks the password of a person who is signed in already, before something that cannot be undone. */
-import type { Limits } from '../../../shared/auth/attempt-limits.ts';
+import type { AttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Database } from '../../../shared/db/database.ts';
@@ -16,7 +16,7 @@ export type ConfirmPassword = (user_id: string, password: string | undefined, ip
 interface Deps {
   db: Database;
   passwords: Passwords;
-  limits: Limits;
+  limits: AttemptLimits;
   blindIndex: BlindIndex;
 }
 
@@ -28,7 +28,7 @@ export function createConfirmPassword({ db, passwords, limits, blindIndex }: Dep
     );
     if (!row) throw signedOut();
     if (row.password_hash === null) return null;
-    const attempt = await limits.attempt(blindIndex.lookup('user', user_id), ip);
+    const attempt = await limits.attempt(blindIndex.indexOf('user', user_id), ip);
     if (!(await passwords.verify(row.password_hash, password ?? '')))
       throw new ApiError('forbidden', 'body: password is not the password of the account', {
         details: { field: 'password' },

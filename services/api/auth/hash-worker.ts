@@ -1,4 +1,4 @@
-/** The thread that hashes passwords. It gives way to everything else, so that a flood of log-ins slows only log-ins. */
+/** Thread that hashes passwords. It runs at the lowest priority, so that a flood of log-ins slows only log-ins. */
 import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { hashSync, type Options, verifySync } from '@node-rs/argon2';
@@ -6,15 +6,15 @@ import { hashSync, type Options, verifySync } from '@node-rs/argon2';
 export interface HashJob {
   id: number;
   password: string;
-  /** Absent: hash it. */
+  /** Hash to compare with; absent to hash the password. */
   stored?: string | undefined;
 }
 export type HashDone = { id: number; value: string | boolean } | { id: number; error: string };
 
-/** The lowest there is: with 10, p99 of delivery under a flood of log-ins was 39–50 ms, with this 33–37. */
-const BEHIND = 19;
-// On Linux this is about the calling thread; elsewhere it would be about the whole process.
-if (process.platform === 'linux') setPriority(0, BEHIND);
+/** The lowest priority there is: p99 of delivery under a flood of log-ins was 33–37 ms, with priority 10 39–50 ms. */
+const LOWEST_PRIORITY = 19;
+// On Linux this sets the priority of the calling thread; elsewhere it would set that of the whole process.
+if (process.platform === 'linux') setPriority(0, LOWEST_PRIORITY);
 
 parentPort!.on('message', ({ id, password, stored }: HashJob) => {
   let done: HashDone;

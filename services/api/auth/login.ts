@@ -1,7 +1,7 @@
 /** Logs people in by identifier and password. */
-import type { Limits } from '../../../shared/auth/attempt-limits.ts';
+import type { AttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
-import type { Started } from '../../../shared/auth/sessions.ts';
+import type { StartedSession } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { LoginBody } from '../../../shared/contract/http/auth.ts';
 import type { Database } from '../../../shared/db/database.ts';
@@ -17,7 +17,7 @@ export interface LoginDeps {
   db: Database;
   accounts: Accounts;
   passwords: Passwords;
-  limits: Limits;
+  limits: AttemptLimits;
   blindIndex: BlindIndex;
   signIn: SignIn;
   tokenResponse: TokenResponse;
@@ -28,12 +28,16 @@ export function createLogin(deps: LoginDeps): HandlersOf<'auth.login'> {
 
   /** Replaces a hash that was made with other parameters than those configured now. */
   async function renewHash(account: Account, password: string): Promise<void> {
-    if (!passwords.stale(account.password_hash!)) return;
+    if (!passwords.isStale(account.password_hash!)) return;
     const hash = await passwords.hash(password);
-    if (await accounts.rehash(account.id, account.password_hash!, hash)) account.password_hash = hash;
+    if (await accounts.replacePasswordHash(account.id, account.password_hash!, hash)) account.password_hash = hash;
   }
 
-  function beginSession(account: Account, device: LoginBody['device'], ip: string): Promise<Started | undefined> {
+  function beginSession(
+    account: Account,
+    device: LoginBody['device'],
+    ip: string,
+  ): Promise<StartedSession | undefined> {
     return db.transaction(async (tx) =>
       (await lockIfUnchanged(tx.query, account)) ? await signIn.onAccount(tx, account.id, device, ip) : undefined,
     );
@@ -42,14 +46,14 @@ export function createLogin(deps: LoginDeps): HandlersOf<'auth.login'> {
   return {
     async 'auth.login'({ body, ip }) {
       const named = recogniseIdentifier(body.identifier) ?? { kind: 'username', value: body.identifier };
-      const attempt = await limits.attempt(blindIndex.lookup(named.kind, named.value), ip, body.device.id);
+      const attempt = await limits.attempt(blindIndex.indexOf(named.kind, named.value), ip, body.device.id);
       const session = await retryOnConflict(async () => {
-        const account = await accounts.find(named);
+        const account = await accounts.findAccount(named);
         const matches = await passwords.verify(account?.password_hash, body.password);
         if (!account || !matches) throw new ApiError('unauthenticated', 'identifier or password is wrong');
         // Before the checks below: their refusals are not wrong passwords, and must not count as such.
         await attempt.succeeded();
-        if (account.suspended) throw suspended();
+        if (account.isSuspended) throw suspended();
         await renewHash(account, body.password);
         return await beginSession(account, body.device, ip);
       });

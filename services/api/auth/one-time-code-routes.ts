@@ -1,7 +1,7 @@
 /** Logs people in by one-time codes sent to their phone or email, and makes the account where there is none. */
-import type { Limits } from '../../../shared/auth/attempt-limits.ts';
+import type { AttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
-import { endSessions, type Started } from '../../../shared/auth/sessions.ts';
+import { endSessions, type StartedSession } from '../../../shared/auth/sessions.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { BodyOf } from '../../../shared/contract/http/routes.ts';
@@ -14,7 +14,7 @@ import { hasDevice, removeDevices } from '../devices/store.ts';
 import type { HandlersOf } from '../http/router.ts';
 import { lockIfUnchanged, retryOnConflict } from './account-lock.ts';
 import type { CodeMessages } from './code-messages.ts';
-import type { Codes, Proof, Provable } from './one-time-codes.ts';
+import type { CodeProof, OneTimeCodes, Provable } from './one-time-codes.ts';
 import { type AccountDraft, type SignIn, suspended } from './sign-in.ts';
 import type { TokenResponse } from './token-response.ts';
 
@@ -22,9 +22,9 @@ export interface OneTimeCodeDeps {
   config: Config;
   db: Database;
   accounts: Accounts;
-  limits: Limits;
+  limits: AttemptLimits;
   blindIndex: BlindIndex;
-  codes: Codes;
+  codes: OneTimeCodes;
   codeMessages: CodeMessages;
   signIn: SignIn;
   tokenResponse: TokenResponse;
@@ -35,7 +35,7 @@ interface Owned extends Required<PersonEvent> {
   account: Account | undefined;
 }
 interface Entry {
-  session: Started;
+  session: StartedSession;
   /** The account was made by this call. */
   isNew: boolean;
   /** Devices of a stranger who had registered the address without proof. */
@@ -79,19 +79,19 @@ export function createOneTimeCodeRoutes(deps: OneTimeCodeDeps): HandlersOf<'auth
     account: Account | undefined,
     device_id: string | undefined,
   ): Promise<Owned> {
-    if (!account || account.verified) return { account, ended: [], removed: [] };
-    if (!(await accounts.claim(tx.query, account.id, to))) return { account: undefined, ended: [], removed: [] };
+    if (!account || account.isVerified) return { account, ended: [], removed: [] };
+    if (!(await accounts.claimAccount(tx.query, account.id, to))) return { account: undefined, ended: [], removed: [] };
     if (device_id !== undefined && (await hasDevice(tx.em, account.id, device_id)))
       return { account, ended: await endSessions(tx.query, account.id, 'account'), removed: [] };
     return { account, ...(await removeDevices(tx, account.id)) };
   }
 
-  async function enter(to: Provable, proof: Proof, body: VerifyBody, ip: string): Promise<Entry | undefined> {
-    const found = await accounts.find(to);
-    if (found?.suspended) throw suspended();
+  async function enter(to: Provable, proof: CodeProof, body: VerifyBody, ip: string): Promise<Entry | undefined> {
+    const found = await accounts.findAccount(to);
+    if (found?.isSuspended) throw suspended();
     return await db.transaction(async (tx) => {
       if (found && !(await lockIfUnchanged(tx.query, found))) return undefined;
-      await proof.use(tx.query);
+      await proof.consume(tx.query);
       const { account, ended, removed } = await claimAccount(tx, to, found, body.device.id);
       if (!account) return { session: await signIn.onNewAccount(tx, draftAccount(to, body), ip), isNew: true, removed };
       const session = await signIn.onAccount(tx, account.id, body.device, ip);
@@ -103,15 +103,15 @@ export function createOneTimeCodeRoutes(deps: OneTimeCodeDeps): HandlersOf<'auth
     async 'auth.otp.request'({ body, ip }) {
       const to = readAddress(body);
       codeMessages.requireReachable(to.kind);
-      await limits.send(blindIndex.lookup(to.kind, to.value), ip);
-      await codeMessages.sendCode(to, await codes.forLogin(to));
+      await limits.takeCodeSend(blindIndex.indexOf(to.kind, to.value), ip);
+      await codeMessages.sendCode(to, await codes.createLoginCode(to));
       return { status: 202, data: { status: 'code_sent' as const, expires_in_sec: config.CODE_TTL_SEC } };
     },
 
     async 'auth.otp.verify'({ body, ip }) {
       const to = readAddress(body);
-      const attempt = await limits.attempt(blindIndex.lookup(to.kind, to.value), ip, body.device.id);
-      const proof = await codes.tryLogin(to, body.code);
+      const attempt = await limits.attempt(blindIndex.indexOf(to.kind, to.value), ip, body.device.id);
+      const proof = await codes.tryLoginCode(to, body.code);
       await attempt.succeeded();
       const { session, isNew, removed } = await retryOnConflict(() => enter(to, proof, body, ip));
       await signIn.rememberClient({ [to.kind]: to.value }, session, ip);

@@ -1,5 +1,5 @@
 /** Registers accounts: at once, or once a code has proved that the address belongs to the person. */
-import type { Limits } from '../../../shared/auth/attempt-limits.ts';
+import type { AttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
@@ -7,11 +7,12 @@ import type { RegisterBody } from '../../../shared/contract/http/auth.ts';
 import type { Database } from '../../../shared/db/database.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import { type IdentifierKind, normaliseIdentifier } from '../accounts/identifiers.ts';
-import type { Accounts, Names } from '../accounts/store.ts';
+import type { Names } from '../accounts/insert-account.ts';
+import type { Accounts } from '../accounts/store.ts';
 import type { HandlersOf } from '../http/router.ts';
 import { toPushTarget } from '../push/target.ts';
 import type { CodeMessages } from './code-messages.ts';
-import type { Codes, Provable } from './one-time-codes.ts';
+import type { OneTimeCodes, Provable } from './one-time-codes.ts';
 import { checkPassword } from './password-rules.ts';
 import type { Passwords } from './passwords.ts';
 import type { AccountDraft, SignIn } from './sign-in.ts';
@@ -22,9 +23,9 @@ export interface RegisterDeps {
   db: Database;
   accounts: Accounts;
   passwords: Passwords;
-  limits: Limits;
+  limits: AttemptLimits;
   blindIndex: BlindIndex;
-  codes: Codes;
+  codes: OneTimeCodes;
   codeMessages: CodeMessages;
   signIn: SignIn;
   tokenResponse: TokenResponse;
@@ -58,15 +59,15 @@ export function createRegister(deps: RegisterDeps): HandlersOf<'auth.register' |
 
   /** Sends the code. The owner of an address that has an account gets another message, and the caller the same reply. */
   async function requestProof(to: Provable, { id, names, body }: Draft, password: string, ip: string): Promise<void> {
-    await limits.send(blindIndex.lookup(to.kind, to.value), ip);
+    await limits.takeCodeSend(blindIndex.indexOf(to.kind, to.value), ip);
     const { username } = names;
-    if (username && (await accounts.find({ kind: 'username', value: username })))
+    if (username && (await accounts.findAccount({ kind: 'username', value: username })))
       throw new ApiError('conflict', 'body: username belongs to an account: choose another one', {
         details: { field: 'username' },
       });
     const pending: Pending = { names, password_hash: await passwords.hash(password), body };
-    const code = await codes.forPending(id, to, pending);
-    if (await accounts.find(to)) await codeMessages.sendAlreadyRegistered(to);
+    const code = await codes.createPendingCode(id, to, pending);
+    if (await accounts.findAccount(to)) await codeMessages.sendAlreadyRegistered(to);
     else await codeMessages.sendCode(to, code);
   }
 
@@ -89,11 +90,11 @@ export function createRegister(deps: RegisterDeps): HandlersOf<'auth.register' |
     },
 
     async 'auth.verify'({ body: { user_id, code, cookie }, ip }) {
-      const attempt = await limits.attempt(blindIndex.lookup('pending', user_id), ip);
-      const proof = await codes.tryPending(user_id, code);
+      const attempt = await limits.attempt(blindIndex.indexOf('pending', user_id), ip);
+      const proof = await codes.tryPendingCode(user_id, code);
       const draft = { id: user_id, ...(proof.pending as Pending) };
       const session = await db.transaction(async (tx) => {
-        await proof.use(tx.query);
+        await proof.consume(tx.query);
         return await signIn.onNewAccount(tx, draft, ip);
       });
       await Promise.all([attempt.succeeded(), signIn.rememberClient(draft.names, session, ip)]);

@@ -1,5 +1,5 @@
 /** The routes of registration, log-in, tokens and sessions, put together from the files of this folder. */
-import type { Limits } from '../../../shared/auth/attempt-limits.ts';
+import type { AttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
 import type { Sessions } from '../../../shared/auth/sessions.ts';
 import type { Tokens } from '../../../shared/auth/tokens.ts';
@@ -16,7 +16,7 @@ import type { CodeSender } from './code-sender.ts';
 import type { ConfirmPassword } from './confirm-password.ts';
 import { createLogin } from './login.ts';
 import { createOneTimeCodeRoutes } from './one-time-code-routes.ts';
-import { openCodes } from './one-time-codes.ts';
+import { openOneTimeCodes } from './one-time-codes.ts';
 import type { Passwords } from './passwords.ts';
 import { createRegister } from './register.ts';
 import { createServiceTokenRoutes } from './service-token-routes.ts';
@@ -34,7 +34,7 @@ export interface AuthDeps {
   accounts: Accounts;
   passwords: Passwords;
   confirmPassword: ConfirmPassword;
-  limits: Limits;
+  limits: AttemptLimits;
   blindIndex: BlindIndex;
   sessions: Sessions;
   tokens: Tokens;
@@ -48,7 +48,7 @@ export function authRoutes(base: AuthDeps): HandlersOf<'auth' | 'sessions' | 'se
   const { config, db, blindIndex } = base;
   const deps = {
     ...base,
-    codes: openCodes(db, blindIndex, config),
+    codes: openOneTimeCodes(db, blindIndex, config),
     codeMessages: createCodeMessages(config, base.codeSender),
     signIn: createSignIn(base),
     tokenResponse: createTokenResponse(base),

@@ -1,4 +1,4 @@
-/** Tokens of integrations and operators: opaque, hashed at rest, with scopes. ADMIN_TOKEN may do everything. */
+/** Stores and verifies tokens of integrations and operators: opaque, hashed at rest, with scopes. ADMIN_TOKEN has all scopes. */
 import { timingSafeEqual } from 'node:crypto';
 import { raw, sql } from '@mikro-orm/core';
 import { adminToken } from '../../../shared/auth/derived.ts';
@@ -15,7 +15,7 @@ import {
 import { uuid7 } from '../../../shared/ids.ts';
 
 export interface ServiceIdentity {
-  /** Of the token, or `admin`. */
+  /** Id of the token, or `admin`. */
   token_id: string;
   scopes: Scope[];
 }
@@ -30,7 +30,7 @@ const toServiceToken = ({ id, name, scopes, created_at, expires_at }: Row): Serv
 });
 
 export interface ServiceTokens {
-  /** @throws {ApiError} `unauthenticated`, or `forbidden` without that scope. */
+  /** @throws {ApiError} `unauthenticated`, or `forbidden` when the token lacks the scope */
   verify(token: string, scope: Scope): Promise<ServiceIdentity>;
   create(name: string, scopes: Scope[], days: number | undefined): Promise<ServiceToken & { token: string }>;
   list(after: string | undefined, limit: number): Promise<ServiceToken[]>;
@@ -38,7 +38,7 @@ export interface ServiceTokens {
 }
 
 const PREFIX = 'swt_';
-const unknown = (): ApiError => new ApiError('unauthenticated', 'this is no valid service token');
+const unknown = (): ApiError => new ApiError('unauthenticated', 'the service token is not valid');
 
 export function openServiceTokens(db: Database, config: Config): ServiceTokens {
   const admin = config.ADMIN_TOKEN || config.NATS_SECRET ? hashSecret(adminToken(config)) : undefined;
@@ -46,7 +46,7 @@ export function openServiceTokens(db: Database, config: Config): ServiceTokens {
     async verify(token, scope) {
       const hash = hashSecret(token);
       if (admin && timingSafeEqual(hash, admin)) return { token_id: 'admin', scopes: ['admin'] };
-      // Any caller can send any text: one that no service token looks like costs no query.
+      // Any caller can send any text: one that does not look like a service token costs no query.
       if (!token.startsWith(PREFIX)) throw unknown();
       const found = await db
         .em()

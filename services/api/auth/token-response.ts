@@ -1,7 +1,7 @@
 /** Makes the reply that carries tokens: both in the body or, for browsers, the refresh token in a cookie. */
 import { timingSafeEqual } from 'node:crypto';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
-import type { Sessions, Started } from '../../../shared/auth/sessions.ts';
+import type { Sessions, StartedSession } from '../../../shared/auth/sessions.ts';
 import type { Tokens } from '../../../shared/auth/tokens.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { LoggedIn, TokenPair } from '../../../shared/contract/http/auth.ts';
@@ -17,7 +17,7 @@ interface Reply<T> {
 
 export interface TokenResponse {
   /** The reply to a log-in. `inCookie`: a browser asks for the refresh token in a cookie. */
-  forSession(session: Started, inCookie: boolean | undefined): Promise<Reply<LoggedIn>>;
+  forSession(session: StartedSession, inCookie: boolean | undefined): Promise<Reply<LoggedIn>>;
   /** Renews the tokens by the token of the body, else by the one of the cookie with its CSRF token. @throws {ApiError} */
   refresh(given: string | undefined, browser: Browser, ip: string): Promise<Reply<TokenPair>>;
 }
@@ -54,8 +54,8 @@ export function createTokenResponse(deps: Deps): TokenResponse {
   return {
     async forSession({ holder, refresh_token }, inCookie) {
       const [user, device, access] = await Promise.all([
-        accounts.user(holder.user_id),
-        accounts.device(holder.device_id),
+        accounts.findUser(holder.user_id),
+        accounts.findDevice(holder.device_id),
         tokens.issue(holder),
       ]);
       if (!user || !device) throw signedOut();
@@ -64,15 +64,15 @@ export function createTokenResponse(deps: Deps): TokenResponse {
     },
 
     async refresh(given, browser, ip) {
-      if (given !== undefined) return { data: await sessions.refresh(given, ip) };
+      if (given !== undefined) return { data: await sessions.refreshSession(given, ip) };
       if (!browser.refresh_token)
         throw new ApiError('invalid_request', 'body: refresh_token is missing', {
           details: { field: 'refresh_token' },
         });
-      const session_id = await sessions.of(browser.refresh_token);
+      const session_id = await sessions.findSessionId(browser.refresh_token);
       if (!session_id) throw new ApiError('unauthenticated', 'the refresh token is not valid any more; log in again');
       refuseForgery(session_id, browser);
-      return inCookies(await sessions.refresh(browser.refresh_token, ip), session_id);
+      return inCookies(await sessions.refreshSession(browser.refresh_token, ip), session_id);
     },
   };
 }

@@ -21,7 +21,7 @@ export function createTokenRoutes({
     },
 
     async 'auth.publicKey'() {
-      return { status: 200, data: { public_key: await tokens.keys.pem() } };
+      return { status: 200, data: { public_key: await tokens.keys.publicKeyPem() } };
     },
 
     async 'auth.tickets.create'({ me }) {

@@ -1,19 +1,18 @@
 /** Routes of conversations. They are created through the log and read from the projection of the log. */
 import type { CommandLimits } from '../../../nats/command-limits.ts';
 import type { Gateway } from '../../../nats/gateway.ts';
-import type { Limits } from '../../../shared/auth/attempt-limits.ts';
+import type { AttemptLimits } from '../../../shared/auth/attempt-limits.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
-import type { DirectBody } from '../../../shared/contract/http/conversations.ts';
 import type { Conversation } from '../../../shared/contract/objects.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { mustBeMember, noConversation } from '../../../shared/db/message-queries.ts';
+import { conversationNotFound, mustBeMember } from '../../../shared/db/membership.ts';
 import { directConversationId, partitionOf, uuid7 } from '../../../shared/ids.ts';
-import { normaliseIdentifier } from '../accounts/identifiers.ts';
 import type { Accounts } from '../accounts/store.ts';
-import { noSuchPerson } from '../http/errors.ts';
 import { idCursor, paginate, timeCursor } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
+import { CONVERSATION_DEFAULTS } from './defaults.ts';
+import { findPerson } from './find-person.ts';
 import { idForKey } from './id-for-key.ts';
 import type { Projection } from './projection.ts';
 import { listConversations, listMembers, readConversation } from './store.ts';
@@ -24,33 +23,14 @@ export interface ConversationDeps {
   gateway: Gateway;
   accounts: Accounts;
   projection: Projection;
-  limits: Limits;
+  limits: AttemptLimits;
   commands: CommandLimits;
 }
 /** The fields of a new conversation that are certain before the projection shows it. */
 type Created = Pick<Conversation, 'id' | 'type' | 'role' | 'members_count'> & { name?: string | undefined };
 
 export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversations'> {
-  const { config, db, gateway, accounts, projection, limits, commands } = deps;
-
-  /** @throws {ApiError} `invalid_request`, `rate_limited`, `not_found` */
-  async function findPerson(body: DirectBody, me: string): Promise<string> {
-    const { user_id, number, phone, email } = body;
-    if ([user_id, number, phone, email].filter((name) => name !== undefined).length !== 1)
-      throw new ApiError('invalid_request', 'body: exactly one of user_id, number, phone and email must be given');
-    // Looking people up by what they are called is limited; an id cannot be guessed.
-    if (user_id === undefined) await limits.find(me);
-    const id =
-      user_id !== undefined
-        ? (await accounts.user(user_id))?.id
-        : number !== undefined
-          ? (await accounts.find({ kind: 'number', value: number }))?.id
-          : phone !== undefined
-            ? (await accounts.find({ kind: 'phone', value: normaliseIdentifier('phone', phone) }))?.id
-            : (await accounts.find({ kind: 'email', value: normaliseIdentifier('email', email!) }))?.id;
-    if (!id) throw noSuchPerson();
-    return id;
-  }
+  const { config, db, gateway, projection, commands } = deps;
 
   /** Reads a new conversation from the projection, or builds the reply from `created` when the projection lags. */
   async function readCreated(user_id: string, { id, name, ...created }: Created): Promise<Conversation> {
@@ -63,13 +43,10 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
         id,
         ...created,
         ...(name !== undefined && { name }),
-        visibility: 'private',
-        slow_mode_sec: 0,
+        ...CONVERSATION_DEFAULTS,
         last_seq: 0,
         read_seq: 0,
         unread_count: 0,
-        muted: false,
-        archived: false,
         updated_at: new Date().toISOString(),
       }
     );
@@ -78,7 +55,7 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
   return {
     async 'conversations.createDirect'({ me: { user_id, device_id }, body }) {
       commands.countCommandOrThrow(user_id);
-      const to = await findPerson(body, user_id);
+      const to = await findPerson(deps, body, user_id);
       if (to === user_id) throw new ApiError('invalid_request', 'body: the person must be another one than yourself');
       const id = directConversationId(user_id, to);
       const existing = await readConversation(db, user_id, id);
@@ -119,7 +96,7 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
 
     async 'conversations.get'({ me, id }) {
       const found = await readConversation(db, me.user_id, id);
-      if (!found) throw noConversation();
+      if (!found) throw conversationNotFound();
       return { status: 200, data: found };
     },
 

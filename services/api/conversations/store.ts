@@ -1,7 +1,8 @@
-/** Conversations as the projection shows them to one of their members. Nothing here writes: the log does. */
+/** Reads conversations from the projection as one of their members sees them. Only history writes them, from the log. */
 import type { Conversation, Member } from '../../../shared/contract/objects.ts';
 import type { ConversationType, Role } from '../../../shared/contract/scalars.ts';
 import type { Database } from '../../../shared/db/database.ts';
+import { CONVERSATION_DEFAULTS } from './defaults.ts';
 
 interface Row {
   id: string;
@@ -30,14 +31,11 @@ function toConversation(row: Row): Conversation {
     type: row.type,
     ...(row.name !== null && { name: row.name }),
     ...(row.description !== null && { description: row.description }),
-    visibility: 'private',
-    slow_mode_sec: 0,
+    ...CONVERSATION_DEFAULTS,
     role: row.role,
     last_seq,
     read_seq,
     unread_count: Math.max(0, last_seq - read_seq),
-    muted: false,
-    archived: false,
     members_count: row.members_count,
     updated_at: row.updated_at.toISOString(),
   };
@@ -48,7 +46,7 @@ export async function readConversation(db: Database, user_id: string, id: string
   return row && toConversation(row);
 }
 
-/** Those I am in now, the latest changed first; from after `before`. */
+/** Lists conversations of which the person is a member now, the latest changed first, from behind `before`. */
 export async function listConversations(
   db: Database,
   user_id: string,

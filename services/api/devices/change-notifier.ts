@@ -8,17 +8,10 @@ import type { Gateway } from '../../../nats/gateway.ts';
 import { startPeriodicTask } from '../../../shared/async/periodic-task.ts';
 import { sleep } from '../../../shared/async/sleep.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import type { NoticeCommand } from '../../../shared/pipeline/commands.ts';
 import type { PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { isTransient } from '../../../shared/transient.ts';
+import { createDeviceNotices, type PendingNotice } from './device-notices.ts';
 
-/** A row of the key log whose notice was not sent yet. */
-interface PendingNotice {
-  user_id: string;
-  n: number;
-  device_id: string;
-  action: 'added' | 'changed' | 'removed';
-}
 const RESEND_EVERY_MS = 5_000;
 /** Younger notices are left to the request that caused them. */
 const RESEND_AFTER_SEC = 10;
@@ -45,62 +38,34 @@ interface Options {
   publish(user_id: string, event: PersonEvent): void;
 }
 
-const deviceChanged = ({ user_id, n, device_id, action }: PendingNotice): NoticeCommand => ({
-  kind: 'notice',
-  conversation_id: user_id,
-  user_id,
-  device_id,
-  type: 'device.changed',
-  audience: 'partners',
-  fields: { user_id, device_id, change: action, n },
-  ...(action === 'removed' && { removed: device_id }),
-});
-
 export function openChangeNotifier({ db, gateway, log, publish }: Options): ChangeNotifier {
   const logFailure = (error: unknown): void => {
     if (isTransient(error)) log.warn({ unit: 'announcer' }, 'notices are sent later: a part of the service is away');
     else log.error({ unit: 'announcer', err: error });
   };
+  const notices = createDeviceNotices(db, gateway);
   const waitAtMost = (work: Promise<unknown>): Promise<unknown> => Promise.race([work, sleep(WAIT_MS, { ref: false })]);
 
-  /** Resolves when the command is durable. `onSent` is called when fanout has written it to every inbox. */
-  const submit = (command: NoticeCommand, onSent = (): void => {}): Promise<void> =>
-    new Promise((resolve, reject) => {
-      gateway.submit(command, undefined, { answered: () => resolve(), failed: reject, sent: onSent });
-    });
-
   /** Resolves when all notices are in every inbox, or after WAIT_MS. */
-  async function notifyPartners(notices: PendingNotice[]): Promise<void> {
-    const sent: Promise<void>[] = [];
-    await Promise.all(
-      notices.map((notice) => {
-        const { promise, resolve } = Promise.withResolvers<void>();
-        sent.push(promise);
-        return submit(deviceChanged(notice), resolve);
-      }),
-    );
-    await db.query(
-      `update key_log l set told_at = now() from unnest($1::uuid[], $2::int[]) as t(user_id, n)
-       where l.user_id = t.user_id and l.n = t.n`,
-      [notices.map(({ user_id }) => user_id), notices.map(({ n }) => n)],
-    );
-    await waitAtMost(Promise.all(sent));
+  async function notifyPartners(pending: PendingNotice[]): Promise<void> {
+    const { sent } = await notices.sendDeviceChanged(pending);
+    await waitAtMost(sent);
   }
 
   /** Sends the notices that a request could not send, or whose process died. */
   async function resendOverdue(): Promise<void> {
-    const notices = await db.query<PendingNotice>(
+    const overdue = await db.query<PendingNotice>(
       `${PENDING} and created_at < now() - make_interval(secs => $1) order by created_at limit $2`,
       [RESEND_AFTER_SEC, RESEND_MAX],
     );
-    for (const user_id of new Set(notices.map((notice) => notice.user_id))) publish(user_id, {});
-    if (notices.length) await notifyPartners(notices);
+    for (const user_id of new Set(overdue.map((notice) => notice.user_id))) publish(user_id, {});
+    if (overdue.length) await notifyPartners(overdue);
   }
   const resending = startPeriodicTask(resendOverdue, { everyMs: RESEND_EVERY_MS, onError: logFailure });
 
   async function notifyOf(user_id: string): Promise<void> {
-    const notices = await db.query<PendingNotice>(`${PENDING} and user_id = $1 order by n`, [user_id]);
-    if (notices.length) await notifyPartners(notices);
+    const pending = await db.query<PendingNotice>(`${PENDING} and user_id = $1 order by n`, [user_id]);
+    if (pending.length) await notifyPartners(pending);
   }
   /** By person: two runs at once would find, and send, the same notices. */
   const running = new Map<string, Promise<void>>();
@@ -120,15 +85,7 @@ export function openChangeNotifier({ db, gateway, log, publish }: Options): Chan
 
     async notifyKeysLow(user_id, device_id, stock) {
       try {
-        await submit({
-          kind: 'notice',
-          conversation_id: user_id,
-          user_id,
-          device_id: '',
-          type: 'keys.low',
-          audience: { device_id },
-          fields: stock,
-        });
+        await notices.sendKeysLow(user_id, device_id, stock);
         return true;
       } catch (error) {
         logFailure(error);

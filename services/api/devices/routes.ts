@@ -27,7 +27,7 @@ export function deviceRoutes({ db, accounts, notifier }: DeviceDeps): HandlersOf
   return {
     async 'devices.listOfUser'({ me, id, query: { limit = 50, cursor } }) {
       const after = idCursor.decode(cursor);
-      const [user, found] = await Promise.all([accounts.user(id), accounts.devices(id, after, limit + 1)]);
+      const [user, found] = await Promise.all([accounts.findUser(id), accounts.listDevices(id, after, limit + 1)]);
       if (!user) throw noSuchPerson();
       const shown: (Device | PublicDevice)[] = id === me.user_id ? found : found.map(toPublicDevice);
       return { status: 200, data: paginate(shown, limit, cursorOf) };

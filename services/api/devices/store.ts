@@ -1,4 +1,4 @@
-/** Devices of one person as they stand in Postgres. */
+/** Stores the devices of a person in Postgres. */
 import { LockMode, sql } from '@mikro-orm/core';
 import { endSessions } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
@@ -7,7 +7,7 @@ import type { Database, EntityManager, Query, Transaction } from '../../../share
 import { DELETE_ROWS_OF_DEVICE } from '../../../shared/db/device-tables.ts';
 import { Device, type Device as DeviceRow, KeyBackup } from '../../../shared/db/entities.ts';
 import type { Ended, PersonEvent } from '../../../shared/pipeline/person-event.ts';
-import { toDevice } from '../accounts/store.ts';
+import { toDevice } from '../accounts/public-rows.ts';
 
 export type MyDeviceRow = DeviceRow;
 
@@ -54,10 +54,10 @@ export function patchDevice(
 }
 
 /**
- * Inside a transaction that holds the person's row, so that log-ins at the same time count each other's devices.
- * @throws {ApiError} `conflict` when the person has `max` devices: its details name the one that was unused for longest.
+ * Call in a transaction that has locked the row of the person, so that log-ins at the same time count each other's devices.
+ * @throws {ApiError} `conflict` when the person has `max` devices; its details name the one that was unused for longest
  */
-export async function refuseTooMany(query: Query, user_id: string, max: number): Promise<void> {
+export async function refuseTooManyDevices(query: Query, user_id: string, max: number): Promise<void> {
   const [row] = await query<{ device_id: string; last_seen: Date | null; devices: number }>(
     `select d.id as device_id, count(*) over () as devices,
        greatest(d.last_seen, (select max(s.last_used_at) from sessions s where s.device_id = d.id),
@@ -77,8 +77,8 @@ export async function refuseTooMany(query: Query, user_id: string, max: number):
 }
 
 /**
- * Takes away a device with all that is its own, inside a transaction; its queue goes when fanout hears of it.
- * @returns the sessions that ended by that; undefined when the person has no such device.
+ * Removes a device and its rows, and ends its sessions. Its inbox is removed by fanout, when the removal is in the log.
+ * @returns the ended sessions; undefined when the person has no such device
  */
 export async function removeDevice(
   { em, query }: Transaction,
@@ -101,7 +101,7 @@ export async function hasDevice(em: EntityManager, user_id: string, id: string):
   return (await em.count(Device, { id, user_id, deleted_at: null })) > 0;
 }
 
-/** All devices of a person, their sessions, and the backup of their keys, inside a transaction. */
+/** Removes all devices of a person, their sessions, and the backup of the keys. */
 export async function removeDevices(tx: Transaction, user_id: string): Promise<Required<PersonEvent>> {
   const { em, query } = tx;
   const devices = await query<{ id: string }>(

@@ -2,7 +2,7 @@
 import Router from '@koa/router';
 import type { ParameterizedContext } from 'koa';
 import Type, { type TSchema } from 'typebox';
-import { addressKey, type Limits } from '../../../shared/auth/attempt-limits.ts';
+import { type AttemptLimits, addressKey } from '../../../shared/auth/attempt-limits.ts';
 import type { Identity } from '../../../shared/auth/tokens.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
@@ -95,7 +95,7 @@ export interface Authenticate {
 }
 export interface RouterDeps {
   authenticate: Authenticate;
-  limits: Limits;
+  limits: AttemptLimits;
   config: Config;
 }
 
@@ -124,7 +124,7 @@ export function createRouter(handlers: Handlers, { authenticate, limits, config 
 
     router.register(route.path.replaceAll(/\{(\w+)\}/g, ':$1'), [route.method], async (ctx) => {
       ctx.state.route = route.path;
-      if (route.guarded) await limits.call(ctx.ip);
+      if (route.guarded) await limits.takeCall(ctx.ip);
       const me = await authenticateCaller(route, ctx);
       const { id = '' } = checkParams(ctx.params);
       const query = checkQuery ? checkQuery(parseIntegers(ctx.query, route.query!)) : checkEmptyQuery(ctx.query);

@@ -1,4 +1,4 @@
-/** Prekeys, backups and the key log as they stand in Postgres. */
+/** Stores prekeys and reads the key log in Postgres. */
 import { LockMode } from '@mikro-orm/core';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import {
@@ -14,7 +14,7 @@ import type { Database, Query } from '../../../shared/db/database.ts';
 import { Device } from '../../../shared/db/entities.ts';
 import { newRegistrationId } from '../accounts/registration-id.ts';
 
-/** @returns false when the device is gone. */
+/** Publishes the keys of a device; another identity key removes its prekeys. @returns false when the device is gone */
 export function putKeys(db: Database, device_id: string, keys: Keys): Promise<boolean> {
   return db.transaction(async ({ em, query }) => {
     const where = { id: device_id, deleted_at: null };
@@ -31,7 +31,7 @@ export function putKeys(db: Database, device_id: string, keys: Keys): Promise<bo
   });
 }
 
-export async function stockOf(query: Query, device_id: string): Promise<KeyStock> {
+export async function readKeyStock(query: Query, device_id: string): Promise<KeyStock> {
   const rows = await query<{ role: string; kind: string; count: number; key_id: string }>(
     `select role, kind, count(*)::int as count, min(key_id) as key_id from prekeys
      where device_id = $1 and claimed_at is null group by role, kind`,
@@ -49,10 +49,10 @@ export async function stockOf(query: Query, device_id: string): Promise<KeyStock
   return stock;
 }
 
-/** @throws {ApiError} `too_large` beyond `max` waiting keys; `unauthenticated` when the device is gone. */
+/** Adds prekeys. @throws {ApiError} `too_large` beyond `max` unclaimed keys; `unauthenticated` when the device is gone */
 export function addPrekeys(db: Database, device_id: string, body: PrekeysBody, max: number): Promise<KeyStock> {
   return db.transaction(async ({ query }) => {
-    // Uploads of a device take turns, so that the count is true.
+    // Uploads of a device take turns, so that the count below is right.
     const [device] = await query('select 1 from devices where id = $1 and deleted_at is null for update', [device_id]);
     if (!device) throw new ApiError('unauthenticated', 'this device is gone; log in again');
     if (body.replace) await query(`delete from prekeys where device_id = $1 and claimed_at is null`, [device_id]);
@@ -73,9 +73,11 @@ export function addPrekeys(db: Database, device_id: string, body: PrekeysBody, m
         ],
       );
     }
-    const stock = await stockOf(query, device_id);
+    const stock = await readKeyStock(query, device_id);
     if (stock.count > max)
-      throw new ApiError('too_large', `a device may have ${max} one-time keys waiting`, { details: { limit: max } });
+      throw new ApiError('too_large', `a device may have at most ${max} unclaimed one-time keys`, {
+        details: { limit: max },
+      });
     return stock;
   });
 }
@@ -101,8 +103,8 @@ interface ClaimRow {
 }
 
 /**
- * One statement, so nobody sees a key half taken: the oldest one-time key of each device that no other claim has in hand
- * is taken, and its last-resort and signed key are read beside it.
+ * Takes the oldest one-time key of each device that no other claim has locked, and reads the signed and the last-resort key
+ * beside it. One statement, so that no other statement sees a key half taken.
  */
 const CLAIM = `with asked as (
     select d.* from devices d where d.user_id = $1 and d.id <> $2 and d.deleted_at is null
@@ -124,15 +126,18 @@ const CLAIM = `with asked as (
     k.role, k.key_id, k.public_key, k.signature
   from asked d left join keys k on k.device_id = d.id order by d.id`;
 
-export interface Claim {
+export interface PrekeyClaim {
   user_id: string;
-  /** Gets none itself. */
+  /** The claiming device, whose own keys are left out. */
   by_device: string;
   device_ids: string[] | undefined;
   kind: string;
 }
 
-export async function claim(query: Query, { user_id, by_device, device_ids, kind }: Claim): Promise<ClaimedDevice[]> {
+export async function claimPrekeys(
+  query: Query,
+  { user_id, by_device, device_ids, kind }: PrekeyClaim,
+): Promise<ClaimedDevice[]> {
   const rows = await query<ClaimRow>(CLAIM, [user_id, by_device, device_ids ?? null, kind]);
   const devices = new Map<string, ClaimedDevice>();
   for (const row of rows) {
@@ -159,8 +164,12 @@ export async function claim(query: Query, { user_id, by_device, device_ids, kind
   return [...devices.values()];
 }
 
-/** Of these devices, those that have few keys of the kind left and are to be told so now. Only who ever had one is told. */
-export function runningLow(
+/**
+ * Records an alarm for each of these devices that has few keys of the kind left, unless one was recorded less than `again_sec`
+ * ago. A device that never uploaded a key of the kind has no alarm.
+ * @returns the devices to notify now, with the number of keys they have left
+ */
+export function raiseLowPrekeyAlarms(
   query: Query,
   { device_ids, kind, low, again_sec }: { device_ids: string[]; kind: string; low: number; again_sec: number },
 ): Promise<{ device_id: string; count: number }[]> {
@@ -168,17 +177,17 @@ export function runningLow(
     `with stock as (
        select device_id, count(*) filter (where claimed_at is null)::int as count from prekeys
        where device_id = any($1::uuid[]) and kind = $2 and role = 'one_time' group by device_id),
-     told as (
+     raised as (
        insert into prekey_alarms as a (device_id, kind, told_at) select device_id, $2, now() from stock where count <= $3
        on conflict (device_id, kind) do update set told_at = now()
          where a.told_at <= now() - make_interval(secs => $4) returning device_id)
-     select s.device_id, s.count from stock s join told using (device_id)`,
+     select s.device_id, s.count from stock s join raised using (device_id)`,
     [device_ids, kind, low, again_sec],
   );
 }
 
-/** A device that has enough again is told the next time that it has not. */
-export async function calm(query: Query, device_id: string, kinds: string[]): Promise<void> {
+/** Clears the alarms of a device that has enough keys again, so that the next shortage is reported at once. */
+export async function clearLowPrekeyAlarms(query: Query, device_id: string, kinds: string[]): Promise<void> {
   await query('delete from prekey_alarms where device_id = $1 and kind = any($2)', [device_id, kinds]);
 }
 

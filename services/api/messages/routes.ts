@@ -4,7 +4,7 @@ import type { Gateway } from '../../../nats/gateway.ts';
 import { checkSignature } from '../../../shared/auth/signatures.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { pageByNumber, pageBySeq } from '../../../shared/db/message-queries.ts';
+import { readPageByNumber, readPageBySeq } from '../../../shared/db/message-queries.ts';
 import { sealed } from '../../../shared/pipeline/sealed.ts';
 import { seqCursor } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
@@ -50,11 +50,11 @@ export function messageRoutes({ config, db, gateway, commands }: MessageDeps): H
       const reader = { user_id, device_id, conversation_id: id };
       const { page, per_page = 50, limit = 50, cursor, ...given } = query;
       if (page !== undefined || query.per_page !== undefined)
-        return { status: 200, data: await pageByNumber(db, { ...reader, page: page ?? 1, per_page }) };
+        return { status: 200, data: await readPageByNumber(db, { ...reader, page: page ?? 1, per_page }) };
       const range = { ...given, ...seqCursor.decode(cursor) };
       const max_bytes = config.HISTORY_MAX_PAGE_BYTES;
       // Not cut by `paginate`: a page ends at `max_bytes` as well as at `limit`.
-      const { messages: items, more } = await pageBySeq(db, { ...reader, ...range, limit, max_bytes });
+      const { messages: items, more } = await readPageBySeq(db, { ...reader, ...range, limit, max_bytes });
       const last = items.at(-1)?.seq ?? 0;
       const position = range.after_seq === undefined ? { before_seq: last } : { after_seq: last };
       return { status: 200, data: { items, next_cursor: more ? seqCursor.encode(position) : null } };

@@ -5,7 +5,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { Payment, PaymentState } from '../../../shared/contract/payments.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { mustHaveBeenMember } from '../../../shared/db/message-queries.ts';
+import { mustHaveBeenMember } from '../../../shared/db/membership.ts';
 import { partitionOf } from '../../../shared/ids.ts';
 import type { Metrics } from '../../../shared/metrics.ts';
 import type { Projection } from '../conversations/projection.ts';
@@ -13,7 +13,7 @@ import { idCursor, paginate, textCursor } from '../http/pagination.ts';
 import type { HandlersOf } from '../http/router.ts';
 import { inboundRoutes } from './inbound.ts';
 import type { PaymentPublisher } from './publisher.ts';
-import { listEvents, listPayments, place, readPayment, readRequest, toEvent } from './store.ts';
+import { attachRequest, listPaymentEvents, listPayments, readPayment, readRequest, toPaymentEvent } from './store.ts';
 
 export interface PaymentDeps {
   config: Config;
@@ -43,7 +43,7 @@ export function paymentRoutes(deps: PaymentDeps): HandlersOf<'payments'> {
       const attachment = { request_id, conversation_id, user_id };
       const { now: before, party } = await readRequest(db.query, attachment);
       const { repeated, seq } = await writeState(before);
-      const after = await place(db, attachment, party);
+      const after = await attachRequest(db, attachment, party);
       // The request went forward before the worker knew of this conversation: the conversation has to be told here.
       if (after.state !== before.state) await writeState(after);
       const partition = partitionOf(conversation_id, config.PARTITIONS);
@@ -63,16 +63,21 @@ export function paymentRoutes(deps: PaymentDeps): HandlersOf<'payments'> {
 
     async 'payments.events.list'({ query: { limit = 50, cursor, request_id, applied } }) {
       const unapplied = applied === 'false';
-      const rows = await listEvents(db, { before: idCursor.decode(cursor), request_id, unapplied, limit: limit + 1 });
-      return { status: 200, data: paginate(rows.map(toEvent), limit, (event) => idCursor.encode(event.id)) };
+      const rows = await listPaymentEvents(db, {
+        before: idCursor.decode(cursor),
+        request_id,
+        unapplied,
+        limit: limit + 1,
+      });
+      return { status: 200, data: paginate(rows.map(toPaymentEvent), limit, (event) => idCursor.encode(event.id)) };
     },
 
     async 'payments.events.replay'({ id }) {
-      const [found] = await listEvents(db, { id, limit: 1 });
+      const [found] = await listPaymentEvents(db, { id, limit: 1 });
       if (!found) throw new ApiError('not_found', 'there is no such payment event');
       const { dedupe_key: key, type, request_id } = found;
       await publisher.publish({ key, type, request_id, received_at: found.received_at.getTime(), replay: true });
-      return { status: 202, data: toEvent(found) };
+      return { status: 202, data: toPaymentEvent(found) };
     },
   };
 }

@@ -1,3 +1,4 @@
+/** Stores payments as the API shows them: requests, the conversations of each, and events. */
 import type { Payment, PaymentEvent, PaymentEventType, PaymentState } from '../../../shared/contract/payments.ts';
 import type { Database, Query } from '../../../shared/db/database.ts';
 
@@ -16,11 +17,14 @@ const toPayment = ({ transfer_id, updated_at, ...row }: Row): Payment => ({
 });
 const COLUMNS = 'p.conversation_id, p.request_id, p.state, p.transfer_id, p.seq, p.updated_at';
 
-type Now = { state: PaymentState; transfer_id?: string };
+export interface RequestState {
+  state: PaymentState;
+  transfer_id?: string;
+}
 /**
- * Whether the conversation $2 is told the transfer of the request $1 that the person $3 puts there. The parties of a
- * request are the people of the conversation that it was first put into while there was no transfer, of those that the
- * payments service names, and of those that a party puts it into. Anybody else may know its id by chance.
+ * Whether the conversation $2 may see the transfer of the request $1 that the person $3 attaches to it. Parties of a request
+ * are the people of the conversation that it was first attached to while it had no transfer, of those that the payments
+ * service names, and of those that a party attaches it to. Any other person may know its id by chance.
  */
 const IS_PARTY = `coalesce(
   (select a.party from payment_attachments a where a.request_id = $1 and a.conversation_id = $2),
@@ -29,23 +33,24 @@ const IS_PARTY = `coalesce(
       where a.request_id = $1 and a.party and m.user_id = $3 and m.left_seq is null)
     else not exists (select 1 from payment_requests r where r.request_id = $1 and r.transfer_id is not null) end)`;
 
-interface Placing {
+interface RequestAttachment {
   request_id: string;
   conversation_id: string;
   user_id: string;
 }
-/** Where a request is, as its conversation may know. */
-interface Standing {
-  now: Now;
+/** The state of a request as its conversation may see it. */
+export interface VisibleRequest {
+  now: RequestState;
+  /** Whether the conversation is a party and sees the transfer. */
   party: boolean;
 }
 
-/** `pending` when nothing was heard of the request. */
-export async function readRequest(query: Query, placing: Placing): Promise<Standing> {
-  const { request_id, conversation_id, user_id } = placing;
+/** Reads a request; it is `pending` when no event of it has arrived. */
+export async function readRequest(query: Query, attachment: RequestAttachment): Promise<VisibleRequest> {
+  const { request_id, conversation_id, user_id } = attachment;
   const rows = await query<{ state: PaymentState | null; transfer_id: string | null; party: boolean }>(
     `select ${IS_PARTY} as party, r.state, r.transfer_id
-     from (select 1) one left join payment_requests r on r.request_id = $1`,
+     from (select 1) as single left join payment_requests r on r.request_id = $1`,
     [request_id, conversation_id, user_id],
   );
   const { state, transfer_id, party } = rows[0]!;
@@ -53,9 +58,9 @@ export async function readRequest(query: Query, placing: Placing): Promise<Stand
   return { now: state === null ? { state: 'pending' } : { state, ...(shown && { transfer_id }) }, party };
 }
 
-/** From now on the worker tells that conversation. Returns where the request is at that moment. */
-export function place(db: Database, placing: Placing, party: boolean): Promise<Now> {
-  const { request_id, conversation_id, user_id } = placing;
+/** Attaches a request to a conversation, which the worker tells its changes from now on. @returns its state at that moment */
+export function attachRequest(db: Database, attachment: RequestAttachment, party: boolean): Promise<RequestState> {
+  const { request_id, conversation_id, user_id } = attachment;
   return db.transaction(async ({ query }) => {
     // The worker takes the same lock.
     await query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [request_id]);
@@ -64,7 +69,7 @@ export function place(db: Database, placing: Placing, party: boolean): Promise<N
        on conflict do nothing`,
       [request_id, conversation_id, user_id, party],
     );
-    return (await readRequest(query, placing)).now;
+    return (await readRequest(query, attachment)).now;
   });
 }
 
@@ -80,7 +85,7 @@ export async function readPayment(
   return row && toPayment(row);
 }
 
-/** Those that stand where the person may look: from joining to leaving. */
+/** Lists payments that were attached while the person was a member. */
 export async function listPayments(
   db: Database,
   {
@@ -112,8 +117,8 @@ interface EventRow {
   applied_at: Date | null;
 }
 
-/** The newest first, before `before`. */
-export async function listEvents(
+/** Lists events of payments, the newest first, from behind `before`. */
+export async function listPaymentEvents(
   db: Database,
   where: {
     id?: string;
@@ -135,7 +140,7 @@ export async function listEvents(
   );
 }
 
-export function toEvent(row: EventRow): PaymentEvent {
+export function toPaymentEvent(row: EventRow): PaymentEvent {
   const { dedupe_key, transfer_id, conversation_ids, received_at, applied_at, ...rest } = row;
   return {
     ...rest,

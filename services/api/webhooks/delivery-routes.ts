@@ -27,27 +27,27 @@ export function deliveryRoutes(deps: DeliveryDeps): HandlersOf<'webhooks.deliver
 
   return {
     async 'webhooks.deliveries.list'({ id, query: { limit = 50, cursor, status } }) {
-      requireEndpoint(await store.endpoint(id));
-      const found = await store.deliveries(id, idCursor.decode(cursor), limit + 1, status);
+      requireEndpoint(await store.findEndpoint(id));
+      const found = await store.listDeliveries(id, idCursor.decode(cursor), limit + 1, status);
       return { status: 200, data: paginate(found, limit, ({ event_id }) => idCursor.encode(event_id)) };
     },
 
     async 'webhooks.attempts.list'({ id, query: { limit = 50, cursor, event_id } }) {
-      requireEndpoint(await store.endpoint(id));
-      const found = await store.attempts(id, idCursor.decode(cursor), limit + 1, event_id);
+      requireEndpoint(await store.findEndpoint(id));
+      const found = await store.listAttempts(id, idCursor.decode(cursor), limit + 1, event_id);
       return { status: 200, data: paginate(found, limit, (attempt) => idCursor.encode(attempt.id)) };
     },
 
     async 'webhooks.deliveries.resend'({ id, body: { event_id } }) {
-      requireEndpoint(await store.endpoint(id));
-      if (!(await store.resend(id, event_id)))
+      requireEndpoint(await store.findEndpoint(id));
+      if (!(await store.resendDelivery(id, event_id)))
         throw new ApiError('not_found', 'there was no delivery of this event to this endpoint');
       wakeWorkers();
       return { status: 202, data: { event_id } };
     },
 
     async 'webhooks.deliveries.redrive'({ id, body: { since } }) {
-      requireEndpoint(await store.endpoint(id));
+      requireEndpoint(await store.findEndpoint(id));
       const from = since === undefined ? new Date(0) : parseTime(since, 'since');
       const redriven = await requeueDeliveries(
         db.query,
@@ -60,12 +60,12 @@ export function deliveryRoutes(deps: DeliveryDeps): HandlersOf<'webhooks.deliver
     },
 
     async 'webhooks.deliveries.recover'({ id, body }) {
-      requireEnabled(requireEndpoint(await store.endpoint(id)));
+      requireEnabled(requireEndpoint(await store.findEndpoint(id)));
       const since = parseTime(body.since, 'since');
       const until = body.until === undefined ? new Date() : parseTime(body.until, 'until');
       if (until < since)
         throw new ApiError('invalid_request', 'body: until must not be before since', { details: { field: 'until' } });
-      return { status: 202, data: { recovery_id: await store.recover(id, since, until) } };
+      return { status: 202, data: { recovery_id: await store.insertRecovery(id, since, until) } };
     },
   };
 }

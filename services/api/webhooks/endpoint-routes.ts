@@ -51,40 +51,40 @@ export function endpointRoutes(deps: EndpointDeps): HandlersOf<'webhooks.eventTy
 
     async 'webhooks.endpoints.create'({ me, body, idempotency_key }) {
       const id = idempotency_key ? derivedId(0, `endpoint ${me.token_id} ${idempotency_key}`) : uuid7();
-      const existing = idempotency_key && (await store.endpoint(id));
+      const existing = idempotency_key && (await store.findEndpoint(id));
       if (existing) return { status: 200, data: existing };
-      if ((await store.count()) >= config.WEBHOOK_MAX_ENDPOINTS)
+      if ((await store.countEndpoints()) >= config.WEBHOOK_MAX_ENDPOINTS)
         throw new ApiError(
           'forbidden',
           `there may be at most ${config.WEBHOOK_MAX_ENDPOINTS} endpoints: delete one, or raise WEBHOOK_MAX_ENDPOINTS`,
         );
       const { created, secret } = await insertEndpoint(db.em(), encryption, checks, id, body, 'api');
-      const data = requireEndpoint(await store.endpoint(id));
+      const data = requireEndpoint(await store.findEndpoint(id));
       return created ? { status: 201, data: { ...data, secret: secret! } } : { status: 200, data };
     },
 
     async 'webhooks.endpoints.list'({ query: { limit = 50, cursor } }) {
-      const found = await store.endpoints(idCursor.decode(cursor), limit + 1);
+      const found = await store.listEndpoints(idCursor.decode(cursor), limit + 1);
       return { status: 200, data: paginate(found, limit, ({ id }) => idCursor.encode(id)) };
     },
 
     async 'webhooks.endpoints.get'({ id }) {
-      return { status: 200, data: requireEndpoint(await store.endpoint(id)) };
+      return { status: 200, data: requireEndpoint(await store.findEndpoint(id)) };
     },
 
     async 'webhooks.endpoints.update'({ id, body }) {
       if (!(await updateEndpoint(db.em(), encryption, checks, id, body))) throw noSuchEndpoint();
       wakeWorkers();
-      return { status: 200, data: requireEndpoint(await store.endpoint(id)) };
+      return { status: 200, data: requireEndpoint(await store.findEndpoint(id)) };
     },
 
     async 'webhooks.endpoints.delete'({ id }) {
-      if (!(await store.remove(id))) throw noSuchEndpoint();
+      if (!(await store.removeEndpoint(id))) throw noSuchEndpoint();
       return { status: 200, data: { id } };
     },
 
     async 'webhooks.endpoints.rotateSecret'({ id, body }) {
-      if (requireEndpoint(await store.endpoint(id)).source === 'environment')
+      if (requireEndpoint(await store.findEndpoint(id)).source === 'environment')
         throw new ApiError('conflict', 'the endpoint comes from CHAT_WEBHOOK_ENDPOINTS_JSON: change its secret there');
       const until = new Date(Date.now() + config.WEBHOOK_SECRET_OVERLAP_HOURS * 3_600_000);
       const rotated = requireEndpoint(await rotateSecret(db.em(), encryption, id, body.secret, until));
@@ -92,7 +92,7 @@ export function endpointRoutes(deps: EndpointDeps): HandlersOf<'webhooks.eventTy
     },
 
     async 'webhooks.endpoints.test'({ id, body: { event_type: type = 'webhook.test' } }) {
-      requireEnabled(requireEndpoint(await store.endpoint(id)));
+      requireEnabled(requireEndpoint(await store.findEndpoint(id)));
       const example = exampleEvent(type, id);
       await db.transaction(({ query }) =>
         insertDeliveries(query, [{ event: example, endpoint_id: id, ordered: false }]),
@@ -102,8 +102,8 @@ export function endpointRoutes(deps: EndpointDeps): HandlersOf<'webhooks.eventTy
     },
 
     async 'webhooks.endpoints.stats'({ id }) {
-      requireEndpoint(await store.endpoint(id));
-      return { status: 200, data: await store.stats(id) };
+      requireEndpoint(await store.findEndpoint(id));
+      return { status: 200, data: await store.readStats(id) };
     },
   };
 }

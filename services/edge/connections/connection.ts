@@ -1,17 +1,16 @@
 /**
- * One socket: what was asked over it, what is to be said. Knows no transport but the few calls of `Socket`. What is said
- * within one event-loop turn leaves together.
+ * Writes frames to the socket of one device: buffers those of an event-loop turn and sends them together, watches how much the
+ * device leaves unread, and closes. Knows no transport but the few calls of `Socket`.
  */
-
-import { uuidBytes } from '../../../nats/inbox/item.ts';
+import type { Identity } from '../../../shared/auth/tokens.ts';
+import type { Config } from '../../../shared/config/index.ts';
 import { CLOSE } from '../../../shared/contract/protocol.ts';
-import { DeviceInbox } from '../delivery/device-inbox.ts';
-import type { Edge } from '../edge.ts';
-import { pullBytes } from '../offline/device-consumers.ts';
-import type { Identity } from './admission.ts';
+import type { CommandOutput } from '../commands/command-client.ts';
+import type { DeviceOutput, Frame, OutputListener } from '../delivery/device-output.ts';
+import { maxPullBytes } from '../offline/device-consumers.ts';
 
 export interface Socket {
-  /** 1 sent, 0 sent and waiting for the peer to read, 2 dropped. */
+  /** @returns 1 sent, 0 sent and waiting for the peer to read, 2 dropped */
   send(message: string | Uint8Array, isBinary?: boolean): number;
   end(code: number, reason: string): void;
   close(): void;
@@ -19,195 +18,158 @@ export interface Socket {
   cork(write: () => void): unknown;
   getBufferedAmount(): number;
 }
-export type Frame = string | Uint8Array;
-
-let unsaid: Connection[] = [];
-let corked: Connection;
-const sendCorked = (): void => corked.sendAll();
-function flushAll(): void {
-  const round = unsaid;
-  unsaid = [];
-  for (const session of round) session.flush();
+/** What the connections of one edge share. */
+export interface ConnectionOptions {
+  config: Pick<Config, 'WS_MAX_BUFFERED_BYTES' | 'WS_MAX_COMMAND_BYTES'>;
+  /** Since housekeeping last added them to the metrics. */
+  counts: { out: number };
+  /** Connections that housekeeping must look at, because they are full or closing. */
+  needsAttention: Set<Connection>;
 }
 
-/** A peer that lets so many pulls pile up, by asking without reading, is cut off at once. */
-const HOPELESS = 8;
+let unflushed: Connection[] = [];
+let corked: Connection;
+/** One function for all connections, so that a flush allocates no closure. */
+const writeCorked = (): void => corked.writeFrames();
+function flushAll(): void {
+  const connections = unflushed;
+  unflushed = [];
+  for (const connection of connections) connection.flush();
+}
 
-export class Connection {
-  readonly edge: Edge;
+/** A peer that lets so many full pulls pile up, by asking without reading, is closed at once. */
+const MAX_UNREAD_PULLS = 8;
+
+export class Connection implements DeviceOutput, CommandOutput {
   readonly connection_id: string;
   readonly user_id: string;
   readonly device_id: string;
   readonly session_id: string;
-  readonly ip: string;
-  /** `device_id` as bytes. */
-  readonly device: Buffer;
-  readonly inbox: DeviceInbox;
-  readonly opened = Date.now();
-  open = true;
-  /** When it began to be full, or to close; 0 when it is neither. */
+  readonly openedAt = Date.now();
+  /** Frames sent in all. */
+  sent = 0;
+  /** Since when it has been full, or closing; 0 when it is neither. */
   fullSince = 0;
   closingSince = 0;
-  strikes = 0;
-  /** Commands taken and frames said in all. */
-  taken = 0;
-  said = 0;
+  listener: OutputListener | undefined;
+  readonly #options: ConnectionOptions;
   readonly #socket: Socket;
-  #out: Frame[] = [];
-  /** Length of what is in `#out`; a burst within one turn must not outgrow the limit either. */
-  #outBytes = 0;
-  #refused = 0;
-  #turn: Promise<void> | undefined;
-  #windowEnd = 0;
-  #refusedBytes = 0;
-  #idleFrames = 0;
-  /** Who waits until there is room. */
-  #waiting: (() => void)[] = [];
+  #isSocketOpen = true;
+  #frames: Frame[] = [];
+  /** Length of the frames; a burst within one turn must not outgrow the limit either. */
+  #frameBytes = 0;
+  #dropped = 0;
+  #waitingForRoom: (() => void)[] = [];
 
   constructor(
-    edge: Edge,
+    options: ConnectionOptions,
     socket: Socket,
     connection_id: string,
     { user_id, device_id, session_id }: Identity,
-    ip: string,
   ) {
-    this.edge = edge;
+    this.#options = options;
     this.#socket = socket;
     this.connection_id = connection_id;
     this.user_id = user_id;
     this.device_id = device_id;
-    this.device = uuidBytes(device_id);
     this.session_id = session_id;
-    this.ip = ip;
-    this.inbox = new DeviceInbox(this);
   }
 
-  /** Something of this socket is being checked. */
-  get busy(): boolean {
-    return this.#turn !== undefined;
+  get isOpen(): boolean {
+    return this.#isSocketOpen && this.closingSince === 0;
   }
 
-  /** After everything that was given before. */
-  inTurn(task: () => Promise<void>): Promise<void> {
-    const mine = (this.#turn ?? Promise.resolve()).then(task);
-    const turn = mine
-      .catch(() => {})
-      .finally(() => {
-        if (this.#turn === turn) this.#turn = undefined;
-      });
-    this.#turn = turn;
-    return mine;
+  get isFull(): boolean {
+    return this.fullSince !== 0 || this.#frameBytes > this.#options.config.WS_MAX_BUFFERED_BYTES;
   }
 
-  get full(): boolean {
-    return this.fullSince !== 0 || this.#outBytes > this.edge.config.WS_MAX_BUFFERED_BYTES;
+  waitForRoom(): Promise<void> {
+    if (!this.#isSocketOpen || !this.isFull) return Promise.resolve();
+    return new Promise((resolve) => void this.#waitingForRoom.push(resolve));
   }
 
-  /** Counts a frame that had to be refused. @returns the bytes of such frames in this window */
-  refused(bytes: number): number {
-    this.#look();
-    this.#refusedBytes += bytes;
-    return this.#refusedBytes;
-  }
-
-  /** Counts a frame that changed nothing. @returns how many there were in this window */
-  idle(): number {
-    this.#look();
-    return ++this.#idleFrames;
-  }
-
-  #look(): void {
-    const now = Date.now();
-    if (now < this.#windowEnd) return;
-    this.#windowEnd = now + this.edge.config.WS_RATE_LIMIT_WINDOW_SEC * 1_000;
-    this.#refusedBytes = this.#idleFrames = 0;
-  }
-
-  /** Resolves when the socket is not full, or is gone. */
-  room(): Promise<void> {
-    if (!this.open || !this.full) return Promise.resolve();
-    return new Promise((resolve) => void this.#waiting.push(resolve));
-  }
-
-  say(frame: Frame): void {
-    if (!this.open || this.closingSince) return;
-    this.#outBytes += frame.length;
-    if (this.#out.push(frame) > 1) return;
-    if (unsaid.push(this) === 1) setImmediate(flushAll);
+  send(frame: Frame): void {
+    if (!this.#isSocketOpen || this.closingSince) return;
+    this.#frameBytes += frame.length;
+    if (this.#frames.push(frame) > 1) return;
+    if (unflushed.push(this) === 1) setImmediate(flushAll);
   }
 
   flush(): void {
-    if (!this.open || this.#out.length === 0) return;
+    if (!this.#isSocketOpen || this.#frames.length === 0) return;
     corked = this;
-    this.#socket.cork(sendCorked);
-    const { config, tally } = this.edge;
-    this.said += this.#out.length;
-    tally.out += this.#out.length;
-    this.#out = [];
-    this.#outBytes = 0;
-    if (this.#refused) {
-      // Said, and yet it did not leave: what the device has is unknown, so it must begin again from its cursor.
+    this.#socket.cork(writeCorked);
+    const { config, counts, needsAttention } = this.#options;
+    this.sent += this.#frames.length;
+    counts.out += this.#frames.length;
+    this.#frames = [];
+    this.#frameBytes = 0;
+    if (this.#dropped) {
+      // The inbox counts these frames as sent. What the device has is unknown, so it must begin again from its cursor.
       this.terminate();
       return;
     }
     const buffered = this.#socket.getBufferedAmount();
     if (buffered <= config.WS_MAX_BUFFERED_BYTES) {
-      if (!this.full && this.inbox.phase !== 'live') this.inbox.resume();
-      this.#makeRoom();
+      if (!this.isFull) this.listener?.onRoom();
+      this.#releaseWaiting();
       return;
     }
-    if (!this.full) {
+    if (!this.isFull) {
       this.fullSince = Date.now();
-      this.edge.restless.add(this);
+      needsAttention.add(this);
     }
-    if (buffered > HOPELESS * pullBytes(config)) this.end(CLOSE.slow_or_idle, 'reads too slowly');
+    if (buffered > MAX_UNREAD_PULLS * maxPullBytes(config)) this.close(CLOSE.slow_or_idle, 'reads too slowly');
   }
 
-  /** Inside a cork. */
-  sendAll(): void {
-    for (const frame of this.#out) if (this.#socket.send(frame, false) === 2) this.#refused++;
+  /** Writes the frames to the socket; called inside a cork. */
+  writeFrames(): void {
+    for (const frame of this.#frames) if (this.#socket.send(frame, false) === 2) this.#dropped++;
   }
 
-  /** The peer has read some. */
-  drained(): void {
-    if (this.fullSince === 0 || this.#socket.getBufferedAmount() > this.edge.config.WS_MAX_BUFFERED_BYTES / 2) return;
+  /** Ends being full, once the peer has read enough. Called by the socket, and by housekeeping in case that was missed. */
+  checkRoom(): void {
+    const { config, needsAttention } = this.#options;
+    if (this.fullSince === 0 || this.#socket.getBufferedAmount() > config.WS_MAX_BUFFERED_BYTES / 2) return;
     this.fullSince = 0;
-    this.inbox.resume();
-    this.#makeRoom();
-  }
-
-  #makeRoom(): void {
-    if (!this.open || !this.full) for (const resolve of this.#waiting.splice(0)) resolve();
+    if (!this.closingSince) needsAttention.delete(this);
+    this.listener?.onRoom();
+    this.#releaseWaiting();
   }
 
   ping(): void {
-    if (this.open && !this.closingSince && !this.full) this.#socket.ping();
+    if (this.isOpen && !this.isFull) this.#socket.ping();
   }
 
-  /** Says what is left to say, then closes with a reason. */
-  end(code: number, reason: string): void {
-    if (!this.open || this.closingSince) return;
-    if (this.#out.length && !this.full) this.flush();
-    if (!this.open || this.closingSince) return;
+  close(code: number, reason: string): void {
+    if (!this.isOpen) return;
+    if (this.#frames.length && !this.isFull) this.flush();
+    // The flush may have closed it.
+    if (!this.isOpen) return;
     this.closingSince = Date.now();
-    this.edge.restless.add(this);
-    this.inbox.close();
+    this.#options.needsAttention.add(this);
+    this.listener?.onClosed();
     this.#socket.end(code, reason);
   }
 
+  /** Closes the socket without a word. */
   terminate(): void {
-    if (!this.open) return;
-    this.inbox.close();
+    if (!this.#isSocketOpen) return;
+    this.listener?.onClosed();
     this.#socket.close();
   }
 
-  /** The socket is gone; nothing may touch it any more. */
-  closed(): void {
-    this.open = false;
-    this.inbox.close();
-    this.#out = [];
-    this.#outBytes = 0;
-    this.#makeRoom();
-    this.edge.restless.delete(this);
+  /** The socket is closed; nothing may touch it any more. */
+  onSocketClosed(): void {
+    this.#isSocketOpen = false;
+    this.listener?.onClosed();
+    this.#frames = [];
+    this.#frameBytes = 0;
+    this.#releaseWaiting();
+    this.#options.needsAttention.delete(this);
+  }
+
+  #releaseWaiting(): void {
+    if (!this.#isSocketOpen || !this.isFull) for (const resolve of this.#waitingForRoom.splice(0)) resolve();
   }
 }

@@ -1,56 +1,78 @@
-/** The one timer of an edge: heartbeats, slow readers, sockets that do not close, metrics. */
+/** Runs the periodic work of an edge: heartbeats, slow readers, sockets that do not close, inboxes without progress, metrics. */
+import type { Logger } from 'pino';
+import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
+import type { Config } from '../../../shared/config/index.ts';
 import { CLOSE } from '../../../shared/contract/protocol.ts';
-import type { Edge } from '../edge.ts';
-import type { Connection } from './connection.ts';
+import type { Metrics } from '../../../shared/metrics.ts';
+import type { InboxOptions } from '../delivery/inbox-options.ts';
+import type { Connection, ConnectionOptions } from './connection.ts';
+import type { ConnectedDevices } from './connections.ts';
 
 const TICK_MS = 250;
+/** A socket whose peer does not answer the close frame is terminated after this. */
 const CLOSING_MS = 5_000;
 
-export function startHousekeeping(edge: Edge): { stop(): void } {
-  const { config, metrics, tally } = edge;
-  let pinged = Date.now();
-  let queue: Connection[] = [];
-  let share = 0;
+/** Events since the last tick, by outcome of the metric `records`: frames in and out, replays begun, gaps. */
+export interface EdgeCounts {
+  in: number;
+  out: number;
+  backfill: number;
+  gap: number;
+}
+export interface HousekeepingOptions {
+  config: Pick<Config, 'WS_HEARTBEAT_SEC' | 'WS_SLOW_READER_SEC'>;
+  log: Logger;
+  metrics: Metrics;
+  counts: EdgeCounts;
+  connected: ConnectedDevices;
+  connectionsToCheck: ConnectionOptions['needsAttention'];
+  inboxesToCheck: InboxOptions['needsAttention'];
+}
 
-  function heartbeat(now: number): void {
-    // Every socket once in an interval, an equal share of them each tick.
-    if (queue.length === 0) {
-      if (now - pinged < config.WS_HEARTBEAT_SEC * 1_000) return;
-      queue = [...edge.sessions.values()];
-      pinged = now;
-      share = Math.ceil((queue.length * TICK_MS) / (config.WS_HEARTBEAT_SEC * 1_000));
+export function startHousekeeping(options: HousekeepingOptions): PeriodicTask {
+  const { config, log, metrics, counts, connected, connectionsToCheck, inboxesToCheck } = options;
+  const heartbeatMs = config.WS_HEARTBEAT_SEC * 1_000;
+  let roundStartedAt = Date.now();
+  let toPing: Connection[] = [];
+  let pingsPerTick = 0;
+
+  /** Pings every connection once in a heartbeat interval, an equal share of them each tick. */
+  function sendHeartbeats(now: number): void {
+    if (toPing.length === 0) {
+      if (now - roundStartedAt < heartbeatMs) return;
+      toPing = Array.from(connected.values(), ({ connection }) => connection);
+      roundStartedAt = now;
+      pingsPerTick = Math.ceil((toPing.length * TICK_MS) / heartbeatMs);
     }
-    for (const session of queue.splice(-Math.max(1, share))) session.ping();
+    for (const connection of toPing.splice(-Math.max(1, pingsPerTick))) connection.ping();
   }
 
-  function look(now: number): void {
-    for (const session of edge.restless) {
-      if (session.closingSince) {
-        if (now - session.closingSince > CLOSING_MS) session.terminate();
-        continue;
-      }
-      if (session.fullSince) {
-        // Its events may have been missed; its buffer can't lie.
-        session.drained();
-        if (session.fullSince && now - session.fullSince > config.WS_SLOW_READER_SEC * 1_000)
-          session.end(CLOSE.slow_or_idle, 'reads too slowly');
-      }
-      session.inbox.check(now);
+  function checkConnection(connection: Connection, now: number): void {
+    if (connection.closingSince) {
+      if (now - connection.closingSince > CLOSING_MS) connection.terminate();
+      return;
     }
+    // An event of the socket may have been missed; its buffer can't lie.
+    connection.checkRoom();
+    if (connection.fullSince && now - connection.fullSince > config.WS_SLOW_READER_SEC * 1_000)
+      connection.close(CLOSE.slow_or_idle, 'reads too slowly');
   }
 
-  function count(): void {
+  function addToMetrics(): void {
     for (const outcome of ['in', 'out', 'backfill', 'gap'] as const) {
-      if (tally[outcome]) metrics.records.inc({ stage: 'edge', outcome }, tally[outcome]);
-      tally[outcome] = 0;
+      if (counts[outcome]) metrics.records.inc({ stage: 'edge', outcome }, counts[outcome]);
+      counts[outcome] = 0;
     }
   }
 
-  const timer = setInterval(() => {
-    const now = Date.now();
-    heartbeat(now);
-    look(now);
-    count();
-  }, TICK_MS).unref();
-  return { stop: () => clearInterval(timer) };
+  return startPeriodicTask(
+    () => {
+      const now = Date.now();
+      sendHeartbeats(now);
+      for (const connection of connectionsToCheck) checkConnection(connection, now);
+      for (const inbox of inboxesToCheck) inbox.checkProgress(now);
+      addToMetrics();
+    },
+    { everyMs: TICK_MS, onError: (error) => log.error({ unit: 'housekeeping', err: error }) },
+  );
 }

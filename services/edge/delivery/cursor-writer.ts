@@ -1,140 +1,122 @@
 /**
- * How far each device has got, written behind: the newest of each device, in one statement. Cursors never go back. What
- * that makes known to be delivered is told by the same statement, so a device that acknowledges again tells it again.
- * `updated_at` is until when a device had everything that was stored for it: what the inbox drops for its age may have been
- * the device's where it was stored later.
+ * Writes behind how far each device has got: the newest cursor of each device, many in one statement. Cursors never go back.
+ * The same statement writes the `delivered` events that the cursors imply, so a device that acknowledges again after a failed
+ * write gets its events written again. `updated_at` is the time up to which a device had everything that was stored for it:
+ * an item that its inbox dropped for its age can only have been lost by the device if it was stored later.
  */
 import type { Logger } from 'pino';
 import { item } from '../../../nats/inbox/item.ts';
+import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { derivedId, uuid7Time } from '../../../shared/ids.ts';
+import { uuid7Time } from '../../../shared/ids.ts';
+import { type Delivered, deliveredColumns, INSERT_DELIVERED_EVENTS } from './delivered-events.ts';
 
-const EVERY_MS = 500;
-const AT_ONCE = 1_000;
-const TYPE = 'chat.message.delivered';
-const HEAD_BYTES = 91;
+const WRITE_EVERY_MS = 500;
+/** As many changed cursors are written at once. */
+const WRITE_AT_DEVICES = 1_000;
 
-interface Note {
-  user_id: string;
-  device_id: string;
-  /** Prefix of the newest item. */
-  about: Buffer;
-}
 /** How far a device has got. */
-export interface Reached {
+export interface DeviceCursor {
   cursor: number;
-  /** Until when it had everything that was stored for it, ms since 1970. */
-  since: number;
+  /** The device had everything that was stored for it up to this time, ms since 1970. */
+  completeUntilMs: number;
 }
-const CURSORS = `insert into device_cursors (device_id, cursor, updated_at)
+const WRITE_CURSORS = `insert into device_cursors (device_id, cursor, updated_at)
   select k.device_id, k.cursor, to_timestamp(k.since / 1000.0)
   from unnest($1::uuid[], $2::bigint[], $3::bigint[]) as k(device_id, cursor, since)
   on conflict (device_id) do update
     set cursor = greatest(device_cursors.cursor, excluded.cursor),
       updated_at = greatest(device_cursors.updated_at, excluded.updated_at)`;
-const WITH_EVENTS = `with moved as (${CURSORS})
-  insert into event_outbox (id, type, conversation_id, data)
-  select id, '${TYPE}', conversation_id, data
-  from unnest($4::uuid[], $5::uuid[], $6::json[]) as e(id, conversation_id, data)`;
+const WRITE_CURSORS_AND_EVENTS = `with moved as (${WRITE_CURSORS}) ${INSERT_DELIVERED_EVENTS}`;
 
 export class CursorWriter {
   readonly #db: Database;
   readonly #log: Logger;
-  readonly #timer: NodeJS.Timeout;
-  #dirty = new Map<string, Reached>();
-  #writing = new Map<string, Reached>();
-  /** Who asked the database before these were committed still comes for them. */
-  #written = new Map<string, Reached>();
+  readonly #writes: PeriodicTask;
+  #changed = new Map<string, DeviceCursor>();
+  #writing = new Map<string, DeviceCursor>();
+  /** Kept for one more flush: an upgrade that queried Postgres before this commit asks here afterwards. */
+  #written = new Map<string, DeviceCursor>();
   /** By conversation, sender and device. */
-  #notes = new Map<string, Note>();
-  #flushing: Promise<void> | undefined;
+  #delivered = new Map<string, Delivered>();
 
   constructor(db: Database, log: Logger) {
     this.#db = db;
     this.#log = log;
-    this.#timer = setInterval(() => void this.flush(), EVERY_MS).unref();
+    this.#writes = startPeriodicTask(() => this.#write(), {
+      everyMs: WRITE_EVERY_MS,
+      onError: (error) => log.error({ unit: 'cursors', err: error }),
+    });
   }
 
-  /** `since`: left out where the device may be missing something; a device has everything when it is made. */
-  set(device: string, cursor: number, since = uuid7Time(device)): void {
-    const known = this.#dirty.get(device);
+  /**
+   * @param completeUntilMs left out where the device may be missing something: then it is the time when the device was made,
+   * which had everything at that time
+   */
+  set(device_id: string, cursor: number, completeUntilMs = uuid7Time(device_id)): void {
+    const known = this.#changed.get(device_id);
     if (!known) {
-      this.#dirty.set(device, { cursor, since });
+      this.#changed.set(device_id, { cursor, completeUntilMs });
     } else {
       known.cursor = Math.max(known.cursor, cursor);
-      known.since = Math.max(known.since, since);
+      known.completeUntilMs = Math.max(known.completeUntilMs, completeUntilMs);
     }
-    if (this.#dirty.size === AT_ONCE) void this.flush();
+    if (this.#changed.size === WRITE_AT_DEVICES) void this.flush();
   }
 
-  /** With the next cursor of the device its user has what `about` is the prefix of, and all before it from that sender. */
-  note(user_id: string, device_id: string, about: Buffer): void {
-    if (item.userId(about) === user_id) return;
-    const key = about.toString('latin1', 42, 58) + about.toString('latin1', 74, 90) + device_id;
-    // A copy: the item lies in a large buffer of the connection.
-    this.#notes.set(key, { user_id, device_id, about: Buffer.from(about.subarray(0, HEAD_BYTES)) });
+  /** Adds to the device's next cursor that its user has the item of `prefix`, and all before it of the same sender. */
+  addDelivered(user_id: string, device_id: string, prefix: Buffer): void {
+    if (item.userId(prefix) === user_id) return;
+    const key = item.senderKey(prefix) + device_id;
+    // A copy: the item is a view into a large buffer of the NATS connection.
+    this.#delivered.set(key, { user_id, device_id, prefix: item.copyPrefix(prefix) });
   }
 
-  /** What is not written yet, or was a moment ago: where it is more than what the database said, it counts. */
-  get(device: string): Reached | undefined {
-    return this.#dirty.get(device) ?? this.#writing.get(device) ?? this.#written.get(device);
+  /** A cursor that is not written yet, or was written a moment ago. It counts where it is higher than what Postgres said. */
+  get(device_id: string): DeviceCursor | undefined {
+    return this.#changed.get(device_id) ?? this.#writing.get(device_id) ?? this.#written.get(device_id);
   }
 
-  /** The device was deleted. */
-  forget(device: string): void {
-    for (const known of [this.#dirty, this.#writing, this.#written]) known.delete(device);
+  /** Forgets a device that was deleted. */
+  forgetDevice(device_id: string): void {
+    for (const cursors of [this.#changed, this.#writing, this.#written]) cursors.delete(device_id);
   }
 
   /** Resolves when everything known so far is written, or could not be. */
-  async flush(): Promise<void> {
-    await this.#flushing;
-    if (this.#dirty.size === 0) return;
-    this.#flushing ??= this.#write().finally(() => {
-      this.#flushing = undefined;
-    });
-    await this.#flushing;
+  flush(): Promise<void> {
+    return this.#writes.runAgain();
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#timer);
     await this.flush();
+    await this.#writes.close();
   }
 
   async #write(): Promise<void> {
-    this.#writing = this.#dirty;
-    this.#dirty = new Map();
-    const notes = this.#notes;
-    this.#notes = new Map();
+    if (this.#changed.size === 0) return;
+    this.#writing = this.#changed;
+    this.#changed = new Map();
+    const delivered = this.#delivered;
+    this.#delivered = new Map();
     // Every edge locks rows in the same order.
     const devices = [...this.#writing.keys()].sort();
     try {
-      const reached = devices.map((device) => this.#writing.get(device)!);
-      const values = [devices, reached.map(({ cursor }) => cursor), reached.map(({ since }) => since)];
-      if (notes.size) await this.#db.query(WITH_EVENTS, [...values, ...columns([...notes.values()])]);
-      else await this.#db.query(CURSORS, values);
+      const written = devices.map((device_id) => this.#writing.get(device_id)!);
+      const cursors = written.map(({ cursor }) => cursor);
+      const values = [devices, cursors, written.map(({ completeUntilMs }) => completeUntilMs)];
+      if (delivered.size)
+        await this.#db.query(WRITE_CURSORS_AND_EVENTS, [...values, ...deliveredColumns([...delivered.values()])]);
+      else await this.#db.query(WRITE_CURSORS, values);
       this.#written = this.#writing;
     } catch (error) {
-      for (const [device, { cursor, since }] of this.#writing) this.set(device, cursor, since);
-      for (const [key, note] of notes) if (!this.#notes.has(key)) this.#notes.set(key, note);
-      this.#log.warn({ unit: 'cursors', devices: devices.length, reason: String(error) }, 'cursors kept for later');
+      for (const [device_id, { cursor, completeUntilMs }] of this.#writing)
+        this.set(device_id, cursor, completeUntilMs);
+      for (const [key, one] of delivered) if (!this.#delivered.has(key)) this.#delivered.set(key, one);
+      this.#log.warn(
+        { unit: 'cursors', devices: devices.length, reason: String(error) },
+        'cursors were not written; trying again',
+      );
     }
     this.#writing = new Map();
   }
-}
-
-/** The same message to the same device is the same event, however often it is acknowledged. */
-function columns(notes: Note[]): [ids: string[], conversations: string[], data: string[]] {
-  const told = notes.map(({ user_id, device_id, about }) => ({
-    message_id: item.messageId(about),
-    conversation_id: item.conversationId(about),
-    seq: item.seq(about),
-    sender_id: item.userId(about),
-    user_id,
-    device_id,
-  }));
-  return [
-    told.map((one) => derivedId(uuid7Time(one.message_id), `${TYPE} ${one.message_id} ${one.device_id}`)),
-    told.map((one) => one.conversation_id),
-    told.map((one) => JSON.stringify(one)),
-  ];
 }

@@ -1,259 +1,220 @@
 /**
- * The inbox of one socket, towards its device:
+ * Runs the state machine of one connected device's inbox:
  *
- *   starting ──nothing newer than the cursor──────────────────────────▶ live
- *       └──else──▶ backfill ──replay and live meet (cutover)──────────▶ live
- *   live ──an item is missing (Nats-Last-Sequence)──▶ backfill from the last one sent
- *   live ──device reads or acknowledges too slowly──▶ behind ──room again──▶ backfill
- *   any  ──broker reconnected, or cursors mean something else──▶ starting
+ *   starting ──nothing is newer than the device's cursor──────────▶ live
+ *       └──something is──▶ backfill ──the replay meets live items──▶ live
+ *   live ──an item is missing (Nats-Last-Sequence)──▶ backfill, from the last item that was sent
+ *   live ──the device reads or acknowledges too slowly──▶ behind ──there is room again──▶ backfill
+ *   any  ──NATS reconnected, the cursor map changed, or nothing went on for a while──▶ starting
+ *   any  ──the connection closes──▶ closed
  *
- * Live items come by core subscription and cost no JetStream work; those that come while it is not live are kept if few,
- * so that the replay has something to meet. The order is by cursor; what was sent is never sent again on this socket.
+ * Live items come by core subscription and cost no JetStream work. Those that come while the inbox is not live are kept if they
+ * are few, so that the replay has something to meet. Items are sent in the order of their cursors; what was sent is never sent
+ * again on the same connection.
  */
+import { shardOf } from '../../../shared/ids.ts';
+import type { DeviceCursor } from './cursor-writer.ts';
+import type { DeviceOutput, OutputListener } from './device-output.ts';
+import { DeviceProgress } from './device-progress.ts';
+import { InboxFrames } from './inbox-frames.ts';
+import type { InboxOptions } from './inbox-options.ts';
+import { type LiveItem, LiveItems } from './live-items.ts';
+import { prepareReplay, Replay } from './replay.ts';
+import { findResumePoint } from './resume-point.ts';
 
-import { item } from '../../../nats/inbox/item.ts';
-import { shardOf, uuid7Time } from '../../../shared/ids.ts';
-import type { Connection } from '../connections/connection.ts';
-import type { Edge } from '../edge.ts';
-import type { Reached } from './cursor-writer.ts';
-import { Told } from './inbox-frames.ts';
-import { Heard, type LiveItem } from './live-items.ts';
-import { CatchUp, type Host } from './replay.ts';
-import { findFirstResumePoint, findResumePoint } from './resume-point.ts';
-import { Unacknowledged } from './unacknowledged.ts';
-
-/** A device that left no room for so long goes on from where the stream begins now. */
+/** An inbox that waited for room longer than this is restarted: items may have become too old meanwhile. */
 const STALE_MS = 60_000;
-/** Standing still for so long (the broker did not answer), the clock begins anew. */
-const PATIENCE_MS = 8_000;
+/** If a phase makes no progress for this long (the broker did not answer), housekeeping restarts the inbox. */
+const NO_PROGRESS_MS = 8_000;
 
-export class DeviceInbox implements Host {
-  phase: 'starting' | 'backfill' | 'live' | 'behind' | 'closed' = 'starting';
-  /** Cursor of the last item that was sent or passed over; -1 for a device that has none yet. */
-  sent = -1;
-  /** Everything up to here is safe on the device. */
-  acked = -1;
+export class DeviceInbox implements OutputListener {
   readonly shard: number;
-  readonly #session: Connection;
-  readonly #unacked = new Unacknowledged();
-  readonly #told: Told;
-  /** Stream sequence of `sent`. */
-  #place = 0;
-  /** An item for the device is known to have this sequence: before it has come, nothing is drained. */
-  #target = 0;
-  #lastAll = 0;
-  #lastOwn = 0;
-  /** Heard live while not live. */
-  readonly #heard: Heard;
-  /** Grows with every change of course; what was begun before it has no say. */
-  #life = 0;
-  #moved = Date.now();
-  #catchUp: CatchUp | undefined;
-  /** It may have a durable. */
-  #durable = false;
-  /** Until when the device had everything, ms since 1970. */
-  #since: number;
+  readonly output: DeviceOutput;
+  readonly progress: DeviceProgress;
+  phase: 'starting' | 'backfill' | 'live' | 'behind' | 'closed' = 'starting';
+  readonly #options: InboxOptions;
+  readonly #frames: InboxFrames;
+  readonly #live: LiveItems;
+  /** Incremented on every phase change; async work started under an older value discards its result. */
+  #phaseNumber = 0;
+  /** When the phase began or last made progress. */
+  #progressAt = Date.now();
+  #replay: Replay | undefined;
+  /** The device may have a durable, which is deleted once the inbox is live. */
+  #mayHaveDurable = false;
 
-  constructor(session: Connection) {
-    this.#session = session;
-    this.shard = shardOf(session.user_id, session.edge.config.INBOX_SHARDS);
-    this.#since = uuid7Time(session.device_id);
-    this.#heard = new Heard(session.edge.config.WS_MAX_HEARD);
-    this.#told = new Told(session, this.shard);
+  constructor(options: InboxOptions, output: DeviceOutput) {
+    this.#options = options;
+    this.output = output;
+    this.shard = shardOf(output.user_id, options.config.INBOX_SHARDS);
+    this.progress = new DeviceProgress(options, output);
+    this.#frames = new InboxFrames(options, output, this.progress, this.shard);
+    this.#live = new LiveItems(options.config.WS_MAX_HEARD);
+    output.listener = this;
   }
 
-  get edge(): Edge {
-    return this.#session.edge;
-  }
-  get user_id(): string {
-    return this.#session.user_id;
-  }
-  get device_id(): string {
-    return this.#session.device_id;
-  }
-  get unacked(): number {
-    return this.#unacked.size;
-  }
-  get room(): number {
-    return this.#session.full ? 0 : this.edge.config.WS_MAX_UNACKED - this.#unacked.size;
+  /** Items that may be sent now. */
+  get #room(): number {
+    return this.output.isFull ? 0 : this.#options.config.WS_MAX_UNACKED - this.progress.unacknowledged;
   }
 
-  /** `reached`: what the device has acknowledged, if it ever did. */
-  start(reached: Reached | undefined): void {
-    if (reached) {
-      this.sent = this.acked = reached.cursor;
-      this.#since = reached.since;
-    }
-    this.#durable = reached !== undefined;
+  /** @param acknowledged how far the device has got, if it ever acknowledged anything */
+  start(acknowledged: DeviceCursor | undefined): void {
+    if (acknowledged) this.progress.restore(acknowledged);
+    this.#mayHaveDurable = acknowledged !== undefined;
     this.restart();
   }
 
-  /** Looks anew where the device is. */
+  /** Finds the device's resume point again and goes on from there. */
   restart(): void {
     if (this.phase === 'closed') return;
-    this.#turn('starting');
-    this.#heard.clear();
-    const life = this.#life;
-    this.#begin(life).catch((error: unknown) => {
-      if (life !== this.#life) return;
-      this.edge.log.warn({ unit: 'inbox', device_id: this.device_id, reason: String(error) }, 'not found yet');
+    this.#enter('starting');
+    this.#live.clear();
+    const { log } = this.#options;
+    const phaseNumber = this.#phaseNumber;
+    this.#resume(phaseNumber).catch((error: unknown) => {
+      if (phaseNumber !== this.#phaseNumber) return;
+      const { device_id } = this.output;
+      log.warn({ unit: 'inbox', device_id, reason: String(error) }, 'the resume point was not found; trying again');
     });
   }
 
-  close(): void {
+  /** Ends the inbox, when nothing can be sent any more. */
+  onClosed(): void {
     if (this.phase === 'closed') return;
-    const { edge, device_id, session_id } = this.#session;
-    this.#turn('closed');
-    this.#heard.clear();
-    // An item that is dropped for its age while the device is away counts from now on, not from the last one it got.
-    if (this.acked >= 0 && !edge.revocations.has(session_id)) edge.cursors.set(device_id, this.acked, this.#since);
+    this.#enter('closed');
+    this.#live.clear();
+    if (!this.#options.revocations.has(this.output.session_id)) this.progress.save();
   }
 
-  /** By the clock. */
-  check(now: number): void {
-    if (this.#told.owesEmpty && this.phase === 'live' && this.#told.live(this.sent) && !this.#session.full)
-      this.edge.restless.delete(this.#session);
-    const waits = this.phase === 'starting' || (this.#catchUp && !this.#catchUp.stalled);
-    if (waits && now - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > PATIENCE_MS) this.restart();
-  }
-
-  live(one: LiveItem, own: boolean): void {
-    if (one.cursor <= this.sent || this.phase === 'closed') return;
-    if (this.edge.shards.isUnknownGeneration(this.shard, one.cursor - one.seq)) {
+  /** Takes an item that came by core subscription. @param isOwn it is addressed to this device alone */
+  receiveLive(liveItem: LiveItem, isOwn: boolean): void {
+    if (liveItem.cursor <= this.progress.sentCursor || this.phase === 'closed') return;
+    if (this.#options.cursorMaps.isUnknownGeneration(this.shard, liveItem.cursor - liveItem.seq)) {
       this.restart();
       return;
     }
     if (this.phase === 'live') {
-      if (one.last > (own ? this.#lastOwn : this.#lastAll)) {
-        this.edge.tally.gap++;
-        this.#target = one.last;
-        this.#replay();
-      } else if (this.room <= 0) {
-        this.#turn('behind');
+      if (this.#live.isMissingBefore(liveItem, isOwn)) {
+        this.#options.counts.gap++;
+        this.#startReplay();
+      } else if (this.#room <= 0) {
+        this.#enter('behind');
       } else {
-        if (own) this.#lastOwn = one.seq;
-        else this.#lastAll = one.seq;
-        this.pass(one, '');
+        this.#live.setLast(liveItem, isOwn);
+        this.progress.deliver(liveItem, '');
         return;
       }
     }
-    this.#heard.add(one, own, this.phase !== 'behind');
+    this.#live.add(liveItem, isOwn, this.phase !== 'behind');
   }
 
-  /** @returns whether it told anything new */
-  ack(cursor: number): boolean {
-    const { upto, reply, about } = this.#unacked.ack(Math.min(cursor, this.sent));
-    for (const one of about) this.edge.delivered.add(this.user_id, this.device_id, one);
-    const anew = upto !== undefined && upto > this.acked;
-    if (anew) this.#advance(upto, reply);
-    this.resume();
-    return anew;
+  /** @returns true when the device had not acknowledged as much before */
+  acknowledge(cursor: number): boolean {
+    const isNew = this.progress.acknowledge(cursor);
+    this.onRoom();
+    return isNew;
   }
 
-  /** There may be room again. */
-  resume(): void {
-    if (this.room < this.edge.config.WS_MAX_UNACKED / 2) return;
-    const waits = this.phase === 'behind' || this.#catchUp?.stalled;
-    // Meanwhile items may have grown too old.
-    if (waits && Date.now() - Math.max(this.#moved, this.#catchUp?.moved ?? 0) > STALE_MS) this.restart();
-    else if (this.phase === 'behind') this.#replay();
-    else this.#catchUp?.resume();
+  /** Goes on with what waits for room, once half of the room is free. */
+  onRoom(): void {
+    const isWaiting = this.phase === 'behind' || this.#replay?.isWaitingForRoom;
+    if (!isWaiting || this.#room < this.#options.config.WS_MAX_UNACKED / 2) return;
+    if (Date.now() - this.#progressAt > STALE_MS) this.restart();
+    else if (this.phase === 'behind') this.#startReplay();
+    else this.#replay?.resume();
   }
 
-  pass(one: LiveItem, reply: string): void {
-    const { data, cursor } = one;
-    this.sent = cursor;
-    this.#place = one.seq;
-    const expires = item.expiresAt(data);
-    if (item.isFromDevice(data, this.#session.device) || (expires !== 0 && expires <= Date.now())) {
-      if (!this.#unacked.passedOver(cursor, reply)) this.#advance(cursor, reply);
-      return;
+  /** Called by housekeeping: sends a delayed `inbox.empty`, and restarts an inbox without progress. */
+  checkProgress(now: number): void {
+    const isEmptyDue = this.phase === 'live' && this.#frames.isEmptyDelayed;
+    if (isEmptyDue && this.#frames.sendEmptyIfDue()) this.#options.needsAttention.delete(this);
+    const isWorking = this.phase === 'starting' || (this.phase === 'backfill' && !this.#replay?.isWaitingForRoom);
+    if (isWorking && now - this.#progressAt > NO_PROGRESS_MS) this.restart();
+  }
+
+  async #resume(phaseNumber: number): Promise<void> {
+    const { cursorMaps, consumers } = this.#options;
+    const cursorMap = await cursorMaps.waitForCurrent(this.shard);
+    if (phaseNumber !== this.#phaseNumber) return;
+    const point = await findResumePoint(this.#options, this.output, cursorMap, this.progress.resumeFrom);
+    if (phaseNumber !== this.#phaseNumber) return;
+    this.progress.resumeAt(point);
+    if (point.gap) this.#frames.sendGap(point.gap.to, point.gap.reason);
+    const lastSeq = await consumers.findLastSequence(this.output);
+    if (phaseNumber !== this.#phaseNumber) return;
+    this.#live.setTarget(lastSeq);
+    if (this.#live.hasNothingAfter(this.progress)) this.#goLive();
+    else this.#startReplay();
+  }
+
+  #startReplay(): void {
+    this.#enter('backfill');
+    this.#frames.expectEmpty();
+    this.#mayHaveDurable = true;
+    const { counts, log } = this.#options;
+    counts.backfill++;
+    this.#runReplay(this.#phaseNumber).catch((error: unknown) => {
+      const { device_id } = this.output;
+      log.warn({ unit: 'replay', device_id, reason: String(error) }, 'the replay failed; housekeeping restarts it');
+    });
+  }
+
+  /** Replays what the device missed until it meets the live items, or until the phase changes. */
+  async #runReplay(phaseNumber: number): Promise<void> {
+    const isCancelled = (): boolean => phaseNumber !== this.#phaseNumber;
+    const backlog = await prepareReplay(this.#options, this.output, this.progress.sentSeq + 1, isCancelled);
+    if (!backlog || isCancelled()) return;
+    const replay = new Replay(this.#options.consumers.subscribe(this.output), backlog);
+    this.#replay = replay;
+    this.#frames.sendWelcome(replay.pending);
+    while (!isCancelled()) {
+      this.#progressAt = Date.now();
+      if (replay.needsPull && this.#room <= 0) {
+        await replay.waitForRoom();
+        continue;
+      }
+      const { items, ended } = await replay.next(this.#room);
+      if (isCancelled()) return;
+      for (const replayed of items) {
+        const { cursor, seq, reply, pending } = replayed;
+        if (this.#options.cursorMaps.isUnknownGeneration(this.shard, cursor - seq)) return this.restart();
+        if (cursor <= this.progress.sentCursor) {
+          this.progress.skipTo(seq);
+        } else {
+          if (replay.takeIsOverQuota()) this.#frames.sendGap(cursor - 1, 'quota');
+          this.progress.deliver(replayed, reply);
+        }
+        if (this.#live.areMetBy(this.progress, pending === 0)) return this.#goLive();
+      }
+      if (ended && ended !== 'gone' && this.#live.areMetBy(this.progress, replay.pending === 0)) return this.#goLive();
+      if (ended && ended !== 'empty') return this.restart();
     }
-    one.frame ??= item.frame(data, cursor);
-    this.#session.say(one.frame);
-    this.#unacked.sent(cursor, data, reply);
   }
 
-  skip(seq: number): void {
-    this.#place = Math.max(this.#place, seq);
+  #goLive(): void {
+    this.#enter('live');
+    this.#frames.sendWelcome(0);
+    const kept = this.#live.goLive(this.progress.sentSeq);
+    const { scheduler, needsAttention } = this.#options;
+    if (!this.#frames.sendEmptyIfDue()) needsAttention.add(this);
+    if (this.#mayHaveDurable) scheduler.scheduleDeletion(this.output);
+    this.#mayHaveDurable = false;
+    for (const [liveItem, isOwn] of kept) this.receiveLive(liveItem, isOwn);
   }
 
-  lost(to: number, reason: 'retention' | 'quota' | 'reset'): void {
-    this.begun(0);
-    this.#told.gap(this.sent, to, reason);
-    this.sent = Math.max(this.sent, to);
-    this.#unacked.told(this.sent);
-  }
-
-  meets(drained: boolean): boolean {
-    // A durable whose replica of the stream lags is drained too early.
-    return this.#heard.meets(this.sent) || (drained && this.#heard.cursor <= this.sent && this.#place >= this.#target);
-  }
-
-  met(): void {
-    this.#turn('live');
-    this.begun(0);
-    this.#lastAll = this.#lastOwn = this.#place;
-    if (!this.#told.live(this.sent)) this.edge.restless.add(this.#session);
-    if (this.#durable) this.edge.away.back(this);
-    this.#durable = false;
-    for (const [one, own] of this.#heard.take()) this.live(one, own);
-  }
-
-  async #begin(life: number): Promise<void> {
-    const { edge, shard } = this;
-    const lineage = await edge.shards.current(shard);
-    if (life !== this.#life) return;
-    const found =
-      this.sent < 0
-        ? await findFirstResumePoint(edge, shard, lineage, this.device_id)
-        : await findResumePoint(edge, shard, lineage, this.sent, this.#since);
-    if (life !== this.#life) return;
-    if (this.sent < 0) this.#advance(found.cursor, '');
-    this.sent = Math.max(this.sent, found.cursor);
-    this.#place = found.seq;
-    if (found.gap) this.lost(found.gap.to, found.gap.reason);
-    const last = await edge.replay.last(this);
-    if (life !== this.#life) return;
-    this.#target = last;
-    if (last <= this.#place && this.#heard.cursor <= this.sent) this.met();
-    else this.#replay();
-  }
-
-  #replay(): void {
-    this.#turn('backfill');
-    this.#told.behind();
-    this.#durable = true;
-    this.edge.tally.backfill++;
-    this.#catchUp = new CatchUp(this, this.#place + 1);
-  }
-
-  #turn(phase: DeviceInbox['phase']): void {
-    this.settle();
+  #enter(phase: DeviceInbox['phase']): void {
+    this.progress.setLive(phase === 'live');
     this.phase = phase;
-    this.#life++;
-    this.#moved = Date.now();
-    this.#catchUp?.close();
-    if (this.#catchUp) this.#unacked.forgetDurable();
-    this.#catchUp = undefined;
-    const { restless } = this.edge;
-    if (phase === 'closed' || (phase === 'live' && !this.#session.full)) restless.delete(this.#session);
-    else restless.add(this.#session);
-  }
-
-  begun(backlog: number): void {
-    this.#told.welcome(this.acked, backlog);
-  }
-
-  /** A device that is live and has acknowledged everything has what was stored up to now, as far as the broker is heard. */
-  settle(): void {
-    if (this.phase === 'live' && this.#unacked.size === 0 && this.edge.connected) this.#since = Date.now();
-  }
-
-  #advance(cursor: number, reply: string): void {
-    this.acked = cursor;
-    this.settle();
-    this.edge.cursors.set(this.device_id, cursor, this.#since);
-    if (reply) this.edge.nc.publish(reply, '+ACK');
+    this.#phaseNumber++;
+    this.#progressAt = Date.now();
+    if (this.#replay) {
+      this.#replay.close();
+      this.progress.forgetDurable();
+    }
+    this.#replay = undefined;
+    const { needsAttention } = this.#options;
+    if (phase === 'closed' || phase === 'live') needsAttention.delete(this);
+    else needsAttention.add(this);
   }
 }

@@ -1,51 +1,73 @@
-/** What a device is told of its inbox as a whole: the welcome, that it lost something, that it has everything. */
-import type { Connection } from '../connections/connection.ts';
-import { welcome } from './welcome.ts';
+/** Sends the frames about an inbox as a whole: `connection.welcome`, `inbox.gap` and `inbox.empty`. */
+import type { InboxGap } from '../../../shared/contract/frames/server.ts';
+import type { CursorMaps } from '../offline/cursor-maps.ts';
+import type { DeviceOutput } from './device-output.ts';
+import type { DeviceProgress } from './device-progress.ts';
+import { type WelcomeConfig, welcomeFrame } from './welcome-frame.ts';
 
-export class Told {
-  readonly #session: Connection;
+export interface InboxFramesOptions {
+  config: WelcomeConfig;
+  cursorMaps: CursorMaps;
+  /** Since housekeeping last added them to the metrics. */
+  counts: { gap: number };
+}
+
+export class InboxFrames {
+  readonly #options: InboxFramesOptions;
+  readonly #output: DeviceOutput;
+  readonly #progress: DeviceProgress;
   readonly #shard: number;
-  #greeted = false;
-  /** `inbox.empty` is due once the device is live. */
-  #announce = true;
-  #owesEmpty = false;
+  #isWelcomed = false;
+  /** `inbox.empty` is to be sent once the inbox is live. */
+  #expectsEmpty = true;
+  #isEmptyDelayed = false;
 
-  constructor(session: Connection, shard: number) {
-    this.#session = session;
+  constructor(options: InboxFramesOptions, output: DeviceOutput, progress: DeviceProgress, shard: number) {
+    this.#options = options;
+    this.#output = output;
+    this.#progress = progress;
     this.#shard = shard;
   }
 
-  /** `inbox.empty` waits until fanout has written again what the broker may have lost. */
-  get owesEmpty(): boolean {
-    return this.#owesEmpty;
+  /** The inbox is live, and `inbox.empty` waits until fanout has written again what the broker may have lost. */
+  get isEmptyDelayed(): boolean {
+    return this.#isEmptyDelayed;
   }
 
-  /** The first frame; only once. */
-  welcome(cursor: number, backlog: number): void {
-    if (this.#greeted) return;
-    this.#greeted = true;
-    const lineage = this.#session.edge.shards.get(this.#shard)!;
-    this.#session.say(welcome(this.#session, { cursor, backlog, lineage }));
+  /** Sends the first frame; later calls do nothing. */
+  sendWelcome(backlog: number): void {
+    if (this.#isWelcomed) return;
+    this.#isWelcomed = true;
+    const { config, cursorMaps } = this.#options;
+    const cursor = this.#progress.ackedCursor;
+    this.#output.send(welcomeFrame(config, this.#output, { cursor, backlog, cursorMap: cursorMaps.get(this.#shard)! }));
   }
 
-  gap(from: number, to: number, reason: 'retention' | 'quota' | 'reset'): void {
-    this.#session.say(`{"type":"inbox.gap","from":${from},"to":${to},"reason":"${reason}"}`);
-    this.#session.edge.tally.gap++;
-    this.#announce = true;
+  /** Tells the device that it lost everything up to the cursor `to`, and goes on behind that. */
+  sendGap(to: number, reason: InboxGap['reason']): void {
+    this.sendWelcome(0);
+    const from = this.#progress.sentCursor;
+    this.#output.send(`{"type":"inbox.gap","from":${from},"to":${to},"reason":"${reason}"}`);
+    this.#options.counts.gap++;
+    this.#expectsEmpty = true;
+    this.#progress.skipGap(to);
   }
 
-  /** A replay begins. */
-  behind(): void {
-    this.#announce = true;
+  /** A replay begins: `inbox.empty` follows it. */
+  expectEmpty(): void {
+    this.#expectsEmpty = true;
   }
 
-  /** The device is live. False where items that the broker lost may still come: the clock tries again. */
-  live(cursor: number): boolean {
-    if (!this.#announce) return true;
-    this.#owesEmpty = !this.#session.edge.shards.whole(this.#shard);
-    if (this.#owesEmpty) return false;
-    this.#session.say(`{"type":"inbox.empty","cursor":${cursor}}`);
-    this.#announce = false;
+  /**
+   * Sends `inbox.empty` to a device whose inbox is live, if it is due.
+   * @returns false while items that the broker lost may still come: housekeeping tries again
+   */
+  sendEmptyIfDue(): boolean {
+    if (!this.#expectsEmpty) return true;
+    this.#isEmptyDelayed = !this.#options.cursorMaps.isComplete(this.#shard);
+    if (this.#isEmptyDelayed) return false;
+    this.#output.send(`{"type":"inbox.empty","cursor":${this.#progress.sentCursor}}`);
+    this.#expectsEmpty = false;
     return true;
   }
 }

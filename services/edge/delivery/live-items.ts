@@ -1,48 +1,87 @@
-/** Items as they are heard by core subscription. */
+/**
+ * Follows the items of one inbox that come by core subscription: notices when one is missing, and keeps those that come while
+ * the inbox is not live, so that its replay has something to meet.
+ */
 
-/** One item heard live, shared by all sockets of its user. */
+/** One item that came by core subscription, shared by all connections of its user. */
 export interface LiveItem {
   data: Buffer;
   cursor: number;
   seq: number;
   /** Sequence of the item before it on the same subject. */
-  last: number;
+  previousSeq: number;
+  /** Made by the first connection that sends the item. */
   frame: Buffer | undefined;
 }
 
-/** What an inbox hears while it is not live: the items themselves if they are few, so that the replay has something to meet. */
-export class Heard {
-  /** The highest cursor. */
-  cursor = 0;
-  readonly #kept: number;
-  #items: [LiveItem, own: boolean][] = [];
+/** Cursor and stream sequence of the last item that the device was sent. */
+type SentUpTo = { readonly sentCursor: number; readonly sentSeq: number };
 
-  /** `kept`: with more of them it begins anew. */
-  constructor(kept: number) {
-    this.#kept = kept;
+export class LiveItems {
+  readonly #capacity: number;
+  /** Sequences of the last items that were sent live, addressed to all devices of the user and to this one. */
+  #lastSharedSeq = 0;
+  #lastOwnSeq = 0;
+  #kept: [LiveItem, isOwn: boolean][] = [];
+  /** The highest cursor that came while the inbox was not live, also of items that were not kept. */
+  #highestCursor = 0;
+  /** An item for the device is known to have this sequence: a replay is not finished before it has come. */
+  #targetSeq = 0;
+
+  /** With more than `capacity` kept items it drops them and begins again. */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
   }
 
-  add(one: LiveItem, own: boolean, keep: boolean): void {
-    if (one.cursor > this.cursor) this.cursor = one.cursor;
+  /** @returns true when an item before this one did not come; a replay must then bring that item */
+  isMissingBefore({ previousSeq }: LiveItem, isOwn: boolean): boolean {
+    if (previousSeq <= (isOwn ? this.#lastOwnSeq : this.#lastSharedSeq)) return false;
+    this.#targetSeq = previousSeq;
+    return true;
+  }
+
+  /** Notes an item that is sent at once. */
+  setLast({ seq }: LiveItem, isOwn: boolean): void {
+    if (isOwn) this.#lastOwnSeq = seq;
+    else this.#lastSharedSeq = seq;
+  }
+
+  /** Notes an item that can't be sent now. @param keep false where the replay begins only later and will bring it */
+  add(liveItem: LiveItem, isOwn: boolean, keep: boolean): void {
+    if (liveItem.cursor > this.#highestCursor) this.#highestCursor = liveItem.cursor;
     if (!keep) return;
-    if (this.#items.length === this.#kept) this.#items = [];
-    this.#items.push([one, own]);
+    if (this.#kept.length === this.#capacity) this.#kept = [];
+    this.#kept.push([liveItem, isOwn]);
   }
 
   clear(): void {
-    this.cursor = 0;
-    this.#items = [];
+    this.#highestCursor = 0;
+    this.#kept = [];
   }
 
-  /** Whether what was kept goes on from an item that was sent. */
-  meets(sent: number): boolean {
-    return this.#items.length > 0 && this.#items[0]![0].cursor <= sent;
+  setTarget(seq: number): void {
+    this.#targetSeq = seq;
   }
 
-  /** What was kept; it is forgotten here. */
-  take(): [LiveItem, own: boolean][] {
-    const items = this.#items;
+  /** True when nothing is known that comes after what was sent. */
+  hasNothingAfter({ sentCursor, sentSeq }: SentUpTo): boolean {
+    return this.#highestCursor <= sentCursor && sentSeq >= this.#targetSeq;
+  }
+
+  /**
+   * True when a replay need bring nothing further: what was kept follows on from it, or nothing is left.
+   * @param isDrained the durable has no more items; one whose replica of the stream lags says so too early
+   */
+  areMetBy(sent: SentUpTo, isDrained: boolean): boolean {
+    if (this.#kept.length > 0 && this.#kept[0]![0].cursor <= sent.sentCursor) return true;
+    return isDrained && this.hasNothingAfter(sent);
+  }
+
+  /** The inbox is live and has everything up to `sentSeq`. @returns what was kept, and forgets it */
+  goLive(sentSeq: number): [LiveItem, isOwn: boolean][] {
+    this.#lastSharedSeq = this.#lastOwnSeq = sentSeq;
+    const kept = this.#kept;
     this.clear();
-    return items;
+    return kept;
   }
 }

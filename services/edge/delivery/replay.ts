@@ -1,118 +1,137 @@
 /**
- * One replay of what a device missed, by its durable consumer, until it meets what is heard live. Pulls no more than the
- * device may have unacknowledged; waits for room where it has too much.
+ * Pulls what a device missed from its durable consumer. A pull asks for no more items than the device may have unacknowledged;
+ * the inbox asks for the next ones when it has delivered these.
  */
-import { item } from '../../../nats/inbox/item.ts';
-import type { Edge } from '../edge.ts';
-import type { DeviceAddress, PullSubscription, Replayed } from '../offline/device-consumers.ts';
-import type { LiveItem } from './live-items.ts';
+import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
+import type { Config } from '../../../shared/config/index.ts';
+import { shardOf } from '../../../shared/ids.ts';
+import type { ConsumerScheduler } from '../offline/consumer-scheduler.ts';
+import type { DeviceConsumers } from '../offline/device-consumers.ts';
+import type { PullSubscription, ReplayedItem } from '../offline/pull-subscription.ts';
+import type { StreamFactsReader } from '../offline/stream-facts.ts';
 
-/** The inbox that is caught up. */
-export interface Host extends DeviceAddress {
-  readonly edge: Edge;
-  readonly shard: number;
-  /** Cursor of the last item sent or passed over. */
-  readonly sent: number;
-  /** Items that may be sent now. */
-  readonly room: number;
-  /** The replay has begun with so many items. */
-  begun(pending: number): void;
-  pass(one: LiveItem, reply: string): void;
-  /** An item with this sequence came that is not to be sent. */
-  skip(seq: number): void;
-  lost(to: number, reason: 'quota'): void;
-  /** Whether what was heard live goes on from `sent`; `drained`: the replay has nothing further. */
-  meets(drained: boolean): boolean;
-  met(): void;
-  restart(): void;
+const MAX_BATCH = 256;
+const WAIT_MS = 500;
+/**
+ * Pulls without an item after which the replay is stuck: an item that came live is not in the stream, or the durable does not
+ * answer as it should.
+ */
+const MAX_EMPTY_PULLS = 3;
+
+export interface ReplayedItems {
+  items: ReplayedItem[];
+  /** `empty`: a pull ended early. `stuck`: so did the pulls before it. `gone`: the durable no longer exists. */
+  ended: 'empty' | 'stuck' | 'gone' | undefined;
 }
 
-const BATCH = 256;
-const WAIT_MS = 500;
-/** Pulls without an item after which to look anew: what was heard is not in the stream, or the durable is stuck. */
-const WAITS = 3;
+interface ReplayParts {
+  config: Pick<Config, 'INBOX_SHARDS'>;
+  scheduler: ConsumerScheduler;
+  consumers: DeviceConsumers;
+  streamFacts: StreamFactsReader;
+}
 
-export class CatchUp {
-  /** When something last went on. */
-  moved = Date.now();
-  /** Waits for the device to make room. */
-  stalled = false;
-  readonly #host: Host;
-  #backfill: PullSubscription | undefined;
-  #open = true;
-  #pending = 0;
-  #asked = 0;
-  #waits = 0;
-  #overQuota = false;
+/** The items that a durable begins with. */
+export interface Backlog {
+  pending: number;
+  /** There are so many that the stream may have dropped older ones. */
+  isOverQuota: boolean;
+}
 
-  constructor(host: Host, from: number) {
-    this.#host = host;
-    this.#start(from).catch((error: unknown) => {
-      // The clock sees that nothing moves and begins anew.
-      host.edge.log.warn({ unit: 'catch-up', device_id: host.device_id, reason: String(error) }, 'no replay');
-    });
+/**
+ * Brings the device's durable to sequence `from`.
+ * @param isCancelled asked once the scheduler lets go of the durable, so that an inbox in another phase does not move it
+ * @returns undefined when it was cancelled
+ */
+export async function prepareReplay(
+  { scheduler, consumers, streamFacts, config }: ReplayParts,
+  device: DeviceAddress,
+  from: number,
+  isCancelled: () => boolean,
+): Promise<Backlog | undefined> {
+  await scheduler.cancelTasks(device);
+  if (isCancelled()) return undefined;
+  const pending = await consumers.ensureDurable(device, from);
+  const { max_per_subject } = await streamFacts.read(shardOf(device.user_id, config.INBOX_SHARDS));
+  return { pending, isOverQuota: pending >= max_per_subject };
+}
+
+export class Replay {
+  readonly #subscription: PullSubscription;
+  /** Items that the durable still has after the last one that came. */
+  #pending: number;
+  /** Items of the current pull that have not come yet. */
+  #missing = 0;
+  #emptyPulls = 0;
+  #waitMs = 0;
+  #resume: (() => void) | undefined;
+  #isOverQuota: boolean;
+
+  constructor(subscription: PullSubscription, { pending, isOverQuota }: Backlog) {
+    this.#subscription = subscription;
+    this.#pending = pending;
+    this.#isOverQuota = isOverQuota;
   }
 
-  close(): void {
-    this.#open = false;
-    this.#backfill?.close();
+  /** Returns whether the durable began over the quota; true only once. */
+  takeIsOverQuota(): boolean {
+    const isOverQuota = this.#isOverQuota;
+    this.#isOverQuota = false;
+    return isOverQuota;
+  }
+
+  /** Items that the durable still has. */
+  get pending(): number {
+    return this.#pending;
+  }
+  /** Everything that was asked for has come, or its pull has ended. */
+  get needsPull(): boolean {
+    return this.#missing <= 0;
+  }
+  /** `waitForRoom` was called and has not resolved. */
+  get isWaitingForRoom(): boolean {
+    return this.#resume !== undefined;
+  }
+
+  /** Resolves after the next call of `resume` or `close`. */
+  waitForRoom(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#resume = resolve;
+    });
   }
 
   resume(): void {
-    if (this.stalled) this.#pull();
+    // Items may be due since the device made the replay wait: the next pull is to say at once when there is none.
+    this.#waitMs = 0;
+    this.#resume?.();
+    this.#resume = undefined;
   }
 
-  async #start(from: number): Promise<void> {
-    const { edge, shard, user_id, device_id } = this.#host;
-    await edge.away.claim(this.#host);
-    if (!this.#open) return;
-    const backfill = await edge.replay.open({ user_id, device_id }, from, {
-      item: (one) => void (this.#open && this.#replayed(one)),
-      ended: (gone) => void (this.#open && this.#ended(gone)),
-    });
-    const { max_per_subject } = await edge.shards.facts(shard);
-    if (!this.#open) return backfill.close();
-    this.#backfill = backfill;
-    this.#pending = backfill.pending;
-    this.#overQuota = backfill.pending >= max_per_subject;
-    this.moved = Date.now();
-    this.#host.begun(backfill.pending);
-    this.#pull();
-  }
-
-  #pull(wait_ms = 0): void {
-    const { room } = this.#host;
-    this.moved = Date.now();
-    this.stalled = room <= 0;
-    if (this.stalled) return;
-    this.#asked = Math.min(BATCH, room);
-    this.#backfill?.pull(this.#asked, wait_ms);
-  }
-
-  #replayed({ data, seq, reply, pending }: Replayed): void {
-    const host = this.#host;
-    this.moved = Date.now();
-    this.#asked--;
-    this.#waits = 0;
-    this.#pending = pending;
-    const cursor = item.valid(data) ? item.base(data) + seq : host.sent;
-    if (host.edge.shards.isUnknownGeneration(host.shard, cursor - seq)) {
-      host.restart();
-      return;
+  /**
+   * Resolves with the items that have come, as soon as there are any. Asks for as many as fit into `room` (which is positive)
+   * when everything that was asked for before has come.
+   */
+  async next(room: number): Promise<ReplayedItems> {
+    if (this.needsPull) {
+      this.#missing = Math.min(MAX_BATCH, room);
+      this.#subscription.pull(this.#missing, this.#waitMs);
     }
-    if (cursor > host.sent) {
-      if (this.#overQuota) host.lost(cursor - 1, 'quota');
-      this.#overQuota = false;
-      host.pass({ data, cursor, seq, last: 0, frame: undefined }, reply);
-    } else host.skip(seq);
-    if (host.meets(pending === 0)) host.met();
-    else if (this.#asked === 0) this.#pull(pending === 0 ? WAIT_MS : 0);
+    const { items, ended } = await this.#subscription.receive();
+    if (items.length) {
+      this.#missing -= items.length;
+      this.#pending = items.at(-1)!.pending;
+      this.#emptyPulls = 0;
+    }
+    // A drained durable gets items only as they are stored: let the broker wait for them, instead of asking again and again.
+    this.#waitMs = this.#pending === 0 ? WAIT_MS : 0;
+    if (!ended) return { items, ended };
+    this.#missing = 0;
+    if (ended === 'gone') return { items, ended };
+    return { items, ended: ++this.#emptyPulls > MAX_EMPTY_PULLS ? 'stuck' : 'empty' };
   }
 
-  #ended(gone: boolean): void {
-    const host = this.#host;
-    if (!gone && host.meets(this.#pending === 0)) host.met();
-    else if (gone || ++this.#waits > WAITS) host.restart();
-    else this.#pull(this.#pending === 0 ? WAIT_MS : 0);
+  close(): void {
+    this.#subscription.close();
+    this.resume();
   }
 }

@@ -1,81 +1,82 @@
-/** What a device was sent and has not acknowledged, in cursor order. Acknowledgement is cumulative. */
+/** Keeps what a device was sent and has not acknowledged, in cursor order. Acknowledgements are cumulative. */
 import { item } from '../../../nats/inbox/item.ts';
 
 interface Entry {
   cursor: number;
-  /** Acknowledging it covers everything up to here: items that were passed over follow it. */
-  upto: number;
-  /** Where the durable hears of it, if it came from there. */
+  /** An acknowledgement of the entry covers everything up to here: items that were not sent may follow it. */
+  upTo: number;
+  /** Where the durable is acknowledged, if the item came from it; otherwise empty. */
   reply: string;
-  /** The item's prefix, where its sender wants to hear `delivered`. */
-  about: Buffer | undefined;
+  /** The item's fixed prefix, where its sender asked for `delivered`. */
+  prefix: Buffer | undefined;
 }
-export interface Acked {
-  /** Everything up to here is safe on the device; undefined when nothing new is. */
-  upto: number | undefined;
-  /** Acknowledges as much of the durable. */
+export interface Acknowledged {
+  /** The device has everything up to this cursor; undefined when that is nothing new. */
+  upTo: number | undefined;
+  /** Acknowledges as much of the durable; empty when nothing of it came from there. */
   reply: string;
-  /** Prefix of the newest item of each run of one sender in one conversation. */
-  about: Buffer[];
+  /** Prefix of the newest item of each run of items of one sender in one conversation. */
+  prefixes: Buffer[];
 }
 
-const PREFIX = 91;
-const COMPACT = 256;
+/** Acknowledged entries at the beginning of the array, beyond which they are cut off. */
+const COMPACT_AT = 256;
 
 export class Unacknowledged {
   #entries: Entry[] = [];
-  #head = 0;
+  /** Index of the first entry that is not acknowledged. */
+  #first = 0;
 
   get size(): number {
-    return this.#entries.length - this.#head;
+    return this.#entries.length - this.#first;
   }
 
-  sent(cursor: number, data: Buffer, reply: string): void {
-    // A copy: the item is a view into what the broker sent, which must not be kept for it.
-    const about = item.wantsDelivered(data) ? Buffer.from(data.subarray(0, PREFIX)) : undefined;
-    this.#entries.push({ cursor, upto: cursor, reply, about });
+  addItem(cursor: number, data: Buffer, reply: string): void {
+    // A copy: the item is a view into a large buffer of the NATS connection, which would be kept for it.
+    const prefix = item.wantsDelivered(data) ? item.copyPrefix(data) : undefined;
+    this.#entries.push({ cursor, upTo: cursor, reply, prefix });
   }
 
-  /** The device was told that it lost what comes before `cursor`. */
-  told(cursor: number): void {
-    this.#entries.push({ cursor, upto: cursor, reply: '', about: undefined });
+  /** The device was sent `inbox.gap` for what comes before `cursor`. */
+  addGap(cursor: number): void {
+    this.#entries.push({ cursor, upTo: cursor, reply: '', prefix: undefined });
   }
 
-  /** Nothing of it is for this device. @returns false when nothing is before it: it counts as acknowledged. */
-  passedOver(cursor: number, reply: string): boolean {
-    const before = this.size ? this.#entries.at(-1) : undefined;
-    if (!before) return false;
-    before.upto = cursor;
-    if (reply) before.reply = reply;
+  /**
+   * Counts an item that is not for this device as covered by the entry before it.
+   * @returns false when there is none: then the item counts as acknowledged
+   */
+  extendLast(cursor: number, reply: string): boolean {
+    const last = this.size ? this.#entries.at(-1) : undefined;
+    if (!last) return false;
+    last.upTo = cursor;
+    if (reply) last.reply = reply;
     return true;
   }
 
-  ack(cursor: number): Acked {
-    const acked: Acked = { upto: undefined, reply: '', about: [] };
-    let last: Buffer | undefined;
-    for (; this.#head < this.#entries.length; this.#head++) {
-      const entry = this.#entries[this.#head]!;
+  /** Removes everything up to `cursor`. */
+  acknowledge(cursor: number): Acknowledged {
+    const acknowledged: Acknowledged = { upTo: undefined, reply: '', prefixes: [] };
+    let newest: Buffer | undefined;
+    for (; this.#first < this.#entries.length; this.#first++) {
+      const entry = this.#entries[this.#first]!;
       if (entry.cursor > cursor) break;
-      acked.upto = entry.upto;
-      if (entry.reply) acked.reply = entry.reply;
-      if (!entry.about) continue;
-      if (last && !sameThread(last, entry.about)) acked.about.push(last);
-      last = entry.about;
+      acknowledged.upTo = entry.upTo;
+      if (entry.reply) acknowledged.reply = entry.reply;
+      if (!entry.prefix) continue;
+      if (newest && !item.hasSameSender(newest, entry.prefix)) acknowledged.prefixes.push(newest);
+      newest = entry.prefix;
     }
-    if (last) acked.about.push(last);
-    if (this.#head === this.#entries.length || this.#head > COMPACT) {
-      this.#entries = this.#head === this.#entries.length ? [] : this.#entries.slice(this.#head);
-      this.#head = 0;
+    if (newest) acknowledged.prefixes.push(newest);
+    if (this.#first === this.#entries.length || this.#first > COMPACT_AT) {
+      this.#entries = this.#first === this.#entries.length ? [] : this.#entries.slice(this.#first);
+      this.#first = 0;
     }
-    return acked;
+    return acknowledged;
   }
 
-  /** The durable is gone or begun anew: an old acknowledgement would mean something else to it. */
-  forgetDurable(): void {
+  /** Forgets where the durable is acknowledged, once it is gone or reset: to it an old acknowledgement would mean other items. */
+  forgetReplies(): void {
     for (const entry of this.#entries) entry.reply = '';
   }
 }
-
-/** Of the same sender in the same conversation, so that the later one covers the earlier. */
-const sameThread = (a: Buffer, b: Buffer): boolean =>
-  a.compare(b, 42, 58, 42, 58) === 0 && a.compare(b, 74, 90, 74, 90) === 0;

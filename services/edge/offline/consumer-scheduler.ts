@@ -1,102 +1,127 @@
 /**
- * Durables of devices that are away, so that operators see who is behind (`nats consumer report INBOX_00`): made a while
- * after the socket closed, dropped once the device is live again. The last wish for a device counts; wishes are granted
- * at a bounded rate, since the publish path of a shard pays for every durable.
+ * Makes durable consumers for devices that are offline and deletes those of devices that are live. Operators see by them
+ * which devices are behind (`nats consumer report INBOX_00`). A durable is made a while after the connection closed. The
+ * last task of a device counts. Tasks run at a bounded rate, since each durable makes publishing to its shard slower.
  */
 
+import type { NatsConnection } from 'nats';
+import type { Logger } from 'pino';
+import type { DeviceAddress } from '../../../nats/inbox/backlog.ts';
 import { sequenceOf } from '../../../nats/inbox/cursor-map.ts';
 import { LruMap } from '../../../shared/async/lru-map.ts';
+import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
+import type { Config } from '../../../shared/config/index.ts';
 import { shardOf } from '../../../shared/ids.ts';
-import type { Edge } from '../edge.ts';
-import type { DeviceAddress } from './device-consumers.ts';
+import type { CursorMaps } from './cursor-maps.ts';
+import type { DeviceConsumers } from './device-consumers.ts';
 
-interface Wish extends DeviceAddress {
-  due: number;
-  /** Undefined: drop it. */
+interface Task extends DeviceAddress {
+  dueAt: number;
+  /** The durable is to begin after this cursor; undefined when it is to be deleted. */
   cursor: number | undefined;
 }
 const TICK_MS = 100;
-const PER_TICK = 20;
+const TASKS_PER_TICK = 20;
+const MAX_RUNNING = 4 * TASKS_PER_TICK;
+
+export interface SchedulerOptions {
+  nc: Pick<NatsConnection, 'isClosed'>;
+  log: Logger;
+  config: Pick<Config, 'AWAY_GRACE_MS' | 'AWAY_MAX_WAITING' | 'INBOX_SHARDS' | 'MAX_REMOVED_DEVICES'>;
+  consumers: DeviceConsumers;
+  cursorMaps: CursorMaps;
+  /** Devices that are connected to this edge, by id. */
+  connected: { has(device_id: string): boolean };
+  /** The device got a durable here, though it may be connected to another edge by now, which then deletes it. */
+  onDurableMade(device: DeviceAddress): void;
+}
 
 export class ConsumerScheduler {
-  readonly #edge: Edge;
-  readonly #timer: NodeJS.Timeout;
-  /** Drops are due at once, durables after the grace; each kind in the order in which it is due. */
-  readonly #drops = new Map<string, Wish>();
-  readonly #makes = new Map<string, Wish>();
-  readonly #working = new Map<string, Promise<void>>();
-  /** Devices that were deleted of late: they get no durable any more. */
-  readonly #gone: LruMap<string, true>;
+  readonly #options: SchedulerOptions;
+  readonly #ticks: PeriodicTask;
+  /** Deletions are due at once, creations after the grace time; each kind is kept in the order in which it is due. */
+  readonly #deletions = new Map<string, Task>();
+  readonly #creations = new Map<string, Task>();
+  readonly #running = new Map<string, Promise<void>>();
+  /** Devices that were deleted lately: they get no durable any more. */
+  readonly #deletedDevices: LruMap<string, true>;
 
-  constructor(edge: Edge) {
-    this.#edge = edge;
-    this.#gone = new LruMap(edge.config.MAX_REMOVED_DEVICES);
-    this.#timer = setInterval(() => this.#tick(), TICK_MS).unref();
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+    this.#deletedDevices = new LruMap(options.config.MAX_REMOVED_DEVICES);
+    this.#ticks = startPeriodicTask(() => this.#runDueTasks(), {
+      everyMs: TICK_MS,
+      onError: (error) => options.log.error({ unit: 'consumer-scheduler', err: error }),
+    });
   }
 
-  /** The socket has closed. */
-  left({ user_id, device_id }: DeviceAddress, cursor: number): void {
-    this.#drops.delete(device_id);
-    if (cursor < 0 || this.#makes.size >= this.#edge.config.AWAY_MAX_WAITING || this.#gone.get(device_id)) return;
-    this.#makes.delete(device_id);
-    this.#makes.set(device_id, { user_id, device_id, cursor, due: Date.now() + this.#edge.config.AWAY_GRACE_MS });
+  /** Schedules a durable for a device whose connection has closed, with what comes after `cursor`. */
+  scheduleCreation({ user_id, device_id }: DeviceAddress, cursor: number): void {
+    const { AWAY_GRACE_MS, AWAY_MAX_WAITING } = this.#options.config;
+    this.#deletions.delete(device_id);
+    if (cursor < 0 || this.#creations.size >= AWAY_MAX_WAITING || this.#deletedDevices.get(device_id)) return;
+    // Deleted first, so that the map stays in the order of `dueAt`.
+    this.#creations.delete(device_id);
+    this.#creations.set(device_id, { user_id, device_id, cursor, dueAt: Date.now() + AWAY_GRACE_MS });
   }
 
-  /** The device is live; it needs no durable. */
-  back({ user_id, device_id }: DeviceAddress): void {
-    this.#makes.delete(device_id);
-    if (this.#drops.size >= this.#edge.config.AWAY_MAX_WAITING) return;
-    this.#drops.set(device_id, { user_id, device_id, cursor: undefined, due: 0 });
+  /** Schedules the deletion of the durable of a device that is live and needs none. */
+  scheduleDeletion({ user_id, device_id }: DeviceAddress): void {
+    this.#creations.delete(device_id);
+    if (this.#deletions.size >= this.#options.config.AWAY_MAX_WAITING) return;
+    this.#deletions.set(device_id, { user_id, device_id, cursor: undefined, dueAt: 0 });
   }
 
-  /** Resolves when nobody here touches the device's durable any more. */
-  async claim({ device_id }: DeviceAddress): Promise<void> {
-    this.#makes.delete(device_id);
-    this.#drops.delete(device_id);
-    await this.#working.get(device_id);
+  /** Cancels the tasks of a device. Resolves when none of them touches the device's durable any more. */
+  async cancelTasks({ device_id }: DeviceAddress): Promise<void> {
+    this.#creations.delete(device_id);
+    this.#deletions.delete(device_id);
+    await this.#running.get(device_id);
   }
 
-  /** The device was deleted. Whoever deleted it drops its durable; one that is being made here is dropped here. */
-  removed(place: DeviceAddress): void {
-    this.#gone.set(place.device_id, true);
-    this.#makes.delete(place.device_id);
-    this.#drops.delete(place.device_id);
-    void this.#working.get(place.device_id)?.then(() => this.back(place));
+  /** Forgets a deleted device. The api deletes its durable; a durable that is being made here is deleted here. */
+  forgetDevice(device: DeviceAddress): void {
+    this.#deletedDevices.set(device.device_id, true);
+    this.#creations.delete(device.device_id);
+    this.#deletions.delete(device.device_id);
+    void this.#running.get(device.device_id)?.then(() => this.scheduleDeletion(device));
   }
 
-  close(): void {
-    clearInterval(this.#timer);
-    this.#drops.clear();
-    this.#makes.clear();
+  async close(): Promise<void> {
+    this.#deletions.clear();
+    this.#creations.clear();
+    await this.#ticks.close();
   }
 
-  #tick(): void {
-    if (this.#edge.nc.isClosed() || this.#working.size > 4 * PER_TICK) return;
+  #runDueTasks(): void {
+    if (this.#options.nc.isClosed() || this.#running.size > MAX_RUNNING) return;
     const now = Date.now();
-    let budget = PER_TICK;
-    for (const wishes of [this.#drops, this.#makes]) {
-      for (const [device, wish] of wishes) {
-        if (budget === 0 || wish.due > now) break;
-        if (this.#working.has(device)) continue;
+    let budget = TASKS_PER_TICK;
+    for (const tasks of [this.#deletions, this.#creations]) {
+      for (const [device_id, task] of tasks) {
+        if (budget === 0 || task.dueAt > now) break;
+        if (this.#running.has(device_id)) continue;
         budget--;
-        wishes.delete(device);
-        const work = this.#grant(wish)
+        tasks.delete(device_id);
+        const run = this.#runTask(task)
           .catch((error: unknown) =>
-            this.#edge.log.warn({ unit: 'away', device, reason: String(error) }, 'a durable was left as it is'),
+            this.#options.log.warn(
+              { unit: 'consumer-scheduler', device_id, reason: String(error) },
+              'the durable of a device could not be made or deleted; it stays as it is',
+            ),
           )
-          .finally(() => this.#working.delete(device));
-        this.#working.set(device, work);
+          .finally(() => this.#running.delete(device_id));
+        this.#running.set(device_id, run);
       }
     }
   }
 
-  async #grant(wish: Wish): Promise<void> {
-    const { replay, shards, config, people, sessions } = this.#edge;
-    if (wish.cursor === undefined) return await replay.drop(wish);
-    const lineage = shards.get(shardOf(wish.user_id, config.INBOX_SHARDS));
-    if (!lineage || sessions.has(wish.device_id)) return;
-    await replay.place(wish, sequenceOf(lineage, wish.cursor).seq + 1);
-    // It may have come back on another edge, which then drops it.
-    people.signal(wish.user_id, { t: 'away', device_id: wish.device_id });
+  async #runTask(task: Task): Promise<void> {
+    const { consumers, cursorMaps, config, connected, onDurableMade } = this.#options;
+    if (task.cursor === undefined) return await consumers.deleteDurable(task);
+    const cursorMap = cursorMaps.get(shardOf(task.user_id, config.INBOX_SHARDS));
+    if (!cursorMap || connected.has(task.device_id)) return;
+    await consumers.ensureDurable(task, sequenceOf(cursorMap, task.cursor).seq + 1);
+    onDurableMade(task);
   }
 }

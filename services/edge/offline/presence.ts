@@ -1,96 +1,110 @@
 /**
- * Who is connected here, for those who must not watch sockets (push): written behind, a turn of a timer at a time, and told
- * on the core subject `presence`. An edge that dies lets its lease run out; one whose lease was taken from it, or lost with
- * an unlogged table, writes anew whom it has.
+ * Publishes which devices are connected to this edge, for services that do not watch sockets (push). Changes are collected,
+ * written to Postgres a few times a second and published on the core subject `presence`. The lease of an edge that dies
+ * runs out; an edge whose lease was taken, or was lost with an unlogged table, writes all its devices again.
  */
+import type { NatsConnection } from 'nats';
+import type { Logger } from 'pino';
 import { subject } from '../../../nats/topology.ts';
+import { type PeriodicTask, startPeriodicTask } from '../../../shared/async/periodic-task.ts';
+import type { Config } from '../../../shared/config/index.ts';
+import type { Database } from '../../../shared/db/database.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import type { PresenceChange } from '../../../shared/pipeline/presence.ts';
-import type { Edge } from '../edge.ts';
 
-const EVERY_MS = 100;
-const AT_ONCE = 2_000;
+const WRITE_EVERY_MS = 100;
+const MAX_DEVICES_PER_STATEMENT = 2_000;
 
-const UP = `insert into device_presence (device_id, edge_id, since) select d, $1, now() from unnest($2::uuid[]) d
+const SET_ONLINE = `insert into device_presence (device_id, edge_id, since) select d, $1, now() from unnest($2::uuid[]) d
   on conflict (device_id) do update set edge_id = excluded.edge_id, since = excluded.since`;
-/** Not those that another edge has meanwhile. */
-const DOWN = `update device_presence set edge_id = null, since = now()
+/** Leaves out devices that are connected to another edge by now. */
+const SET_OFFLINE = `update device_presence set edge_id = null, since = now()
   where device_id = any($2::uuid[]) and edge_id = $1 returning device_id`;
-const LEASE = `insert into edge_leases (edge_id, seen_at) values ($1, now())
-  on conflict (edge_id) do update set seen_at = now() returning xmax = 0 as anew`;
+const RENEW_LEASE = `insert into edge_leases (edge_id, seen_at) values ($1, now())
+  on conflict (edge_id) do update set seen_at = now() returning xmax = 0 as is_new`;
 
-/** A visit may be over before it is written: `came`, and not `here`. It ends an absence all the same. */
-interface Wish {
+/** A device that came and left before it was written has `came` and not `isHere`: its visit ends an absence all the same. */
+interface Change {
   came: boolean;
-  here: boolean;
+  isHere: boolean;
+}
+
+export interface PresenceOptions {
+  nc: NatsConnection;
+  db: Database;
+  log: Logger;
+  config: Pick<Config, 'PRESENCE_LEASE_MS'>;
+  cursors: { flush(): Promise<void> };
+  /** Devices that are connected to this edge, by id. */
+  connected: { keys(): Iterable<string> };
 }
 
 export class Presence {
-  readonly #edge: Edge;
-  readonly #id = uuid7();
-  readonly #timer: NodeJS.Timeout;
-  /** What is to be written of each device. */
-  #wishes = new Map<string, Wish>();
-  #working: Promise<void> | undefined;
-  #leased = 0;
-  #renewed = 0;
+  readonly #options: PresenceOptions;
+  readonly #edgeId = uuid7();
+  readonly #writes: PeriodicTask;
+  /** Not written yet, by device. */
+  readonly #changes = new Map<string, Change>();
+  #leasesMade = 0;
+  #leaseRenewedAt = 0;
 
-  constructor(edge: Edge) {
-    this.#edge = edge;
-    this.#timer = setInterval(() => void this.flush(), EVERY_MS).unref();
+  constructor(options: PresenceOptions) {
+    this.#options = options;
+    this.#writes = startPeriodicTask(() => this.#write(), {
+      everyMs: WRITE_EVERY_MS,
+      onError: (error) =>
+        options.log.warn({ unit: 'presence', reason: String(error) }, 'presence was not written; trying again'),
+    });
   }
 
-  here(device_id: string): void {
-    this.#wishes.set(device_id, { came: true, here: true });
+  setOnline(device_id: string): void {
+    this.#changes.set(device_id, { came: true, isHere: true });
   }
-  gone(device_id: string): void {
-    this.#wishes.set(device_id, { came: this.#wishes.get(device_id)?.came ?? false, here: false });
-  }
-
-  flush(): Promise<void> {
-    this.#working ??= this.#write()
-      .catch((error: unknown) => this.#edge.log.warn({ unit: 'presence', reason: String(error) }, 'kept for later'))
-      .finally(() => {
-        this.#working = undefined;
-      });
-    return this.#working;
+  setOffline(device_id: string): void {
+    this.#changes.set(device_id, { came: this.#changes.get(device_id)?.came ?? false, isHere: false });
   }
 
-  /** The edge goes down: everybody has left. */
+  /** Writes what is left. The edge goes down: the caller has set every device offline. */
   async close(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#working;
-    await this.flush();
-    // Otherwise it runs out, and they are known to have left by that.
-    if (this.#wishes.size) return;
-    await this.#edge.db.query('delete from edge_leases where edge_id = $1', [this.#id]).catch(() => {});
+    await this.#writes.runAgain();
+    await this.#writes.close();
+    // Without the write the lease must run out: until then the devices count as online, afterwards as offline.
+    if (this.#changes.size) return;
+    await this.#options.db.query('delete from edge_leases where edge_id = $1', [this.#edgeId]).catch(() => {});
   }
 
   async #write(): Promise<void> {
-    const { db } = this.#edge;
-    const now = Date.now();
-    if (now - this.#renewed > this.#edge.config.PRESENCE_LEASE_MS / 4) {
-      const [lease] = await db.query<{ anew: boolean }>(LEASE, [this.#id]);
-      this.#renewed = now;
-      // Not the first time: what stood there of our devices is not to be trusted.
-      if (lease!.anew && this.#leased++ > 0)
-        for (const device of this.#edge.sessions.keys()) if (!this.#wishes.has(device)) this.here(device);
-    }
-    while (this.#wishes.size) {
-      const wishes = [...this.#wishes].slice(0, AT_ONCE);
-      const up = wishes.flatMap(([device, { came }]) => (came ? [device] : [])).sort();
-      const down = wishes.flatMap(([device, { here }]) => (here ? [] : [device])).sort();
-      if (up.length) await db.query(UP, [this.#id, up]);
-      // Who is told that a device left looks how far it had got.
-      if (down.length) await this.#edge.cursors.flush();
-      const left = down.length ? await db.query<{ device_id: string }>(DOWN, [this.#id, down]) : [];
-      for (const [device, wish] of wishes) if (this.#wishes.get(device) === wish) this.#wishes.delete(device);
-      this.#tell({ up, down: left.map(({ device_id }) => device_id) });
+    const { db, cursors } = this.#options;
+    await this.#renewLease();
+    while (this.#changes.size) {
+      const changes = [...this.#changes].slice(0, MAX_DEVICES_PER_STATEMENT);
+      // Sorted, so that all edges lock rows in the same order.
+      const up = changes.flatMap(([device_id, { came }]) => (came ? [device_id] : [])).sort();
+      const down = changes.flatMap(([device_id, { isHere }]) => (isHere ? [] : [device_id])).sort();
+      if (up.length) await db.query(SET_ONLINE, [this.#edgeId, up]);
+      // Flush cursors first: push reads a device's cursor when it learns that the device went offline.
+      if (down.length) await cursors.flush();
+      const left = down.length ? await db.query<{ device_id: string }>(SET_OFFLINE, [this.#edgeId, down]) : [];
+      // A device that changed again during the write stays for the next one.
+      for (const [device_id, change] of changes)
+        if (this.#changes.get(device_id) === change) this.#changes.delete(device_id);
+      this.#publish({ up, down: left.map(({ device_id }) => device_id) });
     }
   }
 
-  #tell(change: PresenceChange): void {
-    const { nc } = this.#edge;
+  async #renewLease(): Promise<void> {
+    const { db, config, connected } = this.#options;
+    const now = Date.now();
+    if (now - this.#leaseRenewedAt <= config.PRESENCE_LEASE_MS / 4) return;
+    const [lease] = await db.query<{ is_new: boolean }>(RENEW_LEASE, [this.#edgeId]);
+    this.#leaseRenewedAt = now;
+    // A second new lease means that the first was lost, perhaps together with the rows of our devices: write them again.
+    if (lease!.is_new && this.#leasesMade++ > 0)
+      for (const device_id of connected.keys()) if (!this.#changes.has(device_id)) this.setOnline(device_id);
+  }
+
+  #publish(change: PresenceChange): void {
+    const { nc } = this.#options;
     if (!nc.isClosed() && change.up.length + change.down.length) nc.publish(subject.presence, JSON.stringify(change));
   }
 }

@@ -1,6 +1,6 @@
 import { Migration } from '@mikro-orm/migrations';
 
-/** What identifies a person is sealed (shared/auth/personal.ts); the plain columns of before are emptied by the api. */
+/** Adds columns for encrypted personal fields (shared/auth/encryption.ts); the api empties the former plain columns. */
 const STATEMENTS = [
   `alter table users add name_sealed bytea, add birthdate_sealed bytea,
      add suspended_at timestamptz(3), add erased_at timestamptz(3)`,

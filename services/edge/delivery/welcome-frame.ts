@@ -1,14 +1,28 @@
+/** Makes the first frame of a connection, `connection.welcome`: where the device is, and the limits of this server. */
 import { createRequire } from 'node:module';
 import { type CursorMap, epochOf } from '../../../nats/inbox/cursor-map.ts';
+import type { Config } from '../../../shared/config/index.ts';
 import type { Welcome } from '../../../shared/contract/frames/server.ts';
-import type { Connection } from '../connections/connection.ts';
+import type { DeviceOutput } from './device-output.ts';
 
 export const SERVER_VERSION = (createRequire(import.meta.url)('../../../package.json') as { version: string }).version;
 
-/** The first frame of a connection. */
-export function welcome(
-  { edge: { config }, connection_id, user_id, device_id }: Connection,
-  { cursor, backlog, lineage }: { cursor: number; backlog: number; lineage: CursorMap },
+export type WelcomeConfig = Pick<
+  Config,
+  | 'DURABILITY'
+  | 'MESSAGE_MAX_BYTES'
+  | 'WS_HEARTBEAT_SEC'
+  | 'WS_IDLE_TIMEOUT_SEC'
+  | 'WS_MAX_COMMAND_BYTES'
+  | 'WS_MAX_UNACKED'
+  | 'WS_RATE_LIMIT_MAX_COMMANDS'
+  | 'WS_RATE_LIMIT_WINDOW_SEC'
+>;
+
+export function welcomeFrame(
+  config: WelcomeConfig,
+  { connection_id, user_id, device_id }: Pick<DeviceOutput, 'connection_id' | 'user_id' | 'device_id'>,
+  { cursor, backlog, cursorMap }: { cursor: number; backlog: number; cursorMap: CursorMap },
 ): string {
   return JSON.stringify({
     type: 'connection.welcome',
@@ -21,7 +35,7 @@ export function welcome(
     idle_timeout_sec: config.WS_IDLE_TIMEOUT_SEC,
     cursor,
     backlog,
-    epoch: epochOf(lineage),
+    epoch: epochOf(cursorMap),
     durability: config.DURABILITY as Welcome['durability'],
     limits: {
       message_max_bytes: config.MESSAGE_MAX_BYTES,
