@@ -9,7 +9,7 @@ type Created = EventData<typeof TYPE>;
 interface Field<V> {
   /** Undefined where the event has no such field. */
   read: (meta: MessageRecord) => V;
-  /** What stands around the value in JSON. Free text would need escaping, too. */
+  /** The quotation mark of the value in JSON. Free text would need escaping as well. */
   quote: '"' | '';
 }
 export type CreatedFields = { [K in keyof Created]-?: Field<Created[K]> };

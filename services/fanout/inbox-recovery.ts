@@ -1,6 +1,6 @@
 /**
- * Brings the inbox shards back to what the log says after the broker was restarted or lost a stream: partitions go back to
- * where the newest valid checkpoints are, and the edges are told when everything is written again.
+ * Restores the inbox shards from the log after the broker was restarted or lost a stream: partitions go back to their newest
+ * valid checkpoints, and the shards are marked as complete, which the edges read, when everything is written again.
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
@@ -56,8 +56,8 @@ export class InboxRecovery {
 
   /**
    * For each broker process: makes sure of the shards, sends partitions without new entries back to what all shards have (the
-   * redelivered entries make their workers take them over), and tells the edges once everything is written again.
-   * @returns false until then: call it again
+   * redelivered entries make their workers take them over), and marks the shards as complete at the end.
+   * @returns false until then: call it once more
    */
   async repairInboxes(): Promise<boolean> {
     const { server } = this;

@@ -7,7 +7,7 @@ import type { Query } from '../../shared/db/database.ts';
 import type { LogMeta, LogRecord } from '../../shared/pipeline/entry.ts';
 import type { RecordKind, RecordOf } from '../../shared/pipeline/kinds.ts';
 
-/** What has to be known before the items of a batch can be built. */
+/** The recipients that must be known before the items of a batch can be built. */
 interface Needs {
   groups: Set<string>;
   /** People whose conversation partners are asked for. */

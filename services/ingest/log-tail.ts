@@ -1,13 +1,13 @@
 /**
- * The records that Postgres did not hold when a partition was taken over. What Postgres says of a conversation or a payment
- * is completed with them.
+ * Keeps the records that Postgres did not hold when a partition was taken over, and completes with them what Postgres says of a
+ * conversation or a payment.
  */
 import { rankOf } from '../../shared/contract/payments.ts';
 import type { LogMeta, MessageRecord } from '../../shared/pipeline/entry.ts';
 import type { RecordKind, RecordOf } from '../../shared/pipeline/kinds.ts';
 import type { Conversation } from './store.ts';
 
-/** What a record that is read back from the log says about the state of its partition. */
+/** The effect of a record that is read back from the log on the state of its partition. */
 export interface ReplayEffect<R extends LogMeta> {
   /** The message with whose client id a repeated send is recognised. */
   acceptedSend: (record: R) => MessageRecord | undefined;

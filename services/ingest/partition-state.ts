@@ -1,6 +1,6 @@
 /**
- * What ingest knows of one partition: its conversations, the payments in them, and the client ids that it accepted lately.
- * What Postgres does not hold yet is never evicted. Changes of an entry count once the log has it (`commit`), or are undone
+ * Holds the state of one partition: its conversations, the payments in them, and the client ids that it accepted lately. An
+ * entry that Postgres does not hold yet is never evicted. Changes of an entry count once the log has it (`commit`), or are undone
  * (`rollback`).
  */
 import { decodeEntry, type MessageRecord } from '../../shared/pipeline/entry.ts';
@@ -42,7 +42,7 @@ export class PartitionState {
   readonly #tail = new LogTail();
   #tailEnd = 0;
   readonly #people: PersonCache;
-  // What the entry in progress has changed, as it was before.
+  // Values that the entry in progress has changed, as they were before.
   readonly #conversationsBefore = new Map<Conversation, ConversationBefore | undefined>();
   readonly #paymentsBefore = new Map<string, KnownPayment | undefined>();
   #newSends: [key: string, send: AcceptedSend][] = [];
@@ -56,7 +56,7 @@ export class PartitionState {
     this.accepted = new BatchCache(limits.DEDUPE_WINDOW);
   }
 
-  /** The number of records that only the log holds; what they changed can't be evicted. */
+  /** The number of records that only the log holds; the state that they changed can't be evicted. */
   get unprojectedRecords(): number {
     return this.#unprojectedRecords;
   }
@@ -185,7 +185,7 @@ export class PartitionState {
     this.#forgetChanges();
   }
 
-  /** Evicts what exceeds the limits. Called between batches, so that a batch keeps what was loaded for it. */
+  /** Evicts entries above the limits. Called between batches, so that a batch keeps what was loaded for it. */
   trim(): void {
     const projected = this.#projected;
     this.conversations.trim(({ entry }) => entry <= projected);

@@ -1,6 +1,6 @@
 /**
  * The rules of who may do what in a conversation, one for each kind of command. Rules about the content of a command (how
- * many members a group has, how far a conversation has come) stand with the command in commands/.
+ * many members a group has, which seq exists) are with the command in commands/.
  */
 import type { ErrorCode } from '../../shared/contract/errors.ts';
 import type { CommandKind } from '../../shared/pipeline/kinds.ts';

@@ -9,6 +9,6 @@ export const refuse = (code: ErrorCode, message: string, details?: unknown): nev
 export const unavailable = (message: string): ApiError =>
   new ApiError('unavailable', message, { retry_after_ms: 1_000 });
 
-/** What is asked for is not in memory, and Postgres, which may hold it, does not answer. */
+/** Refuses a command that needs something which memory does not hold, while Postgres, which may hold it, does not answer. */
 export const databaseUnavailable = (): ApiError =>
   unavailable('the database does not answer; send it again with the same client_message_id');

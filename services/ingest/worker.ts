@@ -1,6 +1,6 @@
 /**
- * The one writer of a partition. It takes what has arrived, decides it in order, appends it as one entry, and only then
- * answers. One append is in flight at a time; what arrives meanwhile becomes the next entry.
+ * The only writer of a partition. It decides the commands that have arrived in their order, appends the records as one entry,
+ * and only then answers. One append is in flight at a time; commands that arrive meanwhile become the next entry.
  */
 import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
@@ -103,7 +103,7 @@ export class IngestWorker {
       : undefined;
   }
 
-  /** What Postgres does not hold yet can't be evicted: without a bound, memory would grow as long as history is down. */
+  /** Records that Postgres does not hold yet can't be evicted: without a bound, memory would grow while history is down. */
   get #isTooFarAhead(): boolean {
     return this.#state.unprojectedRecords >= this.#o.config.INGEST_MAX_UNPROJECTED;
   }

@@ -5,6 +5,7 @@ import type { Config } from '../../../shared/config/index.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { MessageSend } from '../../../shared/contract/frames/client.ts';
 import type { Database } from '../../../shared/db/database.ts';
+import type { Explicit, SendCommand, SentExtras } from '../../../shared/pipeline/commands.ts';
 import { sealed } from '../../../shared/pipeline/sealed.ts';
 import { type CommandClient, echoId } from './command-client.ts';
 import { PendingSend, SentStatuses } from './pending-send.ts';
@@ -85,7 +86,7 @@ export class MessageSender {
         reply_to,
         expires_in_sec,
         signature,
-      },
+      } satisfies SendCommand & Explicit<SentExtras>,
       body,
       new PendingSend(output, this.#statuses, echoId(id), client_message_id, (error) =>
         this.#refuse(client, frame, error),

@@ -1,18 +1,18 @@
-/** What a command is decided with: the state of its partition, what was loaded for its batch, and the entry being written. */
+/** The context of a decision: the state of the partition, what was loaded for the batch, and the entry being written. */
 import type { FullFor } from '../../../nats/inbox/full-inboxes.ts';
 import { EntryWriter, type LogMeta } from '../../../shared/pipeline/entry.ts';
 import type { PartitionState } from '../partition-state.ts';
 import { databaseUnavailable, refuse } from '../refusals.ts';
 import type { Accepted, Conversation, Person } from '../store.ts';
 
-/** What the gateway is told of a command that was accepted. */
+/** The answer to the gateway for a command that was accepted. */
 export type CommandAnswer = [message_id: string, conversation_id: string, seq: number, repeated: 0 | 1];
 
 export interface CommandLimits {
   GROUP_MAX_MEMBERS: number;
 }
 
-/** What Postgres said of the people and sends of one batch. */
+/** The people and sends of one batch as Postgres knows them. */
 export interface LoadedBatch {
   people: ReadonlyMap<string, Person>;
   /** By `sentKey`: sends that were accepted long ago. */

@@ -1,16 +1,16 @@
-/** What ingest does with one kind of command: which look-ups it needs, and how it is decided. */
+/** Defines one kind of command: which look-ups it needs, and how it is decided. */
 import type { Command } from '../../../shared/pipeline/commands.ts';
 import type { PartitionState } from '../partition-state.ts';
 import type { Person } from '../store.ts';
 import type { CommandAnswer, CommandContext } from './context.ts';
 
-/** What a batch needs to know before it is decided; one query of each kind answers it. */
+/** Look-ups that a batch needs before it is decided; one query of each kind answers them. */
 export interface Lookups {
   users: Set<string>;
   payments: [conversation: string, request: string][];
 }
 
-/** What can only be asked once conversations and people are known. */
+/** Look-ups that are only possible once conversations and people are known. */
 export interface FollowUps {
   users: Set<string>;
   /** By `sentKey`: sends whose client id may have been accepted before. */

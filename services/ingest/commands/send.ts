@@ -1,4 +1,4 @@
-/** Accepts a message: it is new, its sender is a member, no inbox is full, and its envelopes fit. It gets the next seq. */
+/** Accepts a message that is new, whose sender is a member, and whose envelopes match; it gets the next seq. */
 import { uuid7 } from '../../../shared/ids.ts';
 import type { Explicit, SendCommand } from '../../../shared/pipeline/commands.ts';
 import type { MessageRecord, RecordedExtras } from '../../../shared/pipeline/entry.ts';
@@ -92,6 +92,6 @@ function refuseFullInboxes({ full }: CommandContext, { members, type }: Conversa
   for (const user of members.keys()) {
     const fullFor = user === sender ? undefined : full.get(user);
     if (fullFor === 'all' || (fullFor === 'groups' && type !== 'direct'))
-      refuse('queue_full', 'a recipient has too much waiting; try again later');
+      refuse('queue_full', 'the inbox of a recipient is full; try again later');
   }
 }

@@ -1,4 +1,4 @@
-/** The table of commands: what ingest does with each kind. */
+/** Lists the definition of every kind of command. */
 import type { Command } from '../../../shared/pipeline/commands.ts';
 import type { CommandKind, CommandOf } from '../../../shared/pipeline/kinds.ts';
 import { create } from './create.ts';
