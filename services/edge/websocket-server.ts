@@ -36,7 +36,7 @@ const STATUS: Record<number, string> = {
 const MAX_IDLE_TIMEOUT_SEC = 960;
 const isSocketPath = (path: string): boolean => path === '/v1/ws' || path === '/ws';
 
-export interface ServerOptions {
+interface ServerOptions {
   context: Context;
   admission: Admission;
   origins: Origins;

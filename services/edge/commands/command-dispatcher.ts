@@ -37,7 +37,7 @@ interface UncheckedFrame {
   id?: unknown;
   client_message_id?: unknown;
 }
-export interface DispatcherOptions {
+interface DispatcherOptions {
   config: Config;
   log: Logger;
   db: Database;

@@ -13,7 +13,7 @@ import type { CommandOutput } from './command-client.ts';
 type Page = Awaited<ReturnType<typeof readPageBySeq>>;
 type PagesConfig = Pick<Config, 'HISTORY_MAX_PAGE_BYTES' | 'HISTORY_POOL' | 'WS_MAX_HISTORY_WAITING'>;
 /** The part of an output that is used here. */
-export type PageOutput = Pick<CommandOutput, 'user_id' | 'device_id' | 'isOpen' | 'waitForRoom'>;
+type PageOutput = Pick<CommandOutput, 'user_id' | 'device_id' | 'isOpen' | 'waitForRoom'>;
 const RETRY_AFTER_MS = 1_000;
 
 export class HistoryPages {

@@ -12,7 +12,7 @@ import { PendingSend, SentStatuses } from './pending-send.ts';
 import { Recipients } from './recipients.ts';
 
 /** Answers a command that failed. */
-export type RefuseSend = (client: CommandClient, frame: MessageSend, error: unknown) => void;
+type RefuseSend = (client: CommandClient, frame: MessageSend, error: unknown) => void;
 
 export class MessageSender {
   readonly #db: Database;

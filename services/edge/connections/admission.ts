@@ -15,7 +15,7 @@ import { type ConnectionCounts, tooManyConnections } from './connection-counts.t
 import { type DeviceStatus, loadDeviceStatuses } from './device-status.ts';
 
 /** The part of an upgrade request that matters here. */
-export interface UpgradeRequest {
+interface UpgradeRequest {
   ip: string;
   authorization: string;
   protocols: string[];
@@ -26,7 +26,7 @@ export type Credentials = { identity: Identity } | { token: string } | { ticket:
 
 const TICKET_PREFIX = 'ticket.';
 
-export interface AdmissionOptions {
+interface AdmissionOptions {
   db: Database;
   config: Config;
   revocations: Revocations;

@@ -28,7 +28,7 @@ export interface ConnectedDevice {
 /** By device id. */
 export type ConnectedDevices = Map<string, ConnectedDevice>;
 
-export interface ConnectionsOptions {
+interface ConnectionsOptions {
   config: Config;
   log: Logger;
   metrics: Metrics;

@@ -19,7 +19,7 @@ export interface EdgeCounts {
   backfill: number;
   gap: number;
 }
-export interface HousekeepingOptions {
+interface HousekeepingOptions {
   config: Pick<Config, 'WS_HEARTBEAT_SEC' | 'WS_SLOW_READER_SEC'>;
   log: Logger;
   metrics: Metrics;

@@ -18,7 +18,7 @@ const WAIT_MS = 500;
  */
 const MAX_EMPTY_PULLS = 3;
 
-export interface ReplayedItems {
+interface ReplayedItems {
   items: ReplayedItem[];
   /** `empty`: a pull ended early. `stuck`: so did the pulls before it. `gone`: the durable no longer exists. */
   ended: 'empty' | 'stuck' | 'gone' | undefined;
@@ -32,7 +32,7 @@ interface ReplayParts {
 }
 
 /** The items that a durable begins with. */
-export interface Backlog {
+interface Backlog {
   pending: number;
   /** There are so many that the stream may have dropped older ones. */
   isOverQuota: boolean;

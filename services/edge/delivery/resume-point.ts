@@ -7,7 +7,7 @@ import type { DeviceConsumers } from '../offline/device-consumers.ts';
 import type { StreamFacts, StreamFactsReader } from '../offline/stream-facts.ts';
 import type { DeviceCursor } from './cursor-writer.ts';
 
-export interface ResumePoint {
+interface ResumePoint {
   cursor: number;
   /** The device needs nothing up to this stream sequence any more. */
   seq: number;

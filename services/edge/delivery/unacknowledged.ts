@@ -10,7 +10,7 @@ interface Entry {
   /** The item's fixed prefix, where its sender asked for `delivered`. */
   prefix: Buffer | undefined;
 }
-export interface Acknowledged {
+interface Acknowledged {
   /** The device has everything up to this cursor; undefined when that is nothing new. */
   upTo: number | undefined;
   /** Acknowledges as much of the durable; empty when nothing of it came from there. */

@@ -7,7 +7,7 @@ interface ConnectedInbox {
   progress: { updateCompleteUntil(): void };
 }
 
-export interface BrokerStatus {
+interface BrokerStatus {
   readonly isConnected: boolean;
 }
 

@@ -24,7 +24,7 @@ const TICK_MS = 100;
 const TASKS_PER_TICK = 20;
 const MAX_RUNNING = 4 * TASKS_PER_TICK;
 
-export interface SchedulerOptions {
+interface SchedulerOptions {
   nc: Pick<NatsConnection, 'isClosed'>;
   log: Logger;
   config: Pick<Config, 'AWAY_GRACE_MS' | 'AWAY_MAX_WAITING' | 'INBOX_SHARDS' | 'MAX_REMOVED_DEVICES'>;

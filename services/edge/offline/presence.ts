@@ -29,7 +29,7 @@ interface Change {
   isHere: boolean;
 }
 
-export interface PresenceOptions {
+interface PresenceOptions {
   nc: NatsConnection;
   db: Database;
   log: Logger;

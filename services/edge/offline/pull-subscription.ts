@@ -19,7 +19,7 @@ export interface ReplayedItem {
   /** Items after this one. */
   pending: number;
 }
-export interface PulledItems {
+interface PulledItems {
   items: ReplayedItem[];
   /** After these items the pull ended before it was complete: `gone` when the durable no longer exists, else `early`. */
   ended: 'early' | 'gone' | undefined;
