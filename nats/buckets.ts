@@ -1,6 +1,7 @@
 /** Specifies the KV buckets as the streams that they are; topology.ts has their names. */
 import type { Config } from '../shared/config/index.ts';
-import { bucketKey, bucketStream, FULL_BUCKET, LINEAGE_BUCKET, type StreamSpec } from './topology.ts';
+import type { StreamSpec } from './streams.ts';
+import { bucketKey, bucketStream, FULL_BUCKET, LINEAGE_BUCKET } from './topology.ts';
 
 /** A description that changes makes the next provisioning update the stream. */
 const BUCKETS = [

@@ -7,7 +7,7 @@ import { sleep } from '../shared/async/sleep.ts';
 import { Backoff } from './backoff.ts';
 import { jetstreamManager } from './jetstream-manager.ts';
 import { jsApi, requestJetStream } from './js-api.ts';
-import type { StreamSpec } from './topology.ts';
+import type { StreamSpec } from './streams.ts';
 
 export interface Durable {
   stream: string;

@@ -5,7 +5,8 @@ import { unknownKind } from '../shared/pipeline/kinds.ts';
 import type { Context } from '../shared/service.ts';
 import { HaltRequired, PartitionConsumer } from './partition-consumer.ts';
 import type { PartitionConsumerOptions } from './partition-consumer-options.ts';
-import { consumer, durableSpec, LOG } from './topology.ts';
+import { durableSpec } from './streams.ts';
+import { consumer, LOG } from './topology.ts';
 
 type StageOptions = Pick<PartitionConsumerOptions<LogRecord[]>, 'window' | 'apartMs' | 'restore' | 'handle'>;
 

@@ -7,7 +7,7 @@ import { provisionBroker } from './provisioning/broker.ts';
 
 const HELP = `node nats/provision.ts [--allow-loss] [--help]
 
-Creates and updates the streams, durable consumers and buckets of nats/topology.ts and nats/buckets.ts on NATS_URL, as user admin
+Creates and updates the streams, durable consumers and buckets of nats/streams.ts and nats/buckets.ts on NATS_URL, as user admin
 (NATS_SECRET), and brings the schema of DATABASE_URL up to date where that is set, with DATABASE_ROLES=true also a
 database role for each service (see npm run compose-env). Differences that would lose data
 are refused, naming stream and field; --allow-loss makes those that only delete old messages.

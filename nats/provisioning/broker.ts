@@ -8,7 +8,8 @@ import type { Config } from '../../shared/config/index.ts';
 import { bucketSpecs } from '../buckets.ts';
 import { connectNats } from '../connect.ts';
 import { isNoSuitablePeers, isOutOfResources } from '../errors.ts';
-import { DEAD, type DurableSpec, INGRESS, LOG, PAYMENTS, type StreamSpec, streams } from '../topology.ts';
+import { type DurableSpec, type StreamSpec, streams } from '../streams.ts';
+import { DEAD, INGRESS, LOG, PAYMENTS } from '../topology.ts';
 import { differences } from './differences.ts';
 import { refuseConsumerChange, refuseStreamChange, shardingMetadata } from './refusals.ts';
 

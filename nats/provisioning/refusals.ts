@@ -1,7 +1,8 @@
 /** Refuses changes to streams and consumers that would lose data or can't be made in place. */
 import type { ConsumerConfig, StreamConfig, StreamInfo } from '@nats-io/jetstream';
 import type { Config } from '../../shared/config/index.ts';
-import { type DurableSpec, LOG, type StreamSpec } from '../topology.ts';
+import type { DurableSpec, StreamSpec } from '../streams.ts';
+import { LOG } from '../topology.ts';
 
 /** A difference that is not changed without being told to, e.g. `stream LOG, field retention: it is "limits" …`. */
 export class RefusedChange extends Error {

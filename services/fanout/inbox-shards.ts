@@ -9,7 +9,8 @@ import { isStreamNotFound } from '../../nats/errors.ts';
 import { beginGeneration, type CursorMap, newestBase } from '../../nats/inbox/cursor-map.ts';
 import { readCursorMap, writeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
-import { inboxStream, MARKS, streamSpec } from '../../nats/topology.ts';
+import { streamSpec } from '../../nats/streams.ts';
+import { inboxStream, MARKS } from '../../nats/topology.ts';
 import type { Config } from '../../shared/config/index.ts';
 
 export class InboxShards {

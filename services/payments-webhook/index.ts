@@ -1,7 +1,8 @@
 /** payments-webhook: PAYMENTS → Postgres and LOG. Opens and closes the consumer; apply-batch.ts says what it does. */
 import { Gateway } from '../../nats/gateway.ts';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
-import { consumer, durableSpec, PAYMENTS } from '../../nats/topology.ts';
+import { durableSpec } from '../../nats/streams.ts';
+import { consumer, PAYMENTS } from '../../nats/topology.ts';
 import { decodePayments, type ReceivedPayment } from '../../shared/pipeline/payments.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { createBatchHandler } from './apply-batch.ts';

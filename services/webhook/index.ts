@@ -3,7 +3,8 @@
  * from then on Postgres says what is due, and every process of this service takes its share.
  */
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
-import { consumer, durableSpec, EVENTS, subject } from '../../nats/topology.ts';
+import { durableSpec } from '../../nats/streams.ts';
+import { consumer, EVENTS, subject } from '../../nats/topology.ts';
 import { startPeriodicTask } from '../../shared/async/periodic-task.ts';
 import { openEgressGuard, type Resolve } from '../../shared/egress-guard.ts';
 import { decodeEvents, type Event } from '../../shared/pipeline/events.ts';

@@ -1,7 +1,7 @@
 /** Waits until the consumers of the topology have handled what was there at the call. */
 import { type ConsumerInfo, jetstreamManager } from '@nats-io/jetstream';
 import { connectNats } from '../../nats/connect.ts';
-import { streams } from '../../nats/topology.ts';
+import { streams } from '../../nats/streams.ts';
 import type { Config } from '../../shared/config/index.ts';
 
 /** The longest path of a message: PAYMENTS, INGRESS, LOG, EVENTS. */

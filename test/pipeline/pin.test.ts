@@ -2,7 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import test from 'ava';
 import { PartitionConsumer } from '../../nats/partition-consumer.ts';
-import { consumer, LOG, streams, subject } from '../../nats/topology.ts';
+import { streams } from '../../nats/streams.ts';
+import { consumer, LOG, subject } from '../../nats/topology.ts';
 import { createLog } from '../../shared/log.ts';
 import { createMetrics } from '../../shared/metrics.ts';
 import { type Env, startEnv } from '../env/index.ts';

@@ -7,7 +7,7 @@ import test from 'ava';
 import { bucketSpecs } from '../../nats/buckets.ts';
 import { provisionBroker } from '../../nats/provisioning/broker.ts';
 import { RefusedChange } from '../../nats/provisioning/refusals.ts';
-import { streams } from '../../nats/topology.ts';
+import { streams } from '../../nats/streams.ts';
 import { findNatsBinary } from '../../services/local/nats-binary.ts';
 import { type Env, startEnv } from '../env/index.ts';
 
