@@ -1,4 +1,4 @@
-/** Payments in Postgres: events, stored once for ever, requests with their present state, and the conversations of each. */
+/** Stores payments: events, once for ever, requests with their present state, and the conversations of each. */
 import { type PaymentState, rankOf } from '../../shared/contract/payments.ts';
 import type { Database, Query } from '../../shared/db/database.ts';
 import { uuid7 } from '../../shared/ids.ts';
@@ -11,11 +11,11 @@ export interface PaymentRequest {
   created_at: Date;
   updated_at: Date;
 }
-/** An event that was not known, and what it did. */
+/** A new event, and whether it changed its request. */
 export interface AppliedEvent {
   event: ReceivedPayment;
   state: PaymentState;
-  /** False when its request had come that far already. */
+  /** False when the request had that state, or a later one, already. */
   moved: boolean;
 }
 /** A stored event whose effect may not have reached all conversations: `markApplied` was not called for it. */
@@ -27,7 +27,7 @@ export interface PendingEvent {
   moved: boolean;
   received_at: Date;
 }
-/** A conversation that a request was put into; only parties are told the transfer. */
+/** A conversation to which a request is attached. Only parties see the transfer. */
 export interface Attachment {
   conversation_id: string;
   party: boolean;
@@ -51,7 +51,7 @@ export async function loadBatch(
 }> {
   const keys = [...new Set(batch.map(({ key }) => key))];
   const requestIds = [...new Set(batch.map(({ request_id }) => request_id))];
-  // A request that is put into a conversation meanwhile either is seen here, or sees what is written here.
+  // The api takes the same lock to attach a request: either its attachment is read here, or it reads what is written here.
   await query('select pg_advisory_xact_lock(hashtextextended(r, 0)) from unnest($1::text[]) r order by r', [
     [...requestIds].sort(),
   ]);

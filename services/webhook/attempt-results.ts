@@ -21,7 +21,7 @@ export interface AttemptResult {
 /** HTTP status by which an endpoint says that it is gone for good. */
 const GONE = 410;
 
-export interface RecordedAttempts {
+interface RecordedAttempts {
   /** Attempts after which the delivery is given up. */
   dead: AttemptResult[];
   /** Endpoints that were disabled. */

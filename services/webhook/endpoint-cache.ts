@@ -54,7 +54,7 @@ export interface SigningAddress {
 }
 
 /** No key of WEBHOOK_SECRETS_KEYS decrypts its secret or headers. */
-export interface UnreadableEndpoint {
+interface UnreadableEndpoint {
   version: number;
   isUnreadable: true;
 }

@@ -10,7 +10,7 @@ const RETRY_MS = 200;
 /** Results of one transaction. */
 const BATCH = 500;
 
-export interface ResultRecorderOptions {
+interface ResultRecorderOptions {
   context: Pick<Context, 'db' | 'config' | 'log' | 'metrics'>;
   /** Called for each result once it is written. */
   onRecorded(result: AttemptResult): void;

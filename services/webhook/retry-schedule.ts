@@ -1,7 +1,7 @@
 /** Says when a failed delivery is attempted again. */
 import type { Config } from '../../shared/config/index.ts';
 
-export type RetryConfig = Pick<
+type RetryConfig = Pick<
   Config,
   'WEBHOOK_RETRY_SCHEDULE_SEC' | 'WEBHOOK_RETRY_JITTER_PERCENT' | 'WEBHOOK_RETRY_AFTER_MAX_SEC'
 >;

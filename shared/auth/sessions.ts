@@ -42,7 +42,7 @@ export interface Sessions {
   findSessionId(refresh_token: string): Promise<string | undefined>;
 }
 /** Announces ended sessions to every process. Call after the commit: before it, the processes would still find them open. */
-export type AnnounceEnded = (user_id: string, ended?: Ended[]) => void;
+type AnnounceEnded = (user_id: string, ended?: Ended[]) => void;
 
 /** Ends open sessions of a person: all, only one, all except one, or those of a device. @returns the ended sessions */
 export async function endSessions(

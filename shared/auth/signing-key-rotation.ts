@@ -4,7 +4,7 @@ import type { Config } from '../config/index.ts';
 import type { Database, Query } from '../db/database.ts';
 import { type Encryption, openEncryption, readEncryptionKeys } from './encryption.ts';
 
-export interface PrivateKeyRow {
+interface PrivateKeyRow {
   kid: string;
   private_sealed: Buffer;
 }

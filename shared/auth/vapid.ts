@@ -3,7 +3,7 @@ import webpush from 'web-push';
 import type { Config } from '../config/index.ts';
 import type { Database } from '../db/database.ts';
 
-export interface VapidKeys {
+interface VapidKeys {
   /** Base64url, uncompressed P-256 point. */
   public_key: string;
   private_key: string;

@@ -19,7 +19,7 @@ interface MessageRow {
   expires_at: Date | null;
   signature: string | null;
 }
-export interface MessageReader extends Reader {
+interface MessageReader extends Reader {
   /** Whose envelopes are shown. */
   device_id: string;
 }

@@ -89,7 +89,7 @@ export const rolePassword = (secret: string, service: ServiceName): string =>
     .digest('hex');
 
 /** Returns the statements that give the roles exactly the privileges above, whatever they had before. */
-export function roleStatements(secret: string, database: string): string[] {
+function roleStatements(secret: string, database: string): string[] {
   const quoted = `"${database.replaceAll('"', '""')}"`;
   return SERVICE_NAMES.flatMap((service) => {
     const role = roleOf(service);

@@ -13,7 +13,7 @@ export interface NewDelivery {
 }
 
 /** Returns the body of the request: the same bytes at every attempt. */
-export const requestBody = ({ type, timestamp, data }: Event): string => JSON.stringify({ type, timestamp, data });
+const requestBody = ({ type, timestamp, data }: Event): string => JSON.stringify({ type, timestamp, data });
 
 /** Inserts what is missing; events and deliveries that exist stay as they are. Call in a transaction. */
 export async function insertDeliveries(query: Query, deliveries: NewDelivery[]): Promise<void> {

@@ -60,7 +60,7 @@ function checkHeaders(headers: Record<string, string> | null | undefined): void 
   }
 }
 
-export interface InsertedEndpoint {
+interface InsertedEndpoint {
   id: string;
   created: boolean;
   /** Present only when the endpoint is new. */

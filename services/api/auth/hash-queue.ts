@@ -14,7 +14,7 @@ interface WaitingJob {
   resolve(value: string | boolean): void;
   reject(error: Error): void;
 }
-export interface HashQueueOptions {
+interface HashQueueOptions {
   /** Parameters of Argon2, which the thread is started with. */
   argon2: Options;
   /** Jobs beyond this number are refused. */

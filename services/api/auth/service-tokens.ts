@@ -14,7 +14,7 @@ import {
 } from '../../../shared/db/entities.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 
-export interface ServiceIdentity {
+interface ServiceIdentity {
   /** Id of the token, or `admin`. */
   token_id: string;
   scopes: Scope[];

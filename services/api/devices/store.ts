@@ -9,7 +9,7 @@ import { Device, type Device as DeviceRow, KeyBackup } from '../../../shared/db/
 import type { Ended, PersonEvent } from '../../../shared/pipeline/person-event.ts';
 import { toDevice } from '../accounts/public-rows.ts';
 
-export type MyDeviceRow = DeviceRow;
+type MyDeviceRow = DeviceRow;
 
 export const toMyDevice = (row: MyDeviceRow, current: string): MyDevice => ({
   ...toDevice(row),

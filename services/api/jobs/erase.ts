@@ -27,7 +27,7 @@ const FINISH = [
   `update users set erased_at = now() where id = $1 and not exists (select 1 from key_log where user_id = $1)`,
 ];
 
-export interface Eraser {
+interface Eraser {
   /** Begins a round at once instead of at the next interval. */
   runSoon(): void;
   close(): Promise<void>;

@@ -105,7 +105,7 @@ const CLAIM = `with asked as (
     k.role, k.key_id, k.public_key, k.signature
   from asked d left join keys k on k.device_id = d.id order by d.id`;
 
-export interface PrekeyClaim {
+interface PrekeyClaim {
   user_id: string;
   /** The claiming device, whose own keys are left out. */
   by_device: string;

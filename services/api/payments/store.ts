@@ -39,7 +39,7 @@ interface RequestAttachment {
   user_id: string;
 }
 /** The state of a request as its conversation may see it. */
-export interface VisibleRequest {
+interface VisibleRequest {
   now: RequestState;
   /** Whether the conversation is a party and sees the transfer. */
   party: boolean;
