@@ -1,11 +1,9 @@
 /** Makes the first frame of a connection, `connection.welcome`: where the device is, and the limits of this server. */
-import { createRequire } from 'node:module';
 import { type CursorMap, epochOf } from '../../../nats/inbox/cursor-map.ts';
 import type { Config } from '../../../shared/config/index.ts';
 import type { Welcome } from '../../../shared/contract/frames/server.ts';
+import { SERVER_VERSION } from '../../../shared/version.ts';
 import type { DeviceOutput } from './device-output.ts';
-
-export const SERVER_VERSION = (createRequire(import.meta.url)('../../../package.json') as { version: string }).version;
 
 export type WelcomeConfig = Pick<
   Config,
