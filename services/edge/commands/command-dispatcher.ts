@@ -17,7 +17,7 @@ import {
 } from '../../../shared/contract/frames/client.ts';
 import { CLOSE } from '../../../shared/contract/protocol.ts';
 import type { Database } from '../../../shared/db/database.ts';
-import { SERVER_VERSION } from '../delivery/welcome-frame.ts';
+import { SERVER_VERSION } from '../../../shared/version.ts';
 import { type CommandClient, echoId } from './command-client.ts';
 import { HistoryPages } from './history-pages.ts';
 import { MessageSender } from './message-sender.ts';
