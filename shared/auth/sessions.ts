@@ -59,30 +59,30 @@ export async function endSessions(
   );
 }
 
+async function addRefreshToken(query: Query, config: Config, session_id: string): Promise<string> {
+  const token = newSecret();
+  await query(
+    'insert into refresh_tokens (hash, session_id, expires_at) values ($1, $2, now() + make_interval(days => $3))',
+    [hashSecret(token), session_id, config.REFRESH_TOKEN_EXPIRE_DAYS],
+  );
+  return token;
+}
+
+async function findToken(query: Query, config: Config, hash: Buffer): Promise<FoundToken | undefined> {
+  const [found] = await query<FoundToken>(
+    `select s.user_id, s.device_id, s.id as session_id, r.used_at is null as is_unused,
+       r.used_at > now() - make_interval(secs => $2) as is_retry,
+       s.revoked_at is null and d.deleted_at is null and u.deleted_at is null
+         and u.suspended_at is null and r.expires_at > now() as is_live
+     from refresh_tokens r join sessions s on s.id = r.session_id
+       join devices d on d.id = s.device_id join users u on u.id = s.user_id
+     where r.hash = $1`,
+    [hash, config.REFRESH_RETRY_SEC],
+  );
+  return found;
+}
+
 export function openSessions(db: Database, config: Config, tokens: Tokens, announce: AnnounceEnded): Sessions {
-  async function addRefreshToken(query: Query, session_id: string): Promise<string> {
-    const token = newSecret();
-    await query(
-      'insert into refresh_tokens (hash, session_id, expires_at) values ($1, $2, now() + make_interval(days => $3))',
-      [hashSecret(token), session_id, config.REFRESH_TOKEN_EXPIRE_DAYS],
-    );
-    return token;
-  }
-
-  async function findToken(query: Query, hash: Buffer): Promise<FoundToken | undefined> {
-    const [found] = await query<FoundToken>(
-      `select s.user_id, s.device_id, s.id as session_id, r.used_at is null as is_unused,
-         r.used_at > now() - make_interval(secs => $2) as is_retry,
-         s.revoked_at is null and d.deleted_at is null and u.deleted_at is null
-           and u.suspended_at is null and r.expires_at > now() as is_live
-       from refresh_tokens r join sessions s on s.id = r.session_id
-         join devices d on d.id = s.device_id join users u on u.id = s.user_id
-       where r.hash = $1`,
-      [hash, config.REFRESH_RETRY_SEC],
-    );
-    return found;
-  }
-
   return {
     async startSession({ em, query }, user_id, device_id, ip) {
       const session_id = uuid7();
@@ -90,7 +90,7 @@ export function openSessions(db: Database, config: Config, tokens: Tokens, annou
       await em.insert(Session, { id: session_id, user_id, device_id, ip, last_used_at: sql.now() });
       return {
         holder: { user_id, device_id, session_id },
-        refresh_token: await addRefreshToken(query, session_id),
+        refresh_token: await addRefreshToken(query, config, session_id),
         ended,
       };
     },
@@ -111,7 +111,7 @@ export function openSessions(db: Database, config: Config, tokens: Tokens, annou
           'select 1 from sessions where id = (select session_id from refresh_tokens where hash = $1) for update',
           [hash],
         );
-        const found = await findToken(query, hash);
+        const found = await findToken(query, config, hash);
         if (!found?.is_live) return undefined;
         const { session_id } = found;
         if (!found.is_unused && !found.is_retry) {
@@ -126,7 +126,7 @@ export function openSessions(db: Database, config: Config, tokens: Tokens, annou
            update sessions set last_used_at = now(), ip = $3::inet where id = $1`,
           [session_id, KEEP_USED_DAYS, ip],
         );
-        return { holder: found as TokenHolder, refresh_token: await addRefreshToken(query, session_id) };
+        return { holder: found as TokenHolder, refresh_token: await addRefreshToken(query, config, session_id) };
       });
       if (reused) announce(reused.user_id, reused.ended);
       if (!next) throw new ApiError('unauthenticated', 'the refresh token is not valid any more; log in again');

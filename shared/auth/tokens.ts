@@ -33,29 +33,7 @@ export interface Tokens {
 export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
   const keys = openSigningKeys(db, config, log);
   const lifetimeSec = config.ACCESS_TOKEN_EXPIRE_MINUTES * 60;
-  /** In order of use, the longest unused first. */
-  const verified = new Map<string, Identity>();
-
-  function remember(token: string, identity: Identity): void {
-    verified.set(token, identity);
-    if (verified.size > config.TOKEN_CACHE_SIZE) verified.delete(verified.keys().next().value!);
-  }
-
-  function known(token: string): Identity | undefined {
-    const identity = verified.get(token);
-    if (!identity) return undefined;
-    verified.delete(token);
-    if (identity.expires_at <= Date.now()) throw expired();
-    verified.set(token, identity);
-    return identity;
-  }
-
-  function check(token: string, unchecked: Unchecked, key: KeyObject): Identity {
-    const { sub, did, sid, exp } = unchecked.check(key);
-    const identity = { user_id: sub, device_id: did, session_id: sid, expires_at: exp * 1000 };
-    remember(token, identity);
-    return identity;
-  }
+  const verified = new VerifiedTokens(config.TOKEN_CACHE_SIZE);
 
   return {
     keys,
@@ -73,19 +51,19 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
       return { access_token, expires_in_sec: lifetimeSec };
     },
     async verify(token) {
-      const identity = known(token);
+      const identity = verified.find(token);
       if (identity) return identity;
       const unchecked = readAccessToken(token);
       const key = await keys.findVerifyingKey(unchecked.kid);
       if (!key) throw unauthenticated();
-      return check(token, unchecked, key);
+      return verified.check(token, unchecked, key);
     },
     verifyNow(token) {
-      const identity = known(token);
+      const identity = verified.find(token);
       if (identity) return identity;
       const unchecked = readAccessToken(token);
       const key = keys.cachedVerifyingKey(unchecked.kid);
-      return key && check(token, unchecked, key);
+      return key && verified.check(token, unchecked, key);
     },
     async issueTicket({ user_id, device_id, session_id }) {
       const ticket = newSecret();
@@ -96,25 +74,61 @@ export function openTokens(db: Database, config: Config, log?: Logger): Tokens {
       );
       return { ticket, expires_in_sec: config.TICKET_TTL_SEC };
     },
-    async takeTickets(tickets) {
-      const hashes = tickets.map(hashSecret);
-      const rows = await db.query<TokenHolder & { hash: Buffer }>(
-        `with taken as (delete from ws_tickets where hash = any($1::bytea[]) returning *)
-         select t.hash, t.user_id, t.device_id, t.session_id from taken t
-         join sessions s on s.id = t.session_id and s.revoked_at is null
-         join devices d on d.id = t.device_id and d.deleted_at is null
-         where t.expires_at > now()`,
-        [hashes],
-      );
-      const expires_at = Date.now() + lifetimeSec * 1000;
-      const found = new Map(rows.map(({ hash, ...holder }) => [hash.toString('hex'), { ...holder, expires_at }]));
-      return hashes.map((hash) => {
-        const key = hash.toString('hex');
-        const identity = found.get(key);
-        // Twice in one batch is twice used.
-        found.delete(key);
-        return identity;
-      });
-    },
+    takeTickets: (tickets) => takeTickets(db, tickets, lifetimeSec),
   };
+}
+
+async function takeTickets(
+  db: Pick<Database, 'query'>,
+  tickets: string[],
+  lifetimeSec: number,
+): Promise<(Identity | undefined)[]> {
+  const hashes = tickets.map(hashSecret);
+  const rows = await db.query<TokenHolder & { hash: Buffer }>(
+    `with taken as (delete from ws_tickets where hash = any($1::bytea[]) returning *)
+     select t.hash, t.user_id, t.device_id, t.session_id from taken t
+     join sessions s on s.id = t.session_id and s.revoked_at is null
+     join devices d on d.id = t.device_id and d.deleted_at is null
+     where t.expires_at > now()`,
+    [hashes],
+  );
+  const expires_at = Date.now() + lifetimeSec * 1000;
+  const found = new Map(rows.map(({ hash, ...holder }) => [hash.toString('hex'), { ...holder, expires_at }]));
+  return hashes.map((hash) => {
+    const key = hash.toString('hex');
+    const identity = found.get(key);
+    // A ticket that occurs twice in a batch is valid for its first use only.
+    found.delete(key);
+    return identity;
+  });
+}
+
+/** Remembers the identities of access tokens whose signature was checked. The token unused for longest is evicted. */
+class VerifiedTokens {
+  readonly #size: number;
+  /** In order of use, the longest unused first. */
+  readonly #identities = new Map<string, Identity>();
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  /** @throws {ApiError} `token_expired` */
+  find(token: string): Identity | undefined {
+    const identity = this.#identities.get(token);
+    if (!identity) return undefined;
+    this.#identities.delete(token);
+    if (identity.expires_at <= Date.now()) throw expired();
+    this.#identities.set(token, identity);
+    return identity;
+  }
+
+  /** Checks the signature and remembers the identity. @throws {ApiError} `unauthenticated`, `token_expired` */
+  check(token: string, unchecked: Unchecked, key: KeyObject): Identity {
+    const { sub, did, sid, exp } = unchecked.check(key);
+    const identity = { user_id: sub, device_id: did, session_id: sid, expires_at: exp * 1000 };
+    this.#identities.set(token, identity);
+    if (this.#identities.size > this.#size) this.#identities.delete(this.#identities.keys().next().value!);
+    return identity;
+  }
 }

@@ -52,27 +52,7 @@ export function openAccounts(db: Database, blindIndex: BlindIndex): Accounts {
         await insertIdentifier(tx, blindIndex, user_id, kind, value, body);
       return await insertDevice(tx, user_id, body);
     },
-    async claimAccount(query, user_id, { kind, value }) {
-      const rows = await query<{ kind: string; proved: boolean }>(
-        `select kind, verified_at is not null as proved from identifiers where user_id = $1 for update`,
-        [user_id],
-      );
-      if (rows.some(({ proved }) => proved)) {
-        await query('delete from identifiers where user_id = $1 and kind = $2 and lookup = any($3::bytea[])', [
-          user_id,
-          kind,
-          blindIndex.indexesOf(kind, value),
-        ]);
-        return false;
-      }
-      await query(
-        `with others as (delete from identifiers where user_id = $1 and kind <> $2 and kind <> 'username'),
-           emptied as (update users set password_hash = null where id = $1)
-         update identifiers set verified_at = now() where user_id = $1 and kind = $2`,
-        [user_id, kind],
-      );
-      return true;
-    },
+    claimAccount: (query, user_id, identifier) => claimAccount(query, blindIndex, user_id, identifier),
     async findAccount({ kind, value }) {
       const [row] = await db.query<Account>(
         kind === 'number'
@@ -117,4 +97,31 @@ export function openAccounts(db: Database, blindIndex: BlindIndex): Accounts {
       return { id: await insertDevice(tx, user_id, { device: { name: 'device', ...given } }), added: true };
     },
   };
+}
+
+async function claimAccount(
+  query: Query,
+  blindIndex: BlindIndex,
+  user_id: string,
+  { kind, value }: Named,
+): Promise<boolean> {
+  const rows = await query<{ kind: string; proved: boolean }>(
+    `select kind, verified_at is not null as proved from identifiers where user_id = $1 for update`,
+    [user_id],
+  );
+  if (rows.some(({ proved }) => proved)) {
+    await query('delete from identifiers where user_id = $1 and kind = $2 and lookup = any($3::bytea[])', [
+      user_id,
+      kind,
+      blindIndex.indexesOf(kind, value),
+    ]);
+    return false;
+  }
+  await query(
+    `with others as (delete from identifiers where user_id = $1 and kind <> $2 and kind <> 'username'),
+       emptied as (update users set password_hash = null where id = $1)
+     update identifiers set verified_at = now() where user_id = $1 and kind = $2`,
+    [user_id, kind],
+  );
+  return true;
 }

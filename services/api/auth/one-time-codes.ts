@@ -34,21 +34,22 @@ const codeInvalid = (): ApiError =>
   new ApiError('code_invalid', 'this code is wrong, used or expired; request another one');
 const pendingContext = (id: string): string => `codes.pending:${id}`;
 
+const hashCode = (blindIndex: BlindIndex, id: string, code: string): Buffer => blindIndex.mac(`${id}:${code}`);
+
+function checkCode(blindIndex: BlindIndex, row: Row | undefined, given: string): CodeProof {
+  if (!row || !timingSafeEqual(row.code, hashCode(blindIndex, row.id, given))) throw codeInvalid();
+  return {
+    pending: row.pending ? JSON.parse(blindIndex.decrypt(row.pending, pendingContext(row.id))) : undefined,
+    async consume(on) {
+      const deleted = await on('delete from codes where id = $1 and code = $2 returning 1', [row.id, row.code]);
+      if (!deleted.length) throw codeInvalid();
+    },
+  };
+}
+
 export function openOneTimeCodes({ query }: Database, blindIndex: BlindIndex, config: Config): OneTimeCodes {
   const { OTP_DEV_CODE, CODE_TTL_SEC, CODE_MAX_TRIES } = config;
   const newCode = (): string => OTP_DEV_CODE ?? String(randomInt(0, 1_000_000)).padStart(6, '0');
-  const hashCode = (id: string, code: string): Buffer => blindIndex.mac(`${id}:${code}`);
-
-  function checkCode(row: Row | undefined, given: string): CodeProof {
-    if (!row || !timingSafeEqual(row.code, hashCode(row.id, given))) throw codeInvalid();
-    return {
-      pending: row.pending ? JSON.parse(blindIndex.decrypt(row.pending, pendingContext(row.id))) : undefined,
-      async consume(on) {
-        const deleted = await on('delete from codes where id = $1 and code = $2 returning 1', [row.id, row.code]);
-        if (!deleted.length) throw codeInvalid();
-      },
-    };
-  }
 
   return {
     async createLoginCode({ kind, value }) {
@@ -65,7 +66,7 @@ export function openOneTimeCodes({ query }: Database, blindIndex: BlindIndex, co
          values ($1, 'login', $2, $3, $4, now() + make_interval(secs => $5))
          on conflict (kind, lookup) where purpose = 'login' do update set id = excluded.id, code = excluded.code,
            tries = 0, created_at = now(), expires_at = excluded.expires_at`,
-        [id, kind, lookup, hashCode(id, code), CODE_TTL_SEC],
+        [id, kind, lookup, hashCode(blindIndex, id, code), CODE_TTL_SEC],
       );
       return code;
     },
@@ -79,7 +80,7 @@ export function openOneTimeCodes({ query }: Database, blindIndex: BlindIndex, co
           id,
           kind,
           blindIndex.indexOf(kind, value),
-          hashCode(id, code),
+          hashCode(blindIndex, id, code),
           blindIndex.encrypt(JSON.stringify(pending), pendingContext(id)),
           CODE_TTL_SEC,
         ],
@@ -93,7 +94,7 @@ export function openOneTimeCodes({ query }: Database, blindIndex: BlindIndex, co
            and expires_at > now() and tries < $3 returning id, code, pending`,
         [kind, blindIndex.indexesOf(kind, value), CODE_MAX_TRIES],
       );
-      return checkCode(row, code);
+      return checkCode(blindIndex, row, code);
     },
 
     async tryPendingCode(id, code) {
@@ -102,7 +103,7 @@ export function openOneTimeCodes({ query }: Database, blindIndex: BlindIndex, co
            and expires_at > now() and tries < $2 returning id, code, pending`,
         [id, CODE_MAX_TRIES],
       );
-      return checkCode(row, code);
+      return checkCode(blindIndex, row, code);
     },
   };
 }

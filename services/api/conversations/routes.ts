@@ -30,27 +30,7 @@ export interface ConversationDeps {
 type Created = Pick<Conversation, 'id' | 'type' | 'role' | 'members_count'> & { name?: string | undefined };
 
 export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversations'> {
-  const { config, db, gateway, projection, commands } = deps;
-
-  /** Reads a new conversation from the projection, or builds the reply from `created` when the projection lags. */
-  async function readCreated(user_id: string, { id, name, ...created }: Created): Promise<Conversation> {
-    const partition = partitionOf(id, config.PARTITIONS);
-    const shown = await projection.waitFor(partition, config.READ_YOUR_WRITES_MS, () =>
-      readConversation(db, user_id, id),
-    );
-    return (
-      shown ?? {
-        id,
-        ...created,
-        ...(name !== undefined && { name }),
-        ...CONVERSATION_DEFAULTS,
-        last_seq: 0,
-        read_seq: 0,
-        unread_count: 0,
-        updated_at: new Date().toISOString(),
-      }
-    );
-  }
+  const { config, db, gateway, commands } = deps;
 
   return {
     async 'conversations.createDirect'({ me: { user_id, device_id }, body }) {
@@ -61,7 +41,7 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
       const existing = await readConversation(db, user_id, id);
       if (existing) return { status: 200, data: existing };
       const { repeated } = await gateway.call({ kind: 'direct', conversation_id: id, user_id, device_id, to });
-      const data = await readCreated(user_id, { id, type: 'direct', role: 'member', members_count: 2 });
+      const data = await readCreated(deps, user_id, { id, type: 'direct', role: 'member', members_count: 2 });
       return { status: repeated ? 200 : 201, data };
     },
 
@@ -84,7 +64,13 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
         ...body,
         member_ids,
       });
-      const data = await readCreated(user_id, { id, type: 'group', role: 'owner', members_count, name: body.name });
+      const data = await readCreated(deps, user_id, {
+        id,
+        type: 'group',
+        role: 'owner',
+        members_count,
+        name: body.name,
+      });
       return { status: repeated ? 200 : 201, data };
     },
 
@@ -106,4 +92,28 @@ export function conversationRoutes(deps: ConversationDeps): HandlersOf<'conversa
       return { status: 200, data: paginate(members, limit, ({ user_id }) => idCursor.encode(user_id)) };
     },
   };
+}
+
+/** Reads a new conversation from the projection, or builds the reply from `created` when the projection lags. */
+async function readCreated(
+  { config, db, projection }: ConversationDeps,
+  user_id: string,
+  { id, name, ...created }: Created,
+): Promise<Conversation> {
+  const partition = partitionOf(id, config.PARTITIONS);
+  const shown = await projection.waitFor(partition, config.READ_YOUR_WRITES_MS, () =>
+    readConversation(db, user_id, id),
+  );
+  return (
+    shown ?? {
+      id,
+      ...created,
+      ...(name !== undefined && { name }),
+      ...CONVERSATION_DEFAULTS,
+      last_seq: 0,
+      read_seq: 0,
+      unread_count: 0,
+      updated_at: new Date().toISOString(),
+    }
+  );
 }
