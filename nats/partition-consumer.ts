@@ -205,7 +205,7 @@ export class PartitionConsumer<T> {
       this.#sequence.reset(delivery, seq, known);
       this.#mode = 'active';
       this.#pulls.reset();
-      for (const message of early) this.#accept(message);
+      for (const message of early.splice(0)) this.#accept(message);
       this.#takeOver.resetFailures();
       this.#options.metrics.takeovers.inc({ stage: this.#options.stage, partition: this.#options.partition });
       this.#log.info({ from: seq, ms: Math.round(performance.now() - begun) }, 'partition taken');

@@ -54,13 +54,10 @@ export class TakeOver {
     const from = await this.#options.restore();
     const early: Msg[] = [];
     this.#early = early;
-    try {
-      const { delivery, seq } = await resetDurable(this.#nc, this.#options, from);
-      // A durable of which nothing was ever read may begin where the stream begins now.
-      return { delivery, seq, known: from !== undefined || seq > 1, early };
-    } finally {
-      if (this.#early === early) this.#early = undefined;
-    }
+    // `early` takes deliveries until the caller goes on with them: one may come before this promise has resolved.
+    const { delivery, seq } = await resetDurable(this.#nc, this.#options, from);
+    // A durable of which nothing was ever read may begin where the stream begins now.
+    return { delivery, seq, known: from !== undefined || seq > 1, early };
   }
 
   /** The partition was taken over, or another process owns it: the next failure counts as the first. */

@@ -1,6 +1,6 @@
 /** Reads and writes the cursor maps of the inbox shards in the KV bucket `lineage`, one key per shard. */
 import { headers, type NatsConnection } from 'nats';
-import { isWrongLastSequence } from '../errors.ts';
+import { isNoMessage, isWrongLastSequence } from '../errors.ts';
 import { timeoutsOf } from '../jetstream-manager.ts';
 import { EXPECTED_LAST, jsApi, requestDirect, requestJetStream, sequenceOfDirect } from '../js-api.ts';
 import { bucketKey, bucketStream, LINEAGE_BUCKET } from '../topology.ts';
@@ -46,6 +46,23 @@ export async function readCursorMap(
     map: stored.data.length === 0 ? undefined : decodeCursorMap(stored.string()),
     revision: sequenceOfDirect(stored),
   };
+}
+
+/** Reads the cursor map of a shard by way of the stream's leader, for a writer: a replica that lags would have it skip its write. */
+export async function readCursorMapFromLeader(nc: NatsConnection, shard: number): Promise<CursorMapEntry> {
+  const query = { last_by_subj: bucketKey(LINEAGE_BUCKET, shard) };
+  try {
+    const { message } = await requestJetStream<{ message: { seq: number; data?: string } }>(
+      nc,
+      jsApi.streamMessage(bucketStream(LINEAGE_BUCKET)),
+      query,
+    );
+    const json = Buffer.from(message.data ?? '', 'base64').toString();
+    return { map: json ? decodeCursorMap(json) : undefined, revision: message.seq };
+  } catch (error) {
+    if (isNoMessage(error)) return { map: undefined, revision: 0 };
+    throw error;
+  }
 }
 
 /** Writes the cursor map of a shard. @returns false when another process has written it since `revision` was read */

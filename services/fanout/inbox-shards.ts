@@ -7,7 +7,7 @@ import type { NatsConnection } from 'nats';
 import type { Logger } from 'pino';
 import { isStreamNotFound } from '../../nats/errors.ts';
 import { beginGeneration, type CursorMap, newestBase } from '../../nats/inbox/cursor-map.ts';
-import { readCursorMap, writeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
+import { readCursorMapFromLeader, writeCursorMap } from '../../nats/inbox/cursor-map-store.ts';
 import { jetstreamManager } from '../../nats/jetstream-manager.ts';
 import { streamSpec } from '../../nats/streams.ts';
 import { inboxStream, MARKS } from '../../nats/topology.ts';
@@ -78,7 +78,7 @@ export class InboxShards {
   async #ensureCursorMap(shard: number): Promise<CursorMap> {
     for (;;) {
       const { created, lastSeq } = await this.#ensureStream(inboxStream(shard));
-      const { map: old, revision } = await readCursorMap(this.#nc, shard);
+      const { map: old, revision } = await readCursorMapFromLeader(this.#nc, shard);
       if (old?.server === this.server && old.created === created) return old;
       const map = beginGeneration(old, this.server, created, lastSeq);
       // When another fanout was first, its map is read in the next round.
@@ -109,7 +109,7 @@ export class InboxShards {
    */
   async markComplete(): Promise<void> {
     for (const shard of this.#shards) {
-      const { map, revision } = await readCursorMap(this.#nc, shard);
+      const { map, revision } = await readCursorMapFromLeader(this.#nc, shard);
       if (!map || map.whole || map.server !== this.server) continue;
       // Where it is not written, another fanout has done it, or began another generation.
       await writeCursorMap(this.#nc, shard, { ...map, whole: true }, revision);

@@ -71,7 +71,8 @@ function startMaintenance(
   const failures = new Backoff(REPAIR_MS, CHECKPOINT_MS);
   let dueAt = 0;
   const run = async (): Promise<void> => {
-    const startedAt = Date.now();
+    // Monotonic: a clock that is set back must not stop the checkpoints.
+    const startedAt = performance.now();
     if (startedAt < dueAt || nc.isClosed()) return;
     await checkpoints.flush();
     if (await recovery.detectReplacedStreams()) takeOverAgain();
@@ -84,7 +85,7 @@ function startMaintenance(
     everyMs: REPAIR_MS,
     onError: (error) => {
       const { waitMs, shouldLog } = failures.recordFailure();
-      dueAt = Date.now() + waitMs;
+      dueAt = performance.now() + waitMs;
       if (shouldLog)
         log.warn(
           { stage: 'fanout', tries: failures.failures, reason: String(error) },

@@ -63,7 +63,8 @@ async function startBroker(
     restart: () => supervisor.restart(),
     onProgress,
   });
-  tree.closeFirst(() => monitor.close());
+  // A restart of the broker that is under way does not hold up the end: its supervisor is closed with the processes.
+  tree.closeFirst(async () => void monitor.close());
   return { config: withBroker(supervisor.current), monitor };
 }
 

@@ -22,13 +22,14 @@ const wantsEvent = (subscription: Subscription, { type, conversation_id }: Event
  * Returns the deliveries of these events, in their order, by the endpoints that are enabled in Postgres at this moment.
  * `onlyId`: only those to this endpoint.
  */
-export async function matchEndpoints(query: Query, events: Event[], onlyId?: string): Promise<NewDelivery[]> {
+export async function matchEndpoints(query: Query, readEvents: () => Event[], onlyId?: string): Promise<NewDelivery[]> {
   const subscriptions = await query<Subscription>(
     `select id, event_types, conversation_id, ordered from webhook_endpoints
      where enabled and ($1::uuid is null or id = $1) order by id`,
     [onlyId ?? null],
   );
-  return events.flatMap((event) =>
+  if (!subscriptions.length) return [];
+  return readEvents().flatMap((event) =>
     subscriptions.flatMap((subscription) =>
       wantsEvent(subscription, event) ? [{ event, endpoint_id: subscription.id, ordered: subscription.ordered }] : [],
     ),

@@ -71,8 +71,8 @@ function consumeEvents(
   { config, db, log, metrics }: Context,
   nc: Awaited<ReturnType<Context['connect']>>,
   dispatcher: Dispatcher,
-): PartitionConsumer<Event[]> {
-  return new PartitionConsumer<Event[]>(nc, {
+): PartitionConsumer<() => Event[]> {
+  return new PartitionConsumer<() => Event[]>(nc, {
     stage: 'webhook',
     partition: 0,
     stream: EVENTS,
@@ -82,13 +82,11 @@ function consumeEvents(
     stuckMs: config.READY_STUCK_MS,
     log,
     metrics,
-    decode: decodeEvents,
+    // Decoded only when an endpoint is enabled, so that a system without webhooks parses no events.
+    decode: (data) => () => decodeEvents(data),
     restore: async () => undefined,
     async handle(batch) {
-      const deliveries = await matchEndpoints(
-        db.query,
-        batch.flatMap(({ value }) => value),
-      );
+      const deliveries = await matchEndpoints(db.query, () => batch.flatMap(({ value: readEvents }) => readEvents()));
       if (deliveries.length) await db.transaction(({ query }) => insertDeliveries(query, deliveries));
       metrics.records.inc({ stage: 'webhook', outcome: 'ok' }, deliveries.length);
       metrics.batch.observe({ stage: 'webhook' }, deliveries.length);

@@ -68,7 +68,7 @@ const requeueDead = (query: Query, { endpoint_id, since, until }: Recovery): Pro
 
 /** Deliveries of these events to the endpoint that do not exist yet. */
 async function missingDeliveries(query: Query, endpoint_id: string, events: Event[]): Promise<NewDelivery[]> {
-  const deliveries = await matchEndpoints(query, events, endpoint_id);
+  const deliveries = await matchEndpoints(query, () => events, endpoint_id);
   const known = await query<{ event_id: string }>(
     'select event_id from webhook_deliveries where endpoint_id = $1 and event_id = any($2)',
     [endpoint_id, deliveries.map(({ event }) => event.id)],

@@ -5,7 +5,7 @@
  * entities (`entities.ts`). SQL is for joins, upserts, claims, counters, locks, batches and projections, and for whatever
  * changes several tables in one round trip.
  */
-import { type EntityManager, MikroORM, type Options } from '@mikro-orm/postgresql';
+import { DriverException, type EntityManager, MikroORM, type Options } from '@mikro-orm/postgresql';
 import type { Logger } from 'pino';
 import type { Config } from '../config/index.ts';
 import { ApiError } from '../contract/errors.ts';
@@ -86,13 +86,13 @@ function toApiError(error: unknown): unknown {
 }
 
 /**
- * Makes a `pg` client the transaction context of an EntityManager. The ORM asks of a context only `executeQuery`, with
- * the parameters already written into the text. Beginning, ending and giving back the connection stay with
- * `transaction`: an EntityManager of its own connection would return one that a timed-out statement still occupies.
+ * Makes a `pg` client, or the pool, the transaction context of an EntityManager. The ORM asks of a context only
+ * `executeQuery`, with the parameters already written into the text. Beginning, ending and giving back the connection
+ * stay with `transaction` and with the pool: the ORM would give back a connection that a timed-out statement still occupies.
  */
-const transactionContext = (client: Client) => ({
+const statementContext = (on: Pick<Pool, 'query'>) => ({
   async executeQuery({ sql }: { sql: string }): Promise<{ rows: unknown[]; numAffectedRows: number | null }> {
-    const { rows, rowCount } = await client.query({ text: sql });
+    const { rows, rowCount } = await on.query({ text: sql });
     return { rows, numAffectedRows: rowCount };
   },
 });
@@ -139,12 +139,16 @@ export async function openDatabase(config: Config, log?: Logger): Promise<Databa
       }
     };
 
-  const em = (): EntityManager => orm.em.fork();
+  const em = (on: Pick<Pool, 'query'> = pool): EntityManager => {
+    const unit = orm.em.fork();
+    unit.setTransactionContext(statementContext(on));
+    return unit;
+  };
 
   return {
     orm,
     query: queryOn(pool),
-    em,
+    em: () => em(),
     async transaction(fn) {
       const client = await pool.connect().catch((error: unknown) => {
         throw toApiError(error);
@@ -158,10 +162,7 @@ export async function openDatabase(config: Config, log?: Logger): Promise<Databa
           query,
           // Most transactions are SQL only, and a fork costs as much as a short statement.
           get em() {
-            if (!unit) {
-              unit = em();
-              unit.setTransactionContext(transactionContext(client));
-            }
+            unit ??= em(client);
             return unit;
           },
         });
@@ -171,7 +172,8 @@ export async function openDatabase(config: Config, log?: Logger): Promise<Databa
         await query('rollback').catch(() => {
           broken = true;
         });
-        throw toApiError(error);
+        // Errors of `query` are converted already; those of another engine that the caller used must not blame Postgres.
+        throw error instanceof DriverException ? toApiError(error) : error;
       } finally {
         client.release(broken);
       }

@@ -1,5 +1,5 @@
 /** Stores the devices of a person in Postgres. */
-import { LockMode, sql } from '@mikro-orm/core';
+import { sql } from '@mikro-orm/core';
 import { endSessions } from '../../../shared/auth/sessions.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { MyDevice, PatchDeviceBody } from '../../../shared/contract/http/devices.ts';
@@ -39,17 +39,12 @@ export function patchDevice(
   { name, platform }: PatchDeviceBody,
 ): Promise<MyDeviceRow | undefined> {
   return db.transaction(async ({ em }) => {
-    // Locked: a deletion at the same time empties the name, and this must not fill it again.
-    const device = await em.findOne(
-      Device,
-      { id, user_id, deleted_at: null },
-      { lockMode: LockMode.PESSIMISTIC_WRITE },
-    );
-    if (!device) return undefined;
-    if (name !== undefined) device.name = name;
-    if (platform !== undefined) device.platform = platform;
-    await em.flush();
-    return device;
+    const where = { id, user_id, deleted_at: null };
+    // Conditional, since a deletion at the same time empties the name and this must not fill it again. A row lock taken
+    // before would hold up the edges, which write cursors of the device.
+    const change = { ...(name !== undefined && { name }), ...(platform !== undefined && { platform }) };
+    if (!(await em.nativeUpdate(Device, where, change))) return undefined;
+    return (await em.findOne(Device, where)) ?? undefined;
   });
 }
 

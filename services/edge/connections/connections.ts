@@ -70,12 +70,18 @@ export class Connections {
     const device = { connection, inbox, client: new CommandClient(connection, inbox, config) };
     const { device_id, user_id, connection_id } = connection;
     metrics.sockets.inc();
-    connected.get(device_id)?.connection.close(CLOSE.replaced, 'a newer connection of this device');
-    connected.set(device_id, device);
-    presence.setOnline(device_id);
-    subscriptions.add(inbox);
-    signals.publish(user_id, { t: 'replaced', device_id, connection_id });
-    inbox.start(laterOf(cursors.get(device_id), acknowledged));
+    try {
+      connected.get(device_id)?.connection.close(CLOSE.replaced, 'a newer connection of this device');
+      connected.set(device_id, device);
+      presence.setOnline(device_id);
+      subscriptions.add(inbox);
+      signals.publish(user_id, { t: 'replaced', device_id, connection_id });
+      inbox.start(laterOf(cursors.get(device_id), acknowledged));
+    } catch (error) {
+      // The caller has no device to close yet: without this it would count as online until the edge ends.
+      this.onSocketClosed(device, CLOSE.try_again);
+      throw error;
+    }
     return device;
   }
 
