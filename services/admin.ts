@@ -5,11 +5,11 @@ import { connectNats } from '../nats/connect.ts';
 import { purgeInbox } from '../nats/inbox/purge.ts';
 import { findBroker } from '../nats/url.ts';
 import { openBlindIndex } from '../shared/auth/blind-index.ts';
+import { reencryptPeople } from '../shared/auth/encrypted-columns.ts';
 import { endSessions } from '../shared/auth/sessions.ts';
 import { renewSigningKey, rotateSigningKey } from '../shared/auth/signing-key-rotation.ts';
 import { type Config, readConfig } from '../shared/config/index.ts';
 import { type Database, openDatabase } from '../shared/db/database.ts';
-import { reencryptPeople } from '../shared/db/encrypted-columns.ts';
 import { resolveAdminToken, resolvePaymentsSecret, withLocalDatabase } from './local/operator-config.ts';
 
 const HELP = `Usage: npm run admin -- <command>

@@ -1,5 +1,5 @@
 /** api: accounts, conversations, messages, payments and webhooks over HTTP. Asks ingest through INGRESS, reads Postgres. */
-import { hasPlainColumns, reencryptPeople } from '../../shared/db/encrypted-columns.ts';
+import { hasPlainColumns, reencryptPeople } from '../../shared/auth/encrypted-columns.ts';
 import type { Context, Service, ServiceDefinition } from '../../shared/service.ts';
 import { accountRoutes } from './accounts/routes.ts';
 import { authRoutes } from './auth/routes.ts';

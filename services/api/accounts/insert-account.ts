@@ -2,10 +2,10 @@
 import { randomInt } from 'node:crypto';
 import { sql } from '@mikro-orm/core';
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
+import { columnContext } from '../../../shared/auth/encrypted-columns.ts';
 import { ApiError } from '../../../shared/contract/errors.ts';
 import type { RegisterBody } from '../../../shared/contract/http/auth.ts';
 import { type EntityManager, isDuplicate, type Transaction } from '../../../shared/db/database.ts';
-import { columnContext } from '../../../shared/db/encrypted-columns.ts';
 import { Device, Identifier, User } from '../../../shared/db/entities.ts';
 import { uuid7 } from '../../../shared/ids.ts';
 import type { IdentifierKind } from './identifiers.ts';

@@ -1,7 +1,7 @@
 /** Shows rows of people and devices as the API does. */
 import type { BlindIndex } from '../../../shared/auth/blind-index.ts';
+import { columnContext } from '../../../shared/auth/encrypted-columns.ts';
 import type { Device, User } from '../../../shared/contract/objects.ts';
-import { columnContext } from '../../../shared/db/encrypted-columns.ts';
 import type { Device as DeviceRow, User as UserRow } from '../../../shared/db/entities.ts';
 
 type Nullable<T extends object> = { [K in keyof T]: T[K] | null };

@@ -1,6 +1,7 @@
 /** Names the contexts of encrypted columns, and reencrypts all of them under the present keys. */
-import type { BlindIndex } from '../auth/blind-index.ts';
-import type { Database, Query } from './database.ts';
+
+import type { Database, Query } from '../db/database.ts';
+import type { BlindIndex } from './blind-index.ts';
 
 /** A field can be decrypted in its own context only, so that no row can be given the value of another one. */
 export const columnContext = {
