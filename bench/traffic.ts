@@ -40,7 +40,7 @@ export interface TrafficResult {
   seconds: number;
   queued: Percentiles;
   delivered: Percentiles;
-  /** How much later than due this process sent its messages. */
+  /** Delay with which this process sent its messages after they were due. */
   late: Percentiles;
   sent: number;
   refused: number;

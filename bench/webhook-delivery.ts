@@ -19,7 +19,7 @@ const DEFAULT_EVENTS_PER_SEC = 200;
 const WARM_UP_SEC = 2;
 /** Events of one publish while a backlog is made. */
 const BACKLOG_BATCH = 500;
-/** How often due events are published at a fixed rate. */
+/** Interval at which due events are published at a fixed rate. */
 const STEP_MS = 2;
 /** Longest measurement of bare POSTs. */
 const CEILING_SEC = 5;

@@ -13,7 +13,7 @@ import { SocketCredentials } from './socket-credentials.ts';
 import type { Transport, TransportSocket } from './transports/types.ts';
 
 const PING = '{"type":"ping"}';
-/** How long `close` waits for the closing handshake. */
+/** `close` waits this long for the closing handshake. */
 const CLOSE_TIMEOUT_MS = 2_000;
 /** The connection was lost without a close frame (RFC 6455). */
 const ABNORMAL = 1006;

@@ -18,7 +18,7 @@ interface Options {
 
 /** The acks of all inboxes of this process are sent together, so that any number of devices needs one timer. */
 const ACK_WITHIN_MS = 50;
-/** How long `close` waits for a handler that is running. */
+/** `close` waits this long for a handler that is running. */
 const CLOSE_TIMEOUT_MS = 2_000;
 const inboxesToAck = new Set<Inbox>();
 function flushAllAcks(): void {

@@ -5,9 +5,9 @@ import type { Prekeys, Recipient } from './crypto/types.ts';
 import { SealwireError } from './errors.ts';
 import type { Session } from './session.ts';
 
-/** How long one prekey of a device is used before another one is claimed. */
+/** One prekey of a device is used this long before another one is claimed. */
 const REUSE_MS = 24 * 3_600_000;
-/** How long a device that had no prekey is not asked again. */
+/** A device that had no prekey is not asked again for this long. */
 const RETRY_MISSING_MS = 60_000;
 /** Devices that one request may name. */
 const MAX_CLAIMED = 100;

@@ -3,7 +3,7 @@ import type { Member, PublicDevice } from '../shared/contract/objects.ts';
 import { fetchAll } from './pagination.ts';
 import type { Session } from './session.ts';
 
-/** How long a list of devices is used if no event says that it has changed. */
+/** A list of devices is used this long if no event says that it has changed. */
 const DEVICES_TTL_MS = 60_000;
 
 export class RecipientCache {

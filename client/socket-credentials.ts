@@ -38,7 +38,7 @@ export class SocketCredentials {
 
   /** @param status HTTP status of a refused upgrade; undefined where the transport can't see it */
   noteClose(wasConnecting: boolean, status: number | undefined): void {
-    // Where the transport can't see the reason, the request for a ticket gives it.
+    // The request for a ticket gives the reason that the transport can't see.
     this.#needsTicket = wasConnecting && (status === undefined || status === 401);
     this.mayBeRefusedOrigin = wasConnecting && (status === 403 || (status === undefined && !this.#canSendHeaders));
   }

@@ -7,7 +7,7 @@ import { type BrokerView, openBrokerView } from './broker-view.ts';
 import { showPayment } from './payment.ts';
 import { check, printAside, printChapter, printLine } from './terminal.ts';
 
-/** How long the demo waits until the broker holds what an offline device misses. */
+/** The demo waits at most this long until the broker holds what an offline device misses. */
 const OFFLINE_QUEUE_TIMEOUT_MS = 5_000;
 
 interface Listener {

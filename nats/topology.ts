@@ -47,7 +47,7 @@ export const subject = {
   mark: (partition: number | '*') => `mark.${partition}`,
   /** Core: items republished from the inbox, and signals between edges about one user. */
   live: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.>`,
-  /** Where JetStream republishes the items of a shard: tokens 1 and 2 are the user and the target of the item's subject. */
+  /** JetStream republishes the items of a shard there: tokens 1 and 2 are the user and the target of the item's subject. */
   republished: (shard: number) => `live.${pad(shard)}.{{wildcard(1)}}.{{wildcard(2)}}`,
   allLive: 'live.>',
   signal: (userId: string, shards: number) => `live.${pad(shardOf(userId, shards))}.${userId}.${SIGNAL}`,

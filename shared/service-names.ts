@@ -3,7 +3,7 @@
  * this list; tables by service are typed as `Record<ServiceName, …>`, so a service that one of them lacks does not compile.
  */
 
-/** What each service does, by the process in which `npm start` runs it. */
+/** The purpose of each service, by the process in which `npm start` runs it. */
 const PROCESSES = [
   // Nothing delays the sockets.
   { edge: 'holds the sockets of devices: commands in, inboxes out' },

@@ -34,9 +34,9 @@ export interface FleetAddresses {
 }
 
 const PASSWORD = 'correct horse battery';
-/** How often due messages are sent. */
+/** Interval at which due messages are sent. */
 const TICK_MS = 20;
-/** How long devices that are disconnected at the end of the load may take to come back. */
+/** Time that devices which are disconnected at the end of the load have to come back. */
 const RETURN_TIMEOUT_MS = 30_000;
 /** Pairs that register at once. */
 const CONCURRENT_PAIRS = 16;

@@ -25,7 +25,7 @@ export interface Scenario {
 export interface ScenarioContext {
   fleet: Fleet;
   journal: Journal;
-  /** How long the load lasts at least, beside the time that the fault takes. */
+  /** The load lasts at least this long, beside the time that the fault takes. */
   seconds: number;
   /** Lets the load go on for this share of `seconds`. */
   loadFor(share: number): Promise<void>;

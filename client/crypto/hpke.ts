@@ -20,7 +20,7 @@ const PSK_BYTES = 32;
 const ENC_BYTES = 32;
 /** Plaintexts are padded to a multiple of this (ISO/IEC 7816-4), so that lengths reveal less. */
 const PAD_BYTES = 64;
-/** How long a one-time key is kept after its first use. Until then history can be opened again. */
+/** A one-time key is kept this long after its first use. Until then history can be opened again. */
 const KEEP_MS = 30 * 86_400_000;
 /** Most imported public keys that are cached. The limit is needed because one-time keys are ever new. */
 const MAX_IMPORTED = 10_000;
@@ -37,7 +37,7 @@ export interface HpkeKeys {
   prekeys?: StoredPrekey[];
 }
 export interface HpkeOptions {
-  /** How long one-time keys are kept after their first use, ms. Afterwards messages sealed for them can't be opened. */
+  /** One-time keys are kept this long after their first use, ms. Afterwards messages sealed for them can't be opened. */
   keep_ms?: number;
 }
 

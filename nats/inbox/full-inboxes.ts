@@ -6,7 +6,7 @@ import { type KV, Kvm } from '@nats-io/kv';
 import type { NatsConnection } from 'nats';
 import { FULL_BUCKET } from '../topology.ts';
 
-/** Whose messages the user's inbox does not take any more. */
+/** The messages that the user's inbox does not take any more. */
 export type FullFor = 'groups' | 'all';
 
 /** Decodes a value of the bucket: an empty value was written before groups had a limit of their own. */

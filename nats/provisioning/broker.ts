@@ -1,6 +1,6 @@
 /**
  * Provisions the broker: creates the streams, consumers and buckets of topology that are missing and updates what may change.
- * What would lose data or can't be changed in place is refused before anything is changed.
+ * It refuses changes that would lose data or can't be made in place, before it changes anything.
  */
 import { type JetStreamManager, jetstreamManager, type StreamConfig, type StreamInfo } from '@nats-io/jetstream';
 import { sleep } from '../../shared/async/sleep.ts';

@@ -15,7 +15,7 @@ type Uws = typeof uws;
 type App = ReturnType<Uws['App']>;
 type Response = Parameters<Parameters<App['get']>[1]>[0];
 type Request = Parameters<Parameters<App['get']>[1]>[1];
-/** What uWebSockets.js keeps with a socket. */
+/** Data that uWebSockets.js keeps with a socket. */
 interface SocketData {
   ip: string;
   credentials: Credentials;

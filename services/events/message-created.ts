@@ -18,7 +18,7 @@ const number = <V extends number>(read: Field<V>['read']): Field<V> => ({ read, 
 /** For ids and times, which need no escaping. */
 const plain = <V extends string | undefined>(read: Field<V>['read']): Field<V> => ({ read, quote: '"' });
 
-/** Where each field comes from. A new field of the contract does not compile until it is here. */
+/** The source of each field. A new field of the contract does not compile until it is here. */
 const FIELDS = {
   message_id: plain(({ id }) => id),
   conversation_id: plain(({ conversation_id }) => conversation_id),

@@ -10,7 +10,7 @@ export interface EventPosition {
   /** Entry of LOG whose events, and those of all before it, are published; `log` is the creation time of that LOG, '' before the first. */
   entry: number;
   log: string;
-  /** How many events of the entry after it are published: one entry may fill several messages. */
+  /** Number of published events of the entry after it: one entry may fill several messages. */
   part?: { entry: number; events: number } | undefined;
 }
 

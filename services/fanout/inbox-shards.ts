@@ -111,7 +111,7 @@ export class InboxShards {
     for (const shard of this.#shards) {
       const { map, revision } = await readCursorMapFromLeader(this.#nc, shard);
       if (!map || map.whole || map.server !== this.server) continue;
-      // Where it is not written, another fanout has done it, or began another generation.
+      // If the write is refused, another fanout has done it, or began another generation.
       await writeCursorMap(this.#nc, shard, { ...map, whole: true }, revision);
     }
   }

@@ -15,7 +15,7 @@ import { FanoutWorker } from './partition-worker.ts';
 import { Quota } from './quota.ts';
 import { RemovedDevices } from './removed-devices.ts';
 
-/** How often checkpoints are written. */
+/** Interval at which checkpoints are written. */
 const CHECKPOINT_MS = 1_000;
 /** The edges wait for the end of a repair, so the task runs this often while one is under way. */
 const REPAIR_MS = 200;

@@ -18,7 +18,7 @@ import { shardOf } from '../../shared/ids.ts';
 
 /** Posts to groups may fill this share of a quota: the rest is kept for people who write to the person. */
 const GROUPS_SHARE = 0.75;
-/** How often each full inbox is checked. */
+/** Interval at which each full inbox is checked. */
 const FULL_CHECK_MS = 2_000;
 /**
  * Checks for one quota of items, on average. The chance that a second quota is written without a check, so that the broker

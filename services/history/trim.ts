@@ -15,7 +15,7 @@ export interface TrimOptions {
   partitions: number;
   /** Entries younger than this stay, ms. */
   retentionMs: number;
-  /** How often entries are removed, ms. */
+  /** Interval at which entries are removed, ms. */
   everyMs?: number;
   log: Logger;
 }

@@ -15,7 +15,7 @@ import { PersonCache } from './person-cache.ts';
 import { openStore } from './store.ts';
 import { IngestWorker } from './worker.ts';
 
-/** How often a worker that refuses all commands checks the reason again. */
+/** Interval at which a worker that refuses all commands checks the reason again. */
 const RESUME_CHECK_MS = 500;
 
 async function open(context: Context): Promise<Service> {

@@ -13,7 +13,7 @@ export interface ReplayEffect<R extends LogMeta> {
   acceptedSend: (record: R) => MessageRecord | undefined;
   /** The conversation after the record, changed in place or new; `entry` is the last entry of the partition. */
   conversation: (before: Conversation | undefined, record: R, entry: number) => Conversation | undefined;
-  /** How far the record brings this payment request; 0 where it does not. */
+  /** The rank to which the record brings this payment request; 0 if it does not concern it. */
   paymentRank: (record: R, request: string) => number;
 }
 

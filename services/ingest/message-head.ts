@@ -3,7 +3,7 @@ import type { MessageRecord, RecordedExtras } from '../../shared/pipeline/entry.
 
 export type ExtraWriters = { [K in keyof RecordedExtras]-?: (meta: MessageRecord) => string };
 
-/** How each optional field is written, in this order. Ids and the signature need no escaping; free text does. */
+/** Writes each optional field, in this order. Ids and the signature need no escaping; free text does. */
 const EXTRAS = {
   attachments: ({ attachments }) => (attachments ? `,"attachments":${JSON.stringify(attachments)}` : ''),
   reply_to: ({ reply_to }) => (reply_to ? `,"reply_to":"${reply_to}"` : ''),

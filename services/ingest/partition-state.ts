@@ -19,7 +19,7 @@ export interface StateLimits {
 interface AcceptedSend extends Accepted {
   entry: number;
 }
-/** How far a payment request has come in a conversation; rank 0: the conversation has no record of it. */
+/** The progress of a payment request in a conversation; rank 0: the conversation has no record of it. */
 interface KnownPayment {
   rank: number;
   entry: number;

@@ -57,7 +57,7 @@ export interface Notification {
   isRepeat: boolean;
 }
 
-/** What the conversations of a batch are to be told: each pending step, and each request that an operator replays. */
+/** The notices for the conversations of a batch: each pending step, and each request that an operator replays. */
 export function notificationsOf(
   batch: ReceivedPayment[],
   { pending, requests, attachments }: StoredBatch,

@@ -73,7 +73,7 @@ const TAKE = `, healthy as materialized (${dueTo('healthy', '$6')}
 /** `healthy`: answers. `unknown`: nothing was sent to it yet. `degraded`: fails or is slow. */
 export type EndpointHealth = 'healthy' | 'unknown' | 'degraded';
 
-/** How many more attempts may begin. */
+/** Number of attempts that may still begin. */
 export interface FreeSlots {
   /** By endpoint. One that is missing here is `unknown` and has one slot. */
   byEndpoint: { id: string; free: number; health: EndpointHealth }[];

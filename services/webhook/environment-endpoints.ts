@@ -42,7 +42,7 @@ export async function syncEnvironmentEndpoints(
         ids.push(id);
         const { created } = await insertEndpoint(em, encryption, checks, id, endpoint, 'environment');
         if (created) continue;
-        // What the variable does not name goes back to its default.
+        // Fields that the variable does not name go back to their defaults.
         const defaults = { event_types: null, conversation_id: null, headers: null, ordered: false, max_per_sec: null };
         await updateEndpoint(em, encryption, checks, id, { ...defaults, ...rest });
       }

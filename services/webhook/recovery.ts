@@ -21,7 +21,7 @@ interface Recovery {
 }
 /** Messages of EVENTS that one step reads. */
 const STEP = 64;
-/** How far the clock that stamped an event may be ahead of the broker's. */
+/** The clock that stamped an event may be ahead of the broker's by this much. */
 const SKEW_MS = 60_000;
 
 /**

@@ -14,7 +14,7 @@ import type { Ended } from '../pipeline/person-event.ts';
 import { hashSecret, newSecret } from './secrets.ts';
 import type { TokenHolder, Tokens } from './tokens.ts';
 
-/** How long used refresh tokens are kept for reuse detection. */
+/** Used refresh tokens are kept this long for reuse detection. */
 const KEEP_USED_DAYS = 7;
 
 interface FoundToken extends TokenHolder {

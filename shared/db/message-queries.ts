@@ -20,7 +20,7 @@ interface MessageRow {
   signature: string | null;
 }
 interface MessageReader extends Reader {
-  /** Whose envelopes are shown. */
+  /** The device whose envelopes are shown. */
   device_id: string;
 }
 

@@ -9,7 +9,7 @@ export interface Block {
   file: string;
   line: number;
   language: string;
-  /** What stands behind the language. */
+  /** The words after the language. */
   mark: string;
   text: string;
 }

@@ -24,7 +24,7 @@ export const SUBCOMMANDS: Record<string, Subcommand> = {
 const words = (line: string): string[] =>
   [...line.matchAll(/(?:"[^"]*"|'[^']*'|[^\s"'])+/g)].map(([word]) => word.replace(/^(['"])(.*)\1$/, '$2'));
 
-/** What is wrong with a command line that begins with `nats`; nothing when it is right. */
+/** Returns the error of a command line that begins with `nats`; nothing when it is right. */
 export function findMistake(line: string): string | undefined {
   const [first, ...rest] = words(line);
   if (first !== 'nats') return `it begins with ${first}`;

@@ -74,7 +74,7 @@ export interface EnvOptions {
   dir?: string;
   /** Running brokers to use instead of starting one. */
   cluster?: { url: string; secret: string };
-  /** Where the broker keeps its streams, e.g. a disk that will fail; the caller removes it. */
+  /** Directory in which the broker keeps its streams, e.g. a disk that will fail; the caller removes it. */
   natsDir?: string;
   /** Directory for the logs of spawned services, which otherwise go to this process's output. */
   logDir?: string;

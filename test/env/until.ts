@@ -1,7 +1,7 @@
 /** Waits for a state, never for a time. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How long a test waits for a state before it fails; a state that comes costs nothing. */
+/** A test waits this long for a state before it fails; a state that comes costs nothing. */
 export const PATIENCE_MS = 90_000;
 
 /** @throws when `condition` is not true within `timeoutMs` */

@@ -11,7 +11,7 @@ import { FaultSystem, SERVICES } from '../fault-system.ts';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 
 const ROUND_SEC = 60;
-/** How long the full load is measured. Half of it is the load of the soak. */
+/** The full load is measured for this long. Half of it is the load of the soak. */
 const FULL_LOAD_MS = 10_000;
 const KILL_EVERY_MS = 20_000;
 /** Time from a kill to the restart. */

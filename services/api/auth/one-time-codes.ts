@@ -19,7 +19,7 @@ export interface OneTimeCodes {
   tryPendingCode(id: string, code: string): Promise<CodeProof>;
 }
 export interface CodeProof {
-  /** What the code completes, decrypted; undefined for a log-in. */
+  /** The action that the code completes, decrypted; undefined for a log-in. */
   pending: unknown;
   /** Makes the code unusable, in the transaction that uses it. @throws {ApiError} `code_invalid` when another one was first */
   consume(query: Query): Promise<void>;

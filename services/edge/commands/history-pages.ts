@@ -21,7 +21,7 @@ export class HistoryPages {
   readonly #config: PagesConfig;
   /** A page waits here and not for a database connection, which would time out. */
   readonly #reads: Semaphore;
-  /** How many pages of an output wait or are being read, and when the last of them is done. */
+  /** Pages of an output that wait or are being read, and a promise for the last of them. */
   readonly #queues = new Map<PageOutput, { count: number; last: Promise<unknown> }>();
 
   constructor(db: Pick<Database, 'query'>, config: PagesConfig) {

@@ -21,7 +21,7 @@ interface UpgradeRequest {
   protocols: string[];
   query: URLSearchParams;
 }
-/** What a socket was opened with: an identity that is verified and counted, or a token or ticket that only Postgres can judge. */
+/** The credentials of a socket: an identity that is verified and counted, or a token or ticket that only Postgres can judge. */
 export type Credentials = { identity: Identity } | { token: string } | { ticket: string };
 
 const TICKET_PREFIX = 'ticket.';

@@ -18,7 +18,7 @@ export interface Socket {
   cork(write: () => void): unknown;
   getBufferedAmount(): number;
 }
-/** What the connections of one edge share. */
+/** The options that all connections of one edge share. */
 export interface ConnectionOptions {
   config: Pick<Config, 'WS_MAX_BUFFERED_BYTES' | 'WS_MAX_COMMAND_BYTES'>;
   /** Since housekeeping last added them to the metrics. */

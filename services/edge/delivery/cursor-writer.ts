@@ -15,7 +15,7 @@ const WRITE_EVERY_MS = 500;
 /** As many changed cursors are written at once. */
 const WRITE_AT_DEVICES = 1_000;
 
-/** How far a device has got. */
+/** The position of a device in its inbox. */
 export interface DeviceCursor {
   cursor: number;
   /** The device had everything that was stored for it up to this time, ms since 1970. */

@@ -51,7 +51,7 @@ export class DeviceProgress {
   get unacknowledged(): number {
     return this.#unacknowledged.size;
   }
-  /** Where a restarted inbox goes on: behind the last item that was sent. Undefined for a device that has no cursor yet. */
+  /** A restarted inbox goes on here: behind the last item that was sent. Undefined for a device that has no cursor yet. */
   get resumeFrom(): DeviceCursor | undefined {
     if (this.sentCursor < 0) return undefined;
     return { cursor: this.sentCursor, completeUntilMs: this.#completeUntilMs };

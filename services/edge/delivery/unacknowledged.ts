@@ -5,7 +5,7 @@ interface Entry {
   cursor: number;
   /** An acknowledgement of the entry covers everything up to here: items that were not sent may follow it. */
   upTo: number;
-  /** Where the durable is acknowledged, if the item came from it; otherwise empty. */
+  /** Subject that acknowledges the item to the durable it came from; empty for a live item. */
   reply: string;
   /** The item's fixed prefix, where its sender asked for `delivered`. */
   prefix: Buffer | undefined;

@@ -21,7 +21,7 @@ export function watchBroker(nc: NatsConnection, inboxes: () => Iterable<Connecte
       status.isConnected = false;
     },
     onReconnect() {
-      // What was published meanwhile did not reach the inboxes.
+      // Items published meanwhile did not reach the inboxes.
       for (const inbox of inboxes()) inbox.restart();
       status.isConnected = true;
     },

@@ -45,7 +45,7 @@ type Part<N extends RouteName, P extends 'body' | 'query'> = (typeof ROUTES)[N] 
 export type RoutesOf<P extends string> = Extract<RouteName, P | `${P}.${string}`>;
 export type BodyOf<N extends RouteName> = Part<N, 'body'>;
 export type QueryOf<N extends RouteName> = Part<N, 'query'>;
-/** What the handler of a route may answer with, per status. */
+/** The replies that the handler of a route may give, per status. */
 export type ReplyOf<N extends RouteName> = {
   [S in keyof (typeof ROUTES)[N]['reply']]: {
     status: S;
